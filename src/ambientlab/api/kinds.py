@@ -1,0 +1,104 @@
+"""The kinds built into the server, and those of the CRDs it ships, as constants to import.
+
+A kind is listed here only if something behind it works: what is missing answers as an unknown kind would.
+"""
+
+from __future__ import annotations
+
+from ambientlab.api.resources import Resource
+
+# fmt: off
+POD = Resource(
+    "", "v1", "pods", "Pod", short_names=("po",), categories=("all",),
+    subresources=("status", "log", "exec", "attach", "portforward", "eviction", "ephemeralcontainers"),
+)
+SERVICE = Resource(
+    "", "v1", "services", "Service", short_names=("svc",), categories=("all",), subresources=("status",)
+)
+NAMESPACE = Resource(
+    "", "v1", "namespaces", "Namespace", False, short_names=("ns",), subresources=("status", "finalize")
+)
+NODE = Resource("", "v1", "nodes", "Node", False, short_names=("no",), subresources=("status",))
+CONFIGMAP = Resource("", "v1", "configmaps", "ConfigMap", short_names=("cm",))
+SECRET = Resource("", "v1", "secrets", "Secret")
+SERVICEACCOUNT = Resource(
+    "", "v1", "serviceaccounts", "ServiceAccount", short_names=("sa",), subresources=("token",)
+)
+EVENT = Resource("", "v1", "events", "Event", short_names=("ev",))
+ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", short_names=("ep",))
+DEPLOYMENT = Resource(
+    "apps", "v1", "deployments", "Deployment", short_names=("deploy",), categories=("all",),
+    subresources=("status", "scale"),
+)
+REPLICASET = Resource(
+    "apps", "v1", "replicasets", "ReplicaSet", short_names=("rs",), categories=("all",),
+    subresources=("status", "scale"),
+)
+DAEMONSET = Resource(
+    "apps", "v1", "daemonsets", "DaemonSet", short_names=("ds",), categories=("all",), subresources=("status",)
+)
+CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+ENDPOINTSLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+CUSTOMRESOURCEDEFINITION = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False,
+    short_names=("crd", "crds"), categories=("api-extensions",), subresources=("status",),
+)
+
+# fmt: on
+
+CORE: tuple[Resource, ...] = (
+    POD, SERVICE, NAMESPACE, NODE, CONFIGMAP, SECRET, SERVICEACCOUNT, EVENT, ENDPOINTS,
+    DEPLOYMENT, REPLICASET, DAEMONSET, CONTROLLERREVISION, ENDPOINTSLICE, LEASE, CUSTOMRESOURCEDEFINITION,
+)  # fmt: skip
+
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+GATEWAYCLASS = Resource(
+    GATEWAY_GROUP,
+    "v1",
+    "gatewayclasses",
+    "GatewayClass",
+    False,
+    short_names=("gc",),
+    categories=("gateway-api",),
+    subresources=("status",),
+)
+GATEWAY = Resource(
+    GATEWAY_GROUP,
+    "v1",
+    "gateways",
+    "Gateway",
+    short_names=("gtw",),
+    categories=("gateway-api",),
+    subresources=("status",),
+)
+HTTPROUTE = Resource(
+    GATEWAY_GROUP, "v1", "httproutes", "HTTPRoute", categories=("gateway-api",), subresources=("status",)
+)
+REFERENCEGRANT = Resource(
+    GATEWAY_GROUP, "v1", "referencegrants", "ReferenceGrant", short_names=("refgrant",), categories=("gateway-api",)
+)
+
+ISTIO_NETWORKING = "networking.istio.io"
+VIRTUALSERVICE = Resource(
+    ISTIO_NETWORKING,
+    "v1",
+    "virtualservices",
+    "VirtualService",
+    short_names=("vs",),
+    categories=("istio-io", "networking-istio-io"),
+    subresources=("status",),
+)
+DESTINATIONRULE = Resource(
+    ISTIO_NETWORKING,
+    "v1",
+    "destinationrules",
+    "DestinationRule",
+    short_names=("dr",),
+    categories=("istio-io", "networking-istio-io"),
+    subresources=("status",),
+)
+
+SHIPPED_CRDS: tuple[Resource, ...] = (
+    GATEWAYCLASS, GATEWAY, HTTPROUTE, REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE,
+)  # fmt: skip

@@ -1,0 +1,58 @@
+"""Kubernetes objects as plain JSON values.
+
+Objects that come out of a `Client` are shared between every reader of the process: nobody may change one in place.
+`copy` makes a private one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+Object = dict[str, Any]
+
+
+def copy(obj: Object) -> Object:
+    """A deep, private copy. A JSON round trip is several times faster than `copy.deepcopy`."""
+    result: Object = orjson.loads(orjson.dumps(obj))
+    return result
+
+
+def name(obj: Object) -> str:
+    value: str = obj["metadata"]["name"]
+    return value
+
+
+def namespace(obj: Object) -> str:
+    """The namespace, or "" for an object of cluster scope."""
+    value: str = obj["metadata"].get("namespace", "")
+    return value
+
+
+def uid(obj: Object) -> str:
+    value: str = obj["metadata"].get("uid", "")
+    return value
+
+
+def labels_of(obj: Object) -> dict[str, str]:
+    return obj["metadata"].get("labels") or {}
+
+
+def annotations_of(obj: Object) -> dict[str, str]:
+    return obj["metadata"].get("annotations") or {}
+
+
+def timestamp(moment: datetime) -> str:
+    """metav1.Time: RFC 3339 in UTC with whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_timestamp(moment: datetime) -> str:
+    """metav1.MicroTime, as leases and events carry it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_timestamp(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
