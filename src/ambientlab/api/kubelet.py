@@ -5,12 +5,14 @@ Errors a person should see are raised as `StatusError` before anything is stream
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ambientlab.api.objects import Object
+
+if TYPE_CHECKING:
+    import socket
 
 
 @dataclass(frozen=True, slots=True)
