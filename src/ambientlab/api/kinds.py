@@ -45,7 +45,27 @@ CUSTOMRESOURCEDEFINITION = Resource(
     short_names=("crd", "crds"), categories=("api-extensions",), subresources=("status",),
 )
 
+# Bodies of subresources and of reviews: decoded like any kind, never stored, not in CORE.
+TOKENREQUEST = Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest", verbs=("create",))
+TOKENREVIEW = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False, verbs=("create",))
+SELFSUBJECTREVIEW = Resource(
+    "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", False, verbs=("create",)
+)
+SELFSUBJECTACCESSREVIEW = Resource(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", False, verbs=("create",)
+)
+SELFSUBJECTRULESREVIEW = Resource(
+    "authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", False, verbs=("create",)
+)
+SCALE = Resource("autoscaling", "v1", "scales", "Scale")
+EVICTION = Resource("policy", "v1", "evictions", "Eviction", verbs=("create",))
+DELETEOPTIONS = Resource("", "v1", "deleteoptions", "DeleteOptions")
 # fmt: on
+
+BODIES: tuple[Resource, ...] = (
+    TOKENREQUEST, TOKENREVIEW, SELFSUBJECTREVIEW, SELFSUBJECTACCESSREVIEW, SELFSUBJECTRULESREVIEW,
+    SCALE, EVICTION, DELETEOPTIONS,
+)  # fmt: skip
 
 CORE: tuple[Resource, ...] = (
     POD, SERVICE, NAMESPACE, NODE, CONFIGMAP, SECRET, SERVICEACCOUNT, EVENT, ENDPOINTS,

@@ -10,6 +10,7 @@ class Resource:
     """One served resource: the REST name of a kind in one group and version.
 
     `subresources` are the names below an object (`status`, `scale`, `log` ...); `verbs` is empty for the full set.
+    `singular_name` and `list_name` are empty for the usual names: the kind in lower case, and the kind with `List`.
     """
 
     group: str
@@ -21,10 +22,16 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ()
+    singular_name: str = ""
+    list_name: str = ""
 
     @property
     def singular(self) -> str:
-        return self.kind.lower()
+        return self.singular_name or self.kind.lower()
+
+    @property
+    def list_kind(self) -> str:
+        return self.list_name or f"{self.kind}List"
 
     @property
     def api_version(self) -> str:

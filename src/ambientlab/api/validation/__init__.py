@@ -1,0 +1,1 @@
+"""Semantic validation of the kinds: what a schema cannot say."""
