@@ -1,0 +1,67 @@
+"""The mesh as the proxies see it: frozen values that know neither Kubernetes nor Envoy.
+
+    Workload ──waypoint──▶ Waypoint ◀──waypoint── Service ──endpoints──▶ Workload
+                                                  │   ▲
+                                       RouteTable ┘   └── Destination (a service's port, or a subset of it)
+
+Everything that decides about traffic (Envoy's configuration, the expected split, an explanation) reads these values
+and nothing else, so that they cannot disagree. Equal values mean equal behaviour: a stage that produced the same value
+again has nothing to tell the stages behind it.
+"""
+
+from __future__ import annotations
+
+from ambientlab.mesh.ir.mesh import Mesh
+from ambientlab.mesh.ir.routes import (
+    Abort,
+    Action,
+    Delay,
+    Destination,
+    DirectResponse,
+    Fault,
+    Forward,
+    HeaderChange,
+    Match,
+    Mirror,
+    Redirect,
+    RetryPolicy,
+    Rewrite,
+    Route,
+    RouteTable,
+    StringMatch,
+    WeightedDestination,
+)
+from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Service, Subset
+from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workload
+
+__all__ = [
+    "Abort",
+    "Action",
+    "AppProtocol",
+    "Delay",
+    "Destination",
+    "DirectResponse",
+    "Endpoint",
+    "Fault",
+    "Forward",
+    "HeaderChange",
+    "Key",
+    "Labels",
+    "Match",
+    "Mesh",
+    "Mirror",
+    "Port",
+    "Protocol",
+    "Redirect",
+    "RetryPolicy",
+    "Rewrite",
+    "Route",
+    "RouteTable",
+    "Service",
+    "StringMatch",
+    "Subset",
+    "Traffic",
+    "Waypoint",
+    "WeightedDestination",
+    "Workload",
+]

@@ -1,0 +1,168 @@
+"""What a waypoint does with a request: HTTPRoute and VirtualService both become a RouteTable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ambientlab.mesh.ir.workloads import Key
+
+MatchKind = Literal["exact", "prefix", "regex", "path-prefix", "present"]
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    """`path-prefix` matches whole path elements, as the Gateway API's PathPrefix does; `prefix` any leading characters.
+
+    `regex` is RE2 and matches the whole value. `present` asks only that the thing is there.
+    """
+
+    kind: MatchKind
+    value: str = ""
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One set of conditions, all of which hold for a request to match; an absent one always holds."""
+
+    path: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    scheme: StringMatch | None = None
+    headers: tuple[tuple[str, StringMatch], ...] = ()
+    without_headers: tuple[tuple[str, StringMatch], ...] = ()
+    query: tuple[tuple[str, StringMatch], ...] = ()
+    ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderChange:
+    """Order of effect as in both APIs' implementations: remove, then set, then add."""
+
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.set or self.add or self.remove)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A port of a service, or of one of its subsets. `host` is fully qualified."""
+
+    host: str
+    port: int
+    subset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedDestination:
+    """A share of the requests. Without a `destination` (what was named is not there) the share is answered 500."""
+
+    weight: int
+    destination: Destination | None
+    request_headers: HeaderChange = HeaderChange()
+    response_headers: HeaderChange = HeaderChange()
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """`parts_per_million` of the requests wait `milliseconds` before they go on."""
+
+    milliseconds: int
+    parts_per_million: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """`parts_per_million` of the requests are answered by the proxy."""
+
+    http_status: int
+    parts_per_million: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    delay: Delay | None = None
+    abort: Abort | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`attempts` of 0 forbids retries; without a policy, the mesh's default applies."""
+
+    attempts: int
+    per_try_timeout_ms: int = 0
+    retry_on: str = ""
+    status_codes: tuple[int, ...] = ()
+    backoff_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    destination: Destination
+    parts_per_million: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """`full_path` replaces the path; `prefix` what the match's prefix matched; `regex` what a pattern matches."""
+
+    authority: str = ""
+    full_path: str | None = None
+    prefix: str | None = None
+    regex: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A request passed on. A timeout of 0 is none."""
+
+    destinations: tuple[WeightedDestination, ...]
+    rewrite: Rewrite | None = None
+    timeout_ms: int = 0
+    retries: RetryPolicy | None = None
+    mirrors: tuple[Mirror, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    status: int = 302
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    full_path: str | None = None
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponse:
+    status: int
+    body: str = ""
+
+
+Action = Forward | Redirect | DirectResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`origin` names the object that asked for it ("HTTPRoute hello/route"); `name` goes into logs."""
+
+    name: str
+    origin: tuple[str, Key]
+    match: Match
+    action: Action
+    fault: Fault | None = None
+    request_headers: HeaderChange = HeaderChange()
+    response_headers: HeaderChange = HeaderChange()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """The routes of one port of a service, tried in order. A request that matches none of a non-empty table is 404."""
+
+    host: str
+    port: int
+    routes: tuple[Route, ...]

@@ -1,0 +1,84 @@
+"""Who takes part in the mesh: workloads, and the waypoints that stand in front of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """What names a namespaced thing; sorts by namespace, then name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+Labels = tuple[tuple[str, str], ...]
+"""Labels sorted by key: a mapping that is a value."""
+
+
+class Protocol(StrEnum):
+    """How a workload's port is reached: inside an mTLS tunnel, or in plain TCP."""
+
+    HBONE = "HBONE"
+    TCP = "TCP"
+
+
+class Traffic(StrEnum):
+    """What a waypoint is willing to serve (label `istio.io/waypoint-for`)."""
+
+    SERVICE = "service"
+    WORKLOAD = "workload"
+    ALL = "all"
+    NONE = "none"
+
+    @property
+    def services(self) -> bool:
+        return self in (Traffic.SERVICE, Traffic.ALL)
+
+    @property
+    def workloads(self) -> bool:
+        return self in (Traffic.WORKLOAD, Traffic.ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod that has an address. `identity` is its SPIFFE ID; `waypoint` is set only while it can be used."""
+
+    uid: str
+    namespace: str
+    name: str
+    ip: str
+    identity: str
+    node: str
+    protocol: Protocol
+    labels: Labels
+    waypoint: Key | None
+    ready: bool
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Waypoint:
+    """A Gateway of a waypoint class that traffic can be sent to: its status names an address.
+
+    `address` is that address; `members` are the workloads that serve it, the proxies themselves.
+    """
+
+    namespace: str
+    name: str
+    traffic: Traffic
+    address: str
+    hbone_port: int
+    members: tuple[Workload, ...]
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.name)
