@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from ambientlab.api.kinds import CORE
-from ambientlab.api.objects import Object
+from ambientlab.api import definitions, schema
+from ambientlab.api.kinds import BODIES, CORE
+from ambientlab.api.objects import Object, name
 from ambientlab.api.resources import Resource
 from ambientlab.api.schema import Node
 
@@ -23,59 +26,157 @@ class Column:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A served resource with what validation and printing need. `crd` is None for a built-in kind.
+_AGE = Column("Age", "date", ".metadata.creationTimestamp")
 
-    `storage` is the resource objects are stored as: the same kind in the CRD's storage version.
+
+@dataclass(frozen=True)
+class Entry:
+    """A served resource with what validation and printing need.
+
+    `storage` is the resource objects are stored as: the same kind in the CRD's storage version. `raw_schema` is the
+    `openAPIV3Schema` of the CRD's version; it and `crd` are None for a built-in kind.
     """
 
     resource: Resource
     storage: Resource
-    schema: Node
     crd: Object | None = None
+    raw_schema: Object | None = None
     columns: tuple[Column, ...] = ()
+
+    @cached_property
+    def schema(self) -> Node:
+        if self.raw_schema is not None:
+            return schema.structural(self.raw_schema)
+        return schema.core(definitions.name_of(self.resource.group, self.resource.version, self.resource.kind))
 
 
 class Registry:
     """Look-ups are O(1). `generation` grows with every change: discovery and OpenAPI cache by it."""
 
-    generation: int
-
     def __init__(self, builtin: Sequence[Resource] = CORE) -> None:
-        raise NotImplementedError
+        self.generation = 1
+        self._entries: dict[Resource, Entry] = {resource: Entry(resource, resource) for resource in builtin}
+        self._bodies = {resource: Entry(resource, resource) for resource in BODIES}
+        self._crds: dict[str, tuple[Resource, ...]] = {}
+        self._index()
+
+    def _index(self) -> None:
+        self._by_path = {(r.group, r.version, r.plural): r for r in self._entries}
+        self._by_kind = {(r.api_version, r.kind): r for r in self._entries}
 
     def resources(self) -> Sequence[Resource]:
-        """Every served resource, core group first, in the order discovery lists them."""
-        raise NotImplementedError
+        """Every served resource: the built-in ones, then those of CRDs, in the order they came."""
+        return tuple(self._entries)
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Group -> its served versions, preferred first (Kubernetes' version priority: v1 > v1beta1 > v1alpha3)."""
-        raise NotImplementedError
+        found: dict[str, set[str]] = {}
+        for resource in self._entries:
+            found.setdefault(resource.group, set()).add(resource.version)
+        return {group: tuple(sorted(versions, key=version_priority)) for group, versions in found.items()}
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
-        raise NotImplementedError
+        return self._by_path.get((group, version, plural))
 
     def find_kind(self, api_version: str, kind: str) -> Resource | None:
         """`api_version` as objects carry it: `apps/v1`, `v1`."""
-        raise NotImplementedError
+        return self._by_kind.get((api_version, kind))
 
     def entry(self, resource: Resource) -> Entry:
-        """Raises KeyError if `resource` is not served (any more)."""
-        raise NotImplementedError
+        """Also answers for kinds that exist only as request bodies (TokenRequest, Scale, Eviction, reviews).
+
+        Raises KeyError if `resource` is not served (any more).
+        """
+        return self._entries.get(resource) or self._bodies[resource]
 
     def schema(self, resource: Resource) -> Node:
-        """Also answers for kinds that exist only as request bodies (TokenRequest, Scale, Eviction, reviews)."""
-        raise NotImplementedError
+        return self.entry(resource).schema
 
     def storage(self, resource: Resource) -> Resource:
         """The resource whose storage `resource` shares: all versions of a CRD are one set of objects."""
-        raise NotImplementedError
+        return self.entry(resource).storage
 
     def put_crd(self, crd: Object) -> tuple[Resource, ...]:
-        """Serve (or serve anew) the versions of a CRD object; returns them, preferred first."""
-        raise NotImplementedError
+        """Serve (or serve anew) the versions of a CRD object, which must be valid; returns them, preferred first."""
+        for resource in self._crds.get(name(crd), ()):
+            del self._entries[resource]
+        entries = entries_of(crd)
+        self._entries.update({entry.resource: entry for entry in entries})
+        self._crds[name(crd)] = tuple(entry.resource for entry in entries)
+        self._changed()
+        return self._crds[name(crd)]
 
-    def remove_crd(self, name: str) -> None:
-        """`name` is the CRD's metadata.name (`httproutes.gateway.networking.k8s.io`)."""
-        raise NotImplementedError
+    def remove_crd(self, crd_name: str) -> None:
+        """`crd_name` is the CRD's metadata.name (`httproutes.gateway.networking.k8s.io`)."""
+        for resource in self._crds.pop(crd_name, ()):
+            del self._entries[resource]
+        self._changed()
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self._index()
+
+
+def entries_of(crd: Object) -> list[Entry]:
+    """The served versions of a CRD, preferred first."""
+    spec = crd["spec"]
+    names = spec["names"]
+
+    def resource(version: Object) -> Resource:
+        return Resource(
+            spec["group"],
+            version["name"],
+            names["plural"],
+            names["kind"],
+            spec["scope"] == "Namespaced",
+            tuple(names.get("shortNames") or ()),
+            tuple(names.get("categories") or ()),
+            tuple(part for part in ("status", "scale") if part in (version.get("subresources") or {})),
+            singular_name=names.get("singular") or names["kind"].lower(),
+            list_name=names.get("listKind") or f"{names['kind']}List",
+        )
+
+    storage = next(resource(version) for version in spec["versions"] if version.get("storage"))
+    served = [
+        Entry(
+            resource(version),
+            storage,
+            crd,
+            (version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True},
+            _columns(version),
+        )
+        for version in spec["versions"]
+        if version.get("served")
+    ]
+    return sorted(served, key=lambda entry: version_priority(entry.resource.version))
+
+
+def _columns(version: Object) -> tuple[Column, ...]:
+    columns = tuple(
+        Column(
+            one["name"],
+            one["type"],
+            one["jsonPath"],
+            one.get("format", ""),
+            one.get("description", ""),
+            one.get("priority", 0),
+        )
+        for one in version.get("additionalPrinterColumns") or ()
+    )
+    return columns or (_AGE,)
+
+
+_VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
+_STABILITY = {None: 0, "beta": 1, "alpha": 2}
+
+
+def version_priority(version: str) -> tuple[int, int, int, str]:
+    """Sort key: stable before beta before alpha, newer first, other names last and by name.
+
+    https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/#version-priority
+    """
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return (3, 0, 0, version)
+    major, stability, minor = match.groups()
+    return (_STABILITY[stability], -int(major), -int(minor or 0), version)
