@@ -1,0 +1,66 @@
+"""`ambientlab`: the commands and where each is found. A command's module is imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from ambientlab import __version__
+
+# command -> (module, attribute, one line for --help)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "up": ("ambientlab.cli.mesh", "up", "Start the mesh in the background and wait until it is Ready."),
+    "down": ("ambientlab.cli.mesh", "down", "Stop the mesh; its state stays unless --purge."),
+    "status": ("ambientlab.cli.mesh", "status", "What runs, and where."),
+    "logs": ("ambientlab.cli.mesh", "logs", "The logs of the mesh's own components."),
+    "doctor": ("ambientlab.cli.mesh", "doctor", "Can this machine run a mesh, and the exact fix if not."),
+    "shell": ("ambientlab.cli.shell", "shell", "A shell with kubectl, k, istioctl and the lab's files."),
+    "kubectl": ("ambientlab.cli.shell", "kubectl", "Run kubectl against the mesh."),
+    "istioctl": ("ambientlab.cli.shell", "istioctl", "Run istioctl against the mesh."),
+    "lab": ("ambientlab.cli.lab", "lab", "Guided labs with checks."),
+}
+
+
+class Lazy(click.Group):
+    """A group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ambientlab")
+def cli() -> None:
+    """An Istio ambient mesh on this machine: real kubectl, real Envoy, no cluster."""
+
+
+def main() -> Any:
+    """The program. Ctrl-C ends with 130, a reader that went away with 141, as shells expect."""
+    try:
+        return cli(standalone_mode=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+if __name__ == "__main__":
+    main()

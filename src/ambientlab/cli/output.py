@@ -1,0 +1,49 @@
+"""How the commands speak: steps and hints on stderr, data on stdout, colour only where a person looks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+EXIT_FAILURE = 1
+EXIT_BAD_INPUT = 65
+
+
+def _colour() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
+def talk(text: str, *, bold: bool = False, fg: str | None = None) -> None:
+    click.echo(click.style(text, bold=bold, fg=fg) if _colour() else text, err=True)
+
+
+def step(text: str) -> None:
+    tick = click.style("✓", fg="green") if _colour() else "✓"
+    click.echo(f" {tick} {text}", err=True)
+
+
+def fail(message: str, hints: Sequence[str] = (), code: int = EXIT_FAILURE) -> NoReturn:
+    """One line that says what is wrong, then the next steps, then out."""
+    talk(f"Error: {message}", fg="red")
+    for hint in hints:
+        talk(f"  → {hint}")
+    raise SystemExit(code)
+
+
+def json_out(value: Any) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as kubectl prints them: upper-case heads, three spaces between, nothing after the last."""
+    lines = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("   ".join(cells).rstrip())

@@ -1,0 +1,78 @@
+"""`shell`, `kubectl` and `istioctl`: the learner's own tools, pointed at a running mesh."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import click
+
+from ambientlab.cli.mesh import name_option, paths_for
+from ambientlab.cli.output import fail, talk
+from ambientlab.host.environment import lab_files, tool_environment
+from ambientlab.host.paths import DEFAULT_NAME, MeshPaths
+
+_PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+
+
+def running_paths(name: str) -> MeshPaths:
+    """The mesh's places, or the advice to start it."""
+    from ambientlab.host import process
+
+    paths = paths_for(name)
+    if process.running(paths) is None:
+        option = "" if name == DEFAULT_NAME else f" --name {name}"
+        fail(f"mesh {name!r} is not running", [f"ambientlab up{option}"])
+    return paths
+
+
+@click.command()
+@name_option
+@click.option("-c", "command", help="Run one command line in the shell instead of talking to it.")
+def shell(name: str, command: str | None) -> None:
+    """A shell with kubectl (and k), istioctl and ambientlab, in a directory that holds the lab's files."""
+    paths = running_paths(name)
+    lab_files(paths)
+    bash = shutil.which("bash")
+    if bash is None:
+        fail("bash is not installed", ["sudo apt-get install bash"])
+    rc = paths.state / "bashrc"
+    rc.write_text(_RC)
+    arguments = [bash, "--rcfile", str(rc)]
+    if command is not None:
+        arguments = [bash, "-c", command]
+    elif os.isatty(0):
+        talk(f"Mesh {name!r}. kubectl, k, istioctl and ambientlab are here; 'exit' leaves, the mesh keeps running.")
+    os.chdir(paths.scratch)
+    os.execve(bash, arguments, {**tool_environment(paths), "AMBIENTLAB_PATH": str(paths.bin)})
+
+
+# The learner's own bashrc may set PATH anew, so ours goes in front once more after it.
+_RC = r"""
+[ -r ~/.bashrc ] && . ~/.bashrc
+export PATH="$AMBIENTLAB_PATH:$PATH"
+PS1='\[\e[36m\]ambientlab\[\e[0m\] \W ➜  '
+"""
+
+
+@click.command(context_settings=_PASS_THROUGH)
+@name_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kubectl(name: str, arguments: tuple[str, ...]) -> None:
+    """Run kubectl against the mesh."""
+    _run(name, "kubectl", arguments)
+
+
+@click.command(context_settings=_PASS_THROUGH)
+@name_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def istioctl(name: str, arguments: tuple[str, ...]) -> None:
+    """Run istioctl against the mesh."""
+    _run(name, "istioctl", arguments)
+
+
+def _run(name: str, tool: str, arguments: tuple[str, ...]) -> None:
+    paths = running_paths(name)
+    program: Path = paths.bin / tool
+    os.execve(program, [tool, *arguments], tool_environment(paths))

@@ -1,0 +1,219 @@
+"""`istioctl waypoint`: a waypoint is a Gateway of class istio-waypoint; these commands write, list and remove them.
+
+Flags, words and columns follow istioctl 1.31 (istioctl/pkg/waypoint).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambientlab.host.kubectl import KubectlError
+
+if TYPE_CHECKING:
+    from ambientlab.cli.istioctl import Cluster
+
+_RESOURCE = "gateways.gateway.networking.k8s.io"
+_CLASS = "istio-waypoint"
+_WAYPOINT_FOR = "istio.io/waypoint-for"
+_USE_WAYPOINT = "istio.io/use-waypoint"
+_DATAPLANE_MODE = "istio.io/dataplane-mode"
+_REVISION = "istio.io/rev"
+_TRAFFIC_TYPES = ["all", "none", "service", "workload"]
+
+_namespace = click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
+_name = click.option("--name", default="waypoint", show_default=True, help="Name of the waypoint.")
+_for = click.option("--for", "traffic", default="", help=f"Traffic type: one of {_TRAFFIC_TYPES}.")
+_revision = click.option("-r", "--revision", default="", help="The revision to label the waypoint with.")
+
+
+@click.group()
+def waypoint() -> None:
+    """Manage waypoint configuration."""
+
+
+@waypoint.command()
+@_namespace
+@_name
+@_for
+@_revision
+@click.option("--enroll-namespace", is_flag=True, help="Label the namespace with the waypoint's name.")
+@click.option("--overwrite", is_flag=True, help="Overwrite the waypoint that the namespace uses.")
+@click.option("-w", "--wait", is_flag=True, help="Wait for the waypoint to be ready.")
+@click.option("--timeout", default="90s", show_default=True, help="How long --wait waits.")
+@click.pass_obj
+def apply(
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    traffic: str,
+    revision: str,
+    enroll_namespace: bool,
+    overwrite: bool,
+    wait: bool,
+    timeout: str,
+) -> None:
+    """Apply a waypoint configuration to the cluster."""
+    where = cluster.namespace(namespace)
+    gateway = _gateway(name, where, traffic, revision)
+    if enroll_namespace:
+        labels = (cluster.kubectl.get("namespace", where) or {}).get("metadata", {}).get("labels") or {}
+        if _USE_WAYPOINT in labels and not overwrite:
+            click.echo(
+                f"⚠️ Warning: namespace ({where}) already has an enrolled Waypoint. "
+                "Consider adding the `--overwrite` flag to your apply command."
+            )
+            return
+        if labels.get(_DATAPLANE_MODE) != "ambient":
+            click.echo(
+                "⚠️ Warning: namespace is not enrolled in ambient. Consider running\t"
+                f"`kubectl label namespace {where} {_DATAPLANE_MODE}=ambient`"
+            )
+    cluster.kubectl.apply(gateway, manager="istioctl")
+    found = gateway["metadata"]["name"]
+    click.echo(f"✅ waypoint {where}/{found} applied")
+    if wait:
+        try:
+            condition = ["--for=condition=Programmed", f"--timeout={timeout}"]
+            cluster.kubectl.run(["wait", *condition, f"{_RESOURCE}/{found}", "-n", where])
+        except KubectlError as error:
+            raise click.ClickException(f"timed out while waiting for waypoint: {error}") from error
+        click.echo(f"✅ waypoint {where}/{found} is ready!")
+    if enroll_namespace:
+        cluster.kubectl.run(["label", "namespace", where, f"{_USE_WAYPOINT}={found}", "--overwrite"])
+        click.echo(f'✅ namespace {where} labeled with "{_USE_WAYPOINT}: {found}"')
+
+
+@waypoint.command()
+@_namespace
+@_name
+@_for
+@_revision
+@click.pass_obj
+def generate(cluster: Cluster, namespace: str, name: str, traffic: str, revision: str) -> None:
+    """Generate a waypoint configuration as YAML."""
+    import yaml
+
+    click.echo(yaml.safe_dump(_gateway(name, cluster.given(namespace), traffic, revision), sort_keys=True), nl=False)
+
+
+@waypoint.command(name="list")
+@_namespace
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="List all waypoints in all namespaces.")
+@click.pass_obj
+def list_(cluster: Cluster, namespace: str, everywhere: bool) -> None:
+    """List managed waypoint configurations."""
+    found = _waypoints(cluster, None if everywhere else cluster.namespace(namespace))
+    if not found:
+        click.echo("No waypoints found.")
+        return
+    head = [*(["NAMESPACE"] if everywhere else []), "NAME", "REVISION", "TRAFFIC TYPE", "PROGRAMMED"]
+    rows = []
+    for gateway in found:
+        metadata = gateway["metadata"]
+        labels = metadata.get("labels") or {}
+        programmed = _programmed(gateway)
+        row = [
+            metadata["name"],
+            labels.get(_REVISION) or "default",
+            labels.get(_WAYPOINT_FOR) or "none",
+            programmed.get("status", "False"),
+        ]
+        rows.append([metadata["namespace"], *row] if everywhere else row)
+    _columns([head, *rows])
+
+
+@waypoint.command()
+@_namespace
+@click.pass_obj
+def status(cluster: Cluster, namespace: str) -> None:
+    """Show the status of waypoints in a namespace."""
+    found = _waypoints(cluster, cluster.namespace(namespace))
+    if not found:
+        click.echo("No waypoints found.")
+        return
+    rows = [["NAMESPACE", "NAME", "STATUS", "TYPE", "REASON", "MESSAGE"]]
+    for gateway in found:
+        condition = _programmed(gateway)
+        rows.append(
+            [
+                gateway["metadata"]["namespace"],
+                gateway["metadata"]["name"],
+                condition.get("status", "False"),
+                condition.get("type", "Programmed"),
+                condition.get("reason", ""),
+                condition.get("message", ""),
+            ]
+        )
+    _columns(rows)
+
+
+@waypoint.command()
+@_namespace
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Delete all waypoints in the namespace.")
+@click.option("-r", "--revision", default="", help="Delete the waypoints of this revision.")
+@click.pass_obj
+def delete(cluster: Cluster, namespace: str, names: tuple[str, ...], everything: bool, revision: str) -> None:
+    """Delete a waypoint configuration from the cluster."""
+    if (everything or revision) and names:
+        raise click.ClickException("cannot specify waypoint names when deleting all waypoints")
+    if not (everything or revision or names):
+        raise click.ClickException(
+            "must specify a waypoint name or delete all using --all or delete specific revision using --revision"
+        )
+    where = cluster.namespace(namespace)
+    if not names:
+        names = tuple(
+            gateway["metadata"]["name"]
+            for gateway in _waypoints(cluster, where)
+            if not revision or (gateway["metadata"].get("labels") or {}).get(_REVISION) == revision
+        )
+        if not names:
+            click.echo("No waypoints found.")
+    for name in names:
+        if cluster.kubectl.get(_RESOURCE, name, where) is None:
+            click.echo(f"waypoint {where}/{name} not found")
+            continue
+        cluster.kubectl.run(["delete", _RESOURCE, name, "-n", where, "--wait=false"])
+        click.echo(f"waypoint {where}/{name} deleted")
+
+
+def _gateway(name: str, namespace: str, traffic: str, revision: str) -> dict[str, Any]:
+    if name == "none":
+        raise click.ClickException("invalid name provided for waypoint, 'none' is a reserved value")
+    if traffic and traffic not in _TRAFFIC_TYPES:
+        raise click.ClickException(f"invalid traffic type: {traffic}. Valid options are: [{' '.join(_TRAFFIC_TYPES)}]")
+    labels = {key: value for key, value in ((_WAYPOINT_FOR, traffic), (_REVISION, revision)) if value}
+    metadata: dict[str, Any] = {"name": name or "waypoint"}
+    if namespace:
+        metadata["namespace"] = namespace
+    if labels:
+        metadata["labels"] = labels
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": metadata,
+        "spec": {
+            "gatewayClassName": _CLASS,
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    }
+
+
+def _waypoints(cluster: Cluster, namespace: str | None) -> list[dict[str, Any]]:
+    found = [each for each in cluster.kubectl.list(_RESOURCE, namespace) if each["spec"]["gatewayClassName"] == _CLASS]
+    return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
+
+
+def _programmed(gateway: dict[str, Any]) -> dict[str, str]:
+    conditions = gateway.get("status", {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == "Programmed"), {})
+
+
+def _columns(rows: list[list[str]]) -> None:
+    """Columns as Go's tabwriter lays them out here: as wide as the widest cell and five spaces."""
+    widths = [max(len(row[column]) for row in rows) + 5 for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,175 @@
+"""The user's kubeconfig: our context merged in on `up`, taken out on `down`, everything else left as it was.
+
+Which file: the rules of client-go's loading order for writing: `--kubeconfig`, else the first file of $KUBECONFIG that
+exists (its last entry if none does), else ~/.kube/config. kubectl guards writes with `<file>.lock`; so do we.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_LOCK_PATIENCE = 5.0
+_LISTS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
+
+
+class KubeconfigError(Exception):
+    """The file cannot be read or written as it is; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to reach one API server as its administrator. The PEMs go into the file base64-encoded."""
+
+    server: str
+    ca_pem: bytes
+    cert_pem: bytes
+    key_pem: bytes
+
+
+def target(explicit: str | None = None) -> Path:
+    """The file that `kubectl config` would write to."""
+    if explicit:
+        return Path(explicit)
+    entries = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    if entries:
+        return next((entry for entry in entries if entry.exists()), entries[-1])
+    return Path.home() / ".kube" / "config"
+
+
+def merge(path: Path, context: str, credentials: Credentials) -> None:
+    """Add or replace `context` with its cluster and user, and make it the current one."""
+    with _locked(path):
+        config = _read(path)
+        _set(config, "clusters", context, "cluster", _cluster(credentials))
+        _set(config, "users", context, "user", _user(credentials))
+        _set(config, "contexts", context, "context", {"cluster": context, "user": context})
+        config["current-context"] = context
+        _write(path, config)
+
+
+def remove(path: Path, context: str) -> None:
+    """Take out what `merge` put in. A file without it is not touched."""
+    if not path.exists():
+        return
+    with _locked(path):
+        config = _read(path)
+        before = {key: list(config.get(key) or []) for key, _ in _LISTS}
+        for key, entries in before.items():
+            config[key] = [entry for entry in entries if not _named(entry, context)]
+        current = config.get("current-context") == context
+        if current:
+            config["current-context"] = ""
+        if current or any(len(before[key]) != len(config[key]) for key in before):
+            _write(path, config)
+
+
+def write_standalone(path: Path, context: str, credentials: Credentials) -> None:
+    """A whole kubeconfig that knows this mesh alone."""
+    config: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+    _set(config, "clusters", context, "cluster", _cluster(credentials))
+    _set(config, "users", context, "user", _user(credentials))
+    _set(config, "contexts", context, "context", {"cluster": context, "user": context})
+    config["current-context"] = context
+    _write(path, config)
+
+
+def _cluster(credentials: Credentials) -> dict[str, str]:
+    return {"certificate-authority-data": _b64(credentials.ca_pem), "server": credentials.server}
+
+
+def _user(credentials: Credentials) -> dict[str, str]:
+    return {
+        "client-certificate-data": _b64(credentials.cert_pem),
+        "client-key-data": _b64(credentials.key_pem),
+    }
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _named(entry: Any, name: str) -> bool:
+    return isinstance(entry, dict) and entry.get("name") == name
+
+
+def _set(config: dict[str, Any], key: str, name: str, inner: str, value: dict[str, str]) -> None:
+    entries = config.get(key) or []
+    config[key] = [entry for entry in entries if not _named(entry, name)] + [{"name": name, inner: value}]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    empty: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return empty
+    except OSError as error:
+        raise KubeconfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise KubeconfigError(f"{path} is not YAML ({_first_line(error)}). Mend it, or set KUBECONFIG.") from error
+    if config is None:
+        return empty
+    if not isinstance(config, dict) or any(not isinstance(config.get(key) or [], list) for key, _ in _LISTS):
+        raise KubeconfigError(f"{path} is not a kubeconfig. Move it away, or set KUBECONFIG to another file.")
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _write(path: Path, config: dict[str, Any]) -> None:
+    """Through a sibling file and a rename: a crash leaves the old file or the new one, never half of one."""
+    path = path.resolve()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            yaml.dump(config, file, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise KubeconfigError(
+            f"cannot write {path}: {error.strerror}. Set KUBECONFIG to a file that can be written."
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = path.with_name(path.name + ".lock")
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
+            break
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                raise KubeconfigError(
+                    f"{lock} has been there for {_LOCK_PATIENCE:.0f} s: remove it if nobody holds it"
+                ) from None
+            time.sleep(0.02)  # another process holds it: client-go polls the same way
+        except OSError as error:
+            raise KubeconfigError(
+                f"cannot write {path}: {error.strerror}. Set KUBECONFIG to a file that can be written."
+            ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()

@@ -1,0 +1,57 @@
+"""Reading and writing a cluster by the user's kubectl: every kind of kubeconfig and credential plugin works at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ambientlab.host import tools
+
+
+class KubectlError(Exception):
+    """kubectl refused or failed; `str()` is its own last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """One cluster. Without a file or context kubectl's own defaults hold."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        flags = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
+        flags += [f"--context={self.context}"] if self.context else []
+        return [str(tools.kubectl()), *flags, *arguments]
+
+    def run(self, arguments: Sequence[str], stdin: str | None = None) -> str:
+        """stdout of `kubectl ARGUMENTS`. Raises KubectlError."""
+        done = subprocess.run(self.command(arguments), input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines()
+            raise KubectlError(lines[-1] if lines else f"kubectl {arguments[0]} ended with {done.returncode}")
+        return done.stdout
+
+    def get(self, resource: str, name: str, namespace: str = "") -> dict[str, Any] | None:
+        """One object, or None when there is none of that name."""
+        where = ["-n", namespace] if namespace else []
+        text = self.run(["get", resource, name, *where, "--ignore-not-found", "-o", "json"])
+        return json.loads(text) if text.strip() else None
+
+    def list(self, resource: str, namespace: str | None = None) -> list[dict[str, Any]]:
+        """Every object of a kind, in one namespace or (None) in all."""
+        where = ["-n", namespace] if namespace else ["-A"]
+        items: list[dict[str, Any]] = json.loads(self.run(["get", resource, *where, "-o", "json"]))["items"]
+        return items
+
+    def apply(self, obj: dict[str, Any], *, manager: str) -> None:
+        """Server-side apply; a field that another manager owns is a KubectlError, not a take-over."""
+        self.run(["apply", "--server-side", f"--field-manager={manager}", "-f", "-"], stdin=json.dumps(obj))
+
+    def namespace(self) -> str:
+        """The context's namespace, as `kubectl` itself would use it."""
+        return self.run(["config", "view", "--minify", "-o", "jsonpath={..namespace}"]).strip() or "default"

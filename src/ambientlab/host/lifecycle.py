@@ -1,0 +1,236 @@
+"""`up`, `down` and `status` without their words: spawn the launcher, follow its progress, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ambientlab.host import kubeconfig, process, tools
+from ambientlab.host.paths import MeshPaths
+from ambientlab.node.linux.support import check
+
+# SIGTERM gives every container its grace; a mesh that has not gone after this long is killed.
+STOP_PATIENCE = 15.0
+
+
+class LifecycleError(Exception):
+    """The mesh could not be started or stopped. `str()` is one line; `hints` are the next steps, one each."""
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.hints = hints
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished stage of starting, and the milliseconds since the launcher began."""
+
+    text: str
+    milliseconds: int
+
+
+def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kubeconfig_path: Path | None) -> bool:
+    """Start the mesh and wait until it is Ready. False when it ran already. Raises LifecycleError.
+
+    `kubeconfig_path` is the file to merge the context into; None leaves the user's kubeconfig alone.
+    """
+    problems = check()
+    if problems:
+        raise LifecycleError(problems[0].summary, *[problem.fix for problem in problems])
+    paths.create()
+    tools.install(paths.bin)
+    lock = process.acquire(paths)
+    started = lock is not None
+    if lock is not None:
+        try:
+            _start(paths, lock, patience, report)
+        finally:
+            os.close(lock)
+    elif not _wait_ready(paths, patience):
+        raise LifecycleError(
+            f"mesh {paths.name!r} is starting or stopping and did not become ready in {patience:.0f} s",
+            f"ambientlab logs --name {paths.name}",
+            f"ambientlab down --name {paths.name}",
+        )
+    if kubeconfig_path is not None:
+        kubeconfig.merge(kubeconfig_path, paths.context, credentials(paths))
+    return started
+
+
+def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool:
+    """Stop the mesh; True when one ran. With `purge` its state goes too. Raises LifecycleError."""
+    found = process.running(paths)
+    was_running = found is not None
+    if found is not None and not process.stop(found, paths, STOP_PATIENCE):
+        raise LifecycleError(
+            f"mesh {paths.name!r} (pid {found.pid}) does not stop", f"see {paths.daemon_log}", f"kill -9 {found.pid}"
+        )
+    if found is None and process.locked(paths):
+        raise LifecycleError(f"mesh {paths.name!r} is starting: wait a moment and repeat", f"see {paths.daemon_log}")
+    with contextlib.suppress(FileNotFoundError):
+        paths.process.unlink()
+    if kubeconfig_path is not None:
+        kubeconfig.remove(kubeconfig_path, paths.context)
+    shutil.rmtree(paths.run, ignore_errors=True)
+    if purge:
+        shutil.rmtree(paths.state, ignore_errors=True)
+    return was_running
+
+
+def credentials(paths: MeshPaths) -> kubeconfig.Credentials:
+    port = saved_port(paths)
+    try:
+        return kubeconfig.Credentials(
+            server=f"https://127.0.0.1:{port}",
+            ca_pem=(paths.pki / "ca.crt").read_bytes(),
+            cert_pem=(paths.pki / "admin.crt").read_bytes(),
+            key_pem=(paths.pki / "admin.key").read_bytes(),
+        )
+    except OSError as error:
+        raise LifecycleError(
+            f"the credentials of mesh {paths.name!r} are not readable: {error}",
+            f"ambientlab down --purge --name {paths.name}",
+        ) from error
+
+
+def saved_port(paths: MeshPaths) -> int:
+    """The API's port, the same for the whole life of a mesh's state; 0 before the first start."""
+    try:
+        return int(json.loads(paths.settings.read_text())["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def bind_api(paths: MeshPaths) -> socket.socket:
+    """The API's listening socket on the host's loopback. Raises LifecycleError when its port is taken."""
+    port = saved_port(paths)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise LifecycleError(
+            f"port {port} on 127.0.0.1, which the API of mesh {paths.name!r} uses, is taken ({error.strerror})",
+            f"find who holds it: ss -ltnp 'sport = :{port}'",
+            f"or give the mesh another port (its objects stay): rm {paths.settings}",
+        ) from error
+    if port == 0:
+        draft = paths.settings.with_suffix(".new")
+        draft.write_text(json.dumps({"port": listener.getsockname()[1]}))
+        draft.replace(paths.settings)
+    return listener
+
+
+def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step], None]) -> None:
+    listener = bind_api(paths)
+    reader, writer = os.pipe()
+    with contextlib.suppress(FileNotFoundError):
+        paths.process.unlink()
+    _rotate(paths.daemon_log)
+    arguments = [
+        sys.executable,
+        "-I",
+        "-m",
+        "ambientlab.host.launcher",
+        paths.name,
+        str(listener.fileno()),
+        str(lock),
+        str(writer),
+    ]
+    try:
+        with open(paths.daemon_log, "ab") as log:
+            child = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(listener.fileno(), lock, writer),
+                start_new_session=True,
+                cwd="/",
+            )
+    finally:
+        listener.close()
+        os.close(writer)
+    ready = False
+    try:
+        for message in _messages(reader, patience):
+            if "step" in message:
+                report(Step(message["step"], message["ms"]))
+            if "error" in message:
+                raise LifecycleError(message["error"], *message.get("hints", ()))
+            if message.get("ready"):
+                ready = True
+                break
+    finally:
+        os.close(reader)
+        if not ready:
+            _abandon(child)
+    if not ready:
+        tail = _last_line(paths.daemon_log)
+        raise LifecycleError(
+            f"the mesh did not become ready{f': {tail}' if tail else f' in {patience:.0f} s'}",
+            f"see {paths.daemon_log}",
+        )
+
+
+def _abandon(child: subprocess.Popen[bytes]) -> None:
+    """A start that failed leaves nothing running."""
+    child.terminate()
+    try:
+        child.wait(STOP_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _messages(reader: int, patience: float) -> Iterator[dict[str, Any]]:
+    """JSON lines from the starting mesh, until it closes the pipe or `patience` seconds have passed."""
+    deadline = time.monotonic() + patience
+    pending = b""
+    while (left := deadline - time.monotonic()) > 0:
+        readable, _, _ = select.select([reader], [], [], left)
+        if not readable:
+            return
+        chunk = os.read(reader, 65536)
+        if not chunk:
+            return
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+
+
+def _wait_ready(paths: MeshPaths, patience: float) -> bool:
+    """For a second `up` beside one that is still starting: it records itself when Ready."""
+    deadline = time.monotonic() + patience
+    while process.running(paths) is None:
+        if time.monotonic() > deadline or not process.locked(paths):
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _rotate(log: Path) -> None:
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > 4 << 20:
+            log.replace(log.with_suffix(".log.1"))
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:300] if lines else ""

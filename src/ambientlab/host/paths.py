@@ -1,0 +1,142 @@
+"""Where a mesh keeps its files: the XDG base directories, one directory per mesh name, private to its user.
+
+Deleting the state directory of a stopped mesh is a valid reset.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_NAME = "ambientlab"
+
+# A Kubernetes label value that is also safe as one path segment and as part of a context name.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+class PathError(Exception):
+    """A directory that cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshPaths:
+    """`state` survives `down`; `run` holds the sockets of one run and is short enough for AF_UNIX's 107 bytes."""
+
+    name: str
+    state: Path
+    run: Path
+
+    @property
+    def database(self) -> Path:
+        return self.state / "state.db"
+
+    @property
+    def pki(self) -> Path:
+        return self.state / "pki"
+
+    @property
+    def ca(self) -> Path:
+        return self.state / "ca"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def pod_logs(self) -> Path:
+        return self.logs / "pods"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.logs / "daemon.log"
+
+    @property
+    def bin(self) -> Path:
+        return self.state / "bin"
+
+    @property
+    def scratch(self) -> Path:
+        """Where `ambientlab shell` starts: the learner's own files."""
+        return self.state / "work"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig with this mesh alone, for the commands that should not depend on the user's own."""
+        return self.state / "kubeconfig"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def settings(self) -> Path:
+        """What must stay the same from run to run: the API's port."""
+        return self.state / "mesh.json"
+
+    @property
+    def process(self) -> Path:
+        """Who runs now: the launcher's pid and start time."""
+        return self.state / "process.json"
+
+    @property
+    def xds(self) -> Path:
+        return self.run / "xds"
+
+    @property
+    def context(self) -> str:
+        return f"ambientlab-{self.name}"
+
+    def create(self) -> None:
+        """Make every directory, 0700. Raises PathError when one cannot be made or belongs to somebody else."""
+        for directory in (self.state, self.pki, self.ca, self.logs, self.pod_logs, self.bin, self.scratch, self.run):
+            _private_directory(directory)
+
+
+def _private_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = path.lstat()
+    except OSError as error:
+        raise PathError(
+            f"cannot make {path}: {error.strerror}. Name a writable place with XDG_STATE_HOME and XDG_RUNTIME_DIR."
+        ) from error
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+        raise PathError(f"{path} is not a directory of this user. Remove it, or set XDG_RUNTIME_DIR to another place.")
+    if info.st_mode & 0o077:
+        path.chmod(0o700)
+    if not os.access(path, os.W_OK):
+        raise PathError(f"{path} is not writable. Name a writable place with XDG_STATE_HOME and XDG_RUNTIME_DIR.")
+
+
+def mesh_paths(name: str) -> MeshPaths:
+    """The places of the mesh called `name`. Raises PathError for a name that cannot be one path segment."""
+    if not _NAME.fullmatch(name):
+        raise PathError(
+            f"mesh name {name!r} must be 1 to 40 of a-z, 0-9 and '-', and begin and end with a letter or digit"
+        )
+    return MeshPaths(name, state_home() / name, _runtime_home() / name)
+
+
+def state_home() -> Path:
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    return root / "ambientlab"
+
+
+def _runtime_home() -> Path:
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if base.startswith("/") and os.access(base, os.W_OK | os.X_OK):
+        return Path(base) / "ambientlab"
+    return Path(f"/tmp/ambientlab-{os.geteuid()}")
+
+
+def known_meshes() -> list[str]:
+    """Names that have state on this machine, running or not."""
+    try:
+        entries = sorted(state_home().iterdir())
+    except OSError:
+        return []
+    return [entry.name for entry in entries if (entry / "mesh.json").is_file() and _NAME.fullmatch(entry.name)]

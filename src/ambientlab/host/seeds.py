@@ -1,0 +1,162 @@
+"""What a mesh contains before anybody has applied anything: the objects of a fresh cluster with Istio ambient on it."""
+
+from __future__ import annotations
+
+from ambientlab.api import kinds
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+
+NODE_NAME = "ambientlab"
+NODE_IP = "10.244.0.1"
+API_PORT = 6443
+KUBERNETES_IP = "10.96.0.1"
+DNS_IP = "10.96.0.10"
+ISTIO_VERSION = "1.31.0"
+ISTIO_NAMESPACE = "istio-system"
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", ISTIO_NAMESPACE)
+
+Seed = tuple[Resource, Object]
+
+
+def namespaces() -> list[Seed]:
+    return [
+        (kinds.NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}) for name in NAMESPACES
+    ]
+
+
+def services() -> list[Seed]:
+    """The two Services every pod relies on, both served by the node itself."""
+    return [
+        *_node_service("default", "kubernetes", KUBERNETES_IP, {"https": ("TCP", 443, API_PORT)}, NODE_IP),
+        *_node_service("kube-system", "kube-dns", DNS_IP, {"dns": ("UDP", 53, 53), "dns-tcp": ("TCP", 53, 53)}, DNS_IP),
+    ]
+
+
+def istio() -> list[Seed]:
+    """istiod, ztunnel and istio-cni-node as an installation of the ambient profile shows them."""
+    mesh_config = "rootNamespace: istio-system\ntrustDomain: cluster.local\n"
+    return [
+        (
+            kinds.CONFIGMAP,
+            {**_head("v1", "ConfigMap", "istio"), "data": {"mesh": mesh_config, "meshNetworks": "networks: {}"}},
+        ),
+        *[
+            (kinds.SERVICEACCOUNT, _head("v1", "ServiceAccount", name, {"app": name}))
+            for name in ("istiod", "ztunnel", "istio-cni")
+        ],
+        (
+            kinds.SERVICE,
+            {
+                **_head("v1", "Service", "istiod", {"app": "istiod", "istio": "pilot"}),
+                "spec": {
+                    "selector": {"app": "istiod"},
+                    "ports": [
+                        {"name": "grpc-xds", "port": 15010},
+                        {"name": "https-dns", "port": 15012},
+                        {"name": "https-webhook", "port": 443, "targetPort": 15017},
+                        {"name": "http-monitoring", "port": 15014},
+                    ],
+                },
+            },
+        ),
+        (kinds.DEPLOYMENT, _istiod()),
+        (
+            kinds.DAEMONSET,
+            _daemonset("ztunnel", "ztunnel", _istio_image("ztunnel"), "istio-proxy", ["proxy", "ztunnel"]),
+        ),
+        (
+            kinds.DAEMONSET,
+            _daemonset("istio-cni-node", "istio-cni", _istio_image("install-cni"), "install-cni", ["install-cni"]),
+        ),
+    ]
+
+
+def _head(api_version: str, kind: str, name: str, labels: dict[str, str] | None = None) -> Object:
+    metadata: Object = {"name": name, "namespace": ISTIO_NAMESPACE}
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _istio_image(name: str) -> str:
+    return f"docker.io/istio/{name}:{ISTIO_VERSION}"
+
+
+def _istiod() -> Object:
+    labels = {"app": "istiod", "istio": "pilot"}
+    return {
+        **_head("apps/v1", "Deployment", "istiod", labels),
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": {**labels, "istio.io/dataplane-mode": "none"}},
+                "spec": {
+                    "serviceAccountName": "istiod",
+                    "hostNetwork": True,
+                    "containers": [{"name": "discovery", "image": _istio_image("pilot"), "args": ["discovery"]}],
+                },
+            },
+        },
+    }
+
+
+def _daemonset(name: str, account: str, image: str, container: str, args: list[str]) -> Object:
+    """hostNetwork, as both are in this node: the proxy opens its listeners inside each pod's namespace itself."""
+    labels = {"app": name} if name == "ztunnel" else {"k8s-app": name}
+    return {
+        **_head("apps/v1", "DaemonSet", name, labels),
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": {**labels, "istio.io/dataplane-mode": "none"}},
+                "spec": {
+                    "serviceAccountName": account,
+                    "hostNetwork": True,
+                    "containers": [{"name": container, "image": image, "args": args}],
+                },
+            },
+        },
+    }
+
+
+def _node_service(
+    namespace: str, name: str, ip: str, ports: dict[str, tuple[str, int, int]], endpoint: str
+) -> list[Seed]:
+    """A Service without selector, and the EndpointSlice that points it at the node."""
+    metadata = {"name": name, "namespace": namespace}
+    return [
+        (
+            kinds.SERVICE,
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {
+                    **metadata,
+                    "labels": {"k8s-app": name} if name == "kube-dns" else {"component": "apiserver"},
+                },
+                "spec": {
+                    "clusterIP": ip,
+                    "ports": [
+                        {"name": port_name, "protocol": protocol, "port": port, "targetPort": target}
+                        for port_name, (protocol, port, target) in ports.items()
+                    ],
+                },
+            },
+        ),
+        (
+            kinds.ENDPOINTSLICE,
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {**metadata, "labels": {"kubernetes.io/service-name": name}},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": [endpoint], "conditions": {"ready": True}}],
+                "ports": [
+                    {"name": port_name, "protocol": protocol, "port": target}
+                    for port_name, (protocol, _, target) in ports.items()
+                ],
+            },
+        ),
+    ]

@@ -1,0 +1,57 @@
+"""Where a mesh's files are, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ambientlab.host.paths import PathError, known_meshes, mesh_paths
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    return tmp_path
+
+
+def test_directories_are_private(home: Path) -> None:
+    paths = mesh_paths("demo")
+    paths.create()
+    assert paths.state == home / "state" / "ambientlab" / "demo"
+    assert paths.run == home / "run" / "ambientlab" / "demo"
+    for directory in (paths.state, paths.pki, paths.run):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert paths.context == "ambientlab-demo"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "A", "-a", "a-", "x" * 41, "a b", "a\n"])
+def test_names_that_are_no_path_segment_are_refused(name: str) -> None:
+    with pytest.raises(PathError, match="mesh name"):
+        mesh_paths(name)
+
+
+def test_a_place_that_is_a_file_is_named(home: Path) -> None:
+    (home / "state").write_text("")
+    with pytest.raises(PathError, match="XDG_STATE_HOME"):
+        mesh_paths("demo").create()
+
+
+def test_a_directory_open_to_others_is_closed() -> None:
+    paths = mesh_paths("demo")
+    paths.create()
+    os.chmod(paths.state, 0o755)
+    paths.create()
+    assert stat.S_IMODE(paths.state.stat().st_mode) == 0o700
+
+
+def test_known_meshes_are_those_with_settings() -> None:
+    assert known_meshes() == []
+    for name in ("one", "two"):
+        mesh_paths(name).create()
+    mesh_paths("one").settings.write_text("{}")
+    assert known_meshes() == ["one"]
