@@ -1,0 +1,149 @@
+"""Derived collections: what they recompute, and that the result never differs from computing everything anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ambientlab.flow.collection import Change, Collection, Context, Graph, Source
+
+
+class World:
+    """Items name a group and link to another item; groups have a factor; totals follow both, and their size."""
+
+    def __init__(self) -> None:
+        graph = Graph()
+        self.graph = graph
+        self.runs: Counter[str] = Counter()
+        self.items: Source[str, tuple[str, int, str]] = graph.source("items")
+        self.factors: Source[str, int] = graph.source("factors")
+        by_group = self.items.index(lambda _, item: (item[0],))
+
+        def scale(ctx: Context, key: str, item: tuple[str, int, str]) -> Mapping[str, int]:
+            self.runs[f"scale {key}"] += 1
+            factor = ctx.fetch(self.factors, item[0])
+            linked = ctx.fetch(self.items, item[2])
+            if factor is None:
+                return {}
+            return {f"{key}'": min(item[1], 5) * factor, f"{key}''": linked[1] if linked else -1}
+
+        self.scaled: Collection[str, int] = graph.derive("scaled", self.items, scale)
+
+        def total(ctx: Context, key: str, factor: int) -> Mapping[str, tuple[int, int]]:
+            self.runs[f"total {key}"] += 1
+            members = ctx.select(by_group, key)
+            return {key: (sum(value for _, value, _ in members), len(ctx.everything(self.scaled)))}
+
+        self.totals: Collection[str, tuple[int, int]] = graph.derive("totals", self.factors, total)
+
+    def result(self) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+        return dict(self.scaled), dict(self.totals)
+
+
+names = st.sampled_from("abc")
+steps = st.one_of(
+    st.tuples(st.just("item"), names, st.one_of(st.none(), st.tuples(names, st.integers(0, 9), names))),
+    st.tuples(st.just("factor"), names, st.one_of(st.none(), st.integers(0, 3))),
+    st.tuples(st.just("settle"), names, st.none()),
+)
+
+
+@given(st.lists(steps, max_size=30))
+def test_incremental_equals_full_recomputation(script: list[tuple[str, str, Any]]) -> None:
+    world = World()
+    mirror: dict[str, int] = {}
+
+    def note(key: str, change: Change[int]) -> None:
+        assert mirror.get(key) == change.old
+        mirror.pop(key, None)
+        if change.new is not None:
+            mirror[key] = change.new
+
+    world.scaled.watch(note)
+    for what, key, value in script:
+        source: Source[str, Any] = world.items if what == "item" else world.factors
+        if what == "settle":
+            world.graph.settle()
+        elif value is None:
+            source.delete(key)
+        else:
+            source.set(key, value)
+    world.graph.settle()
+    fresh = World()
+    for key, value in world.items.items():
+        fresh.items.set(key, value)
+    for key, value in world.factors.items():
+        fresh.factors.set(key, value)
+    fresh.graph.settle()
+    assert world.result() == fresh.result()
+    assert mirror == dict(world.scaled)
+
+
+def test_only_dependents_run_again() -> None:
+    world = World()
+    for key, group in (("x", "a"), ("y", "b")):
+        world.items.set(key, (group, 7, "none"))
+    for group in ("a", "b"):
+        world.factors.set(group, 2)
+    world.graph.settle()
+    world.runs.clear()
+    world.items.set("x", ("a", 8, "none"))
+    world.graph.settle()
+    assert world.runs == {"scale x": 1, "total a": 1}
+
+
+def test_an_equal_result_stops_the_change() -> None:
+    graph = Graph()
+    numbers: Source[str, int] = graph.source("numbers")
+    parity = graph.derive("parity", numbers, lambda ctx, key, n: {key: n % 2})
+    ran: list[str] = []
+
+    def named(ctx: Context, key: str, odd: int) -> Mapping[str, str]:
+        ran.append(key)
+        return {key: "odd" if odd else "even"}
+
+    words = graph.derive("words", parity, named)
+    numbers.set("n", 1)
+    graph.settle()
+    numbers.set("n", 3)
+    graph.settle()
+    assert ran == ["n"]
+    assert dict(words) == {"n": "odd"}
+
+
+def test_a_key_may_move_between_inputs_in_one_settling() -> None:
+    graph = Graph()
+    owners: Source[str, str] = graph.source("owners")
+    by_address = graph.derive("by address", owners, lambda ctx, key, address: {address: key})
+    owners.set("one", "10.0.0.1")
+    graph.settle()
+    owners.set("one", "10.0.0.2")
+    owners.set("two", "10.0.0.1")
+    graph.settle()
+    assert dict(by_address) == {"10.0.0.1": "two", "10.0.0.2": "one"}
+
+
+def test_two_inputs_for_one_key_are_refused() -> None:
+    graph = Graph()
+    owners: Source[str, str] = graph.source("owners")
+    graph.derive("by address", owners, lambda ctx, key, address: {address: key})
+    owners.set("one", "10.0.0.1")
+    owners.set("two", "10.0.0.1")
+    with pytest.raises(ValueError, match="both yield"):
+        graph.settle()
+
+
+def test_reading_a_younger_collection_is_refused() -> None:
+    graph = Graph()
+    first: Source[str, int] = graph.source("first")
+    younger: list[Collection[str, int]] = []
+    graph.derive("reader", first, lambda ctx, key, _: {key: ctx.fetch(younger[0], key)})
+    younger.append(graph.source("younger"))
+    first.set("a", 1)
+    with pytest.raises(ValueError, match="younger"):
+        graph.settle()
