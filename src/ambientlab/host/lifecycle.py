@@ -142,10 +142,12 @@ def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step]
     _rotate(paths.daemon_log)
     arguments = [
         sys.executable,
-        "-I",
+        "-P",
         "-m",
         "ambientlab.host.launcher",
         paths.name,
+        str(paths.state),
+        str(paths.run),
         str(listener.fileno()),
         str(lock),
         str(writer),

@@ -49,10 +49,15 @@ def locked(paths: MeshPaths) -> bool:
     return False
 
 
-def record(paths: MeshPaths, port: int) -> None:
-    """Written by the launcher about itself."""
+def identify(pid: int, port: int) -> Running:
+    """The record of a live process of this pid namespace."""
+    return Running(pid, _started(pid), port)
+
+
+def record(paths: MeshPaths, launcher: Running) -> None:
+    """Say who runs. Written when the mesh is Ready, by the daemon, which cannot see its launcher's pid itself."""
     draft = paths.process.with_suffix(".new")
-    draft.write_text(json.dumps({"pid": os.getpid(), "started": _started(os.getpid()), "port": port}))
+    draft.write_text(json.dumps({"pid": launcher.pid, "started": launcher.started, "port": launcher.port}))
     draft.replace(paths.process)
 
 

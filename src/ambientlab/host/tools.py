@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -42,8 +43,9 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _script(path: Path, module: str) -> None:
-    """A two-line program: `-I` keeps the learner's directory and environment out of the import path."""
+    """A launcher by way of sh, since a kernel cuts long `#!` lines; `-P` keeps the learner's directory from shadowing
+    modules."""
     draft = path.with_name(f".{path.name}.new")
-    draft.write_text(f"#!{sys.executable} -I\nfrom {module} import main\nmain()\n")
+    draft.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m {module} "$@"\n')
     draft.chmod(0o755)
     draft.replace(path)

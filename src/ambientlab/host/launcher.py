@@ -1,0 +1,48 @@
+"""The program that `up` starts: enters the namespaces while the process is small and single-threaded, then waits.
+
+    python -m ambientlab.host.launcher NAME STATE RUN LISTENER LOCK PROGRESS
+
+LISTENER is the API's socket, bound in the host's network; LOCK the mesh's lock, held by the whole tree; PROGRESS the
+pipe on which JSON lines tell `up` how far the start is. What the zygote and node-init inherit is what is imported here,
+so the daemon's own modules are imported by the daemon alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from ambientlab.host import process
+from ambientlab.host.paths import MeshPaths
+from ambientlab.host.progress import Progress
+from ambientlab.node.linux.launch import Node, launch
+from ambientlab.node.linux.support import explain
+
+
+def main(arguments: list[str]) -> int:
+    began = time.monotonic()
+    name, state, run = arguments[:3]
+    listener_fd, lock, progress_fd = map(int, arguments[3:6])
+    paths = MeshPaths(name, Path(state), Path(run))
+    listener = socket.socket(fileno=listener_fd)
+    progress = Progress(progress_fd, began)
+    identity = process.identify(os.getpid(), listener.getsockname()[1])
+
+    def daemon(node: Node) -> int:
+        from ambientlab.host.daemon import run as run_daemon  # noqa: PLC0415 - the zygote must not load it
+
+        return run_daemon(paths, node, listener, progress, identity)
+
+    try:
+        return launch(daemon, keep=(lock,))
+    except OSError as error:
+        problem = explain(error)
+        progress.error(problem.summary, problem.fix)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
