@@ -209,9 +209,8 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("lines", [1, 37, 211])
-async def test_kill_minus_9_loses_no_acknowledged_write(tmp_path: Path, lines: int) -> None:
-    path = tmp_path / "state.db"
+def write_until_killed(path: Path, lines: int) -> dict[str, int]:
+    """Kill a writing process once it has acknowledged `lines` writes; every write it acknowledged."""
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     acknowledged: dict[str, int] = {}
@@ -224,6 +223,13 @@ async def test_kill_minus_9_loses_no_acknowledged_write(tmp_path: Path, lines: i
             acknowledged[parts[0]] = max(int(parts[1]), acknowledged.get(parts[0], 0))
     process.stdout.close()
     process.wait()
+    return acknowledged
+
+
+@pytest.mark.parametrize("lines", [1, 37, 211])
+async def test_kill_minus_9_loses_no_acknowledged_write(tmp_path: Path, lines: int) -> None:
+    path = tmp_path / "state.db"
+    acknowledged = write_until_killed(path, lines)
     survivor = Store(path)
     survivor.open()
     for key, revision in acknowledged.items():
