@@ -1,0 +1,156 @@
+"""Starting, stopping and being killed: what a person sees, and what is there afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ambientlab.host import inspect
+from support.mesh import Mesh
+
+pytestmark = pytest.mark.e2e
+
+
+def launcher(mesh: Mesh) -> int:
+    pid = json.loads((mesh.root / "state/ambientlab/ambientlab/process.json").read_text())["pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def gone(pids: list[int]) -> None:
+    """Wait for the kernel to say that each has ended."""
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        readable, _, _ = select.select([handle], [], [], 20)
+        os.close(handle)
+        assert readable, f"process {pid} is still there"
+
+
+def test_up_twice_and_the_state_survives_down(home: Mesh) -> None:
+    first = home.ambientlab("up")
+    assert first.code == 0, first.text
+    assert first.out == "", "talk goes to stderr"
+    assert 'Set kubectl context to "ambientlab-ambientlab"' in first.err
+    second = home.ambientlab("up")
+    assert second.code == 0
+    assert "runs already" in second.err
+    uid = home.json("create", "configmap", "kept", "--from-literal=a=b")["metadata"]["uid"]
+    status = json.loads(home.ambientlab("status", "-o", "json").out)
+    assert status[0]["status"] == "Running"
+    assert status[0]["podsReady"] == status[0]["pods"] >= 3
+    pids = inspect.tree(launcher(home))
+    assert home.ambientlab("down").code == 0
+    gone(pids)
+    assert "ambientlab" not in (home.root / "kubeconfig").read_text().replace("current-context: ''", "")
+    assert home.ambientlab("up", "-q").text == ""
+    assert home.json("get", "configmap", "kept")["metadata"]["uid"] == uid
+
+
+@pytest.mark.parametrize("victim", ["launcher", "node-init", "daemon", "zygote", "ztunnel", "pause"])
+def test_kill_9_leaves_nothing_behind_and_loses_nothing(home: Mesh, victim: str) -> None:
+    assert home.ambientlab("up").code == 0
+    home.kubectl("create", "configmap", "acknowledged")
+    root = launcher(home)
+    pids = inspect.tree(root)
+    target = find(pids, victim)
+    os.kill(target, signal.SIGKILL)
+    if victim in ("ztunnel", "pause"):
+        gone([target])
+        home.kubectl("wait", "-n", "istio-system", "--for=condition=Ready", "pod", "--all", "--timeout=30s")
+        assert launcher(home) == root, "a pod's death is the kubelet's business, not the mesh's"
+        return
+    gone(pids)
+    done = home.ambientlab("up")
+    assert done.code == 0, done.text
+    home.kubectl("get", "configmap", "acknowledged")
+
+
+def find(pids: list[int], victim: str) -> int:
+    if victim == "ztunnel":
+        return next(pid for pid in pids if name_of(pid) == "envoy")
+    if victim == "daemon":
+        init = next(pid for pid in pids if name_of(pid) == "node-init")
+        children = [int(pid) for pid in Path(f"/proc/{init}/task/{init}/children").read_text().split()]
+        return next(pid for pid in children if name_of(pid) != "zygote")
+    return next(pid for pid in pids if name_of(pid) == victim)
+
+
+def test_a_taken_port_is_named(home: Mesh) -> None:
+    assert home.ambientlab("up").code == 0
+    assert home.ambientlab("down").code == 0
+    port = json.loads((home.root / "state/ambientlab/ambientlab/mesh.json").read_text())["port"]
+    with socket.create_server(("127.0.0.1", port)):
+        done = home.ambientlab("up")
+    assert done.code == 1
+    assert f"port {port} on 127.0.0.1" in done.err
+    assert "ss -ltnp" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_home_that_cannot_be_written_is_named(home: Mesh) -> None:
+    blocked = home.root / "blocked"
+    blocked.write_text("")
+    made = Mesh(home.root, {**home.env, "XDG_STATE_HOME": str(blocked)})
+    done = made.ambientlab("up")
+    assert done.code == 1
+    assert str(blocked) in done.err
+    assert "XDG_STATE_HOME" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_broken_kubeconfig_is_named_and_kept(home: Mesh) -> None:
+    (home.root / "kubeconfig").write_text("users: [")
+    done = home.ambientlab("up")
+    assert done.code == 1
+    assert "is not YAML" in done.err
+    assert (home.root / "kubeconfig").read_text() == "users: ["
+
+
+def test_commands_say_what_to_do_without_a_mesh(home: Mesh) -> None:
+    for words in (["kubectl", "get", "pods"], ["istioctl", "version"], ["shell"]):
+        done = home.ambientlab(*words)
+        assert done.code == 1
+        assert "is not running" in done.err
+        assert "ambientlab up" in done.err
+    assert home.ambientlab("down").code == 0
+    assert home.ambientlab("status", "--name", "nobody").code == 1
+    assert home.ambientlab("up", "--name", "../x").code == 2
+
+
+def test_doctor_finds_this_machine_able(home: Mesh) -> None:
+    done = home.ambientlab("doctor")
+    assert done.code == 0, done.text
+    for word in ("namespaces", "kubectl", "envoy", "state directory"):
+        assert f"✓ {word}" in done.out
+
+
+def test_without_user_namespaces_the_setting_and_its_fix_are_named(home: Mesh) -> None:
+    """Inside a user namespace whose limit of further ones is zero."""
+    script = (
+        "import os, sys; from ambientlab.node.linux import syscalls\n"
+        "syscalls.enter_user_namespace(0)\n"
+        "open('/proc/sys/user/max_user_namespaces', 'w').write('0')\n"
+        "os.execv(sys.executable, [sys.executable, '-P', '-m', 'ambientlab.cli.main', *sys.argv[1:]])"
+    )
+    for command in ("up", "doctor"):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", script, command], capture_output=True, text=True, env=home.env, check=False
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "sysctl -w user.max_user_namespaces" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr

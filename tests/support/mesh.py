@@ -1,0 +1,93 @@
+"""A mesh as the end-to-end tests meet it: the commands a person types, in a home of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ambientlab.host import tools
+from ambientlab.host.isolated import variables
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """One isolated home: the commands run in it as a person's would."""
+
+    root: Path
+    env: dict[str, str]
+
+    def ambientlab(self, *arguments: str, stdin: str = "", timeout: float = 90) -> Result:
+        return self._run([sys.executable, "-P", "-m", "ambientlab.cli.main", *arguments], stdin, timeout)
+
+    def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60, check: bool = True) -> str:
+        done = self._run([str(tools.kubectl()), *arguments], stdin, timeout)
+        assert not check or done.code == 0, f"kubectl {' '.join(arguments)}: {done.text}"
+        return done.out if check else done.text
+
+    def apply(self, text: str, *arguments: str) -> str:
+        return self.kubectl("apply", "-f", "-", *arguments, stdin=text)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl(*arguments, "-o", "json"))
+
+    def shell(self, script: str, timeout: float = 90) -> Result:
+        """Type a script into `ambientlab shell`."""
+        return self.ambientlab("shell", stdin=script, timeout=timeout)
+
+    def curl(self, *arguments: str, timeout: float = 60) -> str:
+        """From the lab's client pod."""
+        return self.kubectl("exec", "curl", "-n", "test", "--", "curl", "-sS", *arguments, timeout=timeout)
+
+    def sample(self, url: str, count: int, *arguments: str) -> list[str]:
+        """`count` requests, each on a connection of its own; one line of reply each."""
+        # one curl per request: connections are never shared between processes
+        words = " ".join(arguments)
+        loop = f'i=0; while [ $i -lt {count} ]; do curl -sS -m 10 {words} "$0"; echo; i=$((i+1)); done'
+        out = self.kubectl("exec", "curl", "-n", "test", "--", "sh", "-c", loop, url, timeout=120)
+        return [line for line in out.splitlines() if line]
+
+    def _run(self, command: Sequence[str], stdin: str, timeout: float) -> Result:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self.env,
+            check=False,
+            cwd=self.root,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+
+def new_home() -> Mesh:
+    root = Path(tempfile.mkdtemp(prefix="ambientlab-test-"))
+    (root / "run").mkdir(mode=0o700)
+    return Mesh(root, {**os.environ, **variables(root), "HOME": str(root), "NO_COLOR": "1"})
+
+
+def discard(mesh: Mesh) -> None:
+    try:
+        done = mesh.ambientlab("down", "--purge")
+        assert done.code == 0, done.text
+    finally:
+        shutil.rmtree(mesh.root, ignore_errors=True)
