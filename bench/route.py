@@ -1,0 +1,82 @@
+"""A route change: from sending the write to the API until a request through the waypoint is answered the new way.
+
+A client in the lab's pod asks in one keep-alive loop and notes the moment each reply came, on the monotonic clock that
+every namespace of a machine shares. An HTTPRoute sends everything to one version, then to the other.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+from ambientlab.host import tools
+from bench.report import Row, timing
+from bench.world import Api, kubectl, mesh, shell
+
+ROUNDS = 60
+ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/hello/httproutes/split"
+
+CLIENT = """
+import http.client, sys, time
+connection = http.client.HTTPConnection("helloworld.hello", 5000)
+last = b""
+while True:
+    connection.request("GET", "/hello")
+    reply = connection.getresponse()
+    body = reply.read()
+    if body[:18] != last:
+        last = body[:18]
+        print(time.monotonic(), last.decode(), flush=True)
+"""
+
+WORLD = """
+kubectl apply -n hello -f helloworld.yaml
+kubectl label ns hello istio.io/dataplane-mode=ambient istio.io/use-waypoint=waypoint
+istioctl waypoint apply -n hello --wait
+for v in v1 v2; do kubectl expose deployment helloworld-$v -n hello --port 5000; done
+kubectl wait -n hello --for=condition=Available deploy --all
+"""
+
+
+def rows() -> list[Row]:
+    with mesh(lab=True) as paths:
+        shell(WORLD)
+        kubectl("apply", "-f", "-", stdin=_route())
+        command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", CLIENT]
+        api = Api(paths)
+        seconds = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            for number in range(ROUNDS):
+                version = f"v{number % 2 + 1}"
+                began = time.monotonic()
+                api.patch(ROUTE, {"spec": {"rules": [_rule(version)]}})
+                while True:
+                    moment, _, words = client.stdout.readline().partition(" ")
+                    if version in words:
+                        break
+                seconds.append(float(moment) - began)
+            client.kill()
+        return [
+            timing("route change to first request", seconds[1:], at_most=0.05),
+            timing("route change to first request", seconds[1:], at_most=0.05, quantile=0.99),
+        ]
+
+
+def _rule(version: str) -> dict[str, object]:
+    return {"backendRefs": [{"name": f"helloworld-{version}", "port": 5000}]}
+
+
+def _route() -> str:
+    return json.dumps(
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"name": "split", "namespace": "hello"},
+            "spec": {
+                "parentRefs": [{"group": "", "kind": "Service", "name": "helloworld", "port": 5000}],
+                "rules": [_rule("v2")],
+            },
+        }
+    )
