@@ -1,0 +1,344 @@
+"""The server's half of delta xDS on one aggregated stream, without I/O.
+
+Theory of operation
+===================
+
+A session holds what one proxy should run (`update`) and what it does run (what it acknowledged), per resource type,
+and at any moment answers one question: which responses may be sent now (`outgoing`). Requests of the proxy (`receive`)
+change what it is subscribed to and what it runs. https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+
+                          update(), subscribe                        outgoing()
+        desired, wanted ─────────────────────▶ dirty name ────────────────────────────▶ in flight (one push a type)
+                                                  ▲   ▲                                   │          │
+                                                  │   └── half of a refused push ◀── NACK ┤          │ ACK
+                                                  │                                       │          ▼
+                                                  └─ a newer version ── rejected ◀── NACK of one    held
+
+One push of a type is in flight at a time. So changes made meanwhile coalesce, an answer is never about a version that
+has been overtaken, and a slow proxy is never flooded.
+
+A name becomes dirty when its desired version changes or when the proxy asks for it; sending decides what becomes of it:
+
+    desired          proxy                        sent
+    version v        holds v                      nothing, unless the proxy has just asked for it
+    version v        refused v                    nothing, until v changes
+    version v        holds another or none        the resource
+    absent           holds or has asked for it    its removal ("does not exist": nobody needs to wait for it)
+    not wanted       -                            nothing
+
+Envoy refuses a response whole, the good resources of it with the bad one. A refused push is therefore sent again in
+halves until the resources at fault stand alone: k bad ones among n cost about k*log2(n) round trips, and every other
+resource gets through. What the proxy said about those is kept in `rejections` until it is given a version it accepts.
+
+Order makes changes without a gap (make before break). `AFTER` is the whole rule: a type is sent only when the types it
+refers to are settled; clusters go only after nothing can refer to them any more. It relies on Envoy acknowledging
+clusters when they are warm. A changed cluster warms only when it is sent endpoints again, be they the same.
+
+The peer cannot break the server: what makes no sense comes back as a `Fault` to be logged and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+
+ORDER = (SECRET, CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+
+AFTER: Mapping[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), ROUTES: (CLUSTER, LISTENER)}
+"""Type -> types of which no addition or change may be waiting or in flight when it is sent."""
+
+REMOVED_AFTER: Mapping[str, tuple[str, ...]] = {CLUSTER: (LISTENER, ROUTES)}
+"""Type -> types that must be settled, and free of rejections, when resources of it are removed."""
+
+LEGACY_WILDCARDS = (CLUSTER, LISTENER)
+"""Types of which a first subscription to nothing means all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A resource ready to be sent. `version` is a hash of its content, so it survives restarts of either side.
+
+    `endpoints` names the load assignment a cluster waits for while it warms.
+    """
+
+    version: str
+    body: Any
+    endpoints: str = ""
+
+    @classmethod
+    def of(cls, message: Message) -> Config:
+        body = Any()
+        body.Pack(message, deterministic=True)
+        endpoints = ""
+        if isinstance(message, Cluster) and message.type == Cluster.EDS:
+            endpoints = message.eds_cluster_config.service_name or message.name
+        return cls(blake2b(body.value, digest_size=8).hexdigest(), body, endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The proxy runs these versions now; None for what it let go of."""
+
+    type_url: str
+    versions: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The proxy refused this version of one resource, in its own words, and runs on with the version it had."""
+
+    type_url: str
+    name: str
+    version: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The proxy asks for these names. Those not among the desired resources by the next `outgoing` do not exist."""
+
+    type_url: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The proxy did what the protocol does not provide for; the request was ignored, wholly or in the part named."""
+
+    type_url: str
+    text: str
+
+
+Event = Acked | Rejected | Subscribed | Fault
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """What one response carried: name -> version, None for a removal."""
+
+    versions: Mapping[str, str | None]
+    nonce: str = ""
+
+    def halves(self) -> list[dict[str, str | None]]:
+        """Removals apart from resources, which are what a proxy refuses, then down the middle."""
+        items = sorted(self.versions.items(), key=lambda item: item[1] is not None)
+        removals = sum(version is None for _, version in items)
+        middle = removals if 0 < removals < len(items) else len(items) // 2
+        return [dict(items[:middle]), dict(items[middle:])]
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One type on one stream."""
+
+    desired: dict[str, Config] = field(default_factory=dict)
+    opened: bool = False
+    wildcard: bool = False
+    greet: bool = False
+    """The first response to a wildcard is due even when it is empty: a starting proxy waits for it."""
+    names: set[str] = field(default_factory=set)
+    held: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, Rejected] = field(default_factory=dict)
+    dirty: dict[str, bool] = field(default_factory=dict)
+    """Name -> whether an answer is owed although nothing may have changed."""
+    retries: deque[dict[str, str | None]] = field(default_factory=deque)
+    in_flight: _Push | None = None
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def mark(self, name: str, *, owed: bool = False) -> None:
+        self.dirty[name] = owed or self.dirty.get(name, False)
+
+    def decide(self, name: str, owed: bool) -> str | bool | None:
+        """The table above: a version to send, None for a removal, False for nothing."""
+        config = self.desired.get(name)
+        if not self.wants(name):
+            return False
+        if config is None:
+            return None if owed or name in self.held else False
+        refused = self.rejected.get(name)
+        if refused is not None and refused.version == config.version:
+            return False
+        return config.version if owed or self.held.get(name) != config.version else False
+
+    def changing(self) -> bool:
+        """Whether an addition or a change is waiting or under way."""
+        if any(version is not None for version in (self.in_flight.versions if self.in_flight else {}).values()):
+            return True
+        return bool(self.retries) or any(isinstance(self.decide(n, owed), str) for n, owed in self.dirty.items())
+
+    def settled(self) -> bool:
+        return not (self.in_flight or self.changing() or self.rejected)
+
+
+class Session:
+    """One proxy's stream. Feed it with `update` and `receive`, then send what `outgoing` returns."""
+
+    def __init__(self) -> None:
+        self._channels = {type_url: _Channel() for type_url in ORDER}
+        self._nonces = 0
+
+    def update(self, type_url: str, changed: Mapping[str, Config], removed: Iterable[str] = ()) -> None:
+        """What the proxy should run from now on. Naming what did not change costs little and sends nothing."""
+        channel = self._channels[type_url]
+        for name, config in changed.items():
+            channel.desired[name] = config
+            channel.mark(name)
+        for name in removed:
+            if channel.desired.pop(name, None) is not None:
+                channel.rejected.pop(name, None)
+                channel.mark(name)
+
+    def receive(self, request: DeltaDiscoveryRequest) -> list[Event]:
+        """Take in one request; the events are for the caller to act upon before it calls `outgoing`."""
+        type_url = request.type_url
+        channel = self._channels.get(type_url)
+        if channel is None:
+            return [Fault(type_url, "no resources of this type are served")]
+        events: list[Event] = []
+        if request.response_nonce:
+            events += self._answered(channel, request)
+        events += self._subscriptions(channel, request)
+        return events
+
+    def outgoing(self) -> list[DeltaDiscoveryResponse]:
+        """The responses that may be sent now, in the order to send them."""
+        responses = []
+        for type_url in ORDER:
+            channel = self._channels[type_url]
+            if channel.opened and channel.in_flight is None:
+                versions = self._next(type_url, channel)
+                if versions or channel.greet:
+                    responses.append(self._send(type_url, channel, versions))
+        return responses
+
+    @property
+    def rejections(self) -> list[Rejected]:
+        return [r for channel in self._channels.values() for r in channel.rejected.values()]
+
+    @property
+    def synced(self) -> bool:
+        """Whether the proxy runs everything it should, as far as it asks for it and did not refuse it."""
+        return not any(
+            c.in_flight or c.retries or any(c.decide(n, owed) is not False for n, owed in c.dirty.items())
+            for c in self._channels.values()
+            if c.opened
+        )
+
+    def subscribed(self, type_url: str) -> frozenset[str]:
+        """The names the proxy asked for one by one."""
+        return frozenset(self._channels[type_url].names)
+
+    def held(self, type_url: str) -> Mapping[str, str]:
+        """Name -> version of what the proxy runs."""
+        return self._channels[type_url].held
+
+    def _next(self, type_url: str, channel: _Channel) -> dict[str, str | None]:
+        if any(self._channels[t].changing() for t in AFTER.get(type_url, ())):
+            return {}
+        while channel.retries:
+            half = channel.retries.popleft()
+            current = {n: v for n, v in half.items() if channel.decide(n, True) == v}
+            if current:
+                return current
+        may_remove = all(self._channels[t].settled() for t in REMOVED_AFTER.get(type_url, ()))
+        versions: dict[str, str | None] = {}
+        waiting: dict[str, bool] = {}
+        for name, owed in channel.dirty.items():
+            version = channel.decide(name, owed)
+            if version is None and name in channel.held and not may_remove:
+                waiting[name] = owed
+            elif not isinstance(version, bool):
+                versions[name] = version
+        channel.dirty = waiting
+        return versions
+
+    def _send(self, type_url: str, channel: _Channel, versions: dict[str, str | None]) -> DeltaDiscoveryResponse:
+        self._nonces += 1
+        nonce = str(self._nonces)
+        response = DeltaDiscoveryResponse(type_url=type_url, nonce=nonce, system_version_info=nonce)
+        for name, version in versions.items():
+            if version is None:
+                response.removed_resources.append(name)
+                continue
+            config = channel.desired[name]
+            response.resources.append(Resource(name=name, version=version, resource=config.body))
+            if config.endpoints in self._channels[ENDPOINTS].names:
+                self._channels[ENDPOINTS].mark(config.endpoints, owed=True)
+        channel.greet = False
+        channel.in_flight = _Push(versions, nonce)
+        return response
+
+    def _answered(self, channel: _Channel, request: DeltaDiscoveryRequest) -> list[Event]:
+        push = channel.in_flight
+        if push is None or push.nonce != request.response_nonce:
+            return [Fault(request.type_url, f"answer to unknown nonce {request.response_nonce!r:.40}")]
+        channel.in_flight = None
+        if not request.HasField("error_detail") or not push.versions:
+            return [self._accepted(request.type_url, channel, push)]
+        if len(push.versions) > 1:
+            channel.retries.extend(push.halves())
+            return []
+        [(name, version)] = push.versions.items()
+        if version is None:  # nothing to keep the proxy from: it has no reason to refuse, and asking again has no end
+            channel.held.pop(name, None)
+            return [Fault(request.type_url, f"refused to remove {name}: {request.error_detail.message}")]
+        rejection = Rejected(request.type_url, name, version, request.error_detail.message.strip())
+        if name in channel.desired:
+            channel.rejected[name] = rejection
+            channel.mark(name)
+        return [rejection]
+
+    def _accepted(self, type_url: str, channel: _Channel, push: _Push) -> Acked:
+        for name, version in push.versions.items():
+            channel.rejected.pop(name, None)
+            if version is None:
+                channel.held.pop(name, None)
+            elif channel.wants(name):
+                channel.held[name] = version
+            channel.mark(name)
+        return Acked(type_url, push.versions)
+
+    def _subscriptions(self, channel: _Channel, request: DeltaDiscoveryRequest) -> list[Event]:
+        first, channel.opened = not channel.opened, True
+        asked = list(dict.fromkeys(request.resource_names_subscribe))
+        if first:
+            channel.held.update(request.initial_resource_versions)
+            for name in channel.held:
+                channel.mark(name)
+            if not asked and request.type_url in LEGACY_WILDCARDS:
+                asked = ["*"]
+        if "*" in asked:
+            asked.remove("*")
+            channel.wildcard = channel.greet = True
+            for name in (*channel.desired, *channel.held):
+                channel.mark(name)
+        for name in request.resource_names_unsubscribe:
+            self._unsubscribe(channel, name)
+        for name in asked:
+            channel.names.add(name)
+            known = first and name in channel.held
+            channel.mark(name, owed=not known)
+        return [Subscribed(request.type_url, tuple(asked))] if asked else []
+
+    def _unsubscribe(self, channel: _Channel, name: str) -> None:
+        """A proxy forgets what it unsubscribes from, and must be told again what a wildcard still gives it."""
+        if name == "*":
+            channel.wildcard = channel.greet = False
+            for held in [n for n in channel.held if n not in channel.names]:
+                del channel.held[held]
+        elif name in channel.names:
+            channel.names.discard(name)
+            channel.held.pop(name, None)
+            channel.rejected.pop(name, None)
+            channel.mark(name, owed=channel.wildcard)

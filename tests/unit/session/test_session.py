@@ -1,0 +1,338 @@
+"""The delta-ADS state machine against hand-written conversations: each test is one, told in order."""
+
+from __future__ import annotations
+
+import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from ambientlab.mesh.session import Acked, Config, Event, Fault, Rejected, Session, Subscribed
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+
+TYPES = {"CDS": CLUSTER, "EDS": ENDPOINTS, "LDS": LISTENER, "RDS": ROUTES, "SDS": SECRET}
+
+
+def cluster(name: str, marker: str = "", *, eds: bool = False) -> Config:
+    return Config.of(Cluster(name=name, alt_stat_name=marker, type=Cluster.EDS if eds else Cluster.STATIC))
+
+
+def routes(name: str, marker: str = "") -> Config:
+    return Config.of(RouteConfiguration(name=name, internal_only_headers=[marker] if marker else []))
+
+
+def listener(name: str, marker: str = "") -> Config:
+    return Config.of(Listener(name=name, stat_prefix=marker))
+
+
+def endpoints(name: str) -> Config:
+    return Config.of(ClusterLoadAssignment(cluster_name=name))
+
+
+class Peer:
+    """A proxy's end of a session: writes requests in few words, reads responses in few words."""
+
+    def __init__(self) -> None:
+        self.session = Session()
+        self.unanswered: dict[str, str] = {}
+
+    def request(
+        self, service: str, *subscribe: str, unsubscribe: tuple[str, ...] = (), have: dict[str, str] | None = None
+    ) -> list[Event]:
+        return self.session.receive(
+            DeltaDiscoveryRequest(
+                type_url=TYPES[service],
+                resource_names_subscribe=subscribe,
+                resource_names_unsubscribe=unsubscribe,
+                initial_resource_versions=have or {},
+            )
+        )
+
+    def sent(self) -> list[str]:
+        """What is sent now, as `CDS +a +b -c`."""
+        return [self._brief(response) for response in self.session.outgoing()]
+
+    def ack(self, service: str) -> list[Event]:
+        return self.session.receive(
+            DeltaDiscoveryRequest(type_url=TYPES[service], response_nonce=self.unanswered.pop(service))
+        )
+
+    def nack(self, service: str, detail: str = "no good") -> list[Event]:
+        request = DeltaDiscoveryRequest(type_url=TYPES[service], response_nonce=self.unanswered.pop(service))
+        request.error_detail.message = detail
+        return self.session.receive(request)
+
+    def _brief(self, response: DeltaDiscoveryResponse) -> str:
+        service = next(name for name, type_url in TYPES.items() if type_url == response.type_url)
+        assert service not in self.unanswered, "two pushes of one type in flight"
+        self.unanswered[service] = response.nonce
+        names = sorted(f"+{r.name}" for r in response.resources) + sorted(f"-{n}" for n in response.removed_resources)
+        return " ".join([service, *names])
+
+
+@pytest.fixture
+def peer() -> Peer:
+    return Peer()
+
+
+def test_a_wildcard_gets_everything_and_later_only_what_changed(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a"), "b": cluster("b")})
+    assert peer.sent() == []
+    peer.request("CDS")
+    assert peer.sent() == ["CDS +a +b"]
+    a, b = cluster("a"), cluster("b")
+    assert peer.ack("CDS") == [Acked(CLUSTER, {"a": a.version, "b": b.version})]
+    peer.session.update(CLUSTER, {"a": cluster("a"), "b": cluster("b", "changed"), "c": cluster("c")})
+    assert peer.sent() == ["CDS +b +c"]
+    peer.ack("CDS")
+    peer.session.update(CLUSTER, {}, removed=["a"])
+    assert peer.sent() == ["CDS -a"]
+    peer.ack("CDS")
+    assert peer.sent() == []
+    assert peer.session.synced
+    assert set(peer.session.held(CLUSTER)) == {"b", "c"}
+
+
+def test_an_empty_wildcard_is_answered_so_that_a_starting_proxy_goes_on(peer: Peer) -> None:
+    peer.request("LDS")
+    assert peer.sent() == ["LDS"]
+    peer.ack("LDS")
+    assert peer.sent() == []
+
+
+def test_only_clusters_and_listeners_take_an_empty_subscription_for_all(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r")})
+    peer.request("RDS")
+    assert peer.sent() == []
+    peer.request("RDS", "*")
+    assert peer.sent() == ["RDS +r"]
+
+
+def test_names_are_answered_one_by_one_also_when_they_do_not_exist(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r"), "other": routes("other")})
+    assert peer.request("RDS", "r", "missing") == [Subscribed(ROUTES, ("r", "missing"))]
+    assert peer.sent() == ["RDS +r -missing"]
+    peer.ack("RDS")
+    peer.session.update(ROUTES, {"missing": routes("missing")})
+    assert peer.sent() == ["RDS +missing"]
+
+
+def test_resources_named_in_answer_to_a_subscription_go_out_with_it(peer: Peer) -> None:
+    [event] = peer.request("SDS", "spiffe://x")
+    assert event == Subscribed(SECRET, ("spiffe://x",))
+    peer.session.update(SECRET, {"spiffe://x": cluster("any message will do")})
+    assert peer.sent() == ["SDS +spiffe://x"]
+
+
+def test_asking_again_is_answered_again(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r")})
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.ack("RDS")
+    peer.request("RDS", "r")
+    assert peer.sent() == ["RDS +r"]
+
+
+def test_what_is_unsubscribed_is_not_sent(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r"), "s": routes("s")})
+    peer.request("RDS", "r", "s")
+    peer.sent()
+    peer.ack("RDS")
+    peer.request("RDS", unsubscribe=("r",))
+    peer.session.update(ROUTES, {"r": routes("r", "2"), "s": routes("s", "2")})
+    assert peer.sent() == ["RDS +s"]
+
+
+def test_a_name_unsubscribed_below_a_wildcard_is_sent_again(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a")})
+    peer.request("CDS", "*", "a", "b")
+    assert peer.sent() == ["CDS +a -b"]
+    peer.ack("CDS")
+    peer.request("CDS", unsubscribe=("a", "b"))
+    assert peer.sent() == ["CDS +a -b"]
+    peer.ack("CDS")
+    peer.request("CDS", unsubscribe=("*",))
+    peer.session.update(CLUSTER, {"a": cluster("a", "2")})
+    assert peer.sent() == []
+
+
+def test_a_reconnecting_proxy_gets_only_the_difference(peer: Peer) -> None:
+    same, changed = cluster("same"), cluster("changed", "new")
+    peer.session.update(CLUSTER, {"same": same, "changed": changed})
+    peer.request("CDS", have={"same": same.version, "changed": "old", "gone": "old"})
+    assert peer.sent() == ["CDS +changed -gone"]
+    peer.session.update(ROUTES, {"r": routes("r"), "s": routes("s")})
+    peer.request("RDS", "r", "s", "t", have={"r": routes("r").version, "t": "old"})
+    peer.ack("CDS")
+    assert peer.sent() == ["RDS +s -t"]
+
+
+def test_changes_during_a_push_wait_for_its_answer_and_coalesce(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r", "1")})
+    peer.request("RDS", "r")
+    assert peer.sent() == ["RDS +r"]
+    for marker in ("2", "3", "4"):
+        peer.session.update(ROUTES, {"r": routes("r", marker)})
+        assert peer.sent() == []
+    peer.ack("RDS")
+    [response] = peer.session.outgoing()
+    assert [r.version for r in response.resources] == [routes("r", "4").version]
+
+
+def test_a_bad_resource_is_singled_out_and_takes_no_other_down(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {n: cluster(n) for n in "abcd"})
+    peer.request("CDS")
+    assert peer.sent() == ["CDS +a +b +c +d"]
+    assert peer.nack("CDS") == []
+    assert peer.sent() == ["CDS +a +b"]
+    peer.ack("CDS")
+    assert peer.sent() == ["CDS +c +d"]
+    peer.nack("CDS")
+    assert peer.sent() == ["CDS +c"]
+    refused = Rejected(CLUSTER, "c", cluster("c").version, "Invalid duration")
+    assert peer.nack("CDS", "Invalid duration\n") == [refused]
+    assert peer.sent() == ["CDS +d"]
+    peer.ack("CDS")
+    assert peer.sent() == []
+    assert peer.session.rejections == [refused]
+    assert set(peer.session.held(CLUSTER)) == {"a", "b", "d"}
+    peer.session.update(CLUSTER, {"c": cluster("c", "mended"), "d": cluster("d", "2")})
+    assert peer.sent() == ["CDS +c +d"]
+    peer.ack("CDS")
+    assert peer.session.rejections == []
+
+
+def test_removals_are_separated_from_a_refused_push(peer: Peer) -> None:
+    peer.session.update(LISTENER, {"a": listener("a"), "b": listener("b")})
+    peer.request("LDS")
+    peer.sent()
+    peer.ack("LDS")
+    peer.session.update(LISTENER, {"b": listener("b", "bad")}, removed=["a"])
+    assert peer.sent() == ["LDS +b -a"]
+    peer.nack("LDS")
+    assert peer.sent() == ["LDS -a"]
+    peer.ack("LDS")
+    assert peer.sent() == ["LDS +b"]
+    peer.nack("LDS")
+    assert peer.sent() == []
+    assert peer.session.held(LISTENER) == {"b": listener("b").version}
+
+
+def test_going_back_to_the_version_in_force_needs_no_push(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r")})
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.ack("RDS")
+    peer.session.update(ROUTES, {"r": routes("r", "bad")})
+    peer.sent()
+    peer.nack("RDS")
+    peer.session.update(ROUTES, {"r": routes("r")})
+    assert peer.sent() == []
+    assert peer.session.synced
+
+
+def test_a_rejection_ends_with_the_resource(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r", "bad")})
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.nack("RDS")
+    peer.session.update(ROUTES, {}, removed=["r"])
+    assert peer.session.rejections == []
+
+
+def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
+    peer.request("CDS")
+    peer.session.update(ROUTES, {"r": routes("r", "v1")})
+    peer.sent()
+    peer.ack("CDS")
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.ack("RDS")
+    peer.session.update(CLUSTER, {"v2": cluster("v2", eds=True)})
+    peer.session.update(ENDPOINTS, {"v2": endpoints("v2")})
+    peer.session.update(ROUTES, {"r": routes("r", "v2")})
+    assert peer.sent() == ["CDS +v2"]
+    peer.request("EDS", "v2")
+    assert peer.sent() == ["EDS +v2"]
+    peer.ack("EDS")
+    assert peer.sent() == []
+    peer.ack("CDS")
+    assert peer.sent() == ["RDS +r"]
+
+
+def test_clusters_go_only_after_nothing_refers_to_them(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"old": cluster("old")})
+    peer.session.update(ROUTES, {"r": routes("r", "old")})
+    peer.request("CDS")
+    peer.sent()
+    peer.ack("CDS")
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.ack("RDS")
+    peer.session.update(CLUSTER, {"new": cluster("new")}, removed=["old"])
+    peer.session.update(ROUTES, {"r": routes("r", "new")})
+    assert peer.sent() == ["CDS +new"]
+    peer.ack("CDS")
+    assert peer.sent() == ["RDS +r"]
+    assert not peer.session.synced
+    peer.nack("RDS")
+    assert peer.sent() == [], "the route in force still names the old cluster"
+    peer.session.update(ROUTES, {"r": routes("r", "new, mended")})
+    assert peer.sent() == ["RDS +r"]
+    peer.ack("RDS")
+    assert peer.sent() == ["CDS -old"]
+
+
+def test_a_changed_cluster_is_sent_its_endpoints_again_to_warm(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a", eds=True), "b": cluster("b", eds=True)})
+    peer.session.update(ENDPOINTS, {"a": endpoints("a"), "b": endpoints("b")})
+    peer.request("CDS")
+    peer.sent()
+    peer.request("EDS", "a", "b")
+    peer.sent()
+    peer.ack("EDS")
+    peer.ack("CDS")
+    assert peer.sent() == []
+    peer.session.update(CLUSTER, {"a": cluster("a", "changed", eds=True)})
+    assert peer.sent() == ["CDS +a", "EDS +a"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        DeltaDiscoveryRequest(type_url=ROUTES, response_nonce="never sent"),
+        DeltaDiscoveryRequest(type_url="type.googleapis.com/of.something.Else"),
+        DeltaDiscoveryRequest(),
+    ],
+)
+def test_nonsense_is_a_fault_and_changes_nothing(peer: Peer, request_: DeltaDiscoveryRequest) -> None:
+    peer.session.update(ROUTES, {"r": routes("r")})
+    peer.request("RDS", "r")
+    before = peer.sent()
+    [fault] = peer.session.receive(request_)
+    assert isinstance(fault, Fault)
+    assert before == ["RDS +r"]
+    assert peer.sent() == []
+    assert isinstance(peer.ack("RDS")[0], Acked)
+
+
+def test_a_refused_removal_is_reported_and_not_repeated(peer: Peer) -> None:
+    peer.session.update(LISTENER, {"a": listener("a")})
+    peer.request("LDS")
+    peer.sent()
+    peer.ack("LDS")
+    peer.session.update(LISTENER, {}, removed=["a"])
+    peer.sent()
+    assert isinstance(peer.nack("LDS")[0], Fault)
+    assert peer.sent() == []
+
+
+def test_versions_depend_on_content_alone() -> None:
+    assert cluster("a").version == cluster("a").version
+    assert cluster("a").version != cluster("a", "x").version
+    assert cluster("a", eds=True).endpoints == "a"
+    named = Cluster(name="a", type=Cluster.EDS)
+    named.eds_cluster_config.service_name = "b"
+    assert Config.of(named).endpoints == "b"

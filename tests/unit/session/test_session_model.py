@@ -1,0 +1,110 @@
+"""Whatever happens in whatever order, a proxy that answers ends with what it should run and is asked no nonsense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambientlab.mesh.session import Config, Session
+from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
+
+NAMES = ("a", "b", "c", "d", "e", "f")
+BAD = 3
+"""Resources of this revision are refused, and every other resource in the same response with them."""
+
+
+def resource(type_url: str, name: str, revision: int) -> Config:
+    if type_url == CLUSTER:
+        return Config.of(Cluster(name=name, alt_stat_name=str(revision)))
+    if type_url == LISTENER:
+        return Config.of(Listener(name=name, stat_prefix=str(revision)))
+    return Config.of(RouteConfiguration(name=name, internal_only_headers=[str(revision)]))
+
+
+BAD_VERSIONS = {resource(t, n, BAD).version for t in (CLUSTER, LISTENER, ROUTES) for n in NAMES}
+
+
+@dataclass
+class Proxy:
+    """What Envoy does with responses, one type at a time and each in order."""
+
+    running: dict[str, dict[str, str]] = field(default_factory=lambda: {CLUSTER: {}, LISTENER: {}, ROUTES: {}})
+    inbox: list[DeltaDiscoveryResponse] = field(default_factory=list)
+
+    def answer(self) -> DeltaDiscoveryRequest:
+        response = self.inbox.pop(0)
+        running = self.running[response.type_url]
+        reply = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+        if any(r.version in BAD_VERSIONS for r in response.resources):
+            reply.error_detail.message = "bad"
+            return reply
+        for r in response.resources:
+            running[r.name] = r.version
+        for name in response.removed_resources:
+            running.pop(name, None)
+        return reply
+
+
+Step = tuple[str, str, str, int]
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "set", "set", "drop", "answer", "answer", "again"]),
+        st.sampled_from([CLUSTER, LISTENER, ROUTES]),
+        st.sampled_from(NAMES),
+        st.integers(0, BAD),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_a_proxy_converges_on_what_is_desired(script: list[Step]) -> None:
+    session, proxy = Session(), Proxy()
+    desired: dict[str, dict[str, Config]] = {CLUSTER: {}, LISTENER: {}, ROUTES: {}}
+
+    def pump() -> None:
+        proxy.inbox += session.outgoing()
+
+    session.receive(DeltaDiscoveryRequest(type_url=CLUSTER))
+    session.receive(DeltaDiscoveryRequest(type_url=LISTENER))
+    session.receive(DeltaDiscoveryRequest(type_url=ROUTES, resource_names_subscribe=NAMES))
+    for action, type_url, name, revision in script:
+        match action:
+            case "set":
+                desired[type_url][name] = resource(type_url, name, revision)
+                session.update(type_url, {name: desired[type_url][name]})
+            case "drop":
+                desired[type_url].pop(name, None)
+                session.update(type_url, {}, [name])
+            case "answer" if proxy.inbox:
+                session.receive(proxy.answer())
+            case "again" if type_url == ROUTES:
+                session.receive(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=[name]))
+        pump()
+    rounds = 0
+    while proxy.inbox:
+        session.receive(proxy.answer())
+        pump()
+        rounds += 1
+        assert rounds < 200, "the session does not come to rest"
+
+    rejected = {(r.type_url, r.name) for r in session.rejections}
+    stuck = any(type_url != CLUSTER for type_url, _ in rejected)
+    for type_url, configs in desired.items():
+        for name, config in configs.items():
+            if config.version in BAD_VERSIONS:
+                assert (type_url, name) in rejected
+                assert proxy.running[type_url].get(name) not in BAD_VERSIONS
+            else:
+                assert (type_url, name) not in rejected
+                assert proxy.running[type_url].get(name) == config.version
+        extra = set(proxy.running[type_url]) - set(configs)
+        assert not extra or (type_url == CLUSTER and stuck), "a removed resource still runs"
+        assert dict(session.held(type_url)) == proxy.running[type_url]
