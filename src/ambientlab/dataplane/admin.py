@@ -1,0 +1,78 @@
+"""A client of Envoy's admin interface on its unix socket. https://www.envoyproxy.io/docs/envoy/latest/operations/admin"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import orjson
+
+
+class AdminClient:
+    """`path` is the socket as this process sees it: for a proxy in a container, below /proc/<pid>/root.
+
+    Methods raise ConnectionError when no Envoy serves there, and OSError with Envoy's own text when it refuses.
+    """
+
+    def __init__(self, path: str, *, timeout: float = 5.0) -> None:
+        self._path = path
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> AdminClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def ready(self) -> bool:
+        """Whether Envoy has its configuration and serves."""
+        try:
+            return (await self._request("GET", "/ready")).strip() == b"LIVE"
+        except OSError:
+            return False
+
+    async def config_dump(self, **query: str) -> Any:
+        """The JSON of /config_dump; `include_eds="on"`, `resource`, `mask` and `name_regex` as Envoy documents them."""
+        return orjson.loads(await self._request("GET", "/config_dump", query))
+
+    async def clusters(self) -> Any:
+        return orjson.loads(await self._request("GET", "/clusters", {"format": "json"}))
+
+    async def certificates(self) -> Any:
+        return orjson.loads(await self._request("GET", "/certs"))
+
+    async def stats(self, name_regex: str = "") -> dict[str, int]:
+        """Counters and gauges by name."""
+        query = {"format": "json", "type": "All", **({"filter": name_regex} if name_regex else {})}
+        found = orjson.loads(await self._request("GET", "/stats", query))["stats"]
+        return {stat["name"]: stat["value"] for stat in found if isinstance(stat.get("value"), int)}
+
+    async def prometheus(self) -> bytes:
+        return await self._request("GET", "/stats/prometheus")
+
+    async def set_log_level(self, level: str, logger: str = "") -> None:
+        await self._request("POST", "/logging", {logger or "level": level})
+
+    async def _request(self, method: str, path: str, query: dict[str, str] | None = None) -> bytes:
+        if self._session is None:
+            connector = aiohttp.UnixConnector(path=self._path)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        try:
+            async with self._session.request(method, f"http://envoy{path}", params=query) as response:
+                body = await response.read()
+        except TimeoutError:
+            raise ConnectionError(f"Envoy does not answer on {self._path}") from None
+        except aiohttp.ClientError as error:
+            raise ConnectionError(f"no Envoy answers on {self._path}: {error}") from None
+        if response.status != 200:
+            raise OSError(f"Envoy refused {path}: {body.decode(errors='replace').strip()}")
+        return body

@@ -1,0 +1,170 @@
+"""How the mesh's Envoys are started: command line, bootstrap, and what of the node they see. Pure data.
+
+Everything else they learn over delta ADS. The bootstrap carries the proxy's token, so it is readable by nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ambientlab.api.objects import Object, labels_of, name, namespace, uid
+
+GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
+BINARY = "/usr/local/bin/envoy"
+CONFIG = "/etc/istio/proxy/envoy.json"
+ADMIN_SOCKET = "/etc/istio/proxy/admin.sock"
+XDS_DIRECTORY = "/var/run/istio/xds"
+
+FLAGS = (
+    "--concurrency", "1",  # one node, one learner: a worker more costs memory and buys nothing
+    "--disable-hot-restart",
+    "--log-level", "warning",
+    "--log-format", "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n\t%v",
+    "--drain-time-s", "1",  # how long replaced listeners keep serving what was open on them
+    "--drain-strategy", "immediate",
+    "--file-flush-interval-msec", "50",  # how long an access log line may lag behind its request
+)  # fmt: skip
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """What a container of Envoy needs. `files` maps paths in the container to (content, mode); `binds` are pairs of a
+    path of the node and where it appears in the container, read-only."""
+
+    argv: Sequence[str]
+    files: Mapping[str, tuple[bytes, int]]
+    binds: Sequence[tuple[str, str]]
+
+
+def bootstrap_for_ztunnel(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:
+    """The node proxy. `envoy` and `xds_socket` are paths of the node; `token` is the pod's service account token."""
+    return _startup(_bootstrap(pod, "ztunnel", "ztunnel", token, _inside(xds_socket)), envoy, xds_socket)
+
+
+def bootstrap_for_waypoint(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:
+    """A waypoint, named as `istioctl proxy-status` names one: its cluster is `gateway.namespace`."""
+    gateway = labels_of(pod).get(GATEWAY_LABEL, name(pod))
+    bootstrap = _bootstrap(pod, "waypoint", f"{gateway}.{namespace(pod)}", token, _inside(xds_socket))
+    return _startup(bootstrap, envoy, xds_socket)
+
+
+def proxy_bootstrap(
+    *, node_id: str, cluster: str, token: str, xds_socket: str, admin_socket: str, metadata: Mapping[str, str]
+) -> dict[str, Any]:
+    """An Envoy that asks `xds_socket` for everything, as Envoy's v3 Bootstrap in JSON."""
+    return {
+        "node": {"id": node_id, "cluster": cluster, "metadata": dict(metadata)},
+        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [
+                    {
+                        "envoy_grpc": {
+                            "cluster_name": "xds-grpc",
+                            # How soon a restarted control plane is found again; Envoy's own default reaches 30 s.
+                            "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
+                        },
+                        "initial_metadata": [{"key": "authorization", "value": f"Bearer {token}"}],
+                    }
+                ],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {"clusters": [_xds_cluster(xds_socket)]},
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {
+                    "@type": _type("envoy.extensions.bootstrap.internal_listener.v3.InternalListener"),
+                    "buffer_size_kb": 64,
+                },
+            }
+        ],
+        "stats_config": _STATS,
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": _type(
+                            "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+                        ),
+                        "max_active_downstream_connections": 50000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _bootstrap(pod: Object, kind: str, cluster: str, token: str, xds_socket: str) -> dict[str, Any]:
+    """The node id has the form of Istio's agents: type~ip~pod.namespace~domain."""
+    ip = pod.get("status", {}).get("podIP", "")
+    return proxy_bootstrap(
+        node_id=f"{kind}~{ip}~{name(pod)}.{namespace(pod)}~{namespace(pod)}.svc.cluster.local",
+        cluster=cluster,
+        token=token,
+        xds_socket=xds_socket,
+        admin_socket=ADMIN_SOCKET,
+        metadata={"NAME": name(pod), "NAMESPACE": namespace(pod), "POD_UID": uid(pod), "CLUSTER_ID": "Kubernetes"},
+    )
+
+
+def _startup(bootstrap: dict[str, Any], envoy: str, xds_socket: str) -> Startup:
+    directory = xds_socket.rpartition("/")[0]
+    return Startup(
+        argv=(BINARY, "--config-path", CONFIG, *FLAGS),
+        files={CONFIG: (orjson.dumps(bootstrap), 0o600)},
+        binds=((envoy, BINARY), (directory, XDS_DIRECTORY)),
+    )
+
+
+def _inside(xds_socket: str) -> str:
+    return f"{XDS_DIRECTORY}/{xds_socket.rpartition('/')[2]}"
+
+
+def _xds_cluster(path: str) -> dict[str, Any]:
+    return {
+        "name": "xds-grpc",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {"@type": _type(_HTTP_OPTIONS), "explicit_http_config": {"http2_protocol_options": {}}}
+        },
+        "load_assignment": {
+            "cluster_name": "xds-grpc",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
+        },
+    }
+
+
+def _type(message: str) -> str:
+    return f"type.googleapis.com/{message}"
+
+
+_STATS = {
+    # Every statistic not kept saves memory for each cluster and listener; these are what Istio keeps, and its metrics.
+    "stats_matcher": {
+        "inclusion_list": {
+            "patterns": [
+                {"prefix": "cluster_manager"},
+                {"prefix": "listener_manager"},
+                {"prefix": "server"},
+                {"prefix": "cluster.xds-grpc"},
+                {"prefix": "istio_"},
+                {"contains": "rbac"},
+            ]
+        }
+    }
+}

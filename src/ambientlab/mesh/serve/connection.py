@@ -1,0 +1,122 @@
+"""One proxy's stream: a session coupled to gRPC's reads and writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from google.protobuf.message import Message
+
+from ambientlab.mesh.serve.identity import Identity
+from ambientlab.mesh.serve.secrets import Secrets
+from ambientlab.mesh.session import Acked, Config, Event, Fault, Rejected, Session, Subscribed
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resources
+
+log = logging.getLogger("ambientlab.istiod")
+
+SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", SECRET: "SDS"}
+"""Discovery services by the names that Istio's logs and `istioctl proxy-status` use."""
+
+Write = Callable[[DeltaDiscoveryResponse], Awaitable[None]]
+
+
+class Connection:
+    """`on_change` is called after every answer of the proxy, with this connection."""
+
+    def __init__(self, proxy: Identity, secrets: Secrets, on_change: Callable[[Connection], None]) -> None:
+        self.proxy = proxy
+        self.session = Session()
+        self._secrets = secrets
+        self._on_change = on_change
+        self._messages: dict[str, Mapping[str, Message]] = {}
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    def apply(self, resources: Resources) -> None:
+        """Make these the proxy's resources. An identical message is known to be unchanged without a look inside."""
+        for type_url, messages in resources.items():
+            before = self._messages.get(type_url, {})
+            changed = {name: Config.of(m) for name, m in messages.items() if before.get(name) is not m}
+            removed = [name for name in before if name not in messages]
+            self._messages[type_url] = messages
+            if changed or removed:
+                self.session.update(type_url, changed, removed)
+                self._wake.set()
+
+    def refresh_secrets(self) -> None:
+        """Look again at what the proxy may have of the secrets it subscribes to, and send what became different.
+
+        A secret it lost the right to is left to expire: taking it away would cut connections that are ending anyway.
+        """
+        self._provide(self.session.subscribed(SECRET))
+        self._wake.set()
+
+    async def run(self, requests: AsyncIterator[DeltaDiscoveryRequest], write: Write) -> None:
+        """Serve until the proxy hangs up or `close` is called."""
+        reader = asyncio.create_task(self._read(requests))
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._closed:
+                    return
+                for response in self.session.outgoing():
+                    self._log_push(response)
+                    await write(response)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def _read(self, requests: AsyncIterator[DeltaDiscoveryRequest]) -> None:
+        try:
+            async for request in requests:
+                events = self.session.receive(request)
+                for event in events:
+                    self._handle(event)
+                self._wake.set()
+                self._on_change(self)
+        finally:
+            self.close()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Subscribed(type_url=type_url, names=names) if type_url == SECRET:
+                for name in sorted(set(names) - self._provide(names)):
+                    log.warning("SDS: %s asked for %.200s, which it may not have", self.proxy, name)
+            case Rejected():
+                short = SHORT[event.type_url]
+                log.warning(
+                    "ADS:%s: ACK ERROR %s %s rejected by the proxy: %s", short, self.proxy, event.name, event.detail
+                )
+            case Fault():
+                log.warning("ADS: %s %s: %s", self.proxy, event.type_url, event.text)
+            case Acked():
+                log.debug("ADS:%s: ACK %s %d resources", SHORT[event.type_url], self.proxy, len(event.versions))
+
+    def _provide(self, names: Iterable[str]) -> set[str]:
+        """Give the session those of the secrets that the proxy may have; returns their names."""
+        found = {name: config for name in names if (config := self._secrets.get(self.proxy, name)) is not None}
+        self.session.update(SECRET, found)
+        return set(found)
+
+    def _log_push(self, response: DeltaDiscoveryResponse) -> None:
+        if not (response.resources or response.removed_resources):
+            return
+        log.info(
+            "%s: PUSH for node:%s resources:%d removed:%d size:%s",
+            SHORT[response.type_url],
+            self.proxy,
+            len(response.resources),
+            len(response.removed_resources),
+            _size(response.ByteSize()),
+        )
+
+
+def _size(octets: int) -> str:
+    return f"{octets / 1024:.1f}kB" if octets >= 1024 else f"{octets}B"

@@ -1,0 +1,69 @@
+"""Which proxy may have which secret, and the current certificate of every identity.
+
+Envoy asks for secrets by name: `default` is the proxy's own certificate and `ROOTCA` the mesh's root, as Istio's agents
+name them; a SPIFFE ID is the certificate of that identity, which only the node proxy may ask for, and only while it
+carries a pod of that identity. Anything else does not exist for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+
+from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, Svid, utc_now
+from ambientlab.mesh.serve.identity import Identity
+from ambientlab.mesh.session import Config
+
+OWN_CERTIFICATE = "default"
+ROOT = "ROOTCA"
+
+Entitled = Callable[[Identity, str], bool]
+"""Whether a proxy may hold the certificate of a SPIFFE ID that is not its own."""
+
+
+class Secrets:
+    def __init__(self, ca: CertificateAuthority, entitled: Entitled, *, clock: Clock = utc_now) -> None:
+        self._ca = ca
+        self._entitled = entitled
+        self._clock = clock
+        self._svids: dict[str, Svid] = {}
+        self._root = Config.of(_root_secret(ca.root_pem))
+
+    def get(self, proxy: Identity, name: str) -> Config | None:
+        """The secret called `name` as `proxy` may see it; None where it may not, as if there were none."""
+        if name == ROOT:
+            return self._root
+        spiffe_id = proxy.spiffe_id if name == OWN_CERTIFICATE else name
+        if spiffe_id != proxy.spiffe_id and not self._entitled(proxy, spiffe_id):
+            return None
+        return Config.of(_certificate_secret(name, self.svid(spiffe_id)))
+
+    def svid(self, spiffe_id: str) -> Svid:
+        """The certificate in use, or a new one once half the life of the old one is over."""
+        svid = self._svids.get(spiffe_id)
+        if svid is None or svid.renew_at <= self._clock():
+            svid = self._svids[spiffe_id] = self._ca.issue(spiffe_id)
+        return svid
+
+    def next_renewal(self) -> datetime | None:
+        """When the first of the certificates in use should be renewed."""
+        return min((svid.renew_at for svid in self._svids.values()), default=None)
+
+    def forget(self, spiffe_id: str) -> None:
+        """Nobody carries this identity any more: stop renewing its certificate."""
+        self._svids.pop(spiffe_id, None)
+
+
+def _certificate_secret(name: str, svid: Svid) -> Secret:
+    secret = Secret(name=name)
+    secret.tls_certificate.certificate_chain.inline_bytes = svid.chain_pem
+    secret.tls_certificate.private_key.inline_bytes = svid.key_pem
+    return secret
+
+
+def _root_secret(root_pem: bytes) -> Secret:
+    secret = Secret(name=ROOT)
+    secret.validation_context.trusted_ca.inline_bytes = root_pem
+    return secret
