@@ -1,0 +1,159 @@
+"""The system calls Python 3.11 lacks, typed, over libc.
+
+Every function raises OSError with the errno of the call. Constants are the kernel's UAPI names without their prefix.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+
+NEWNS = 0x00020000
+NEWUTS = 0x04000000
+NEWIPC = 0x08000000
+NEWUSER = 0x10000000
+NEWPID = 0x20000000
+NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_BIND = 4096
+MS_REC = 16384
+MS_SLAVE = 1 << 19
+
+_MNT_DETACH = 2
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_AT_SYMLINK_NOFOLLOW = 0x100
+_MOUNT_ATTR_RDONLY = 1
+_MOUNT_ATTR_NOSUID = 2
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_MOUNT_SETATTR = 442  # numbers from 424 on are the same on every architecture
+_OTHERS = {"x86_64": (155, 126), "aarch64": (41, 91)}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _numbers() -> tuple[int, int]:
+    """The numbers of pivot_root and capset, which libc does not wrap."""
+    machine = platform.machine()
+    if machine not in _OTHERS:
+        raise OSError(f"unsupported processor architecture {machine}: need x86_64 or aarch64")
+    return _OTHERS[machine]
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def setns(descriptor: int, flags: int) -> None:
+    """`descriptor` is of a namespace file, or a pidfd for several namespaces of one process at once (Linux 5.8)."""
+    _check(_libc.setns(descriptor, ctypes.c_int(flags)), "setns")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    result = _libc.mount(
+        os.fsencode(source) or None,
+        os.fsencode(target),
+        os.fsencode(kind) or None,
+        ctypes.c_ulong(flags),
+        os.fsencode(data) or None,
+    )
+    _check(result, f"mount {kind or source} on {target}")
+
+
+def read_only(path: str) -> None:
+    """Make a mount and all below it read-only and without set-uid programs (mount_setattr, Linux 5.12)."""
+    attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_MOUNT_SETATTR),
+        ctypes.c_int(_AT_FDCWD),
+        os.fsencode(path),
+        ctypes.c_uint(_AT_RECURSIVE | _AT_SYMLINK_NOFOLLOW),
+        ctypes.c_char_p(attributes),
+        ctypes.c_size_t(len(attributes)),
+    )
+    _check(result, f"mount_setattr {path}")
+
+
+def detach(path: str) -> None:
+    _check(_libc.umount2(os.fsencode(path), _MNT_DETACH), f"umount {path}")
+
+
+def pivot_root(new: str, old: str) -> None:
+    number, _ = _numbers()
+    _check(_libc.syscall(ctypes.c_long(number), os.fsencode(new), os.fsencode(old)), "pivot_root")
+
+
+def set_hostname(name: str) -> None:
+    encoded = name.encode()
+    _check(_libc.sethostname(encoded, ctypes.c_size_t(len(encoded))), "sethostname")
+
+
+def set_process_name(name: str) -> None:
+    """What ps shows as the command (at most 15 bytes)."""
+    _prctl(_PR_SET_NAME, name.encode())
+
+
+def die_with_parent(signum: int) -> None:
+    """The kernel sends `signum` when the parent thread ends; a parent that is gone already goes unnoticed."""
+    _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def no_new_privileges() -> None:
+    """No execve from here on can gain privileges (set-uid programs, file capabilities)."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def limit_capabilities(keep: frozenset[int]) -> None:
+    """Drop every other capability from the bounding set, then from the process (capabilities(7))."""
+    last = int(_read("/proc/sys/kernel/cap_last_cap"))
+    for capability in range(last + 1):
+        if capability not in keep:
+            _prctl(_PR_CAPBSET_DROP, capability)
+    mask = sum(1 << capability for capability in keep)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = struct.pack("II", _CAPABILITY_VERSION_3, 0)
+    sets = struct.pack("6I", low, low, 0, high, high, 0)  # effective, permitted, inheritable, in two halves
+    _, number = _numbers()
+    _check(_libc.syscall(ctypes.c_long(number), ctypes.c_char_p(header), ctypes.c_char_p(sets)), "capset")
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(ctypes.c_int(option), value, zero, zero, zero), f"prctl {option}")
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def enter_user_namespace(flags: int) -> None:
+    """Leave for a new user namespace and those of `flags`, as root of it; the process must have one thread.
+
+    Only the caller's own ids are mapped (0 inside), which needs no set-uid helper. user_namespaces(7): setgroups must be
+    denied before an unprivileged process may write its gid_map.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(NEWUSER | flags)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1\n"), ("gid_map", f"0 {gid} 1\n")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
