@@ -1,0 +1,8 @@
+"""API objects to IR: what the mesh is, and what is to be said about the objects that ask for it."""
+
+from __future__ import annotations
+
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.graph import RESOURCES, MeshIndex, index
+
+__all__ = ["RESOURCES", "Diagnostic", "MeshIndex", "ObjectRef", "index"]

@@ -33,7 +33,6 @@ class Match:
     headers: tuple[tuple[str, StringMatch], ...] = ()
     without_headers: tuple[tuple[str, StringMatch], ...] = ()
     query: tuple[tuple[str, StringMatch], ...] = ()
-    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class HeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A port of a service, or of one of its subsets. `host` is fully qualified."""
+    """A port of a service, or of one of its subsets. `host` is fully qualified; "" where a reference means nothing."""
 
     host: str
     port: int
@@ -59,10 +58,12 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class WeightedDestination:
-    """A share of the requests. Without a `destination` (what was named is not there) the share is answered 500."""
+    """A share of the requests. Where what it names is not there, `found` is false and the proxy answers the share
+    itself, with the `not_found_status` of the route."""
 
     weight: int
-    destination: Destination | None
+    destination: Destination
+    found: bool = True
     request_headers: HeaderChange = HeaderChange()
     response_headers: HeaderChange = HeaderChange()
 
@@ -118,17 +119,20 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A request passed on. A timeout of 0 is none."""
+    """A request passed on. A timeout of 0 is none. `not_found_status` is 500 or 503."""
 
     destinations: tuple[WeightedDestination, ...]
     rewrite: Rewrite | None = None
     timeout_ms: int = 0
     retries: RetryPolicy | None = None
     mirrors: tuple[Mirror, ...] = ()
+    not_found_status: int = 503
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
+    """Fields left empty keep the request's; a port of 0 is the scheme's own."""
+
     status: int = 302
     scheme: str = ""
     host: str = ""

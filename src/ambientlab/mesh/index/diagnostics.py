@@ -1,0 +1,46 @@
+"""What the index has to say about the objects it read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class ObjectRef(NamedTuple):
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+ACCEPTED = "Accepted"
+RESOLVED_REFS = "ResolvedRefs"
+RESOLVED_WAYPOINTS = "ResolvedWaypoints"
+WAYPOINT_BOUND = "istio.io/WaypointBound"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """A statement about one object.
+
+    `condition` names the status condition it decides, with `reason` and `message` as Istio writes them; a diagnostic
+    without one is a finding, which Istio leaves unsaid. `field` is the path of what it is about.
+    """
+
+    object: ObjectRef
+    reason: str
+    message: str
+    condition: str = ""
+    field: str = ""
+
+
+def unsupported(ref: ObjectRef, field: str, consequence: str = "it has no effect here") -> Diagnostic:
+    """A field that Istio honours and this mesh does not yet."""
+    return Diagnostic(ref, "Unsupported", f"{field} is not supported yet: {consequence}", field=field)
+
+
+def ignored(ref: ObjectRef, field: str, why: str) -> Diagnostic:
+    """A field or an object that Istio's ambient mode ignores too."""
+    return Diagnostic(ref, "Ignored", why, field=field)

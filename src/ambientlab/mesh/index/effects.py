@@ -1,0 +1,41 @@
+"""Findings about objects that nothing in the mesh consumes: what Istio passes over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.drafts import Reading
+from ambientlab.mesh.index.services import Shape
+from ambientlab.mesh.index.subsets import Rule
+from ambientlab.mesh.ir import Key
+
+
+def of_rule(ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape]) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    """A DestinationRule takes effect in a waypoint only; the node proxy reads none."""
+    ref = ObjectRef("DestinationRule", key.namespace, key.name)
+    if rule.host.startswith("*"):
+        return {}
+    shape = ctx.fetch(shapes, rule.host)
+    if shape is None:
+        return {key: (_no_such_host(ref, rule.host, "spec.host"),)}
+    if shape.binding.waypoint is None:
+        why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
+        message = f"no effect on {rule.host}: the service has no waypoint ({why})"
+        return {key: (Diagnostic(ref, "NoWaypoint", message, field="spec.host"),)}
+    return {}
+
+
+def of_virtual_service(
+    ctx: Context, key: Key, reading: Reading, shapes: Collection[str, Shape]
+) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    hosts = {host: s for s in reading.sets for host in s.hosts if not host.startswith("*")}
+    missing = tuple(
+        _no_such_host(s.origin, host, s.field) for host, s in hosts.items() if ctx.fetch(shapes, host) is None
+    )
+    return {key: missing} if missing else {}
+
+
+def _no_such_host(ref: ObjectRef, host: str, field: str) -> Diagnostic:
+    return Diagnostic(ref, "HostNotFound", f"no effect: there is no service {host}", field=field)

@@ -1,0 +1,30 @@
+"""ReferenceGrants: who may refer across namespaces."""
+
+from __future__ import annotations
+
+from ambientlab.api.objects import Object
+from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.ir import Key
+
+
+class Grants:
+    def __init__(self, grants: Collection[Key, Object]) -> None:
+        self._by_namespace = grants.index(lambda key, _: (key.namespace,))
+
+    def allowed(self, ctx: Context, source: str, target: Key) -> bool:
+        """Whether HTTPRoutes of namespace `source` may refer to a Service (gateway-api, ReferenceGrantSpec)."""
+        for grant in ctx.select(self._by_namespace, target.namespace):
+            spec = grant["spec"]
+            froms = any(
+                f.get("group") == "gateway.networking.k8s.io"
+                and f.get("kind") == "HTTPRoute"
+                and f.get("namespace") == source
+                for f in spec.get("from") or []
+            )
+            tos = any(
+                t.get("group", "") == "" and t.get("kind") == "Service" and t.get("name") in (None, "", target.name)
+                for t in spec.get("to") or []
+            )
+            if froms and tos:
+                return True
+        return False

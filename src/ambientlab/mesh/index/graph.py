@@ -1,0 +1,185 @@
+"""All stages of the index, joined: API objects in, the mesh and the diagnostics out, kept up to date by collections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+from ambientlab.api import objects
+from ambientlab.api.client import Event
+from ambientlab.api.kinds import (
+    DESTINATIONRULE,
+    ENDPOINTSLICE,
+    GATEWAY,
+    GATEWAYCLASS,
+    HTTPROUTE,
+    NAMESPACE,
+    POD,
+    REFERENCEGRANT,
+    SERVICE,
+    VIRTUALSERVICE,
+)
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+from ambientlab.flow.collection import Collection, Context, Graph, Source
+from ambientlab.mesh.index import (
+    effects,
+    grants,
+    httproute,
+    services,
+    subsets,
+    tables,
+    virtualservice,
+    waypoints,
+    workloads,
+)
+from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
+from ambientlab.mesh.index.drafts import Reading, RouteSet
+from ambientlab.mesh.index.services import Shape
+from ambientlab.mesh.ir import Key, Mesh, RouteTable, Service, Waypoint, Workload
+
+RESOURCES = (
+    NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, REFERENCEGRANT, VIRTUALSERVICE,
+    DESTINATIONRULE,
+)  # fmt: skip
+"""The resources the mesh is made of: what to list and watch."""
+
+
+class MeshIndex:
+    """The mesh as of the last `settle`. Feed objects with `put` and `remove`, or events with `apply`."""
+
+    def __init__(self, *, domain: str = "cluster.local", trust_domain: str = "cluster.local") -> None:
+        self.domain = domain
+        self.graph = graph = Graph()
+        self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
+        pods, namespaces, classes = self.sources[POD], self.sources[NAMESPACE], self.sources[GATEWAYCLASS]
+        service_objects = self.sources[SERVICE]
+        slices = self.sources[ENDPOINTSLICE].index(services.slice_of)
+
+        gateways = graph.derive(
+            "waypoint gateways",
+            self.sources[GATEWAY],
+            lambda ctx, key, obj: waypoints.gateway(ctx, key, obj, classes),
+        )
+        self.workloads: Collection[Key, Workload] = graph.derive(
+            "workloads",
+            pods,
+            lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, namespaces, trust_domain),
+        )
+        instances = self.workloads.index(workloads.waypoint_of)
+        by_ip = self.workloads.index(lambda _, workload: (workload.ip,))
+        self.waypoints: Collection[Key, Waypoint] = graph.derive(
+            "waypoints", gateways, lambda ctx, key, gateway: workloads.waypoint(ctx, key, gateway, instances)
+        )
+        self.rules = graph.derive(
+            "destination rules",
+            self.sources[DESTINATIONRULE],
+            lambda ctx, key, obj: subsets.read(ctx, key, obj, domain),
+        )
+        rules = subsets.Rules(self.rules)
+        self.shapes: Collection[str, Shape] = graph.derive(
+            "service shapes",
+            service_objects,
+            lambda ctx, key, obj: services.shape(ctx, key, obj, gateways, namespaces, domain),
+        )
+        self.services: Collection[str, Service] = graph.derive(
+            "services",
+            self.shapes,
+            lambda ctx, host, shape: services.service(ctx, host, shape, slices, by_ip, rules),
+        )
+        granted = grants.Grants(self.sources[REFERENCEGRANT])
+
+        def read_http_route(ctx: Context, key: Key, obj: Object) -> Mapping[Key, Reading]:
+            around = httproute.Surroundings(
+                lambda service: ctx.fetch(service_objects, service),
+                lambda name: objects.labels_of(ctx.fetch(namespaces, Key("", name)) or {"metadata": {}}),
+                lambda source, target: granted.allowed(ctx, source, target),
+                domain,
+            )
+            return {key: httproute.read(key, obj, around)}
+
+        self.http_routes: Collection[Key, Reading] = graph.derive(
+            "HTTPRoutes read", self.sources[HTTPROUTE], read_http_route
+        )
+        self.virtual_services: Collection[Key, Reading] = graph.derive(
+            "VirtualServices read",
+            self.sources[VIRTUALSERVICE],
+            lambda _, key, obj: {key: virtualservice.read(key, obj, domain)},
+        )
+        route_sets = tables.RouteSets(
+            graph.derive("HTTPRoute sets", self.http_routes, _sets),
+            graph.derive("VirtualService sets", self.virtual_services, _sets),
+        )
+
+        def route(ctx: Context, host: str, shape: Shape) -> Mapping[str, tables.Routing]:
+            def names(of: str) -> frozenset[str]:
+                target = ctx.fetch(self.shapes, of)
+                if target is None:
+                    return frozenset()
+                found = rules.subsets(ctx, target.key.namespace, of, shape.binding.waypoint)
+                return frozenset(subset.name for subset in found)
+
+            value = tables.routing(ctx, shape, route_sets, lambda of: ctx.fetch(self.shapes, of), names)
+            return {} if value is None else {host: value}
+
+        self.routing: Collection[str, tables.Routing] = graph.derive("routing", self.shapes, route)
+        self.routes: Collection[tuple[str, int], RouteTable] = graph.derive(
+            "route tables", self.routing, lambda _, __, value: tables.by_port(value)
+        )
+        self.unused_rules: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "unused DestinationRules", self.rules, lambda ctx, key, rule: effects.of_rule(ctx, key, rule, self.shapes)
+        )
+        self.unused_virtual_services: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "unused VirtualServices",
+            self.virtual_services,
+            lambda ctx, key, reading: effects.of_virtual_service(ctx, key, reading, self.shapes),
+        )
+        self.mesh = Mesh(self.workloads, self.services, self.waypoints, self.routes)
+
+    def put(self, resource: Resource, obj: Object) -> None:
+        self.sources[resource].set(Key(objects.namespace(obj), objects.name(obj)), obj)
+
+    def remove(self, resource: Resource, obj: Object) -> None:
+        self.sources[resource].delete(Key(objects.namespace(obj), objects.name(obj)))
+
+    def apply(self, resource: Resource, event: Event) -> None:
+        if event.type == "DELETED":
+            self.remove(resource, event.object)
+        else:
+            self.put(resource, event.object)
+
+    def settle(self) -> None:
+        self.graph.settle()
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """Everything there is to say, ordered by object."""
+        readings = chain(self.http_routes.values(), self.virtual_services.values())
+        found = [
+            *chain.from_iterable(reading.diagnostics for reading in readings),
+            *chain.from_iterable(routing.diagnostics for routing in self.routing.values()),
+            *chain.from_iterable(rule.diagnostics for rule in self.rules.values()),
+            *chain.from_iterable(self.unused_rules.values()),
+            *chain.from_iterable(self.unused_virtual_services.values()),
+            *(
+                Diagnostic(
+                    ObjectRef("Service", *shape.key), shape.binding.reason, shape.binding.message, WAYPOINT_BOUND
+                )
+                for shape in self.shapes.values()
+                if shape.binding.reason
+            ),
+        ]
+        return sorted(found, key=lambda d: (d.object, d.field, d.reason, d.message))
+
+
+def _sets(_: Context, key: Key, reading: Reading) -> Mapping[tuple[Key, int], RouteSet]:
+    return {(key, i): s for i, s in enumerate(reading.sets)}
+
+
+def index(listed: Mapping[Resource, Sequence[Object]], *, domain: str = "cluster.local") -> MeshIndex:
+    """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over."""
+    built = MeshIndex(domain=domain, trust_domain=domain)
+    for resource in RESOURCES:
+        for obj in listed.get(resource, ()):
+            built.put(resource, obj)
+    built.settle()
+    return built

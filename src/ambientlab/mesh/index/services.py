@@ -1,0 +1,125 @@
+"""Services: what they promise, and what is ready behind them.
+
+The promise (`Shape`) is kept apart from the endpoints, because routes depend on it alone and endpoints change often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ambientlab.api.objects import Object
+from ambientlab.flow.collection import Collection, Context, Index
+from ambientlab.mesh.index.subsets import Rules
+from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
+from ambientlab.mesh.ir import AppProtocol, Endpoint, Key, Port, Service, Traffic, Workload
+
+SERVICE_NAME = "kubernetes.io/service-name"
+
+_PROTOCOLS = {
+    "http": AppProtocol.HTTP,
+    "http2": AppProtocol.HTTP2,
+    "grpc": AppProtocol.GRPC,
+    "grpc-web": AppProtocol.GRPC,
+    "tcp": AppProtocol.TCP,
+    "mongo": AppProtocol.TCP,
+    "mysql": AppProtocol.TCP,
+    "redis": AppProtocol.TCP,
+    "hbone": AppProtocol.TCP,
+    "tls": AppProtocol.TLS,
+    "https": AppProtocol.TLS,
+    "kubernetes.io/h2c": AppProtocol.HTTP2,
+    "kubernetes.io/ws": AppProtocol.HTTP,
+    "kubernetes.io/wss": AppProtocol.TLS,
+}
+_SERVER_FIRST_PORTS = frozenset({25, 53, 3306, 27017})
+"""Ports whose protocols cannot be found out by waiting for the client; without a name they are TCP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A service without its endpoints."""
+
+    key: Key
+    host: str
+    vips: tuple[str, ...]
+    ports: tuple[Port, ...]
+    binding: Binding
+
+    def port(self, number: int) -> Port | None:
+        return next((p for p in self.ports if p.number == number), None)
+
+
+def app_protocol(port: Mapping[str, Any]) -> AppProtocol:
+    """`appProtocol`, else the part of the name before the first `-` (istio.io, "Protocol Selection")."""
+    declared = str(port.get("appProtocol") or port.get("name") or "").lower()
+    for candidate in (declared, declared.split("-", 1)[0]):
+        if found := _PROTOCOLS.get(candidate):
+            return found
+    return AppProtocol.TCP if port["port"] in _SERVER_FIRST_PORTS else AppProtocol.UNDECLARED
+
+
+def shape(
+    ctx: Context,
+    key: Key,
+    obj: Object,
+    gateways: Collection[Key, WaypointGateway],
+    namespaces: Collection[Key, Object],
+    domain: str,
+) -> Mapping[str, Shape]:
+    """By host. None for a service that is only a DNS alias."""
+    spec = obj["spec"]
+    if spec.get("type") == "ExternalName":
+        return {}
+    vips = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
+    ports = [p for p in spec.get("ports") or [] if p.get("protocol", "TCP") == "TCP"]
+    host = f"{key.name}.{key.namespace}.svc.{domain}"
+    return {
+        host: Shape(
+            key,
+            host,
+            tuple(vip for vip in vips if vip and vip != "None"),
+            tuple(Port(p["port"], p.get("name", ""), app_protocol(p)) for p in ports),
+            bind(ctx, obj, Traffic.SERVICE, gateways, namespaces),
+        )
+    }
+
+
+def slice_of(key: Key, obj: Object) -> tuple[Key, ...]:
+    name = (obj["metadata"].get("labels") or {}).get(SERVICE_NAME)
+    return (Key(key.namespace, name),) if name else ()
+
+
+def service(
+    ctx: Context,
+    host: str,
+    value: Shape,
+    slices: Index[Key, Key, Object],
+    by_ip: Index[str, Key, Workload],
+    rules: Rules,
+) -> Mapping[str, Service]:
+    ports: dict[str, dict[int, int]] = {}
+    for endpoint_slice in ctx.select(slices, value.key):
+        targets = {p.get("name") or "": p.get("port") for p in endpoint_slice.get("ports") or []}
+        numbers = {p.number: targets[p.name] for p in value.ports if targets.get(p.name)}
+        for endpoint in endpoint_slice.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                for ip in endpoint.get("addresses") or []:
+                    ports.setdefault(ip, {}).update(numbers)
+    endpoints = []
+    for ip, numbers in sorted(ports.items()):
+        owners = ctx.select(by_ip, ip)
+        endpoints.append(Endpoint(ip, tuple(sorted(numbers.items())), owners[0] if owners else None))
+    return {
+        host: Service(
+            value.key.namespace,
+            value.key.name,
+            host,
+            value.vips,
+            value.ports,
+            tuple(endpoints),
+            rules.subsets(ctx, value.key.namespace, host, value.binding.waypoint),
+            value.binding.waypoint,
+        )
+    }

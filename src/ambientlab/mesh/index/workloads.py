@@ -1,0 +1,67 @@
+"""Pods as workloads, and the waypoints that some of them serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ambientlab.api import objects
+from ambientlab.api.objects import Object
+from ambientlab.flow.collection import Collection, Context, Index
+from ambientlab.mesh.index.waypoints import GATEWAY_NAME, HBONE_PORT, WaypointGateway, bind
+from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
+
+REDIRECTION = "ambient.istio.io/redirection"
+TUNNEL = "networking.istio.io/tunnel"
+
+
+def workload(
+    ctx: Context,
+    key: Key,
+    pod: Object,
+    gateways: Collection[Key, WaypointGateway],
+    namespaces: Collection[Key, Object],
+    trust_domain: str,
+) -> Mapping[Key, Workload]:
+    """None for a pod without an address of its own, or one that has ended."""
+    spec, status = pod["spec"], pod.get("status", {})
+    ip = status.get("podIP", "")
+    if not ip or spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+        return {}
+    labels = objects.labels_of(pod)
+    account = spec.get("serviceAccountName") or "default"
+    captured = objects.annotations_of(pod).get(REDIRECTION) == "enabled"
+    speaks_hbone = captured or "http" in labels.get(TUNNEL, "").split(",") or GATEWAY_NAME in labels
+    return {
+        key: Workload(
+            uid=f"Kubernetes//Pod/{key}",
+            namespace=key.namespace,
+            name=key.name,
+            ip=ip,
+            identity=f"spiffe://{trust_domain}/ns/{key.namespace}/sa/{account}",
+            node=spec.get("nodeName", ""),
+            protocol=Protocol.HBONE if speaks_hbone else Protocol.TCP,
+            labels=tuple(sorted(labels.items())),
+            waypoint=bind(ctx, pod, Traffic.WORKLOAD, gateways, namespaces).waypoint,
+            ready=_ready(pod),
+        )
+    }
+
+
+def _ready(pod: Object) -> bool:
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def waypoint_of(key: Key, value: Workload) -> tuple[Key, ...]:
+    """The waypoint a workload is an instance of."""
+    name = dict(value.labels).get(GATEWAY_NAME)
+    return (Key(value.namespace, name),) if name else ()
+
+
+def waypoint(
+    ctx: Context, key: Key, gateway: WaypointGateway, instances: Index[Key, Key, Workload]
+) -> Mapping[Key, Waypoint]:
+    members = tuple(w for w in ctx.select(instances, key) if w.ready)
+    return {key: Waypoint(key.namespace, key.name, gateway.traffic, gateway.address, HBONE_PORT, members)}
