@@ -73,7 +73,13 @@ def step(item: Any, node: Node) -> str:
     keys = list_keys(node)
     if not keys or not isinstance(item, dict):
         return "v:" + _json(item)
-    return "k:" + _json({key: item.get(key, child(node.items or _ANY, key).default) for key in keys})
+    return "k:" + _json({key: item.get(key, _key_default(node.items or _ANY, key)) for key in keys})
+
+
+def _key_default(node: Node, key: str) -> Any:
+    """Ports are told apart by number and protocol, and a port that names none is TCP; schemas do not all say so."""
+    schema = child(node, key)
+    return schema.default if schema.has_default else "TCP" if key == "protocol" and schema.type == "string" else None
 
 
 def _json(value: Any) -> str:

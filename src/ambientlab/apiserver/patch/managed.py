@@ -1,6 +1,6 @@
 """managedFields: which manager owns which fields, kept for every kind of write.
 
-kubernetes.io/docs/reference/using-api/server-side-apply; the arithmetic is that of structured-merge-diff's `merge.Updater`.
+kubernetes.io/docs/reference/using-api/server-side-apply; the arithmetic is structured-merge-diff's.
 """
 
 from __future__ import annotations

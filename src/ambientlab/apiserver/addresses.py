@@ -1,0 +1,145 @@
+"""Cluster IPs and node ports: handed out here, remembered by the Services that hold them.
+
+kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation: dynamic addresses come at random from the upper
+part of the range first, so that explicit ones, usually low, seldom collide.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterable
+
+from ambientlab.api.errors import Cause, StatusError
+from ambientlab.api.kinds import SERVICE
+from ambientlab.api.objects import Object, name
+from ambientlab.apiserver.refusals import invalid
+
+SERVICE_NETWORK = ipaddress.IPv4Network("10.96.0.0/12")
+NODE_PORTS = range(30000, 32768)
+# min(max(16, size / 16), 256), the size of the band kept for explicit addresses.
+_BAND = 256
+
+
+class Addresses:
+    """Both allocators. `taken` state is rebuilt from the Services at start, and follows the store."""
+
+    def __init__(self, chooser: random.Random | None = None) -> None:
+        self._random = chooser or random.SystemRandom()
+        self._ips: set[str] = set()
+        self._ports: set[int] = set()
+
+    def rebuild(self, services: Iterable[Object]) -> None:
+        self._ips.clear()
+        self._ports.clear()
+        for service in services:
+            self.hold(service)
+
+    def hold(self, service: Object) -> None:
+        self._ips.update(_ips(service))
+        self._ports.update(_node_ports(service))
+
+    def release(self, service: Object, successor: Object | None = None) -> None:
+        self._ips.difference_update(_ips(service))
+        self._ports.difference_update(_node_ports(service))
+        if successor is not None:
+            self.hold(successor)
+
+    def allocate(self, service: Object, old: Object | None = None) -> None:
+        """Fill in `service`'s addresses and ports, in place. Raises 422 for one that is taken or out of range.
+
+        Nothing is held yet: that is for whoever stores the Service.
+        """
+        spec = service["spec"]
+        if spec.get("type") == "ExternalName":
+            for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+                spec.pop(field, None)
+            return
+        self._allocate_ip(service, old)
+        spec.setdefault("ipFamilies", ["IPv4"])
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        if spec.get("type") in ("NodePort", "LoadBalancer"):
+            self._allocate_ports(service, old)
+
+    def _allocate_ip(self, service: Object, old: Object | None) -> None:
+        spec = service["spec"]
+        before = (old or {}).get("spec", {}).get("clusterIP", "")
+        wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "") or before
+        if wanted == "None":
+            spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
+            return
+        if not wanted:
+            wanted = self._free_ip()
+        elif wanted != before:
+            self._check_ip(service, wanted)
+        spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
+
+    def _check_ip(self, service: Object, wanted: str) -> None:
+        try:
+            address = ipaddress.IPv4Address(wanted)
+        except ValueError:
+            return  # validation says what is wrong with it
+        if address not in SERVICE_NETWORK:
+            detail = (
+                "failed to allocate IP "
+                f"{wanted}: the provided IP ({wanted}) is not in the valid range. "
+                f"The range of valid IPs is {SERVICE_NETWORK}"
+            )
+        elif wanted in self._ips:
+            detail = f"failed to allocate IP {wanted}: provided IP is already allocated"
+        else:
+            return
+        message = f'Invalid value: ["{wanted}"]: {detail}'
+        raise invalid(SERVICE, name(service), Cause("FieldValueInvalid", message, "spec.clusterIPs"))
+
+    def _free_ip(self) -> str:
+        base = int(SERVICE_NETWORK.network_address)
+        size = SERVICE_NETWORK.num_addresses - 2
+        for low, high in ((_BAND + 1, size), (1, _BAND)):
+            for _ in range(64):
+                address = str(ipaddress.IPv4Address(base + self._random.randint(low, high)))
+                if address not in self._ips:
+                    return address
+        for offset in range(1, size + 1):
+            address = str(ipaddress.IPv4Address(base + offset))
+            if address not in self._ips:
+                return address
+        raise StatusError(
+            500, "InternalError", "Internal error occurred: failed to allocate a serviceIP: range is full"
+        )
+
+    def _allocate_ports(self, service: Object, old: Object | None) -> None:
+        before = _node_ports(old) if old else set()
+        chosen: set[int] = set()
+        inherited = {
+            (port.get("name", ""), port["port"]): port["nodePort"]
+            for port in (old or {}).get("spec", {}).get("ports", ())
+            if port.get("nodePort")
+        }
+        for index, port in enumerate(service["spec"].get("ports") or ()):
+            wanted = port.get("nodePort") or inherited.get((port.get("name", ""), port["port"]))
+            if not wanted:
+                wanted = next(p for p in self._shuffled_ports() if p not in self._ports and p not in chosen)
+            elif wanted not in NODE_PORTS or (wanted in self._ports and wanted not in before):
+                detail = (
+                    "provided port is already allocated"
+                    if wanted in NODE_PORTS
+                    else "provided port is not in the valid range. The range of valid ports is 30000-32767"
+                )
+                cause = Cause(
+                    "FieldValueInvalid", f"Invalid value: {wanted}: {detail}", f"spec.ports[{index}].nodePort"
+                )
+                raise invalid(SERVICE, name(service), cause)
+            port["nodePort"] = wanted
+            chosen.add(wanted)
+
+    def _shuffled_ports(self) -> list[int]:
+        return self._random.sample(NODE_PORTS, len(NODE_PORTS))
+
+
+def _ips(service: Object) -> set[str]:
+    return {ip for ip in (service["spec"].get("clusterIP"),) if ip and ip != "None"}
+
+
+def _node_ports(service: Object) -> set[int]:
+    return {port["nodePort"] for port in service["spec"].get("ports") or () if port.get("nodePort")}
