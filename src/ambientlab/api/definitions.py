@@ -1,7 +1,7 @@
 """The schemas of the core kinds, as the newest release that `kubernetes-validate` carries describes them.
 
-The file is 1.8 MB of JSON; building all of it as Python objects costs 25 MB. So it is split into the undecoded text of each
-definition once, on first use, and a definition is decoded when somebody asks for it.
+The file is 1.8 MB of JSON; building all of it as Python objects costs 25 MB. So it is split into the undecoded text of
+each definition once, on first use, and a definition is decoded when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-import orjson
 
 _REF = "#/$defs/"
 _RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)-local")
@@ -35,8 +34,8 @@ def _file() -> dict[str, msgspec.Raw]:
 
 @cache
 def definition(name: str) -> dict[str, Any]:
-    """The JSON schema of `io.k8s.api.core.v1.Pod` and its like. Raises KeyError. The result is shared: do not change it."""
-    result: dict[str, Any] = orjson.loads(_file()[name])
+    """The JSON schema of `io.k8s.api.core.v1.Pod` and its like, shared: do not change it. Raises KeyError."""
+    result: dict[str, Any] = msgspec.json.decode(_file()[name])
     return result
 
 

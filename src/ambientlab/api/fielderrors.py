@@ -1,4 +1,4 @@
-"""Field errors: which field is wrong, how, and what to do, worded as k8s.io/apimachinery/pkg/util/validation/field does."""
+"""Which field is wrong, and how: worded as k8s.io/apimachinery/pkg/util/validation/field does."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def quote(text: str) -> str:
 def show(value: Any) -> str:
     """A value as field errors print it: strings quoted, scalars plain, the rest as JSON."""
     if value is None:
-        return '"null"'
+        return "null"
     if isinstance(value, str):
         return quote(value)
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
@@ -86,6 +86,10 @@ def not_supported(path: str, value: Any, supported: Iterable[Any]) -> FieldError
 
 def duplicate(path: str, value: Any) -> FieldError:
     return FieldError("FieldValueDuplicate", path, f"Duplicate value: {show(value)}")
+
+
+def not_found(path: str, value: Any) -> FieldError:
+    return FieldError("FieldValueNotFound", path, f"Not found: {show(value)}")
 
 
 def forbidden(path: str, detail: str) -> FieldError:

@@ -1,0 +1,109 @@
+"""Running the CEL rules of a schema over an object, worded as apiextensions-apiserver's schema/cel does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from ambientlab.api.cel import CelError, compile_rule
+from ambientlab.api.fielderrors import Errors, FieldError, child, duplicate, forbidden, invalid, key, required
+from ambientlab.api.schema import Node, Rule
+from ambientlab.api.validation.structural import type_name
+
+
+def validate(node: Node, value: Any, old: Any = None, path: str = "") -> Errors:
+    """`old` is the object before an update; None on create, when transition rules do not apply."""
+    errors: Errors = []
+    if has_rules(node):
+        _walk(node, value, old, path, errors)
+    return errors
+
+
+@cache
+def has_rules(node: Node) -> bool:
+    """Whether a rule sits anywhere at or below `node` (schemas of CRDs do not refer to themselves)."""
+    return bool(node.rules) or any(has_rules(inner) for inner in _below(node))
+
+
+def _below(node: Node) -> Iterator[Node]:
+    yield from node.properties.values()
+    if node.additional is not None:
+        yield node.additional
+    if node.items is not None:
+        yield node.items
+
+
+def _walk(node: Node, value: Any, old: Any, path: str, errors: Errors) -> None:
+    if value is None:
+        return
+    for rule in node.rules:
+        if error := _check(rule, value, old, path):
+            errors.append(error)
+    if isinstance(value, dict):
+        before = old if isinstance(old, dict) and not node.map_atomic else {}
+        for name, inner in value.items():
+            schema = node.properties.get(name)
+            here = child(path, name)
+            if schema is None:
+                schema, here = node.additional, key(path, name)
+            if schema is not None and has_rules(schema):
+                _walk(schema, inner, before.get(name), here, errors)
+    elif isinstance(value, list) and node.items is not None and has_rules(node.items):
+        counterparts = _counterparts(node, old)
+        for index, item in enumerate(value):
+            _walk(node.items, item, counterparts.get(_identity(node, item)), f"{path}[{index}]", errors)
+
+
+def _counterparts(node: Node, old: Any) -> dict[Any, Any]:
+    """Only items of a list-map can be told apart between two versions of an object."""
+    if node.list_type != "map" or not isinstance(old, list):
+        return {}
+    return {_identity(node, item): item for item in old}
+
+
+def _identity(node: Node, item: Any) -> Any:
+    if node.list_type != "map" or not isinstance(item, dict):
+        return None
+    return tuple(str(item.get(name)) for name in node.list_map_keys)
+
+
+def _check(rule: Rule, value: Any, old: Any, path: str) -> FieldError | None:
+    where = path or "<nil>"
+    kind = type_name(value)
+    try:
+        program = compile_rule(rule.rule)
+    except CelError as error:
+        return invalid(where, kind, f"rule compile error: {error}")
+    if program.uses_old_self and old is None and not rule.optional_old_self:
+        return None
+    try:
+        if program.evaluate(value, old) is True:
+            return None
+    except CelError as error:
+        return invalid(where, kind, f"{error} evaluating rule: {(rule.message or rule.rule).strip()}")
+    if rule.field_path:
+        where = child(path, rule.field_path.removeprefix("."))
+    return _failure(rule, kind, _detail(rule, value, old), where)
+
+
+def _detail(rule: Rule, value: Any, old: Any) -> str:
+    if rule.message_expression:
+        try:
+            text = compile_rule(rule.message_expression).evaluate(value, old)
+        except CelError:
+            text = ""
+        if isinstance(text, str) and text.strip() and "\n" not in text.strip():
+            return text.strip()
+    return rule.message.strip() or f"failed rule: {rule.rule.strip()}"
+
+
+def _failure(rule: Rule, kind: str, detail: str, where: str) -> FieldError:
+    match rule.reason:
+        case "FieldValueForbidden":
+            return forbidden(where, detail)
+        case "FieldValueRequired":
+            return required(where, detail)
+        case "FieldValueDuplicate":
+            return duplicate(where, kind)
+    return invalid(where, kind, detail)
