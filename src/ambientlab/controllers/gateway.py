@@ -1,0 +1,105 @@
+"""Deploying waypoints: a Gateway of a class that istio.io/mesh-controller handles gets what runs it, and keeps it.
+
+The Gateway's status is not written here: whether its proxy is programmed is for the control plane to say. As istiod,
+this loop overwrites nothing it has not made, and leaves a Gateway with a hostname in `spec.addresses` to whoever runs
+what the name points to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ambientlab.api.client import Client, Event
+from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
+from ambientlab.api.objects import Object, labels_of, name, namespace
+from ambientlab.api.resources import Resource
+from ambientlab.controllers.base import Key, key_of
+from ambientlab.controllers.events import Recorder
+from ambientlab.controllers.gatewayclass import BUILTIN, MESH_CONTROLLER
+from ambientlab.controllers.owners import is_deleting, owner_references
+from ambientlab.controllers.waypoint import MANAGED_LABEL, Settings, resources
+from ambientlab.flow.queue import WorkQueue
+from ambientlab.flow.reconcile import PermanentError, Stop
+
+MANAGER = "istio.io/gateway-controller"
+COMPONENT = "gateway-controller"
+
+
+class GatewayController:
+    name = "gateway"
+
+    def __init__(self, client: Client, recorder: Recorder, settings: Settings) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._settings = settings
+
+    def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
+        def gateway(event: Event) -> None:
+            if event.old is None or _asked(event.old) != _asked(event.object):
+                queue.add(key_of(event.object))
+
+        def gateway_class(event: Event) -> None:
+            for one in self._client.list(GATEWAY):
+                if one["spec"]["gatewayClassName"] == name(event.object):
+                    queue.add(key_of(one))
+
+        def child(event: Event) -> None:
+            if event.type == "MODIFIED" and event.old is not None and _asked(event.old) == _asked(event.object):
+                return  # its status
+            for ref in [*owner_references(event.object), *owner_references(event.old or event.object)]:
+                if ref["kind"] == GATEWAY.kind and ref["apiVersion"].partition("/")[0] == GATEWAY.group:
+                    queue.add(Key(namespace(event.object), ref["name"]))
+
+        return [
+            self._client.watch(GATEWAY, gateway),
+            self._client.watch(GATEWAYCLASS, gateway_class),
+            *[self._client.watch(resource, child) for resource in (SERVICEACCOUNT, DEPLOYMENT, SERVICE)],
+        ]
+
+    async def reconcile(self, key: Key) -> None:
+        gateway = self._client.get(GATEWAY, key.name, key.namespace)
+        if gateway is None or is_deleting(gateway) or not self._is_waypoint(gateway) or not _is_managed(gateway):
+            return
+        if (gateway["spec"].get("infrastructure") or {}).get("parametersRef"):
+            message = (
+                "spec.infrastructure.parametersRef is not supported by ambientlab: the waypoint is not deployed; "
+                "set labels and annotations in spec.infrastructure instead"
+            )
+            self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "Unsupported", message)
+            raise PermanentError(message)
+        for resource, wanted in resources(gateway, self._settings):
+            if self._may_write(gateway, resource, wanted):
+                await self._client.apply(resource, wanted, manager=MANAGER)
+
+    def _is_waypoint(self, gateway: Object) -> bool:
+        """By the controller of its class; the builtin classes are known even while their objects are missing."""
+        wanted: str = gateway["spec"]["gatewayClassName"]
+        found = self._client.get(GATEWAYCLASS, wanted)
+        controller = found["spec"]["controllerName"] if found is not None else BUILTIN.get(wanted)
+        return bool(controller == MESH_CONTROLLER)
+
+    def _may_write(self, gateway: Object, resource: Resource, wanted: Object) -> bool:
+        present = self._client.get(resource, name(wanted), namespace(wanted))
+        if present is None or MANAGED_LABEL in labels_of(present):
+            return True
+        message = (
+            f"{resource.kind} {name(wanted)} exists and was not made for a Gateway (no label {MANAGED_LABEL}): "
+            "it is left alone; rename it or the Gateway"
+        )
+        self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "NotManaged", message)
+        return False
+
+
+def _asked(obj: Object) -> tuple[object, ...]:
+    """What somebody wants of an object, without what its status says."""
+    meta = obj["metadata"]
+    return (
+        obj.get("spec"),
+        *(meta.get(part) for part in ("labels", "annotations", "ownerReferences")),
+        is_deleting(obj),
+    )
+
+
+def _is_managed(gateway: Object) -> bool:
+    addresses = gateway["spec"].get("addresses") or []
+    return not addresses or (len(addresses) == 1 and addresses[0].get("type", "IPAddress") == "IPAddress")

@@ -1,0 +1,80 @@
+"""The GatewayClasses an ambient installation brings, and the word that they are handled.
+
+As istiod's class controller: a class that is missing is created, one that is there belongs to its users; and every
+class of our controllers, whoever made it, is Accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ambientlab.api.client import Client, Event
+from ambientlab.api.kinds import CUSTOMRESOURCEDEFINITION, GATEWAYCLASS
+from ambientlab.api.objects import name, timestamp
+from ambientlab.controllers import conditions
+from ambientlab.controllers.base import write_status
+from ambientlab.controllers.owners import is_deleting
+from ambientlab.flow.clock import Clock
+from ambientlab.flow.queue import WorkQueue
+from ambientlab.flow.reconcile import Stop
+
+GATEWAY_CONTROLLER = "istio.io/gateway-controller"
+MESH_CONTROLLER = "istio.io/mesh-controller"
+BUILTIN = {"istio": GATEWAY_CONTROLLER, "istio-waypoint": MESH_CONTROLLER}
+
+_DESCRIPTIONS = {
+    "istio": "Istio gateways for traffic that enters or leaves the mesh",
+    "istio-waypoint": "Istio waypoints: proxies for the HTTP traffic of ambient services and workloads",
+}
+
+
+class GatewayClassController:
+    name = "gatewayclass"
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    def watch(self, queue: WorkQueue[str]) -> Iterable[Stop]:
+        def crd(event: Event) -> None:
+            if name(event.object) == GATEWAYCLASS.group_resource and event.type != "DELETED":
+                for builtin in BUILTIN:
+                    queue.add(builtin)
+
+        return [
+            self._client.watch(GATEWAYCLASS, lambda event: queue.add(name(event.object))),
+            self._client.watch(CUSTOMRESOURCEDEFINITION, crd),
+        ]
+
+    async def reconcile(self, key: str) -> None:
+        found = self._client.get(GATEWAYCLASS, key)
+        if found is None and key in BUILTIN:
+            draft = {
+                "apiVersion": GATEWAYCLASS.api_version,
+                "kind": GATEWAYCLASS.kind,
+                "metadata": {"name": key},
+                "spec": {"controllerName": BUILTIN[key], "description": _DESCRIPTIONS[key]},
+            }
+            found = await self._client.create(GATEWAYCLASS, draft)
+        if found is None or is_deleting(found) or found["spec"]["controllerName"] not in BUILTIN.values():
+            return
+        status = found.get("status") or {}
+        present = status.get("conditions") or []
+        generation = found["metadata"].get("generation", 0)
+        old = conditions.find(present, "Accepted")
+        if old is not None and old["status"] == "True" and old.get("observedGeneration") == generation:
+            return
+        accepted = {
+            "type": "Accepted",
+            "status": "True",
+            "reason": "Accepted",
+            "message": "Handled by Istio controller",
+            "observedGeneration": generation,
+            "lastTransitionTime": (
+                old["lastTransitionTime"]
+                if old is not None and old["status"] == "True"
+                else timestamp(self._clock.now())
+            ),
+        }
+        everything = [*conditions.without(present, "Accepted"), accepted]
+        await write_status(self._client, GATEWAYCLASS, found, {**status, "conditions": everything})

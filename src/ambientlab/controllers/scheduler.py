@@ -1,0 +1,109 @@
+"""Binding pods to nodes: to the first that fits, since there is one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ambientlab.api.client import Client, Event
+from ambientlab.api.kinds import NODE, POD
+from ambientlab.api.objects import Object, name, namespace, timestamp, uid
+from ambientlab.controllers import conditions
+from ambientlab.controllers.base import Key, all_of, key_of
+from ambientlab.controllers.events import Recorder
+from ambientlab.controllers.fit import misfit
+from ambientlab.controllers.owners import is_deleting
+from ambientlab.controllers.pods import is_finished
+from ambientlab.flow.clock import Clock
+from ambientlab.flow.queue import WorkQueue
+from ambientlab.flow.reconcile import Stop
+
+SCHEDULER = "default-scheduler"
+
+
+class Scheduler:
+    name = "scheduler"
+
+    def __init__(self, client: Client, recorder: Recorder, clock: Clock) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._clock = clock
+
+    def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
+        def pod(event: Event) -> None:
+            if event.type != "DELETED" and _waits(event.object):
+                queue.add(key_of(event.object))
+
+        def node(event: Event) -> None:
+            if event.type == "DELETED" or (event.old is not None and _same_place(event.old, event.object)):
+                return
+            for pod in self._client.list(POD):
+                if _waits(pod):
+                    queue.add(key_of(pod))
+
+        return [self._client.watch(POD, pod), self._client.watch(NODE, node)]
+
+    async def reconcile(self, key: Key) -> None:
+        pod = self._client.get(POD, key.name, key.namespace)
+        if pod is None or not _waits(pod):
+            return
+        wanted = pod["spec"].get("schedulerName", SCHEDULER)
+        if wanted != SCHEDULER:
+            message = f'no scheduler named "{wanted}" runs here; leave schedulerName out, or set it to {SCHEDULER}'
+            await self._refuse(pod, message)
+            return
+        nodes = self._client.list(NODE)
+        reasons = {name(node): misfit(pod["spec"], node) for node in nodes}
+        chosen = next((node for node, reason in reasons.items() if reason is None), None)
+        if chosen is None:
+            await self._refuse(pod, _explain([reason for reason in reasons.values() if reason]))
+            return
+        await self._bind(pod, chosen)
+
+    async def _bind(self, pod: Object, node: str) -> None:
+        """What POST pods/NAME/binding does at once is two writes here. They are staged together, the condition first:
+        from the second on, the status is the node's to write."""
+        where = name(pod), namespace(pod)
+        meta = {"uid": uid(pod)}
+        conditions_now = self._with_scheduled(pod, {"status": "True"})
+        await all_of(
+            [
+                self._client.patch(
+                    POD, *where, {"metadata": meta, "status": {"conditions": conditions_now}}, subresource="status"
+                ),
+                self._client.patch(POD, *where, {"metadata": meta, "spec": {"nodeName": node}}),
+            ]
+        )
+        message = f"Successfully assigned {namespace(pod)}/{name(pod)} to {node}"
+        self._recorder.record(SCHEDULER, POD, pod, "Normal", "Scheduled", message)
+
+    async def _refuse(self, pod: Object, message: str) -> None:
+        found = (pod.get("status") or {}).get("conditions") or []
+        old = conditions.find(found, "PodScheduled")
+        if old is not None and old.get("message") == message:
+            return
+        refused = {"status": "False", "reason": "Unschedulable", "message": message}
+        patch = {"status": {"conditions": self._with_scheduled(pod, refused)}}
+        await self._client.patch(POD, name(pod), namespace(pod), patch, subresource="status")
+        self._recorder.record(SCHEDULER, POD, pod, "Warning", "FailedScheduling", message)
+
+    def _with_scheduled(self, pod: Object, verdict: dict[str, str]) -> list[conditions.Condition]:
+        found = (pod.get("status") or {}).get("conditions") or []
+        new = {"type": "PodScheduled", "lastTransitionTime": timestamp(self._clock.now()), **verdict}
+        return [*conditions.without(found, "PodScheduled"), new]
+
+
+def _waits(pod: Object) -> bool:
+    return not pod["spec"].get("nodeName") and not is_deleting(pod) and not is_finished(pod)
+
+
+def _same_place(old: Object, new: Object) -> bool:
+    """A node's heartbeat changes nothing about who fits on it."""
+    return bool(old["spec"] == new["spec"] and old["metadata"].get("labels") == new["metadata"].get("labels"))
+
+
+def _explain(reasons: list[str]) -> str:
+    if not reasons:
+        return "no nodes available to schedule pods"
+    counted = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(reasons).items()))
+    return f"0/{len(reasons)} nodes are available: {counted}."
