@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
+from yarl import URL
 
 
 class AdminClient:
@@ -67,7 +69,9 @@ class AdminClient:
             connector = aiohttp.UnixConnector(path=self._path)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         try:
-            async with self._session.request(method, f"http://envoy{path}", params=query) as response:
+            # Envoy takes a plus sign in a query for itself, not for a space
+            url = URL(f"http://envoy{path}?{urlencode(query or {}, quote_via=quote)}", encoded=True)
+            async with self._session.request(method, url) as response:
                 body = await response.read()
         except TimeoutError:
             raise ConnectionError(f"Envoy does not answer on {self._path}") from None

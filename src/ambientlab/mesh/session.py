@@ -226,6 +226,18 @@ class Session:
     def rejections(self) -> list[Rejected]:
         return [r for channel in self._channels.values() for r in channel.rejected.values()]
 
+    def rejection(self, type_url: str, name: str) -> Rejected | None:
+        """What the proxy said about this resource as it should be now."""
+        channel = self._channels[type_url]
+        rejected, config = channel.rejected.get(name), channel.desired.get(name)
+        return rejected if rejected and config and rejected.version == config.version else None
+
+    def in_force(self, type_url: str, name: str) -> bool:
+        """Whether the proxy runs this resource as desired; for one that is not desired, whether it has let go of it."""
+        channel = self._channels[type_url]
+        config = channel.desired.get(name)
+        return channel.held.get(name) == (config.version if config is not None else None)
+
     @property
     def synced(self) -> bool:
         """Whether the proxy runs everything it should, as far as it asks for it and did not refuse it."""

@@ -23,19 +23,21 @@ Write = Callable[[DeltaDiscoveryResponse], Awaitable[None]]
 
 
 class Connection:
-    """`on_change` is called after every answer of the proxy, with this connection."""
-
-    def __init__(self, proxy: Identity, secrets: Secrets, on_change: Callable[[Connection], None]) -> None:
+    def __init__(self, proxy: Identity, secrets: Secrets) -> None:
         self.proxy = proxy
         self.session = Session()
         self._secrets = secrets
-        self._on_change = on_change
         self._messages: dict[str, Mapping[str, Message]] = {}
         self._wake = asyncio.Event()
         self._closed = False
+        self._waiters: list[asyncio.Future[None]] = []
 
-    def apply(self, resources: Resources) -> None:
-        """Make these the proxy's resources. An identical message is known to be unchanged without a look inside."""
+    def apply(self, resources: Resources) -> dict[str, set[str]]:
+        """Make these the proxy's resources; returns the names of those that changed or went, by type.
+
+        An identical message is known to be unchanged without a look inside.
+        """
+        touched = {}
         for type_url, messages in resources.items():
             before = self._messages.get(type_url, {})
             changed = {name: Config.of(m) for name, m in messages.items() if before.get(name) is not m}
@@ -43,7 +45,26 @@ class Connection:
             self._messages[type_url] = messages
             if changed or removed:
                 self.session.update(type_url, changed, removed)
+                touched[type_url] = {*changed, *removed}
                 self._wake.set()
+        return touched
+
+    async def in_force(self, type_url: str, names: Iterable[str], timeout: float) -> None:
+        """Wait until the proxy runs these resources as they should be now.
+
+        Raises OSError with the proxy's own words if it refuses one, ConnectionError if it goes away, TimeoutError.
+        """
+        names = tuple(names)
+        async with asyncio.timeout(timeout):
+            while not all(self.session.in_force(type_url, name) for name in names):
+                for name in names:
+                    if (rejection := self.session.rejection(type_url, name)) is not None:
+                        raise OSError(f"{self.proxy} refuses {name}: {rejection.detail}")
+                if self._closed:
+                    raise ConnectionError(f"{self.proxy} has disconnected")
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+                await waiter
 
     def refresh_secrets(self) -> None:
         """Look again at what the proxy may have of the secrets it subscribes to, and send what became different.
@@ -72,6 +93,7 @@ class Connection:
     def close(self) -> None:
         self._closed = True
         self._wake.set()
+        self._release_waiters()
 
     async def _read(self, requests: AsyncIterator[DeltaDiscoveryRequest]) -> None:
         try:
@@ -80,7 +102,7 @@ class Connection:
                 for event in events:
                     self._handle(event)
                 self._wake.set()
-                self._on_change(self)
+                self._release_waiters()
         finally:
             self.close()
 
@@ -98,6 +120,12 @@ class Connection:
                 log.warning("ADS: %s %s: %s", self.proxy, event.type_url, event.text)
             case Acked():
                 log.debug("ADS:%s: ACK %s %d resources", SHORT[event.type_url], self.proxy, len(event.versions))
+
+    def _release_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _provide(self, names: Iterable[str]) -> set[str]:
         """Give the session those of the secrets that the proxy may have; returns their names."""

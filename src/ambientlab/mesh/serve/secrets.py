@@ -3,6 +3,9 @@
 Envoy asks for secrets by name: `default` is the proxy's own certificate and `ROOTCA` the mesh's root, as Istio's agents
 name them; a SPIFFE ID is the certificate of that identity, which only the node proxy may ask for, and only while it
 carries a pod of that identity. Anything else does not exist for it.
+
+Secrets travel on the same aggregated stream as everything else; the on-demand certificate selector asks there too when
+its config source is `ads`.
 """
 
 from __future__ import annotations
@@ -24,9 +27,19 @@ Entitled = Callable[[Identity, str], bool]
 
 
 class Secrets:
-    def __init__(self, ca: CertificateAuthority, entitled: Entitled, *, clock: Clock = utc_now) -> None:
+    """`issued` is called after every new certificate: `next_renewal` may have become earlier."""
+
+    def __init__(
+        self,
+        ca: CertificateAuthority,
+        entitled: Entitled,
+        *,
+        issued: Callable[[], None] = lambda: None,
+        clock: Clock = utc_now,
+    ) -> None:
         self._ca = ca
         self._entitled = entitled
+        self._issued = issued
         self._clock = clock
         self._svids: dict[str, Svid] = {}
         self._root = Config.of(_root_secret(ca.root_pem))
@@ -45,11 +58,17 @@ class Secrets:
         svid = self._svids.get(spiffe_id)
         if svid is None or svid.renew_at <= self._clock():
             svid = self._svids[spiffe_id] = self._ca.issue(spiffe_id)
+            self._issued()
         return svid
 
     def next_renewal(self) -> datetime | None:
         """When the first of the certificates in use should be renewed."""
         return min((svid.renew_at for svid in self._svids.values()), default=None)
+
+    def expire(self) -> None:
+        """Drop what is due for renewal, so that whoever still needs it gets anew, and only that."""
+        now = self._clock()
+        self._svids = {name: svid for name, svid in self._svids.items() if svid.renew_at > now}
 
     def forget(self, spiffe_id: str) -> None:
         """Nobody carries this identity any more: stop renewing its certificate."""

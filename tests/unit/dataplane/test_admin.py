@@ -1,0 +1,58 @@
+"""Envoy's admin interface over its unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from ambientlab.dataplane.admin import AdminClient
+from support.envoy import running_envoy
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="adm") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+async def admin(directory: Path) -> AsyncIterator[AdminClient]:
+    """Of an Envoy that never gets a configuration."""
+    async with running_envoy(directory, directory / "nobody.sock", "token") as client:
+        while True:
+            try:
+                await client.stats("server")
+            except ConnectionError:
+                continue
+            break
+        yield client
+
+
+async def test_everything_but_ready_is_answered_before_there_is_a_configuration(admin: AdminClient) -> None:
+    assert not await admin.ready()
+    assert (await admin.stats("^server.concurrency$")) == {"server.concurrency": 1}
+    assert [c["name"] for c in (await admin.clusters())["cluster_statuses"]] == ["xds-grpc"]
+    assert "bootstrap" in repr(await admin.config_dump(mask="bootstrap"))
+    assert await admin.certificates() == {"certificates": []}
+    assert b"envoy_server_concurrency" in await admin.prometheus()
+    await admin.set_log_level("info")
+    await admin.set_log_level("debug", "config")
+
+
+async def test_envoys_refusal_is_told_in_its_words(admin: AdminClient) -> None:
+    with pytest.raises(OSError, match="no such thing"):
+        await admin.config_dump(resource="no such thing")
+
+
+async def test_the_socket_is_its_owners(admin: AdminClient, directory: Path) -> None:
+    assert (directory / "admin.sock").stat().st_mode & 0o777 == 0o600
+
+
+async def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
+    async with AdminClient(str(tmp_path / "none.sock")) as client:
+        assert not await client.ready()
+        with pytest.raises(ConnectionError, match="no Envoy answers"):
+            await client.clusters()

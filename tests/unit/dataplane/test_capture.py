@@ -1,0 +1,221 @@
+"""When pods are captured, in which order of steps, and what happens when a step fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ambientlab.api.errors import StatusError
+from ambientlab.api.kinds import NAMESPACE, POD
+from ambientlab.api.objects import Object, annotations_of
+from ambientlab.dataplane.capture import REDIRECTION, Capture, should_capture
+from ambientlab.mesh.capture import Captured
+from ambientlab.node.runtime import Sandbox, SandboxSpec
+from support.envoy import eventually
+from support.memory_client import MemoryClient
+
+AMBIENT = {"istio.io/dataplane-mode": "ambient"}
+NONE = {"istio.io/dataplane-mode": "none"}
+
+
+def namespace(**labels: str) -> Object:
+    return {"metadata": {"name": "ns", "labels": labels}}
+
+
+def a_pod(labels: dict[str, str] | None = None, **spec: Any) -> Object:
+    metadata = {"name": "pod", "namespace": "ns", "uid": "u1", "labels": labels or {}}
+    return {"metadata": metadata, "spec": {"serviceAccountName": "sa", **spec}, "status": {"podIP": "10.244.0.5"}}
+
+
+@pytest.mark.parametrize(
+    ("namespace_labels", "pod", "expected"),
+    [
+        ({}, a_pod(), False),
+        (AMBIENT, a_pod(), True),
+        ({}, a_pod(AMBIENT), True),
+        (NONE, a_pod(AMBIENT), True),
+        (AMBIENT, a_pod(NONE), False),
+        (AMBIENT, a_pod({"istio.io/dataplane-mode": "something"}), True),
+        (AMBIENT, a_pod(hostNetwork=True), False),
+    ],
+)
+def test_who_is_captured(namespace_labels: dict[str, str], pod: Object, expected: bool) -> None:
+    assert should_capture(pod, namespace(**namespace_labels)) is expected
+
+
+def test_a_pod_with_a_sidecar_is_left_to_it() -> None:
+    pod = a_pod()
+    pod["metadata"]["annotations"] = {"sidecar.istio.io/status": "{}"}
+    assert not should_capture(pod, namespace(**AMBIENT))
+
+
+class Story:
+    """What was done, in order: the sink, the rules and the API write into one list."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.fail: dict[str, Exception] = {}
+        self.hold: dict[str, asyncio.Event] = {}
+
+    async def step(self, name: str) -> None:
+        if name in self.hold:
+            await self.hold[name].wait()
+        if name in self.fail:
+            raise self.fail.pop(name)
+        self.steps.append(name)
+
+
+class Sink:
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.pods: list[Captured] = []
+
+    async def add(self, pod: Captured) -> None:
+        await self.story.step("proxy listens")
+        self.pods.append(pod)
+
+    async def remove(self, uid: str) -> None:
+        await self.story.step("proxy lets go")
+
+
+class Rules:
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    async def install(self, netns: str) -> None:
+        await self.story.step(f"rules into {netns}")
+
+    async def remove(self, netns: str) -> None:
+        await self.story.step(f"rules out of {netns}")
+
+
+class World:
+    def __init__(self) -> None:
+        self.client = MemoryClient()
+        self.story = Story()
+        self.sink = Sink(self.story)
+        self.capture = Capture(self.client, self.sink, Rules(self.story))
+        self.sandbox = Sandbox(SandboxSpec("u1", "pod", "10.244.0.5"), 42, "/netns/42")
+
+    def pod(self) -> Object:
+        found = self.client.get(POD, "pod", "ns")
+        assert found is not None
+        return found
+
+    @property
+    def annotation(self) -> str | None:
+        return annotations_of(self.pod()).get(REDIRECTION)
+
+    def label(self, labels: dict[str, str]) -> None:
+        self.client.put(NAMESPACE, namespace(**labels))
+
+    async def ready(self) -> None:
+        await self.capture.sandbox_ready(self.pod(), self.sandbox)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    world.label({})
+    world.client.put(POD, a_pod())
+    world.capture.start()
+    yield world
+    await world.capture.stop()
+
+
+ENROLLED = ["proxy listens", "rules into /netns/42"]
+
+
+async def test_a_new_pod_is_enrolled_before_its_containers(world: World) -> None:
+    world.label(AMBIENT)
+    await world.ready()
+    assert world.story.steps == ENROLLED
+    assert world.annotation == "enabled"
+    [captured] = world.sink.pods
+    assert captured == Captured("u1", "ns", "pod", "10.244.0.5", "/netns/42", "spiffe://cluster.local/ns/ns/sa/sa")
+
+
+async def test_labels_enrol_and_unenrol_a_running_pod(world: World) -> None:
+    await world.ready()
+    assert world.story.steps == []
+    world.label(AMBIENT)
+    await eventually(lambda: world.annotation == "enabled", "enrolled")
+    assert world.story.steps == ENROLLED
+    world.story.steps.clear()
+    world.client.put(POD, {**world.pod(), "metadata": {**world.pod()["metadata"], "labels": NONE}})
+    await eventually(lambda: "proxy lets go" in world.story.steps, "un-enrolled")
+    assert world.story.steps == ["rules out of /netns/42", "proxy lets go"]
+    assert world.annotation is None
+
+
+async def test_a_pod_that_should_be_captured_and_cannot_be_fails_to_start(world: World) -> None:
+    world.label(AMBIENT)
+    world.story.fail["proxy listens"] = ConnectionError("no ztunnel is connected")
+    with pytest.raises(ConnectionError, match="no ztunnel"):
+        await world.ready()
+    assert world.annotation is None
+    await world.ready()
+    assert world.annotation == "enabled"
+
+
+async def test_rules_that_fail_are_not_left_half_done(world: World) -> None:
+    world.label(AMBIENT)
+    world.story.fail["rules into /netns/42"] = OSError("netlink says no")
+    with pytest.raises(OSError, match="netlink"):
+        await world.ready()
+    assert world.story.steps == ["proxy listens", "proxy lets go"]
+
+
+async def test_a_running_pod_is_tried_again_until_it_is_enrolled(world: World) -> None:
+    await world.ready()
+    world.story.fail["proxy listens"] = TimeoutError("no answer")
+    world.label(AMBIENT)
+    await eventually(lambda: world.annotation == "enabled", "enrolled at the second try")
+
+
+async def test_an_annotation_that_could_not_be_written_is_written_later(world: World) -> None:
+    await world.ready()
+    world.client.failures.append(StatusError(409, "Conflict", "modified"))
+    world.label(AMBIENT)
+    await eventually(lambda: world.annotation == "enabled", "annotated")
+    assert world.story.steps == ENROLLED
+
+
+async def test_changes_of_mind_do_not_overlap(world: World) -> None:
+    await world.ready()
+    gate = world.story.hold["rules into /netns/42"] = asyncio.Event()
+    world.label(AMBIENT)
+    await eventually(lambda: "proxy listens" in world.story.steps, "enrolling")
+    world.label({})
+    gate.set()
+    await eventually(lambda: "proxy lets go" in world.story.steps, "un-enrolled again")
+    assert world.story.steps == [*ENROLLED, "rules out of /netns/42", "proxy lets go"]
+    assert world.annotation is None
+
+
+async def test_the_proxy_lets_go_of_a_pod_before_its_namespaces_go(world: World) -> None:
+    world.label(AMBIENT)
+    await world.ready()
+    await world.capture.sandbox_removing(world.pod(), world.sandbox)
+    assert world.story.steps == [*ENROLLED, "proxy lets go"]
+    world.label({})
+    await world.capture.sandbox_removing(world.pod(), world.sandbox)
+    assert world.story.steps == [*ENROLLED, "proxy lets go"]
+
+
+async def test_a_pod_on_its_way_out_keeps_its_path(world: World) -> None:
+    world.label(AMBIENT)
+    await world.ready()
+    world.client.put(POD, {**world.pod(), "metadata": {**world.pod()["metadata"], "deletionTimestamp": "now"}})
+    world.label({})
+    await world.capture.reconcile("u1")
+    assert world.story.steps == ENROLLED
+
+
+async def test_the_nodes_own_network_is_never_touched(world: World) -> None:
+    world.label(AMBIENT)
+    await world.capture.sandbox_ready(world.pod(), Sandbox(SandboxSpec("u1", "pod", None), 42, "/netns/node"))
+    assert world.story.steps == []
