@@ -102,9 +102,7 @@ def _fork_helper(helper: Callable[[socket.socket], None] | None) -> tuple[socket
     return near, pid
 
 
-def _init(
-    main: Callable[[Node], int], helper: socket.socket | None, launcher_alive: int, keep: frozenset[int]
-) -> int:
+def _init(main: Callable[[Node], int], helper: socket.socket | None, launcher_alive: int, keep: frozenset[int]) -> int:
     syscalls.die_with_parent(signal.SIGKILL)
     if select.select([launcher_alive], [], [], 0)[0]:
         return 1  # the launcher ended before the kernel would have told us
@@ -138,7 +136,7 @@ def _supervise(children: Mapping[int, str], chief: int, grace: float | None) -> 
     while True:
         signum = _next_signal(deadline)
         if signum is None:
-            print(f"{children[chief]} did not stop within {grace:g} s and was killed", file=sys.stderr, flush=True)
+            _complain(f"{children[chief]} did not stop within {grace:g} s and was killed")
             return 128 + signal.SIGKILL
         if signum in _STOPS:
             if not stopping and grace is not None:
@@ -152,7 +150,7 @@ def _supervise(children: Mapping[int, str], chief: int, grace: float | None) -> 
                     return 0  # asked to stop before it had a handler
                 return code if code >= 0 else 128 - code
             if pid in children and code != 0:
-                print(f"{children[pid]} ended unexpectedly", file=sys.stderr, flush=True)
+                _complain(f"{children[pid]} ended unexpectedly")
                 return 1
 
 
@@ -173,7 +171,7 @@ def _end(pid: int) -> None:
 
 
 def _reap() -> list[tuple[int, int]]:
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -192,7 +190,7 @@ def _run(work: Callable[[], int | None]) -> NoReturn:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except OSError as error:
-        print(f"ambientlab: {error.strerror or error}", file=sys.stderr)
+        _complain(error.strerror or str(error))
     finally:
         kind, value, trace = sys.exc_info()
         if kind is not None and value is not None:
@@ -200,6 +198,11 @@ def _run(work: Callable[[], int | None]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _complain(sentence: str) -> None:
+    sys.stderr.write(f"ambientlab: {sentence}\n")
+    sys.stderr.flush()
 
 
 def _close_all_but(kept: set[int]) -> None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import socket
 import struct
 
-from ambientlab.node.linux.netlink import ACK, CREATE, EXCL, Message, attribute, nested, number, text
+from ambientlab.node.linux.netlink import (
+    ACK,
+    CREATE,
+    DUMP,
+    EXCL,
+    Message,
+    Socket,
+    attribute,
+    attributes,
+    nested,
+    number,
+    text,
+)
 
 LOOPBACK = 1  # the first device of every network namespace
 
@@ -14,7 +26,11 @@ SCOPE_LINK = 253
 SCOPE_HOST = 254
 TABLE_MAIN = 254
 
-_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _NEWRULE, _DELRULE = 16, 17, 20, 24, 25, 32, 33
+_NEWLINK, _DELLINK = 16, 17
+_NEWADDR, _GETADDR = 20, 22
+_NEWROUTE, _DELROUTE = 24, 25
+_NEWRULE, _DELRULE = 32, 33
+_ADDRESS = struct.Struct("=BBBBI")
 _UP = 1
 _PROTOCOL_STATIC = 4
 _UNICAST, _LOCAL, _UNREACHABLE = 1, 2, 7
@@ -47,7 +63,7 @@ def delete_link(index: int) -> Message:
 
 
 def add_address(index: int, address: str, scope: int = SCOPE_UNIVERSE) -> Message:
-    body = struct.pack("=BBBBI", socket.AF_INET, 32, 0, scope, index)
+    body = _ADDRESS.pack(socket.AF_INET, 32, 0, scope, index)
     body += attribute(2, _address(address)) + attribute(1, _address(address))
     return Message(_NEWADDR, ACK | CREATE | EXCL, body, f"add address {address}")
 
@@ -56,9 +72,7 @@ def _route(
     prefix: str, *, device: int = 0, gateway: str = "", source: str = "", scope: int, table: int, kind: int
 ) -> bytes:
     network, _, length = prefix.partition("/")
-    body = struct.pack(
-        "=BBBBBBBBI", socket.AF_INET, int(length), 0, 0, table, _PROTOCOL_STATIC, scope, kind, 0
-    )
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, int(length), 0, 0, table, _PROTOCOL_STATIC, scope, kind, 0)
     if int(length):
         body += attribute(1, _address(network))
     if device:
@@ -78,9 +92,7 @@ def add_route(
     source: str = "",
     scope: int = SCOPE_UNIVERSE,
 ) -> Message:
-    body = _route(
-        prefix, device=device, gateway=gateway, source=source, scope=scope, table=TABLE_MAIN, kind=_UNICAST
-    )
+    body = _route(prefix, device=device, gateway=gateway, source=source, scope=scope, table=TABLE_MAIN, kind=_UNICAST)
     return Message(_NEWROUTE, ACK | CREATE | EXCL, body, f"add route {prefix}")
 
 
@@ -107,3 +119,11 @@ def _change(remove: bool) -> int:
     return ACK if remove else ACK | CREATE | EXCL
 
 
+def addresses(route: Socket, index: int) -> list[bytes]:
+    """The IPv4 addresses of a device."""
+    found = []
+    request = Message(_GETADDR, DUMP, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), "read addresses")
+    for answer in route.request([request]):
+        if _ADDRESS.unpack_from(answer)[4] == index:
+            found.append(attributes(answer[_ADDRESS.size :])[2])
+    return found

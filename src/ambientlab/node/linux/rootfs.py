@@ -43,10 +43,7 @@ _PROC_MASKED = (
 def build(spec: ContainerSpec) -> None:
     """Replace the root of the current (new) mount namespace. Raises OSError naming the mount that failed."""
     syscalls.mount("", "/", flags=MS_REC | MS_SLAVE)
-    if spec.rootfs:
-        root = _image_root(spec.rootfs)
-    else:
-        root = _synthetic_root()
+    root = _image_root(spec.rootfs) if spec.rootfs else _synthetic_root()
     _kernel_file_systems(root, own_pids=not spec.privileged)
     os.makedirs(root + _OLD, exist_ok=True)
     os.chdir(root)

@@ -105,9 +105,7 @@ class LinuxRuntime:
         main = self._alive(container)
         if main is None:
             raise ProcessLookupError(3, "cannot exec in a stopped container")
-        request = NewExec(
-            next(self._ids), container.pid, list(argv), dict(env), cwd, stdio is None, main.privileged
-        )
+        request = NewExec(next(self._ids), container.pid, list(argv), dict(env), cwd, stdio is None, main.privileged)
         return await self._spawn(request, stdio or (), main.sandbox, privileged=main.privileged)
 
     async def wait(self, process: Process) -> int:

@@ -146,14 +146,18 @@ def _read(path: str) -> str:
         return file.read()
 
 
-def enter_user_namespace(flags: int) -> None:
-    """Leave for a new user namespace and those of `flags`, as root of it; the process must have one thread.
+def map_to_root(uid: int, gid: int) -> None:
+    """Make the caller's ids outside, the only ones mapped, 0 in the user namespace it is in. No set-uid helper needed.
 
-    Only the caller's own ids are mapped (0 inside), which needs no set-uid helper. user_namespaces(7): setgroups must be
-    denied before an unprivileged process may write its gid_map.
+    setgroups must be denied before an unprivileged process may write its gid_map (user_namespaces(7)).
     """
-    uid, gid = os.geteuid(), os.getegid()
-    unshare(NEWUSER | flags)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1\n"), ("gid_map", f"0 {gid} 1\n")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+def enter_user_namespace(flags: int) -> None:
+    """Leave for a new user namespace and those of `flags`, as root of it; the process must have one thread."""
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(NEWUSER | flags)
+    map_to_root(uid, gid)

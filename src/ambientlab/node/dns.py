@@ -1,0 +1,166 @@
+"""The cluster's DNS server: CoreDNS's role, on UDP and TCP port 53 of 10.96.0.10.
+
+Names outside the cluster are not resolved: a node has no way to the outside, and no pod could connect anyway. They
+answer SERVFAIL, which a resolver reports at once and does not take for "no such name". But a name of one label, and
+one whose last label is a namespace or `svc`, can only be a service's that is not there (clients try it as it is after
+their search list): those answer NXDOMAIN, so that a mistyped service does not look like an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from collections.abc import Collection
+
+from ambientlab.api.client import Client, Event, Unsubscribe
+from ambientlab.api.kinds import POD
+from ambientlab.api.objects import name, namespace
+from ambientlab.node.dnswire import (
+    CLASS_IN,
+    TYPE_ANY,
+    TYPE_CNAME,
+    Malformed,
+    Query,
+    Rcode,
+    answer,
+    parent,
+    parse,
+    refuse,
+)
+from ambientlab.node.network import DNS_IP
+from ambientlab.node.services import Key, ServiceIndex
+from ambientlab.node.zone import APEX, REVERSE, Zone, pod_records, service_records
+
+PORT = 53
+_IDLE_SECONDS = 10.0
+_SVC = b"\x03svc\0"
+
+
+def respond(zone: Zone, packet: bytes, *, datagram: bool) -> bytes | None:
+    """The answer to one message, None for what deserves none. Never raises."""
+    query = parse(packet)
+    if query is None:
+        return None
+    if isinstance(query, Malformed):
+        return refuse(query)
+    limit = query.udp_size if datagram else 0
+    if query.qclass != CLASS_IN:
+        return answer(query, Rcode.REFUSED, authoritative=False)
+    if not _ours(query.name):
+        absent = _only_a_service(zone, query.name)
+        return answer(query, Rcode.NXDOMAIN if absent else Rcode.SERVFAIL, authoritative=False)
+    found = zone.find(query.name, query.type)
+    if len(found) > 1:
+        found = random.sample(found, len(found))
+    if found:
+        return answer(query, Rcode.NOERROR, found, limit=limit)
+    alias = zone.find(query.name, TYPE_CNAME)
+    if alias and query.type != TYPE_ANY:
+        return _follow(zone, query, alias, limit)
+    rcode = Rcode.NOERROR if zone.exists(query.name) else Rcode.NXDOMAIN
+    return answer(query, rcode, (), zone.authority, limit=limit)
+
+
+def _ours(name_: bytes) -> bool:
+    return _below(name_, APEX) or _below(name_, REVERSE)
+
+
+def _below(name_: bytes, apex: bytes) -> bool:
+    while len(name_) > len(apex):
+        name_ = parent(name_)
+    return name_ == apex
+
+
+def _only_a_service(zone: Zone, name_: bytes) -> bool:
+    if name_ == b"\0":
+        return False
+    last = name_
+    while parent(last) != b"\0":
+        last = parent(last)
+    return last in (name_, _SVC) or zone.is_namespace(last[:-1])
+
+
+def _follow(zone: Zone, query: Query, alias: list[bytes], limit: int) -> bytes:
+    """An ExternalName: its records too if it leads back into the cluster; otherwise there is no way to know them."""
+    target = alias[0][12:]
+    if not _ours(target):
+        return answer(query, Rcode.SERVFAIL, alias, limit=limit)
+    records = [target + found[2:] for found in zone.find(target, query.type)]
+    return answer(query, Rcode.NOERROR, [*alias, *records], limit=limit)
+
+
+class DnsServer:
+    """Construct, then `start` in the node's network namespace and on the event loop; follows the API until `close`."""
+
+    def __init__(self, client: Client, address: str = DNS_IP, port: int = PORT) -> None:
+        self.zone = Zone()
+        self._client = client
+        self._address = (address, port)
+        self._services = ServiceIndex(client, self._apply)
+        self._watches: list[Unsubscribe] = []
+        self._transport: asyncio.DatagramTransport | None = None
+        self._server: asyncio.Server | None = None
+        self._streams: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Raises OSError if the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._services.start()
+        self._watches = [self._client.watch(POD, self._on_pod)]
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(self.zone), local_addr=self._address
+        )
+        self._server = await asyncio.start_server(self._serve_stream, *self._address)
+
+    def close(self) -> None:
+        self._services.close()
+        for stop in self._watches:
+            stop()
+        if self._transport is not None:
+            self._transport.close()
+        if self._server is not None:
+            self._server.close()
+        for stream in self._streams:
+            stream.close()
+
+    def _apply(self, changed: Collection[Key]) -> None:
+        for key in changed:
+            service, slices = self._services.get(key)
+            self.zone.replace(("service", *key), service_records(service, slices) if service else [])
+
+    def _on_pod(self, event: Event) -> None:
+        gone = event.type == "DELETED"
+        owner = ("pod", namespace(event.object), name(event.object))
+        self.zone.replace(owner, [] if gone else pod_records(event.object))
+
+    async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._streams.add(writer)
+        try:
+            while True:
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    (length,) = struct.unpack(">H", await reader.readexactly(2))
+                    packet = await reader.readexactly(length)
+                reply = respond(self.zone, packet, datagram=False)
+                if reply is None:
+                    return
+                writer.write(struct.pack(">H", len(reply)) + reply)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
+            return
+        finally:
+            self._streams.discard(writer)
+            writer.close()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, zone: Zone) -> None:
+        self._zone = zone
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]  # typeshed: the base takes any transport
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        reply = respond(self._zone, data, datagram=True)
+        if reply is not None:
+            self._transport.sendto(reply, addr)

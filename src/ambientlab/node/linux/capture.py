@@ -1,0 +1,248 @@
+"""The mesh's rules: inside captured pods, and in the node for its own probes of them.
+
+Inside, what istio-cni's native nftables rules are (istio, cni/pkg/nftables/nftables.go, AppendInpodRules), under the
+same table and chain names, without DNS capture, which this mesh does not have:
+
+- outbound TCP goes to the proxy's 15001, inbound TCP but HBONE's 15008 to 15006;
+- the proxy's own sockets carry mark 0x539 and pass;
+- what the proxy sends to the application comes with the client's address, so the application's answer would leave
+  through eth0: connection mark 0x111 remembers such connections, and a rule and a table deliver the answers locally;
+- 169.254.7.127 passes: the node gives this source to its own connections to captured pods (kubelet probes), which
+  must reach the application even where a policy wants mutual TLS.
+
+TCP queries to the cluster's DNS pass as UDP ones do. Where Istio matches the kubelet's uid this matches packets that
+belong to a socket of the node: here every process has one uid, and what pods send is only forwarded.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from ambientlab.node.linux import links
+from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, visitor
+from ambientlab.node.linux.nft import Batch, Hook, Nft, ipv4, port
+from ambientlab.node.linux.nft_expr import (
+    TCP,
+    Meta,
+    Verdict,
+    decide,
+    differ,
+    equal,
+    immediate,
+    load_ct_mark,
+    load_destination,
+    load_destination_port,
+    load_meta,
+    load_source,
+    lookup,
+    mask,
+    redirect,
+    source_nat,
+    store_ct_mark,
+    store_meta,
+)
+from ambientlab.node.network import DNS_IP
+
+PROBE_SOURCE = "169.254.7.127"
+OUTBOUND_PORT = 15001
+INBOUND_PLAINTEXT_PORT = 15006
+HBONE_PORT = 15008
+
+_NAT = "istio-ambient-nat"
+_MANGLE = "istio-ambient-mangle"
+_PROBES = "istio-inpod-probes-v4"
+_PROXY_MARK = 0x539
+_REPLY_MARK = 0x111
+_MARK_MASK = 0xFFF
+_TABLE = 100
+_RULE_PRIORITY = 32764  # netlink picks this for the first rule Istio adds: just before the main table
+
+_NAT_PRIORITY, _SNAT_PRIORITY, _MANGLE_PRIORITY = -100, 100, -150
+_LOOPBACK_NAME = b"lo".ljust(16, b"\0")
+_ETH0 = 2
+
+
+def _native(value: int) -> bytes:
+    """Marks are numbers in the machine's byte order."""
+    return struct.pack("=I", value)
+
+
+_NOT_LOOPBACK = (load_destination(), differ(ipv4("127.0.0.1")))
+_IS_TCP = (load_meta(Meta.PROTOCOL), equal(TCP))
+_OF_PROXY = (load_meta(Meta.MARK), mask(_native(_MARK_MASK)), equal(_native(_PROXY_MARK)))
+_NOT_OF_PROXY = (load_meta(Meta.MARK), mask(_native(_MARK_MASK)), differ(_native(_PROXY_MARK)))
+
+
+def inpod_rules() -> tuple[Batch, Batch]:
+    """The tables of a captured pod, to be committed together."""
+    nat = Batch(_NAT)
+    nat.add_table()
+    for hook in ("prerouting", "output"):
+        nat.add_chain(f"istio-{hook}")
+        nat.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
+        nat.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
+    nat.add_rule("istio-prerouting", *_IS_TCP, load_source(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
+    nat.add_rule(
+        "istio-prerouting",
+        *_NOT_LOOPBACK,
+        *_IS_TCP,
+        load_destination_port(),
+        differ(port(HBONE_PORT)),
+        *_NOT_OF_PROXY,
+        immediate(port(INBOUND_PLAINTEXT_PORT)),
+        redirect(0),
+    )
+    nat.add_rule("istio-output", *_IS_TCP, load_destination(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
+    nat.add_rule(
+        "istio-output",
+        *_IS_TCP,
+        load_destination(),
+        equal(ipv4(DNS_IP)),
+        load_destination_port(),
+        equal(port(53)),
+        decide(Verdict.ACCEPT),
+    )
+    nat.add_rule(
+        "istio-output",
+        *_IS_TCP,
+        load_meta(Meta.MARK),
+        mask(_native(_MARK_MASK)),
+        equal(_native(_REPLY_MARK)),
+        decide(Verdict.ACCEPT),
+    )
+    nat.add_rule(
+        "istio-output", load_meta(Meta.OUTPUT_NAME), equal(_LOOPBACK_NAME), *_NOT_LOOPBACK, decide(Verdict.ACCEPT)
+    )
+    nat.add_rule("istio-output", *_IS_TCP, *_NOT_LOOPBACK, *_NOT_OF_PROXY, immediate(port(OUTBOUND_PORT)), redirect(0))
+    mangle = Batch(_MANGLE)
+    mangle.add_table()
+    for hook, kind in (("prerouting", "filter"), ("output", "route")):
+        mangle.add_chain(f"istio-{hook}")
+        mangle.add_chain(hook, Hook(kind, hook, _MANGLE_PRIORITY))
+        mangle.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
+    mangle.add_rule(
+        "istio-prerouting",
+        *_OF_PROXY,
+        load_ct_mark(),
+        mask(_native(0xFFFFFFFF & ~_MARK_MASK), _native(_REPLY_MARK)),
+        store_ct_mark(),
+    )
+    mangle.add_rule(
+        "istio-output",
+        load_ct_mark(),
+        mask(_native(_MARK_MASK)),
+        equal(_native(_REPLY_MARK)),
+        load_ct_mark(),
+        store_meta(Meta.MARK),
+    )
+    return nat, mangle
+
+
+class InPodRules:
+    """Installs and removes capture; call `start` once in the node's network namespace. Methods raise OSError."""
+
+    def start(self) -> None:
+        """The node's own table: connections of its sockets to captured pods get the probe address."""
+        self._node = Nft()
+        host = Batch(_NAT)
+        host.add_table()
+        host.add_set(_PROBES, key=4)
+        host.add_chain("postrouting", Hook("nat", "postrouting", _SNAT_PRIORITY - 1))
+        host.add_rule(
+            "postrouting",
+            *_IS_TCP,
+            load_meta(Meta.SOCKET_UID),  # ends the rule for packets without a socket here
+            load_destination(),
+            lookup(_PROBES),
+            immediate(ipv4(PROBE_SOURCE)),
+            source_nat(0),
+        )
+        self._node.commit(host)
+
+    def close(self) -> None:
+        self._node.close()
+
+    async def install(self, netns: str) -> None:
+        """Redirect the pod whose network namespace is at `netns`, at once and as a whole. Idempotent."""
+        address = await visitor.run(netns, _install)
+        batch = Batch(_NAT)
+        batch.add_elements(_PROBES, [(address, None)])
+        self._node.commit(batch)
+
+    async def remove(self, netns: str) -> None:
+        """Idempotent; connections that are redirected already stay with the proxy."""
+        address = await visitor.run(netns, _remove)
+        if address in self._node.keys(_NAT, _PROBES):
+            batch = Batch(_NAT)
+            batch.delete_elements(_PROBES, [address])
+            self._node.commit(batch)
+
+    async def installed(self, netns: str) -> bool:
+        return await visitor.run(netns, _installed)
+
+    def forget(self, ip: str) -> None:
+        """Of a pod that has gone: its namespace took the rules along, the node's entry remains to be removed."""
+        if ipv4(ip) in self._node.keys(_NAT, _PROBES):
+            batch = Batch(_NAT)
+            batch.delete_elements(_PROBES, [ipv4(ip)])
+            self._node.commit(batch)
+
+
+def _routing(*, remove: bool) -> tuple[Message, Message]:
+    return (
+        links.local_table(_TABLE, remove=remove),
+        links.mark_rule(_REPLY_MARK, _MARK_MASK, _TABLE, _RULE_PRIORITY, remove=remove),
+    )
+
+
+def _install() -> bytes:
+    route, nft = Socket(NETLINK_ROUTE), Nft()
+    try:
+        for message in _routing(remove=False):
+            _tolerate(route, message, errno.EEXIST)
+        if not nft.has_table(_NAT):
+            nft.commit(*inpod_rules())
+        return _pod_address(route)
+    finally:
+        route.close()
+        nft.close()
+
+
+def _remove() -> bytes:
+    route, nft = Socket(NETLINK_ROUTE), Nft()
+    try:
+        if nft.has_table(_NAT):
+            nat, mangle = Batch(_NAT), Batch(_MANGLE)
+            nat.delete_table()
+            mangle.delete_table()
+            nft.commit(nat, mangle)
+        for message in _routing(remove=True):
+            _tolerate(route, message, errno.ENOENT, errno.ESRCH)
+        return _pod_address(route)
+    finally:
+        route.close()
+        nft.close()
+
+
+def _installed() -> bool:
+    nft = Nft()
+    try:
+        return nft.has_table(_NAT)
+    finally:
+        nft.close()
+
+
+def _tolerate(route: Socket, message: Message, *numbers: int) -> None:
+    try:
+        route.request([message])
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+
+
+def _pod_address(route: Socket) -> bytes:
+    found = links.addresses(route, _ETH0)
+    if not found:
+        raise OSError(errno.EADDRNOTAVAIL, "the pod's network namespace has no address on eth0")
+    return found[0]
