@@ -1,0 +1,1 @@
+"""Programs built into ambientlab, chosen by the image name a pod asks for."""

@@ -1,0 +1,172 @@
+"""From the name of an image to the built-in program it selects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ambientlab.images import interpreter, reference
+from ambientlab.images.program import Bootstrap, Program
+
+_ISTIO = r"(?:istio|istio-release|istio-testing|release)"
+
+
+class Entry(NamedTuple):
+    """One line of the catalogue: `image` is the name people usually write."""
+
+    name: str
+    image: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """`pattern` is matched against the path of an image, whatever the registry: mirrors keep paths, not hosts."""
+
+    entry: Entry
+    pattern: re.Pattern[str]
+    make: Callable[[re.Match[str]], Program]
+
+
+def _helloworld(match: re.Match[str]) -> Program:
+    return Program(
+        "helloworld",
+        match["version"],
+        interpreter.program_argv("helloworld.py"),
+        env={"SERVICE_VERSION": match["version"]},
+        binds=interpreter.program_binds(),
+        ports=(5000,),
+    )
+
+
+def _httpbin(port: int) -> Callable[[re.Match[str]], Program]:
+    def make(_match: re.Match[str]) -> Program:
+        server = interpreter.program_argv("httpbin_server.py", *interpreter.package_paths("httpbin"), "--")
+        return Program(
+            "httpbin",
+            "latest",
+            server,
+            env={"PORT": str(port)},
+            binds=(*interpreter.program_binds(), *interpreter.package_binds("httpbin")),
+            ports=(port,),
+            commands={"gunicorn": server, "go-httpbin": server, "/bin/go-httpbin": server},
+        )
+
+    return make
+
+
+def _tool(name: str, *entrypoint: str, arguments: tuple[str, ...] = ()) -> Callable[[re.Match[str]], Program]:
+    return lambda _match: Program(name, "latest", entrypoint, arguments)
+
+
+def _component(name: str) -> Callable[[re.Match[str]], Program]:
+    return lambda _match: Program(name, "latest", component=name)
+
+
+def _built(name: str, image: str, summary: str, pattern: str, make: Callable[[re.Match[str]], Program]) -> _Built:
+    return _Built(Entry(name, image, summary), re.compile(pattern), make)
+
+
+_BUILT = (
+    _built(
+        "helloworld",
+        "docker.io/istio/examples-helloworld-v1",
+        "answers :5000/hello with its version and instance; v1, v2, ...",
+        rf"(?:.+/)?{_ISTIO}/examples-helloworld-(?P<version>v[0-9]+)",
+        _helloworld,
+    ),
+    _built(
+        "httpbin",
+        "docker.io/mccutchen/go-httpbin",
+        "httpbin on :8080",
+        r"(?:.+/)?mccutchen/go-httpbin",
+        _httpbin(8080),
+    ),
+    _built(
+        "httpbin",
+        "docker.io/kennethreitz/httpbin",
+        "httpbin on :80",
+        r"(?:.+/)?(?:kennethreitz|kong)/httpbin",
+        _httpbin(80),
+    ),
+    _built("curl", "docker.io/curlimages/curl", "curl and a shell", r"(?:.+/)?curlimages/curl", _tool("curl", "curl")),
+    _built(
+        "shell",
+        "busybox",
+        "a shell over this machine's own tools",
+        r"(?:.+/)?(?:library/)?(?:busybox|alpine)",
+        _tool("shell", arguments=("sh",)),
+    ),
+    _built(
+        "bash",
+        "debian",
+        "bash over this machine's own tools",
+        r"(?:.+/)?(?:library/)?(?:debian|ubuntu)",
+        _tool("bash", arguments=("bash",)),
+    ),
+    _built(
+        "pause",
+        "registry.k8s.io/pause",
+        "does nothing until it is told to end",
+        r"(?:.+/)?pause",
+        lambda _match: Program(
+            "pause", "latest", interpreter.program_argv("pause.py"), binds=interpreter.program_binds()
+        ),
+    ),
+    _built("istiod", "docker.io/istio/pilot", "the control plane", rf"(?:.+/)?{_ISTIO}/pilot", _component("istiod")),
+    _built(
+        "istio-cni",
+        "docker.io/istio/install-cni",
+        "the capture rules of the node",
+        rf"(?:.+/)?{_ISTIO}/install-cni",
+        _component("istio-cni"),
+    ),
+)
+
+_PROXIES = (
+    ("proxyv2", Entry("proxyv2", "docker.io/istio/proxyv2", "Envoy as a waypoint")),
+    ("ztunnel", Entry("ztunnel", "docker.io/istio/ztunnel", "Envoy as the node proxy")),
+)
+
+
+class Images:
+    """The images this node has. `bootstraps` makes the launches of proxies: keys `proxyv2` and `ztunnel`.
+
+    An image whose bootstrap is not given does not exist here.
+    """
+
+    def __init__(self, bootstraps: Mapping[str, Bootstrap] | None = None) -> None:
+        given = bootstraps or {}
+        if unknown := given.keys() - {name for name, _ in _PROXIES}:
+            raise ValueError(f"no image takes a bootstrap named {', '.join(sorted(unknown))}")
+        proxies = tuple(
+            _built(name, entry.image, entry.summary, rf"(?:.+/)?{_ISTIO}/{name}", _proxy(name, given[name]))
+            for name, entry in _PROXIES
+            if name in given
+        )
+        self._built = _BUILT + proxies
+
+    def resolve(self, image: str) -> Program | None:
+        """The program an image selects, None when no built-in one has that name."""
+        ref = reference.parse(image)
+        if ref is None:
+            return None
+        for built in self._built:
+            if match := built.pattern.fullmatch(ref.path):
+                program = built.make(match)
+                return program if program.version != "latest" else program.named(ref.tag or "latest")
+        return None
+
+    def is_reference(self, image: str) -> bool:
+        """Whether the name is well-formed, known or not."""
+        return reference.parse(image) is not None
+
+    def catalogue(self) -> tuple[Entry, ...]:
+        """What exists, for help and for the event of an image that does not."""
+        return tuple(built.entry for built in self._built)
+
+
+def _proxy(name: str, bootstrap: Bootstrap) -> Callable[[re.Match[str]], Program]:
+    return lambda _match: Program(name, "latest", bootstrap=bootstrap)

@@ -1,0 +1,410 @@
+"""One pod from the moment it is bound to this node until its object is gone.
+
+volumes -> sandbox -> hooks -> init containers -> containers -> (all ended) -> removal
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from ambientlab.api import kinds, objects
+from ambientlab.api.errors import StatusError
+from ambientlab.api.objects import Object
+from ambientlab.node.agent import status
+from ambientlab.node.agent.backoff import Backoff
+from ambientlab.node.agent.clock import to_completion, wait_any
+from ambientlab.node.agent.container import Container
+from ambientlab.node.agent.context import NodeMeans, PodContext
+from ambientlab.node.agent.status import ContainerRecord, PodFacts, Role
+from ambientlab.node.agent.volumes import MountError, PodVolumes
+from ambientlab.node.hooks import SandboxHook
+from ambientlab.node.runtime import SandboxSpec
+
+log = logging.getLogger(__name__)
+
+_STATUS_RETRY = 1.0  # seconds
+_LOST = 255  # the exit code runtimes report for containers that a restart of the node has ended
+
+
+class AddressPool(Protocol):
+    """Pod addresses (`node.network.Addresses`)."""
+
+    def allocate(self) -> str:
+        """Raises OSError when none is left."""
+        ...
+
+    def release(self, address: str) -> None: ...
+
+
+class PodWorker:
+    """Runs one pod. `update` and `removed` tell it what happens to its object; `run` does the work."""
+
+    def __init__(
+        self,
+        means: NodeMeans,
+        pod: Object,
+        volumes: PodVolumes,
+        hooks: Sequence[SandboxHook],
+        addresses: AddressPool,
+    ) -> None:
+        self._means = means
+        self._hooks = hooks
+        self._addresses = addresses
+        self._context = PodContext(means, pod, volumes, self._mark)
+        self._containers: dict[str, Container] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._start_time = means.clock.now()
+        self._failure = ("", "")
+        self._dirty = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._object_gone = False
+        self._grew = asyncio.Event()
+        self._hooked: list[SandboxHook] = []
+        for role, spec in _containers_of(pod):
+            self._add(role, spec)
+
+    @property
+    def pod(self) -> Object:
+        return self._context.pod
+
+    @property
+    def context(self) -> PodContext:
+        return self._context
+
+    def container(self, name: str) -> Container | None:
+        return self._containers.get(name)
+
+    # -- what happens to its object ----------------------------------------------------------------------------
+
+    def update(self, pod: Object) -> None:
+        """The object has changed: other images, ephemeral containers, conditions of readiness gates, deletion."""
+        old, self._context.pod = self._context.pod, pod
+        for role, spec in _containers_of(pod):
+            container = self._containers.get(spec["name"])
+            if container is None:
+                self._add(role, spec)
+                self._grew.set()
+            elif container.spec["image"] != spec["image"]:
+                container.replace(spec)
+        if pod["metadata"].get("deletionTimestamp"):
+            grace = pod["metadata"].get("deletionGracePeriodSeconds")
+            before = old["metadata"].get("deletionGracePeriodSeconds")
+            if grace == 0 or (self._stop.is_set() and before is not None and (grace or 0) < before):
+                self._context.hurry.set()
+            self._end()
+        if pod["spec"].get("readinessGates"):
+            self._mark()
+
+    def removed(self) -> None:
+        """The object is gone: nothing is left to report, and nothing to wait for."""
+        self._object_gone = True
+        self._context.hurry.set()
+        self._end()
+
+    def poke(self) -> None:
+        """A ConfigMap or Secret that the pod names has changed."""
+        self._context.poked.set()
+        self._grew.set()
+
+    def _end(self) -> None:
+        self._context.stopping = True
+        self._stop.set()
+
+    # -- its life ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Returns when the pod's object may be forgotten. Cancelling it leaves the pod as it is, for a node that goes
+        down with everything in it."""
+        publisher = asyncio.create_task(self._publish())
+        living = asyncio.create_task(self._live())
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            if self.pod["metadata"].get("deletionTimestamp"):
+                self.update(self.pod)
+            await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if living.done() and not living.cancelled() and (error := living.exception()):
+                log.error("pod %s/%s: %s", objects.namespace(self.pod), objects.name(self.pod), error, exc_info=error)
+                self._means.recorder.record(self.pod, "Warning", "FailedSync", f"error syncing pod: {error}")
+            await stopped
+            await _cancelled(living)
+            await self._terminate()
+        finally:
+            await _cancelled(living, stopped, publisher, *self._tasks.values())
+        await self._report_end()
+
+    async def _live(self) -> None:
+        self._adopt()
+        self._mark()
+        if not await self._may_start():
+            return
+        due = 0.0
+        if self._only_components():
+            self._context.ip = self._means.network.node_ip
+        else:
+            due = await self._set_up_volumes()
+            await self._set_up_sandbox()
+        self._mark()
+        deadline = self.pod["spec"].get("activeDeadlineSeconds")
+        work = asyncio.create_task(self._run_containers())
+        refresh = asyncio.create_task(self._follow_changes(due))
+        try:
+            if deadline is None:
+                await work
+            else:
+                timer = asyncio.create_task(self._means.clock.sleep(deadline))
+                await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
+                timer.cancel()
+                if not work.done():
+                    await self._exceeded()
+        finally:
+            await _cancelled(work, refresh)
+        await to_completion(self._remove_sandbox())
+        self._mark()
+
+    def _adopt(self) -> None:
+        """Goes on from the status a former life of this node has left: its processes are gone."""
+        old: Object = self.pod.get("status") or {}
+        if "startTime" in old:
+            self._start_time = objects.parse_timestamp(old["startTime"])
+        former = {
+            each["name"]: each
+            for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+            for each in old.get(field) or ()
+        }
+        for name, container in self._containers.items():
+            if before := former.get(name):
+                container.resume(before, _LOST)
+
+    async def _may_start(self) -> bool:
+        """Whether there is something to run: a pod that must not be restarted and has run is over."""
+        if self.pod["spec"].get("restartPolicy", "Always") == "Always":
+            return True
+        main = [c for c in self._containers.values() if c.record.role is Role.MAIN]
+        return any(c.runs_again() for c in main)
+
+    def _only_components(self) -> bool:
+        programs = [self._means.images.resolve(c.spec["image"]) for c in self._containers.values()]
+        return all(program is not None and program.component for program in programs)
+
+    async def _set_up_volumes(self) -> float:
+        """Returns when they must be looked after again, as `PodVolumes.set_up` does."""
+        backoff = Backoff(initial=0.5, maximum=122.0)
+        while True:
+            self._context.poked.clear()
+            try:
+                return await self._context.volumes.set_up(self.pod, self._means.clock.now().timestamp())
+            except MountError as error:
+                self._means.recorder.record(self.pod, "Warning", "FailedMount", str(error))
+            except StatusError as error:
+                text = f"MountVolume.SetUp failed: failed to fetch token: {error.message}"
+                self._means.recorder.record(self.pod, "Warning", "FailedMount", text)
+            await wait_any(self._means.clock, backoff.next(), self._context.poked)
+
+    async def _follow_changes(self, due: float) -> None:
+        """Brings changed objects and fresh tokens into the mounted volumes, and starts ephemeral containers."""
+        clock = self._means.clock
+        while True:
+            self._start_ephemeral()
+            if due:
+                await wait_any(clock, max(due - clock.now().timestamp(), 1.0), self._grew)
+            else:
+                await self._grew.wait()
+            self._grew.clear()
+            if self._context.sandbox is None:
+                continue
+            now = clock.now().timestamp()
+            try:
+                due = await self._context.volumes.set_up(self.pod, now)
+            except (MountError, StatusError) as error:
+                log.warning("pod %s/%s: volumes: %s", objects.namespace(self.pod), objects.name(self.pod), error)
+                due = now + 60.0
+
+    async def _set_up_sandbox(self) -> None:
+        backoff = Backoff(initial=1.0, maximum=60.0)
+        while True:
+            try:
+                await to_completion(self._create_sandbox())
+                return
+            except (OSError, StatusError) as error:
+                text = error.message if isinstance(error, StatusError) else str(error)
+                message = f"Failed to create pod sandbox: {text}"
+                self._means.recorder.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
+                await to_completion(self._remove_sandbox())
+            await self._means.clock.sleep(backoff.next())
+
+    async def _create_sandbox(self) -> None:
+        context = self._context
+        ip = None if self.pod["spec"].get("hostNetwork") else self._addresses.allocate()
+        spec = SandboxSpec(objects.uid(self.pod), context.hostname, ip)
+        try:
+            context.sandbox = await self._means.runtime.create_sandbox(spec)
+        except BaseException:
+            self._release(ip)
+            raise
+        context.ip = ip or self._means.network.node_ip
+        for hook in self._hooks:
+            self._hooked.append(hook)
+            await hook.sandbox_ready(self.pod, context.sandbox)
+
+    def _release(self, ip: str | None) -> None:
+        if ip is not None:
+            self._addresses.release(ip)
+
+    async def _remove_sandbox(self) -> None:
+        sandbox = self._context.sandbox
+        if sandbox is None:
+            return
+        while self._hooked:
+            hook = self._hooked.pop()
+            try:
+                await hook.sandbox_removing(self.pod, sandbox)
+            except (OSError, StatusError) as error:  # the sandbox goes whatever a hook says
+                log.error("pod %s/%s: %s", objects.namespace(self.pod), objects.name(self.pod), error)
+        await self._means.runtime.remove_sandbox(sandbox)
+        self._context.sandbox = None
+        self._release(sandbox.spec.ip)
+
+    async def _run_containers(self) -> None:
+        """Returns when the pod has done its work."""
+        by_role = {role: [c for c in self._containers.values() if c.record.role is role] for role in Role}
+        for container in [c for c in self._containers.values() if c.record.role in (Role.INIT, Role.SIDECAR)]:
+            task = self._start(container)
+            if container.record.role is Role.SIDECAR:
+                await container.up.wait()
+            else:
+                await asyncio.wait({task})
+                task.result()
+                if container.record.exit_code != 0:
+                    return
+        # Not awaited as such: cancelling this must not cancel them, they end by `_terminate`.
+        tasks = {self._start(container) for container in by_role[Role.MAIN]}
+        await asyncio.wait(tasks)
+        for task in tasks:
+            task.result()
+        await self._kill(list(reversed(by_role[Role.SIDECAR])), self._grace(), one_by_one=True)
+
+    def _start(self, container: Container) -> asyncio.Task[None]:
+        task = self._tasks[container.record.name] = asyncio.create_task(container.run())
+        return task
+
+    def _start_ephemeral(self) -> None:
+        for name, container in self._containers.items():
+            if container.record.role is Role.EPHEMERAL and name not in self._tasks:
+                self._start(container)
+
+    async def _exceeded(self) -> None:
+        message = "Pod was active on the node longer than the specified deadline"
+        self._failure = ("DeadlineExceeded", message)
+        self._means.recorder.record(self.pod, "Normal", "DeadlineExceeded", message)
+        self._context.stopping = True
+        await self._kill(list(self._containers.values()), self._grace())
+
+    # -- its end -----------------------------------------------------------------------------------------------
+
+    async def _terminate(self) -> None:
+        grace = 0.0 if self._context.hurry.is_set() else self._grace()
+        sidecars = [c for c in self._containers.values() if c.record.role is Role.SIDECAR]
+        others = [c for c in self._containers.values() if c.record.role is not Role.SIDECAR]
+        await self._kill(others, grace)
+        await self._kill(list(reversed(sidecars)), grace, one_by_one=True)
+        await _cancelled(*self._tasks.values())
+        await self._remove_sandbox()
+        self._context.volumes.tear_down()
+
+    async def _kill(self, containers: list[Container], grace: float, *, one_by_one: bool = False) -> None:
+        if one_by_one:
+            for container in containers:
+                await container.kill(grace)
+        else:
+            await asyncio.gather(*(container.kill(grace) for container in containers))
+
+    def _grace(self) -> float:
+        metadata, spec = self.pod["metadata"], self.pod["spec"]
+        return float(metadata.get("deletionGracePeriodSeconds", spec.get("terminationGracePeriodSeconds", 30)))
+
+    async def _report_end(self) -> None:
+        if self._object_gone:
+            self._means.logs.delete(self.pod)
+            return
+        await self._write_status()
+        with suppress(StatusError):  # gone already, or replaced by another pod of this name
+            await self._means.client.delete(
+                kinds.POD,
+                objects.name(self.pod),
+                objects.namespace(self.pod),
+                uid=objects.uid(self.pod),
+                grace_seconds=0,
+            )
+        self._means.logs.delete(self.pod)
+
+    # -- its status --------------------------------------------------------------------------------------------
+
+    def _mark(self) -> None:
+        self._dirty.set()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(0)
+            if not await self._write_status():
+                await self._means.clock.sleep(_STATUS_RETRY)
+                self._mark()
+
+    async def _write_status(self) -> bool:
+        """One patch for everything that has changed since the last one, none if nothing has. False: try again."""
+        self._dirty.clear()
+        name, namespace, uid = objects.name(self.pod), objects.namespace(self.pod), objects.uid(self.pod)
+        current = self._means.client.get(kinds.POD, name, namespace)
+        if current is None or objects.uid(current) != uid:
+            return True
+        facts = PodFacts(
+            now=self._means.clock.now(),
+            start_time=self._start_time,
+            host_ip=self._means.network.node_ip,
+            pod_ip=self._context.ip,
+            sandbox_ready=self._context.sandbox is not None or any(c.is_component for c in self._containers.values()),
+            failure=self._failure,
+        )
+        records = [container.record for container in self._containers.values()]
+        patch = status.merge_patch(current.get("status") or {}, status.pod_status(current, records, facts))
+        if not patch:
+            return True
+        try:
+            await self._means.client.patch(
+                kinds.POD, name, namespace, {"metadata": {"uid": uid}, "status": patch}, subresource="status"
+            )
+        except StatusError as error:
+            if error.code not in (404, 409):  # gone, or another pod of this name
+                log.error("status of pod %s/%s not written: %s", namespace, name, error.message)
+                return False
+        return True
+
+    def _add(self, role: Role, spec: Object) -> None:
+        record = ContainerRecord(spec["name"], spec["image"], role)
+        waits = role is Role.MAIN and any(c.record.role in (Role.INIT, Role.SIDECAR) for c in self._containers.values())
+        record.state = {"waiting": {"reason": "PodInitializing" if waits else "ContainerCreating"}}
+        self._containers[spec["name"]] = Container(self._context, spec, record)
+
+
+def _containers_of(pod: Object) -> list[tuple[Role, Object]]:
+    spec = pod["spec"]
+    found = [
+        (Role.SIDECAR if c.get("restartPolicy") == "Always" else Role.INIT, c) for c in spec.get("initContainers") or ()
+    ]
+    found += [(Role.MAIN, c) for c in spec["containers"]]
+    return found + [(Role.EPHEMERAL, c) for c in spec.get("ephemeralContainers") or ()]
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels the tasks and waits until they have ended, whatever their outcome."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()
