@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 
 from aiohttp import web
 
@@ -106,7 +107,8 @@ class _Forwarder:
                 socket = await self._kubelet.connect(self._pod, port)
             except (OSError, StatusError) as failure:
                 name, uid = objects.name(self._pod), objects.uid(self._pod)
-                message = f"error forwarding port {port} to pod {name}, uid {uid}: {failure}"
+                reason = os.strerror(failure.errno) if isinstance(failure, OSError) and failure.errno else str(failure)
+                message = f"error forwarding port {port} to pod {name}, uid {uid}: 127.0.0.1:{port}: {reason.lower()}"
                 await error.write(message.encode())
                 data.discard()
             else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Protocol
 
 import orjson
@@ -168,12 +168,17 @@ class _SpdyClient:
             raise ConnectionAbortedError("timed out waiting for the client to create its streams") from error
 
     async def forward_input(self, session: ExecSession) -> None:
-        copies = [asyncio.ensure_future(self._stdin(session)), asyncio.ensure_future(self._sizes(session))]
+        running = asyncio.ensure_future(self._connection.run(self._opened))
+        tasks = {running, asyncio.ensure_future(self._stdin(session)), asyncio.ensure_future(self._sizes(session))}
+        pending = tasks
         try:
-            await self._connection.run(self._opened)
+            while running in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
             self._gone.set()
-            await _cancel(*copies)
+            await _cancel(*tasks)
 
     def _opened(self, stream: Stream) -> bool:
         try:
@@ -235,21 +240,39 @@ async def _serve(
     session: ExecSession,
     outcome: Callable[[int], Object],
 ) -> web.StreamResponse:
-    tasks: list[asyncio.Future[None]] = []
     try:
         client = await _accept(request, protocol, options)
-        tasks = [
-            asyncio.ensure_future(client.forward_input(session)),
-            asyncio.ensure_future(_forward_output(client, options, session, outcome)),
-            asyncio.ensure_future(_keep_alive(client)),
-        ]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not tasks[1].done():
-            logger.debug("client of %s is gone", request.path)
+        await _converse(client, options, session, outcome)
+        return client.response
     finally:
         session.close()
+
+
+async def _converse(
+    client: _Client, options: StreamOptions, session: ExecSession, outcome: Callable[[int], Object]
+) -> None:
+    tasks = [
+        asyncio.ensure_future(client.forward_input(session)),
+        asyncio.ensure_future(_forward_output(client, options, session, outcome)),
+        asyncio.ensure_future(_keep_alive(client)),
+    ]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if (failure := next(_failures(tasks), None)) is not None:
+            logger.error("stream failed: %s", failure, exc_info=failure)
+            # Silence would be success to kubectl, which takes an orderly end without a status for exit code 0.
+            await client.finish(internal_error(f"error executing command in container: {failure}"))
+    except ConnectionError as gone:
+        logger.debug("client is gone: %s", gone)
+    finally:
         await _cancel(*tasks)
-    return client.response
+
+
+def _failures(tasks: Iterable[asyncio.Future[None]]) -> Iterator[BaseException]:
+    """What went wrong in tasks that are done, save that the client had gone."""
+    for task in tasks:
+        if task.done() and (error := task.exception()) is not None and not isinstance(error, ConnectionError):
+            yield error
 
 
 async def _accept(request: web.Request, protocol: str, options: StreamOptions) -> _Client:
@@ -292,9 +315,6 @@ async def _keep_alive(client: _Client) -> None:
 
 
 async def _cancel(*tasks: asyncio.Future[None]) -> None:
-    """End tasks; report what went wrong in them, save that the client had gone."""
     for task in tasks:
         task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception) and not isinstance(result, ConnectionError):
-            logger.error("stream failed: %s", result, exc_info=result)
+    await asyncio.gather(*tasks, return_exceptions=True)
