@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
+from asyncio import sslproto
 from collections.abc import Sequence
 
+import orjson
+from aiohttp import web
+
 from ambientlab.api.client import Client
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kubelet import Kubelet
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, copy, name, namespace
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
+from ambientlab.apiserver import admission, crds
+from ambientlab.apiserver.client import LocalClient
+from ambientlab.apiserver.deletion import CustomCleanup
+from ambientlab.apiserver.http.api import API, MAX_BODY
 from ambientlab.apiserver.pki import PKI
 from ambientlab.apiserver.tokens import TokenSigner
+from ambientlab.apiserver.verbs import Verbs
+from ambientlab.store.entry import Change
 from ambientlab.store.store import Store
+
+# asyncio's TLS keeps a receive buffer of this size for each connection: 256 KiB is too much for an idle watch.
+_TLS_BUFFER = 32 << 10
+# Of an object we ship, what it was when we last wrote it; see `APIServer.ensure`.
+SHIPPED_ANNOTATION = "ambientlab.io/shipped"
+_GRACE_SECONDS = 1.0
 
 
 class APIServer:
@@ -21,21 +39,80 @@ class APIServer:
     def __init__(
         self, store: Store, registry: Registry, *, pki: PKI, signer: TokenSigner, kubelet: Kubelet | None = None
     ) -> None:
-        self.kubelet = kubelet
-        raise NotImplementedError
+        self.verbs = Verbs(store, registry)
+        self.registry = registry
+        self._client = LocalClient(self.verbs)
+        self._api = API(self.verbs, signer, kubelet)
+        self._pki = pki
+        self._cleanup = CustomCleanup(self.verbs)
+        self._runner: web.AppRunner | None = None
+        self.verbs.admission.rebuild()
+        for entry in store.list(admission.CRDS):
+            if crds.is_established(entry.object):
+                registry.put_crd(entry.object)
+        self._unwatch = store.watch(admission.CRDS, self._crd_changed)
 
     @property
     def client(self) -> Client:
-        raise NotImplementedError
+        return self._client
+
+    @property
+    def kubelet(self) -> Kubelet | None:
+        return self._api.kubelet
+
+    @kubelet.setter
+    def kubelet(self, kubelet: Kubelet | None) -> None:
+        self._api.kubelet = kubelet
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Serve TLS on sockets that are bound already."""
-        raise NotImplementedError
+        sslproto.SSLProtocol.max_size = _TLS_BUFFER
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", self._api.handle)
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE_SECONDS)
+        await self._runner.setup()
+        context = self._pki.server_context()
+        for sock in sockets:
+            await web.SockSite(self._runner, sock, ssl_context=context).start()
+        for entry in self.verbs.store.list(admission.CRDS):
+            self._cleanup.consider(entry.object)
 
     async def stop(self) -> None:
         """End watches and streams, close the listeners. The store stays open: it is its owner's."""
-        raise NotImplementedError
+        self._unwatch()
+        self._api.stopping.set()
+        await self._cleanup.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
 
     async def ensure(self, resource: Resource, obj: Object) -> Object:
-        """Create `obj`, or bring what we ship of it up to date in an object that exists."""
-        raise NotImplementedError
+        """Create `obj`, or bring what we ship of it up to date in an object that exists.
+
+        An annotation remembers what was shipped, so that a start that changes nothing writes nothing.
+        """
+        wanted = copy(obj)
+        digest = hashlib.sha256(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        annotations = wanted["metadata"].get("annotations") or {}
+        wanted["metadata"]["annotations"] = {**annotations, SHIPPED_ANNOTATION: digest}
+        existing = self._client.get(resource, name(obj), namespace(obj))
+        if existing is None:
+            try:
+                return await self._client.create(resource, wanted)
+            except StatusError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+        elif (existing["metadata"].get("annotations") or {}).get(SHIPPED_ANNOTATION) == digest:
+            return existing
+        return await self._client.apply(resource, wanted, manager="ambientlab")
+
+    def _crd_changed(self, change: Change) -> None:
+        crd = change.entry.object
+        if change.type == "DELETED":
+            self.registry.remove_crd(name(crd))
+            return
+        if crds.is_established(crd):
+            before = change.old.object if change.old is not None else None
+            if before is None or before["spec"] != crd["spec"] or not crds.is_established(before):
+                self.registry.put_crd(crd)
+        self._cleanup.consider(crd)

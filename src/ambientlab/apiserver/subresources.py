@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ambientlab.api import admit, kinds
+from ambientlab.api.client import Propagation
 from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.objects import Object, copy, name, timestamp
 from ambientlab.api.resources import Resource
@@ -18,6 +19,7 @@ from ambientlab.apiserver.verbs import Verbs
 MIN_TOKEN_SECONDS = 600
 MAX_TOKEN_SECONDS = 1 << 32
 _DEFAULT_TOKEN_SECONDS = 3600
+_PROPAGATIONS: dict[str, Propagation] = {"Background": "Background", "Foreground": "Foreground", "Orphan": "Orphan"}
 
 
 def get_scale(verbs: Verbs, resource: Resource, namespace: str, object_name: str) -> Object:
@@ -136,15 +138,13 @@ def create_token(
     issued = int(time.time() if now is None else now)
     audiences = tuple(spec.get("audiences") or (API_AUDIENCE,))
     claims = Claims(namespace, account_name, account["metadata"]["uid"], audiences, issued + seconds, pod, pod_uid)
+    expires = timestamp(datetime.fromtimestamp(claims.expires, UTC))
     return {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"name": account_name, "namespace": namespace, "creationTimestamp": verbs.now()},
         "spec": {**spec, "audiences": list(audiences), "expirationSeconds": seconds},
-        "status": {
-            "token": signer.sign(claims, issued),
-            "expirationTimestamp": timestamp(datetime.fromtimestamp(claims.expires, UTC)),
-        },
+        "status": {"token": signer.sign(claims, issued), "expirationTimestamp": expires},
     }
 
 
@@ -186,7 +186,7 @@ def delete_options(body: Object, query: Object | None = None) -> DeleteOptions:
         grace = int(grace)
     if grace is not None and not isinstance(grace, int):
         raise refusals.bad_request("gracePeriodSeconds must be a number")
-    if propagation not in (None, "Background", "Foreground", "Orphan"):
+    if propagation is not None and propagation not in _PROPAGATIONS:
         message = f'Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
         cause = Cause("FieldValueNotSupported", message, "propagationPolicy")
         raise StatusError(
@@ -197,7 +197,7 @@ def delete_options(body: Object, query: Object | None = None) -> DeleteOptions:
     preconditions = source.get("preconditions") or {}
     return DeleteOptions(
         grace_seconds=grace,
-        propagation=propagation,
+        propagation=_PROPAGATIONS[propagation] if propagation else None,
         uid=preconditions.get("uid") or "",
         resource_version=preconditions.get("resourceVersion") or "",
         dry_run=bool(source.get("dryRun")),
