@@ -209,10 +209,11 @@ def parse_fields(resource: Resource, text: str) -> FieldSelector:
             raise StatusError(400, "BadRequest", f"invalid selector: '{text}'; can't understand '{part}'")
         path, operator, value = match[1].strip(), match[2], match[3]
         if path not in known:
+            target = quote(f"{resource.group}/{resource.version}, Resource={resource.plural}")
             raise StatusError(
                 400,
                 "BadRequest",
-                f"Unable to find {quote(f'{resource.group}/{resource.version}, Resource={resource.plural}')} that match "
+                f"Unable to find {target} that match "
                 f"label selector {quote('')}, field selector {quote(text)}: field label not supported: {path}",
             )
         terms.append((path, re.sub(r"\\(.)", r"\1", value), operator == "!="))
