@@ -109,12 +109,17 @@ class _Client(Protocol):
 
 
 class _WebSocketClient:
-    def __init__(self, websocket: web.WebSocketResponse) -> None:
+    def __init__(self, websocket: web.WebSocketResponse, options: StreamOptions) -> None:
         self.response = websocket
+        self._options = options
         self._decoder = channels.Decoder(websocket.ws_protocol or channels.V4)
 
     async def ready(self) -> None:
-        return
+        """Greets on the lowest channel we write: clients wait for it to know that the streams are open
+        (k8s.io/kubelet/pkg/cri/streaming/remotecommand/websocket.go)."""
+        wanted = ((Channel.STDOUT, self._options.stdout), (Channel.STDERR, self._options.stderr))
+        lowest = next((channel for channel, is_wanted in wanted if is_wanted), Channel.ERROR)
+        await self.write(lowest, b"")
 
     async def forward_input(self, session: ExecSession) -> None:
         while (message := await self.response.receive()).type is WSMsgType.BINARY:
@@ -277,7 +282,7 @@ def _failures(tasks: Iterable[asyncio.Future[None]]) -> Iterator[BaseException]:
 
 async def _accept(request: web.Request, protocol: str, options: StreamOptions) -> _Client:
     if is_websocket(request):
-        return _WebSocketClient(await accept_websocket(request, protocol))
+        return _WebSocketClient(await accept_websocket(request, protocol), options)
     response, duplex = await accept_spdy(request, protocol)
     return _SpdyClient(Connection(duplex), response, options)
 
