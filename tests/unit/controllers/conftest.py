@@ -1,0 +1,42 @@
+"""Every story runs twice: over a small fake of the API, and over the API server and its store."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ambientlab.api.kinds import SHIPPED_CRDS
+from ambientlab.api.registry import Registry
+from ambientlab.apiserver.client import LocalClient
+from ambientlab.apiserver.verbs import Verbs
+from ambientlab.flow.clock import ManualClock
+from ambientlab.store.store import Store
+
+sys.path.append(str(Path(__file__).parent))
+
+from cluster_world import Cluster, custom_resource, running
+from fake_client import FakeClient
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture(params=["fake", "apiserver"])
+async def cluster(request, clock, tmp_path):
+    if request.param == "fake":
+        async with running(Cluster(FakeClient(clock), clock)) as cluster:
+            yield cluster
+        return
+    store = Store(tmp_path / "store.db")
+    store.open()
+    registry = Registry()
+    for resource in SHIPPED_CRDS:
+        registry.put_crd(custom_resource(resource))
+    client = LocalClient(Verbs(store, registry, clock=clock.now))
+    try:
+        async with running(Cluster(client, clock, registry.resources)) as cluster:
+            yield cluster
+    finally:
+        await store.close()
