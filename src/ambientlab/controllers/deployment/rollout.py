@@ -45,8 +45,8 @@ def replicas_of(rs: Object) -> int:
 
 
 def available_of(rs: Object) -> int:
-    value: int = (rs.get("status") or {}).get("availableReplicas", 0)
-    return value
+    """Never more than it may have: a status written before it was last made smaller still counts the lost ones."""
+    return min((rs.get("status") or {}).get("availableReplicas", 0), replicas_of(rs))
 
 
 def active(sets: Sequence[Object]) -> list[Object]:
@@ -79,9 +79,9 @@ def shrink_old(deployment: Object, new: Object, old: Sequence[Object]) -> Plan:
         cut = min(budget, max(0, replicas_of(rs) - available_of(rs)))
         left[name(rs)] -= cut
         budget -= cut
-    budget = sum(available_of(rs) for rs in [*old, new]) - least
+    budget = max(0, min(budget, sum(available_of(rs) for rs in [*old, new]) - least))
     for rs in old:  # then what does, down to what must stay available
-        cut = min(max(0, budget), left[name(rs)])
+        cut = min(budget, left[name(rs)])
         left[name(rs)] -= cut
         budget -= cut
     return {name(rs): left[name(rs)] for rs in old if left[name(rs)] != replicas_of(rs)}
