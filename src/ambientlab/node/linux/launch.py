@@ -107,9 +107,13 @@ def _init(main: Callable[[Node], int], helper: socket.socket | None, launcher_al
     if select.select([launcher_alive], [], [], 0)[0]:
         return 1  # the launcher ended before the kernel would have told us
     syscalls.set_process_name("node-init")
-    syscalls.set_hostname(HOSTNAME)
-    syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
-    syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    try:
+        syscalls.set_hostname(HOSTNAME)
+        syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    except OSError as error:
+        _complain(error.strerror or str(error))
+        return 1
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     forker = os.fork()
     if forker == 0:
@@ -189,8 +193,6 @@ def _run(work: Callable[[], int | None]) -> NoReturn:
         code = work() or 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except OSError as error:
-        _complain(error.strerror or str(error))
     finally:
         kind, value, trace = sys.exc_info()
         if kind is not None and value is not None:

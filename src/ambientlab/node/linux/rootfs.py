@@ -43,11 +43,11 @@ _PROC_MASKED = (
 def build(spec: ContainerSpec) -> None:
     """Replace the root of the current (new) mount namespace. Raises OSError naming the mount that failed."""
     syscalls.mount("", "/", flags=MS_REC | MS_SLAVE)
+    sources = [_open_source(mount) for mount in spec.mounts]  # before the stage hides what is below it
     root = _image_root(spec.rootfs) if spec.rootfs else _synthetic_root()
     _kernel_file_systems(root, own_pids=not spec.privileged)
     os.makedirs(root + _OLD, exist_ok=True)
     os.chdir(root)
-    sources = [_open_source(mount) for mount in spec.mounts]
     syscalls.pivot_root(".", "." + _OLD)
     os.chdir("/")
     for mount, source in zip(spec.mounts, sources, strict=True):

@@ -28,7 +28,10 @@ def run(channel: socket.socket) -> int:
     gc.freeze()  # a collection in a child would copy every page it visits
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return _Zygote(channel).serve()
+    try:
+        return _Zygote(channel).serve()
+    except (BrokenPipeError, ConnectionResetError):
+        return 0  # the daemon has gone; node-init saw it too
 
 
 class _Zygote:

@@ -1,0 +1,229 @@
+"""Sandboxes and containers: what a program in a pod sees, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import struct
+import tempfile
+import termios
+
+import pytest
+
+
+async def sees_a_machine_of_its_own(world):
+    sandbox = await world.sandbox("helloworld-v1-abc")
+    code, out = await world.container(
+        sandbox,
+        "sh",
+        "-c",
+        "echo $$; hostname; id -u; pwd; echo $GREETING; cat /etc/config/app; ls -d /home/* /root/* 2>/dev/null; "
+        "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; ls /proc | grep -c '^[0-9]'",
+        env={"GREETING": "hello"},
+        cwd="/tmp",
+        files={"/etc/config/app": (b"port=5000\n", 0o640)},
+    )
+    lines = out.split("\n")
+    assert code == 0, out
+    assert lines[:6] == ["1", "helloworld-v1-abc", "0", "/tmp", "hello", "port=5000"]
+    assert "CapEff:\t00000000a80425fb" in lines
+    assert "NoNewPrivs:\t1" in lines
+    assert not [line for line in lines if line.startswith(("/home", "/root"))]
+    assert int(lines[-2]) <= 5, "processes of others are visible"
+
+
+async def cannot_change_the_machine(world):
+    sandbox = await world.sandbox()
+    for command in (
+        "touch /usr/x",
+        "touch /etc/ssl/x",
+        "echo 0 > /proc/sys/net/ipv4/ip_forward",
+        "echo h > /proc/sysrq-trigger",
+        "mount -t tmpfs none /mnt",
+        "umount /usr",
+        "ip link add x type bridge",
+        "nsenter -t 1 -n true && unshare -n true",
+    ):
+        code, out = await world.container(sandbox, "sh", "-c", command)
+        assert code != 0, f"{command} succeeded: {out}"
+    assert await world.container(sandbox, "sh", "-c", "touch /x /tmp/x /run/x /var/tmp/x /dev/shm/x; echo > /dev/null") == (0, "")
+
+
+async def mounts_are_read_only_unless_asked(world):
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("shared", "data"):
+            os.mkdir(f"{directory}/{name}")
+        mounts = (Mount(f"{directory}/shared", "/opt/shared"), Mount(f"{directory}/data", "/var/data", read_only=False))
+        code, out = await world.container(
+            await world.sandbox(), "sh", "-c", "touch /var/data/x; touch /opt/shared/x", mounts=mounts
+        )
+        assert code == 1
+        assert "Read-only file system" in out
+        assert os.listdir(f"{directory}/data") == ["x"]
+        with pytest.raises(FileNotFoundError, match="mount /a: /no/such/place: No such file"):
+            await world.container(await world.sandbox(), "true", mounts=(Mount("/no/such/place", "/a"),))
+
+
+async def an_image_cannot_reach_out(world):
+    with tempfile.TemporaryDirectory() as image:
+        for name in ("bin", "lib", "lib64", "sbin"):
+            if os.path.islink(f"/{name}"):
+                os.symlink(os.readlink(f"/{name}"), f"{image}/{name}")
+        for name in ("usr", "etc", "var"):
+            os.mkdir(f"{image}/{name}")
+        os.symlink("/nowhere/resolv.conf", f"{image}/etc/resolv.conf")
+        os.symlink("/tmp", f"{image}/var/run")
+        with open(f"{image}/etc/app", "w") as file:
+            file.write("from the image\n")
+        code, out = await world.container(
+            await world.sandbox(),
+            "sh",
+            "-c",
+            "cat /etc/app /etc/resolv.conf /var/run/token; ls /tmp; echo changed > /etc/app; cat /etc/app",
+            rootfs=image,
+            mounts=(Mount("/usr", "/usr"),),
+            files={"/etc/resolv.conf": (b"nameserver 10.96.0.10\n", 0o644), "/var/run/token": (b"secret\n", 0o600)},
+        )
+        assert code == 0, out
+        assert out.split("\n")[:3] == ["from the image", "nameserver 10.96.0.10", "secret"]
+        assert out.endswith("token\nchanged\n")
+        assert not os.path.exists("/tmp/token")
+        assert open(f"{image}/etc/app").read() == "from the image\n"
+
+
+async def errors_are_worded_as_runc_does(world):
+    pod = await world.pod()
+    for argv, cwd, kind, words in (
+        (["foo"], "/", FileNotFoundError, 'exec: "foo": executable file not found in $PATH'),
+        (["/foo"], "/", FileNotFoundError, 'exec: "/foo": stat /foo: no such file or directory'),
+        (["/etc/passwd"], "/", PermissionError, 'exec: "/etc/passwd": permission denied'),
+        (["/etc"], "/", IsADirectoryError, 'exec: "/etc": is a directory'),
+        (["true"], "/gone", FileNotFoundError, 'chdir to cwd ("/gone") set in config.json failed: no such file'),
+    ):
+        with pytest.raises(kind) as caught:
+            await world.run(pod, *argv, cwd=cwd)
+        assert words in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="executable file not found"):
+        await world.container(pod.sandbox, "foo")
+    await world.run(pod, "sh", "-c", "printf 'not a program' > /tmp/x; chmod 755 /tmp/x")
+    with pytest.raises(OSError, match="exec /tmp/x: exec format error"):
+        await world.run(pod, "/tmp/x")
+
+
+async def exit_codes_and_signals(world):
+    pod = await world.pod()
+    assert (await world.run(pod, "sh", "-c", "exit 7"))[0] == 7
+    assert (await world.run(pod, "sh", "-c", "kill -9 $$"))[0] == -signal.SIGKILL
+    runtime = world.runtime
+    runtime.signal(pod.main, signal.SIGTERM)  # PID 1 without a handler does not notice
+    assert (await world.run(pod, "true"))[0] == 0
+    runtime.signal(pod.main, signal.SIGKILL)
+    assert await runtime.wait(pod.main) == -signal.SIGKILL
+    assert await runtime.wait(pod.main) == -signal.SIGKILL
+    runtime.signal(pod.main, signal.SIGKILL)
+    with pytest.raises(ProcessLookupError, match="cannot exec in a stopped container"):
+        await world.run(pod, "true")
+    again, out = await world.container(pod.sandbox, "hostname", "-I")
+    assert (again, out.strip()) == (0, pod.ip), "a new container of the pod has its address"
+    await runtime.remove_sandbox(pod.sandbox)
+    await runtime.remove_sandbox(pod.sandbox)
+    with pytest.raises(ProcessLookupError, match="the sandbox has ended"):
+        await world.container(pod.sandbox, "true")
+
+
+async def a_terminal(world):
+    pod = await world.pod()
+    script = "tty; stty size; read line; echo got:$line"
+    process, master = await world.runtime.exec(pod.main, ["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, "/", None)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 101, 0, 0))
+    os.write(master, b"ping\n")
+    assert await world.runtime.wait(process) == 0
+    out = b""
+    try:
+        while chunk := os.read(master, 4096):
+            out += chunk
+    except OSError:
+        pass  # EIO: the other end has closed
+    os.close(master)
+    assert b"/dev/pts/0\r\n" in out
+    assert b"got:ping" in out
+
+
+async def a_large_config_map(world):
+    content = os.urandom(1 << 20)
+    code, out = await world.container(
+        await world.sandbox(), "wc", "-c", "/etc/big", files={"/etc/big": (content, 0o644)}
+    )
+    assert (code, out.split()[0]) == (0, str(1 << 20))
+
+
+async def the_nodes_own_proxy(world):
+    """hostNetwork and privileged: the node's network and processes, every capability."""
+    pod = await world.pod("victim")
+    sandbox = await world.sandbox("proxy", ip=None)
+    code, out = await world.container(
+        sandbox, "sh", "-c", f"hostname; nsenter --net={pod.netns} hostname -I", privileged=True
+    )
+    assert code == 0, out
+    assert out.split() == ["ambientlab", pod.ip]
+    await world.runtime.remove_sandbox(sandbox)
+    assert (await world.run(pod, "true"))[0] == 0
+
+
+async def giving_up_leaves_no_process(world):
+    before = await _processes(world)
+    tasks = [asyncio.create_task(world.sandbox(f"p{index}")) for index in range(20)]
+    for turns, task in enumerate(tasks):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if not isinstance(result, BaseException):
+            await world.runtime.remove_sandbox(result)
+    while await _processes(world) != before:
+        await asyncio.sleep(0)
+
+
+async def _processes(world):
+    return [name for name in os.listdir("/proc") if name.isdigit()]
+
+
+async def churn_leaves_nothing(world):
+    for task in [world.pod(f"warm{index}") for index in range(3)]:
+        await world.runtime.remove_sandbox((await task).sandbox)
+    before = (open_descriptors(), sorted(os.listdir("/proc/1/task")), len(await _processes(world)))
+
+    async def one(index):
+        pod = await world.pod(f"pod{index}")
+        assert (await world.run(pod, "true"))[0] == 0
+        await world.runtime.remove_sandbox(pod.sandbox)
+
+    for start in range(0, 60, 12):
+        await asyncio.gather(*(one(start + offset) for offset in range(12)))
+    assert not veths()
+    assert (open_descriptors(), sorted(os.listdir("/proc/1/task")), len(await _processes(world))) == before
+    zygote = next(pid for pid in await _processes(world) if open(f"/proc/{pid}/comm").read() == "zygote\n")
+    assert len(os.listdir(f"/proc/{zygote}/fd")) < 12
+
+
+SCENARIOS = [
+    sees_a_machine_of_its_own,
+    cannot_change_the_machine,
+    mounts_are_read_only_unless_asked,
+    an_image_cannot_reach_out,
+    errors_are_worded_as_runc_does,
+    exit_codes_and_signals,
+    a_terminal,
+    a_large_config_map,
+    the_nodes_own_proxy,
+    giving_up_leaves_no_process,
+    churn_leaves_nothing,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_runtime(in_node, scenario):
+    in_node(scenario)
