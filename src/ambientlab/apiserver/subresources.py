@@ -42,7 +42,7 @@ async def update_scale(
         obj["metadata"]["resourceVersion"] = given["resourceVersion"]
     if given.get("uid"):
         obj["metadata"]["uid"] = given["uid"]
-    entry = await verbs.update(resource, namespace, object_name, obj, options)
+    entry = await verbs.update(resource, namespace, object_name, obj, options, subresource="scale")
     return _scale_of(verbs, resource, entry.object)
 
 

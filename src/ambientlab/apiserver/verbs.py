@@ -116,7 +116,8 @@ class Verbs:
         admit.default(self.registry, resource, obj)
         if managers is None:
             manager = Manager("Update", options.manager, resource.api_version)
-            managers = managed.update(None, _manageable(obj), self.registry.schema(resource), {}, manager, now)
+            mine = _without_status(obj) if strategy.has_status(resource) else obj
+            managers = managed.update(None, mine, self.registry.schema(resource), {}, manager, now)
         managed.write(obj, managers)
         self.admission.on_create(resource, obj, now)
         admit.validate_create(self.registry, resource, obj)
@@ -238,7 +239,8 @@ class Verbs:
         managed.write(obj, managers)
         if strategy.wants_something_else(resource, obj, old):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        admit.validate_update(self.registry, resource, obj, old, subresource=subresource)
+        validated_as = "" if subresource == "scale" else subresource
+        admit.validate_update(self.registry, resource, obj, old, subresource=validated_as)
         return await self._put(resource, current.key, obj, old, options)
 
     def _check_identity(self, resource: Resource, obj: Object, old: Object) -> None:
@@ -263,7 +265,10 @@ class Verbs:
         # A client clears ownership by sending an empty list, or a list of one empty entry.
         cleared = "managedFields" in obj["metadata"] and not any(obj["metadata"]["managedFields"] or ())
         known = {} if cleared else managed.read(old)
-        return managed.update(_manageable(old), _manageable(obj), node, known, writer, now)
+        before, after = _manageable(old), _manageable(obj)
+        if not subresource and strategy.has_status(resource):
+            before, after = _without_status(before), _without_status(after)
+        return managed.update(before, after, node, known, writer, now)
 
     async def _put(self, resource: Resource, key: str, obj: Object, old: Object | None, options: WriteOptions) -> Entry:
         obj["apiVersion"] = self.registry.storage(resource).api_version
@@ -299,3 +304,8 @@ def _manageable(obj: Object) -> Object:
     if "managedFields" not in meta:
         return obj
     return {**obj, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}}
+
+
+def _without_status(obj: Object) -> Object:
+    """The main endpoint writes no status, so that nobody comes to own it there."""
+    return {name: value for name, value in obj.items() if name != "status"}

@@ -128,15 +128,22 @@ def _collect(value: Any, node: Node, path: Path, found: set[Path]) -> None:
         here = (*path, name)
         if is_leaf(inner, inner_node):
             found.add(here)
-        else:
-            if _marks(inner, inner_node):
-                found.add(here)
-            _collect(inner, inner_node, here, found)
+            continue
+        if _marks(name, inner, node, inner_node):
+            found.add(here)
+        _collect(inner, inner_node, here, found)
 
 
-def _marks(value: Any, node: Node) -> bool:
-    """Whether a container is a member itself. The structs of core kinds are always there, so that nobody sets them."""
-    return not value or not (isinstance(value, dict) and node.properties and node.definition)
+def _marks(name: str, value: Any, parent: Node, node: Node) -> bool:
+    """Whether a container is a member itself, and not just the way to its members.
+
+    Structs and required lists of core kinds are always there (Go has no absent struct): nobody sets them.
+    """
+    if not value or name[0] != "f":
+        return True
+    if isinstance(value, dict):
+        return not (node.properties and node.definition)
+    return not (parent.definition and name[2:] in parent.required)
 
 
 def compare(old: Any, new: Any, node: Node) -> tuple[Fields, Fields]:
@@ -154,7 +161,7 @@ def _compare(old: Any, new: Any, node: Node, path: Path, changed: set[Path], rem
     for name, inner, inner_node in steps(new, node):
         here = (*path, name)
         if name not in before:
-            if is_leaf(inner, inner_node) or _marks(inner, inner_node):
+            if is_leaf(inner, inner_node) or _marks(name, inner, node, inner_node):
                 changed.add(here)
             _collect_below(inner, inner_node, here, changed)
             continue
