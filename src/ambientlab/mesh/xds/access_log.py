@@ -1,0 +1,171 @@
+"""Access logs, in the words of the components they stand for.
+
+ztunnel (src/proxy/metrics.rs of istio/ztunnel): four columns separated by tabs, the last followed by fields; values
+that it knows are quoted, addresses are not, what it does not know is left out. Bytes are counted as the workload next
+to the proxy sees them. What is known beforehand travels with what it is about: of the source as filter state, of the
+destination as endpoint metadata.
+
+Waypoint: Istio's default text format (pilot/pkg/model/telemetry_logging.go, EnvoyTextLogFormat).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
+from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+
+from ambientlab.mesh.ir import Workload
+from ambientlab.mesh.xds.messages import packed
+
+SOURCE_ADDRESS = "ambientlab.source.address"
+SOURCE_WORKLOAD = "ambientlab.source.workload"
+SOURCE_NAMESPACE = "ambientlab.source.namespace"
+SOURCE_IDENTITY = "ambientlab.source.identity"
+"""Filter state about the source that goes along into the tunnel."""
+
+SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, "x-ambientlab-source-namespace": SOURCE_NAMESPACE}
+"""Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them."""
+TARGET = "log"
+"""Key of the `istio` endpoint metadata with what the log says about the destination."""
+
+_TIME = "%EMIT_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
+_PLAIN_UPSTREAM = "!upstream.address.startsWith('envoy://')"
+
+WAYPOINT_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" '
+    "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" '
+    "%UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% "
+    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+
+_ERRORS = (
+    (("NC", "NR"), "no service for target address"),
+    (("UH", "UO"), "no healthy upstream"),
+    (("UF", "URX", "LH"), "connection failed: %UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+)
+"""What went wrong, by Envoy's response flags, as ztunnel puts it."""
+
+
+def workload_fields(side: str, workload: str, namespace: str) -> str:
+    return f'{side}.workload="{workload}" {side}.namespace="{namespace}"'
+
+
+def plain_fields(service: str, workload: Workload | None) -> str:
+    """What is known beforehand of an endpoint outside the tunnels."""
+    return " ".join(_identified(service, workload))
+
+
+def tunnel_fields(service: str, workload: Workload) -> str:
+    """What is known beforehand of an endpoint at the end of a tunnel, whose identity is therefore proved."""
+    return " ".join([*_identified(service, workload), f'dst.identity="{workload.identity}"'])
+
+
+def _identified(service: str, workload: Workload | None) -> list[str]:
+    parts = [f'dst.service="{service}"'] if service else []
+    if workload is not None:
+        parts.append(workload_fields("dst", workload.name, workload.namespace))
+    return parts
+
+
+def tunnelled_outbound() -> list[AccessLog]:
+    """For the tunnel's own connection, which knows how it ended; the source came along in filter state."""
+    return _variants(
+        f"src.addr=%FILTER_STATE({SOURCE_ADDRESS}:PLAIN)% "
+        + workload_fields(
+            "src", f"%FILTER_STATE({SOURCE_WORKLOAD}:PLAIN)%", f"%FILTER_STATE({SOURCE_NAMESPACE}:PLAIN)%"
+        )
+        + f' src.identity="%FILTER_STATE({SOURCE_IDENTITY}:PLAIN)%" '
+        "dst.addr=%DYNAMIC_METADATA(istio:tunnel)% dst.hbone_addr=%DOWNSTREAM_LOCAL_ADDRESS% "
+        f"%DYNAMIC_METADATA(istio:{TARGET})%",
+        "outbound",
+    )
+
+
+def plain_outbound(workload: str, namespace: str) -> list[AccessLog]:
+    """For a captured connection that enters no tunnel: those that do are logged there."""
+    source = workload_fields("src", workload, namespace)
+    return _variants(
+        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% "
+        f"%UPSTREAM_METADATA(istio:{TARGET})%",
+        "outbound",
+        only=_PLAIN_UPSTREAM,
+    )
+
+
+def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[AccessLog]:
+    """For a CONNECT to a captured pod."""
+    names = [f"%REQ({header.upper()})%" for header in SOURCE_HEADERS]
+    return _variants(
+        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {workload_fields('src', *names)} "
+        'src.identity="%DOWNSTREAM_PEER_URI_SAN%" dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% dst.hbone_addr=%REQ(:AUTHORITY)% '
+        f'{workload_fields("dst", workload, namespace)} dst.identity="{identity}"',
+        "inbound",
+    )
+
+
+def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
+    """For a connection from outside the mesh to a captured pod."""
+    target = workload_fields("dst", workload, namespace)
+    return _variants(f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {target}", "inbound")
+
+
+def waypoint() -> list[AccessLog]:
+    return [_stdout(WAYPOINT_FORMAT, None, omit_empty=False)]
+
+
+def _variants(fields: str, direction: str, *, only: str = "") -> list[AccessLog]:
+    failed = [flag for flags, _ in _ERRORS for flag in flags]
+    logs = [_stdout(_line("info", fields, direction, ""), _without(failed, only))]
+    for flags, words in _ERRORS:
+        # a connection that found no upstream has no address to be judged by
+        condition = only if "UF" in flags else ""
+        logs.append(_stdout(_line("error", fields, direction, f' error="{words}"'), _with(flags, condition)))
+    return logs
+
+
+def _line(level: str, fields: str, direction: str, error: str) -> str:
+    received, sent = ("%BYTES_SENT%", "%BYTES_RECEIVED%")
+    if direction == "inbound":
+        received, sent = sent, received
+    return (
+        f'{_TIME}\t{level}\taccess\tconnection complete\t{fields} direction="{direction}" '
+        f'bytes_sent={sent} bytes_recv={received} duration="%DURATION%ms"{error}\n'
+    )
+
+
+def _with(flags: Sequence[str], condition: str) -> AccessLogFilter:
+    by_flag = AccessLogFilter()
+    by_flag.response_flag_filter.flags.extend(flags)
+    if not condition:
+        return by_flag
+    both = AccessLogFilter()
+    both.and_filter.filters.extend([by_flag, _expression(condition)])
+    return both
+
+
+def _without(flags: Sequence[str], condition: str) -> AccessLogFilter:
+    """Envoy has no filter for the absence of flags; in CEL they are the bits of one number, without bit operators."""
+    absent = [f"(response.flags / {1 << _BITS[flag]}) % 2 == 0" for flag in flags]
+    return _expression(" && ".join([*filter(None, [condition]), *absent]))
+
+
+_BITS = {"LH": 0, "UH": 1, "UF": 5, "UO": 7, "NR": 8, "URX": 15, "NC": 24}
+"""envoy/stream_info/stream_info.h, CoreResponseFlag."""
+
+
+def _expression(text: str) -> AccessLogFilter:
+    result = AccessLogFilter()
+    result.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+    result.extension_filter.typed_config.CopyFrom(packed(ExpressionFilter(expression=text)))
+    return result
+
+
+def _stdout(text: str, condition: AccessLogFilter | None, *, omit_empty: bool = True) -> AccessLog:
+    log = StdoutAccessLog()
+    log.log_format.text_format_source.inline_string = text
+    log.log_format.omit_empty_values = omit_empty
+    return AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(log), filter=condition)

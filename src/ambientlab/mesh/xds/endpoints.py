@@ -1,0 +1,89 @@
+"""Where connections end: endpoints with the metadata that takes them there.
+
+An endpoint reached by HBONE is the internal listener `connect_originate`. Its metadata says what to ask for inside
+the tunnel (`envoy.filters.listener.original_dst: local`), where the tunnel ends (`istio: tunnel`) and whose certificate
+must be met there (`istio: san`). `envoy.transport_socket_match: tunnel` picks the transport socket that takes it along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from ambientlab.mesh.ir import Endpoint, Protocol, Service, Subset, Waypoint, Workload
+from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds.messages import (
+    CONNECT_ORIGINATE,
+    HBONE_PORT,
+    ISTIO_METADATA,
+    ORIGINAL_DST_METADATA,
+    SOCKET_MATCH_METADATA,
+    internal_address,
+    metadata,
+    socket_address,
+)
+
+
+def of_service(name: str, service: Service, vip: str, port: int, waypoint: Waypoint | None) -> ClusterLoadAssignment:
+    """For the node proxy: the instances of the service's waypoint if it has one, else its endpoints."""
+    if waypoint is not None:
+        target = f"{vip}:{port}"
+        return _assignment(
+            name, [_tunnelled(member, waypoint.hbone_port, target, service.host) for member in waypoint.members]
+        )
+    return of_endpoints(name, service, port, None)
+
+
+def of_endpoints(name: str, service: Service, port: int, subset: Subset | None) -> ClusterLoadAssignment:
+    """The service's own endpoints, or those a subset selects."""
+    found = []
+    for endpoint in service.endpoints:
+        target = endpoint.target(port)
+        if target is not None and (subset is None or subset.selects(endpoint)):
+            found.append(_direct(endpoint, target, service.host))
+    return _assignment(name, found)
+
+
+def of_workload(name: str, workload: Workload, waypoint: Waypoint | None) -> ClusterLoadAssignment:
+    """For connections to a workload's address, on whatever port: that comes along as filter state."""
+    if waypoint is not None:
+        return _assignment(name, [_tunnelled(member, waypoint.hbone_port, "", "") for member in waypoint.members])
+    return _assignment(name, [_tunnelled(workload, HBONE_PORT, "", "")])
+
+
+def _direct(endpoint: Endpoint, port: int, host: str) -> LbEndpoint:
+    workload = endpoint.workload
+    target = f"{endpoint.ip}:{port}"
+    if workload is not None and workload.protocol is Protocol.HBONE:
+        return _tunnelled(workload, HBONE_PORT, target, host)
+    log = access_log.plain_fields(host, workload)
+    result = LbEndpoint(metadata=metadata({ISTIO_METADATA: {access_log.TARGET: log}}))
+    result.endpoint.address.CopyFrom(socket_address(endpoint.ip, port))
+    return result
+
+
+def _tunnelled(to: Workload, hbone_port: int, target: str, host: str) -> LbEndpoint:
+    """`target` is what to ask for inside the tunnel, "" for the address the client asked for."""
+    tunnel = f"{to.ip}:{hbone_port}"
+    fields: dict[str, Mapping[str, str]] = {
+        SOCKET_MATCH_METADATA: {"tunnel": "h2"},
+        ISTIO_METADATA: {
+            "tunnel": tunnel,
+            "san": to.identity,
+            access_log.TARGET: access_log.tunnel_fields(host, to),
+        },
+    }
+    if target:
+        fields[ORIGINAL_DST_METADATA] = {"local": target}
+    result = LbEndpoint(metadata=metadata(fields))
+    result.endpoint.address.CopyFrom(internal_address(CONNECT_ORIGINATE, f"{tunnel}/{target}" if target else tunnel))
+    return result
+
+
+def _assignment(name: str, endpoints: list[LbEndpoint]) -> ClusterLoadAssignment:
+    result = ClusterLoadAssignment(cluster_name=name)
+    if endpoints:
+        result.endpoints.add().lb_endpoints.extend(endpoints)
+    return result

@@ -1,0 +1,197 @@
+"""The node proxy's listeners inside one captured pod. They depend on nothing but the pod."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 import DestinationIPInput
+from google.protobuf.wrappers_pb2 import StringValue
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
+from xds.type.matcher.v3.ip_pb2 import IPMatcher
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds.messages import (
+    HASHABLE,
+    HBONE_PORT,
+    NETNS,
+    ORIGINAL_LOCAL,
+    PROXY_MARK,
+    STRING,
+    TCP_CLUSTER,
+    ads,
+    filter_state,
+    packed,
+    server_tls,
+    socket_address,
+)
+from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH
+
+OUTBOUND_PORT = 15001
+INBOUND_PLAINTEXT_PORT = 15006
+
+SERVICE_NETWORK = ("10.96.0.0", 12)
+POD_NETWORK = ("10.244.0.0", 16)
+NODE = ("10.244.0.1", 32)
+"""The pod network's gateway is the node itself, no pod."""
+
+
+def route_name(pod: Captured) -> str:
+    return f"inbound|{pod.namespace}/{pod.name}"
+
+
+def listeners(pod: Captured) -> dict[str, Listener]:
+    made = (_outbound(pod), _inbound_plaintext(pod), _inbound_hbone(pod))
+    return {listener.name: listener for listener in made}
+
+
+def inbound_routes(name: str, ip: str) -> RouteConfiguration:
+    """CONNECT to the pod's own address and nothing else: who holds a mesh certificate must not be able to reach into
+    what the pod alone can reach. Apart from the listener, so that it can change under open connections."""
+    routes = RouteConfiguration(name=name)
+    routes.validate_clusters.value = False
+    host = routes.virtual_hosts.add(name=name, domains=["*"])
+    route = host.routes.add()
+    route.match.connect_matcher.SetInParent()
+    authority = route.match.headers.add(name=":authority")
+    authority.string_match.prefix = f"{ip}:"
+    route.route.cluster = INBOUND
+    route.route.timeout.SetInParent()
+    upgrade = route.route.upgrade_configs.add(upgrade_type="CONNECT")
+    upgrade.connect_config.SetInParent()
+    return routes
+
+
+def _outbound(pod: Captured) -> Listener:
+    listener = Listener(
+        name=f"out|{pod.namespace}/{pod.name}",
+        address=socket_address("127.0.0.1", OUTBOUND_PORT, pod.netns),
+        listener_filters=[_original_dst()],
+        traffic_direction="OUTBOUND",
+        filter_chain_matcher=_by_network(
+            (NODE, "passthrough"), (SERVICE_NETWORK, "service"), (POD_NETWORK, "workload"), otherwise="passthrough"
+        ),
+    )
+    source = [
+        _netns(pod),
+        filter_state(access_log.SOURCE_IDENTITY, pod.identity, shared="TRANSITIVE", factory=HASHABLE),
+        filter_state(access_log.SOURCE_WORKLOAD, pod.name, shared="TRANSITIVE", factory=STRING),
+        filter_state(access_log.SOURCE_NAMESPACE, pod.namespace, shared="TRANSITIVE", factory=STRING),
+        filter_state(access_log.SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="TRANSITIVE", factory=STRING),
+    ]
+    logs = access_log.plain_outbound(pod.name, pod.namespace)
+    service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
+    workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
+    asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
+    listener.filter_chains.extend(
+        [
+            _tcp_chain("service", [*source, service], BLACKHOLE, logs),
+            _tcp_chain("workload", [*source, workload, asked], BLACKHOLE, logs),
+            _tcp_chain("passthrough", source, PASSTHROUGH, logs),
+        ]
+    )
+    return listener
+
+
+def _inbound_plaintext(pod: Captured) -> Listener:
+    logs = access_log.plain_inbound(pod.name, pod.namespace)
+    return Listener(
+        name=f"inplain|{pod.namespace}/{pod.name}",
+        address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
+        listener_filters=[_original_dst(), _original_src()],
+        traffic_direction="INBOUND",
+        filter_chains=[_tcp_chain("plaintext", [_netns(pod)], PASSTHROUGH, logs)],
+    )
+
+
+def _inbound_hbone(pod: Captured) -> Listener:
+    manager = HttpConnectionManager(
+        stat_prefix="inbound_hbone",
+        codec_type="HTTP2",
+        access_log=access_log.tunnelled_inbound(pod.name, pod.namespace, pod.identity),
+    )
+    manager.http2_protocol_options.allow_connect = True
+    manager.http2_protocol_options.max_concurrent_streams.value = 1000
+    manager.stream_idle_timeout.SetInParent()
+    manager.generate_request_id.value = False
+    manager.upgrade_configs.add(upgrade_type="CONNECT")
+    manager.rds.route_config_name = route_name(pod)
+    manager.rds.config_source.CopyFrom(ads())
+    state = HttpSetFilterState(on_request_headers=[_netns(pod)])
+    manager.http_filters.add(name="envoy.filters.http.set_filter_state", typed_config=packed(state))
+    router = Router(suppress_envoy_headers=True)
+    manager.http_filters.add(name="envoy.filters.http.router", typed_config=packed(router))
+    chain = FilterChain(name="hbone", transport_socket=server_tls(pod.identity))
+    chain.filters.add(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
+    return Listener(
+        name=f"inhbone|{pod.namespace}/{pod.name}",
+        address=socket_address("0.0.0.0", HBONE_PORT, pod.netns),
+        listener_filters=[_original_src()],
+        traffic_direction="INBOUND",
+        filter_chains=[chain],
+    )
+
+
+def _netns(pod: Captured) -> FilterStateValue:
+    """Upstream connections are made as if from inside the pod."""
+    return filter_state(NETNS, pod.netns, shared="TRANSITIVE", factory=HASHABLE)
+
+
+def _original_dst() -> ListenerFilter:
+    return ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
+
+
+def _original_src() -> ListenerFilter:
+    """The application sees its client's address; the mark lets its answers come back to the proxy."""
+    return ListenerFilter(name="envoy.filters.listener.original_src", typed_config=packed(OriginalSrc(mark=PROXY_MARK)))
+
+
+def _tcp_chain(name: str, state: Sequence[FilterStateValue], cluster: str, logs: Sequence[AccessLog]) -> FilterChain:
+    """`cluster` is for connections whose filter state names none."""
+    proxy = TcpProxy(stat_prefix=name, cluster=cluster, access_log=logs)
+    return FilterChain(
+        name=name,
+        filters=[
+            Filter(
+                name="envoy.filters.network.set_filter_state",
+                typed_config=packed(SetFilterState(on_new_connection=state)),
+            ),
+            Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy)),
+        ],
+    )
+
+
+def _by_network(*networks: tuple[tuple[str, int], str], otherwise: str) -> Matcher:
+    """The filter chain of the most specific network that holds the destination."""
+    matcher = Matcher()
+    tree = matcher.matcher_tree
+    tree.input.CopyFrom(TypedExtensionConfig(name="destination-ip", typed_config=packed(DestinationIPInput())))
+    addresses = IPMatcher()
+    for (prefix, length), chain in networks:
+        entry = addresses.range_matchers.add()
+        network = entry.ranges.add(address_prefix=prefix)
+        network.prefix_len.value = length
+        _choose(entry.on_match, chain)
+    tree.custom_match.CopyFrom(TypedExtensionConfig(name="ip", typed_config=packed(addresses)))
+    _choose(matcher.on_no_match, otherwise)
+    return matcher
+
+
+def _choose(on_match: Matcher.OnMatch, chain: str) -> None:
+    on_match.action.name = chain
+    on_match.action.typed_config.CopyFrom(packed(StringValue(value=chain)))

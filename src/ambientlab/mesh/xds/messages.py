@@ -1,0 +1,191 @@
+"""Building blocks of Envoy configuration that more than one resource needs.
+
+Only message modules in use are imported here and in the siblings: each costs start-up time, and the daemon's is counted
+in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address, BindConfig
+from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
+from envoy.config.core.v3.config_source_pb2 import ConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
+from envoy.extensions.local_address_selectors.filter_state_override.v3.config_pb2 import Config as FilterStateSelector
+from envoy.extensions.transport_sockets.internal_upstream.v3.internal_upstream_pb2 import InternalUpstreamTransport
+from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+
+TRUST_DOMAIN = "cluster.local"
+HBONE_PORT = 15008
+CONNECT_ORIGINATE = "connect_originate"
+OWN_CERTIFICATE = "default"
+ROOT = "ROOTCA"
+"""Secret names as Istio's agents use them: a proxy's own certificate, and the root its peers' must chain to."""
+
+PROXY_MARK = 1337
+"""SO_MARK of the proxy's own sockets inside a pod, which the redirection exempts (0x539, as ztunnel's)."""
+
+NETNS = "envoy.network.upstream_bind_override.network_namespace"
+TUNNEL_ADDRESS = "envoy.network.transport_socket.original_dst_address"
+PEER_SANS = "envoy.network.upstream_subject_alt_names"
+TCP_CLUSTER = "envoy.tcp_proxy.cluster"
+ORIGINAL_LOCAL = "envoy.filters.listener.original_dst.local_ip"
+ORIGINAL_REMOTE = "envoy.filters.listener.original_dst.remote_ip"
+STRING, HASHABLE = "envoy.string", "envoy.hashable_string"
+"""Factories of filter state. Only a hashable object keeps apart the pooled connections it is shared with."""
+
+ORIGINAL_DST_METADATA = "envoy.filters.listener.original_dst"
+ISTIO_METADATA = "istio"
+SOCKET_MATCH_METADATA = "envoy.transport_socket_match"
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def packed(message: Message) -> AnyMessage:
+    """Deterministic, so that equal configuration has equal bytes."""
+    result = AnyMessage()
+    result.Pack(message, deterministic=True)
+    return result
+
+
+def extension(name: str, message: Message) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=packed(message))
+
+
+def ads() -> ConfigSource:
+    source = ConfigSource(resource_api_version="V3")
+    source.ads.SetInParent()
+    return source
+
+
+def socket_address(address: str, port: int, netns: str = "") -> Address:
+    result = Address()
+    result.socket_address.address = address
+    result.socket_address.port_value = port
+    if netns:
+        result.socket_address.network_namespace_filepath = netns
+    return result
+
+
+def internal_address(listener: str, endpoint_id: str = "") -> Address:
+    """`endpoint_id` tells endpoints behind the same internal listener apart."""
+    result = Address()
+    result.envoy_internal_address.server_listener_name = listener
+    result.envoy_internal_address.endpoint_id = endpoint_id
+    return result
+
+
+def metadata(fields: Mapping[str, Mapping[str, str]]) -> Metadata:
+    result = Metadata()
+    for namespace, values in fields.items():
+        result.filter_metadata[namespace].update(dict(values))
+    return result
+
+
+def filter_state(
+    key: str, text: str, *, shared: str = "NONE", factory: str = "", skip_if_empty: bool = True
+) -> FilterStateValue:
+    """`shared`: NONE, ONCE (with the upstream connection) or TRANSITIVE (and those behind internal listeners)."""
+    value = FilterStateValue(
+        object_key=key,
+        factory_key=factory,
+        shared_with_upstream=FilterStateValue.SharedWithUpstream.Value(shared),
+        skip_if_empty=skip_if_empty,
+    )
+    value.format_string.text_format_source.inline_string = text
+    return value
+
+
+def bind_in_netns() -> BindConfig:
+    """Upstream connections are made in the network namespace named by filter state. The wildcard source address does
+    nothing else than make Envoy look at the override."""
+    bind = BindConfig()
+    bind.source_address.address = "0.0.0.0"
+    bind.source_address.port_value = 0
+    bind.local_address_selector.CopyFrom(
+        extension("envoy.upstream.local_address_selector.filter_state_override", FilterStateSelector())
+    )
+    option = bind.socket_options.add(description="SO_MARK", level=1, name=36, int_value=PROXY_MARK)
+    option.state = option.STATE_PREBIND
+    return bind
+
+
+def raw_buffer() -> TransportSocket:
+    return TransportSocket(name="envoy.transport_sockets.raw_buffer", typed_config=packed(RawBuffer()))
+
+
+def internal_upstream(*host_metadata: str) -> TransportSocket:
+    """To an internal listener of the same Envoy, taking the named metadata of the chosen endpoint along."""
+    socket = InternalUpstreamTransport(transport_socket=raw_buffer())
+    for name in host_metadata:
+        passed = socket.passthrough_metadata.add(name=name)
+        passed.kind.host.SetInParent()
+    return TransportSocket(name="envoy.transport_sockets.internal_upstream", typed_config=packed(socket))
+
+
+def http2_options(*, allow_connect: bool = True) -> dict[str, AnyMessage]:
+    options = HttpProtocolOptions()
+    options.explicit_http_config.http2_protocol_options.allow_connect = allow_connect
+    options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = 100
+    return {_HTTP_OPTIONS: packed(options)}
+
+
+def downstream_protocol_options() -> dict[str, AnyMessage]:
+    """Upstream as the request came: HTTP/1.1 stays HTTP/1.1, HTTP/2 stays HTTP/2."""
+    options = HttpProtocolOptions()
+    options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+    options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+    return {_HTTP_OPTIONS: packed(options)}
+
+
+def mesh_tls(certificate: str) -> CommonTlsContext:
+    """TLS 1.3 with peers of the trust domain; `certificate` is a secret's name, or "" to be added by the caller."""
+    tls = CommonTlsContext(alpn_protocols=["h2"])
+    tls.tls_params.tls_minimum_protocol_version = tls.tls_params.TLSv1_3
+    tls.tls_params.tls_maximum_protocol_version = tls.tls_params.TLSv1_3
+    if certificate:
+        tls.tls_certificate_sds_secret_configs.add(name=certificate, sds_config=ads())
+    combined = tls.combined_validation_context
+    san = combined.default_validation_context.match_typed_subject_alt_names.add()
+    san.san_type = san.URI
+    san.matcher.prefix = f"spiffe://{TRUST_DOMAIN}/"
+    combined.validation_context_sds_secret_config.name = ROOT
+    combined.validation_context_sds_secret_config.sds_config.CopyFrom(ads())
+    return tls
+
+
+def server_tls(certificate: str) -> TransportSocket:
+    context = DownstreamTlsContext(common_tls_context=mesh_tls(certificate))
+    context.require_client_certificate.value = True
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def original_dst_cluster(name: str, **fields: Any) -> Cluster:
+    cluster = Cluster(name=name, type="ORIGINAL_DST", lb_policy="CLUSTER_PROVIDED", **fields)
+    cluster.connect_timeout.FromSeconds(10)
+    return cluster
+
+
+def eds_cluster(name: str, **fields: Any) -> Cluster:
+    cluster = Cluster(name=name, type="EDS", **fields)
+    cluster.connect_timeout.FromSeconds(10)
+    cluster.eds_cluster_config.eds_config.CopyFrom(ads())
+    return cluster
+
+
+def internal_cluster(name: str, listener: str, socket: TransportSocket, **fields: Any) -> Cluster:
+    """One endpoint: an internal listener of the same Envoy."""
+    cluster = Cluster(name=name, type="STATIC", transport_socket=socket, **fields)
+    cluster.connect_timeout.FromSeconds(10)
+    cluster.load_assignment.cluster_name = name
+    endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add()
+    endpoint.endpoint.address.CopyFrom(internal_address(listener))
+    return cluster

@@ -1,0 +1,240 @@
+"""RouteTables as Envoy route configurations (what pilot/pkg/networking/core/route/route.go makes of the two APIs)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from envoy.config.core.v3.base_pb2 import HeaderValueOption, RuntimeFractionalPercent
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RetryPolicy, RouteAction, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
+from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.percent_pb2 import FractionalPercent
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+from ambientlab.mesh import ir
+from ambientlab.mesh.xds.messages import packed
+
+FAULT = "envoy.filters.http.fault"
+RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+
+ClusterName = Callable[[ir.Destination], str]
+Headers = RepeatedCompositeFieldContainer[HeaderValueOption]
+
+_REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
+
+
+def table_routes(name: str, table: ir.RouteTable, cluster_name: ClusterName) -> RouteConfiguration:
+    config, host = _config(name, table.port)
+    host.routes.extend(_route(route, table.port, cluster_name) for route in table.routes)
+    return config
+
+
+def default_routes(name: str, host: str, port: int, *, grpc: bool) -> RouteConfiguration:
+    """All requests to the service itself: `name` is its cluster's. Istio retries only what was never sent, and not for
+    gRPC, whose streams that does not suit (BuildDefaultHTTPInboundRoute)."""
+    config, virtual_host = _config(name, port)
+    route = virtual_host.routes.add(name="default")
+    route.match.prefix = "/"
+    route.decorator.operation = f"{host}:{port}/*"
+    route.route.cluster = name
+    route.route.timeout.SetInParent()
+    if not grpc:
+        route.route.retry_policy.retry_on = "reset-before-request"
+        route.route.retry_policy.num_retries.value = 2
+    return config
+
+
+def _config(name: str, port: int) -> tuple[RouteConfiguration, VirtualHost]:
+    config = RouteConfiguration(name=name)
+    config.validate_clusters.value = False
+    return config, config.virtual_hosts.add(name=f"inbound|http|{port}", domains=["*"])
+
+
+def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
+    result = EnvoyRoute(name=route.name, match=_match(route.match))
+    kind, key = route.origin
+    result.decorator.operation = f"{key.name}:{port}/*"
+    result.metadata.filter_metadata["istio"].update({"config": f"{kind} {key}"})
+    add_headers(result.request_headers_to_add, route.request_headers)
+    add_headers(result.response_headers_to_add, route.response_headers)
+    result.request_headers_to_remove.extend(route.request_headers.remove)
+    result.response_headers_to_remove.extend(route.response_headers.remove)
+    match route.action:
+        case ir.Forward() as action:
+            _forward(result.route, route.match, action, cluster_name)
+        case ir.Redirect() as action:
+            _redirect(result, action)
+        case ir.DirectResponse() as action:
+            result.direct_response.status = action.status
+            if action.body:
+                result.direct_response.body.inline_string = action.body
+    if route.fault is not None:
+        result.typed_per_filter_config[FAULT].CopyFrom(packed(_fault(route.fault)))
+    return result
+
+
+def _match(match: ir.Match) -> EnvoyMatch:
+    result = EnvoyMatch()
+    path = match.path or ir.StringMatch("prefix", "/")
+    if path.ignore_case:
+        result.case_sensitive.value = False
+    match path.kind:
+        case "exact":
+            result.path = path.value
+        case "regex":
+            result.safe_regex.regex = path.value
+        case "path-prefix" if path.value != "/":
+            result.path_separated_prefix = path.value
+        case _:
+            result.prefix = path.value or "/"
+    for name, wanted in match.headers:
+        _header(result.headers.add(name=name), wanted)
+    for name, unwanted in match.without_headers:
+        header = result.headers.add(name=name, invert_match=True)
+        _header(header, unwanted)
+        header.treat_missing_header_as_empty = unwanted.kind != "present"
+    for name, value in ((":method", match.method), (":authority", match.authority), (":scheme", match.scheme)):
+        if value is not None:
+            _header(result.headers.add(name=name), value)
+    for name, wanted in match.query:
+        parameter = result.query_parameters.add(name=name)
+        if wanted.kind == "present":
+            parameter.present_match = True
+        else:
+            _string(parameter.string_match, wanted)
+    return result
+
+
+def _header(matcher: HeaderMatcher, wanted: ir.StringMatch) -> None:
+    if wanted.kind == "present":
+        matcher.present_match = True
+    else:
+        _string(matcher.string_match, wanted)
+
+
+def _string(matcher: StringMatcher, wanted: ir.StringMatch) -> None:
+    if wanted.kind == "regex":
+        matcher.safe_regex.regex = wanted.value
+    elif wanted.kind == "exact":
+        matcher.exact = wanted.value
+    elif wanted.value:
+        matcher.prefix = wanted.value
+    else:
+        # an empty prefix matches anything, which Envoy does not let one write
+        matcher.safe_regex.regex = ".*"
+    if wanted.ignore_case and wanted.kind != "regex":
+        matcher.ignore_case = True
+
+
+def _forward(result: RouteAction, match: ir.Match, action: ir.Forward, cluster_name: ClusterName) -> None:
+    result.cluster_not_found_response_code = (
+        RouteAction.INTERNAL_SERVER_ERROR if action.not_found_status == 500 else RouteAction.SERVICE_UNAVAILABLE
+    )
+    for item in action.destinations:
+        share = result.weighted_clusters.clusters.add(name=cluster_name(item.destination))
+        share.weight.value = item.weight
+        add_headers(share.request_headers_to_add, item.request_headers)
+        add_headers(share.response_headers_to_add, item.response_headers)
+        share.request_headers_to_remove.extend(item.request_headers.remove)
+        share.response_headers_to_remove.extend(item.response_headers.remove)
+    result.timeout.CopyFrom(duration(action.timeout_ms))
+    if (policy := _retry(action.retries)) is not None:
+        result.retry_policy.CopyFrom(policy)
+    if action.rewrite is not None:
+        _rewrite(result, match, action.rewrite)
+    for mirror in action.mirrors:
+        policy_ = result.request_mirror_policies.add(cluster=cluster_name(mirror.destination))
+        policy_.runtime_fraction.CopyFrom(RuntimeFractionalPercent(default_value=percent(mirror.parts_per_million)))
+
+
+def _rewrite(result: RouteAction, match: ir.Match, rewrite: ir.Rewrite) -> None:
+    if rewrite.authority:
+        result.host_rewrite_literal = rewrite.authority
+    if rewrite.full_path is not None:
+        result.regex_rewrite.pattern.regex = "/.*"
+        result.regex_rewrite.substitution = rewrite.full_path
+    elif rewrite.regex is not None:
+        result.regex_rewrite.pattern.regex, result.regex_rewrite.substitution = rewrite.regex
+    elif rewrite.prefix == "/" and match.path is not None and match.path.kind == "path-prefix":
+        # taking the prefix away must leave one slash, neither none nor two
+        prefix = "" if match.path.value == "/" else re.escape(match.path.value)
+        result.regex_rewrite.pattern.regex = f"^{prefix}(/?)(.*)"
+        result.regex_rewrite.substitution = r"/\2"
+    elif rewrite.prefix is not None:
+        result.prefix_rewrite = rewrite.prefix
+
+
+def _redirect(result: EnvoyRoute, action: ir.Redirect) -> None:
+    redirect = result.redirect
+    redirect.response_code = _REDIRECT_CODES[action.status]
+    redirect.host_redirect = action.host
+    redirect.port_redirect = action.port
+    if action.scheme:
+        redirect.scheme_redirect = action.scheme
+    if action.full_path is not None:
+        redirect.path_redirect = action.full_path
+    elif action.prefix is not None:
+        redirect.prefix_rewrite = action.prefix
+
+
+def _retry(policy: ir.RetryPolicy | None) -> RetryPolicy | None:
+    """The mesh's default unless the route says otherwise; None where it forbids retries."""
+    if policy is not None and policy.attempts <= 0:
+        return None
+    result = RetryPolicy(retry_on=RETRY_ON, host_selection_retry_max_attempts=5)
+    result.num_retries.value = 2
+    result.retry_host_predicate.add(
+        name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
+    )
+    if policy is None:
+        return result
+    result.num_retries.value = policy.attempts
+    if policy.retry_on or policy.status_codes:
+        words = [word for word in policy.retry_on.split(",") if word]
+        if policy.status_codes and "retriable-status-codes" not in words:
+            words.append("retriable-status-codes")
+        result.retry_on = ",".join(words)
+        result.retriable_status_codes.extend(policy.status_codes)
+    if policy.per_try_timeout_ms:
+        result.per_try_timeout.CopyFrom(duration(policy.per_try_timeout_ms))
+    if policy.backoff_ms:
+        result.retry_back_off.base_interval.CopyFrom(duration(policy.backoff_ms))
+    return result
+
+
+def _fault(fault: ir.Fault) -> HTTPFault:
+    result = HTTPFault()
+    if fault.delay is not None and fault.delay.milliseconds:
+        result.delay.fixed_delay.CopyFrom(duration(fault.delay.milliseconds))
+        result.delay.percentage.CopyFrom(percent(fault.delay.parts_per_million))
+    if fault.abort is not None:
+        result.abort.http_status = fault.abort.http_status
+        result.abort.percentage.CopyFrom(percent(fault.abort.parts_per_million))
+    return result
+
+
+def add_headers(target: Headers, change: ir.HeaderChange) -> None:
+    options: Sequence[tuple[Sequence[tuple[str, str]], HeaderValueOption.HeaderAppendAction]] = (
+        (change.set, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD),
+        (change.add, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD),
+    )
+    for headers, action in options:
+        for name, value in headers:
+            option = target.add(append_action=action)
+            option.header.key, option.header.value = name, value
+
+
+def percent(parts_per_million: int) -> FractionalPercent:
+    return FractionalPercent(numerator=parts_per_million, denominator=FractionalPercent.MILLION)
+
+
+def duration(milliseconds: int) -> Duration:
+    result = Duration()
+    result.FromMilliseconds(milliseconds)
+    return result

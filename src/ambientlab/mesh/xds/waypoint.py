@@ -1,0 +1,155 @@
+"""A waypoint: Envoy between the clients of services and their endpoints.
+
+    15008 connect_terminate ──▶ main_internal ──▶ inbound-vip|… clusters ──▶ connect_originate ──▶ the pods' 15008
+          (tunnel ends)     └─▶ main_internal_detect ┘   (routes, faults)      (tunnels begin)
+
+A CONNECT asks for a service's VIP and port; the internal listeners have one filter chain for each, named as in Istio,
+whose routes come by RDS under the same name. A chain that does not change keeps its connections when others come and
+go, and what usually changes are routes and endpoints, which touch no listener at all. Ports that declare no protocol
+have a listener of their own, because finding it out is a property of the whole listener in Envoy.
+"""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.message import Message
+
+from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Mesh, Port, RouteTable, Service
+from ambientlab.mesh.xds import endpoints, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds.memo import Memo
+from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.waypoint_listeners import Chain
+
+UNKNOWN_SERVICE = "UnknownService"
+
+
+class WaypointProxy:
+    """Generates the resources of the instances of one Gateway, and remembers them: see `memo`."""
+
+    def __init__(self, gateway: Key) -> None:
+        self.gateway = gateway
+        self._clusters: Memo[Cluster] = Memo()
+        self._assignments: Memo[ClusterLoadAssignment] = Memo()
+        self._chains: Memo[FilterChain] = Memo()
+        self._listeners: Memo[Listener] = Memo()
+        self._routes: Memo[RouteConfiguration] = Memo()
+        self._constant: dict[str, dict[str, Message]] = {
+            CLUSTER: waypoint_clusters.shared(),
+            LISTENER: {
+                "connect_terminate": waypoint_listeners.connect_terminate(),
+                CONNECT_ORIGINATE: waypoint_listeners.connect_originate(gateway),
+                "health": waypoint_listeners.health(),
+            },
+        }
+
+    def resources(self, mesh: Mesh) -> Resources:
+        result: Resources = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, ROUTES: {}}
+        for type_url, constant in self._constant.items():
+            result[type_url].update(constant)
+        served = mesh.services_of(self.gateway)
+        chains: list[Chain] = []
+        for service in served:
+            for port in service.ports:
+                chains += self._port(mesh, result, service, port)
+        self._direct(mesh, result, chains)
+        declared = tuple(c for c in chains if not c.detected)
+        detected = tuple(c for c in chains if c.detected)
+        for name, some in (("main_internal", declared), ("main_internal_detect", detected)):
+            result[LISTENER][name] = self._listeners.get(
+                name, waypoint_listeners.main_internal, name, some, name != "main_internal"
+            )
+        targets = tuple(sorted({t for c in detected for t in c.targets}))
+        result[ROUTES]["connect_terminate"] = self._routes.get(
+            "connect_terminate", waypoint_listeners.termination_routes, targets
+        )
+        for memo in (self._clusters, self._assignments, self._chains, self._listeners, self._routes):
+            memo.end_round()
+        return result
+
+    def _port(self, mesh: Mesh, result: Resources, service: Service, port: Port) -> list[Chain]:
+        detected = port.protocol is AppProtocol.UNDECLARED
+        targets = tuple(f"{vip}:{port.number}" for vip in service.vips)
+        chains = []
+        if port.protocol.http or detected:
+            name = waypoint_clusters.inbound_name(service.host, port.number, "http")
+            self._cluster(result, service, port, name)
+            for subset in service.subsets:
+                self._cluster(result, service, port, name, subset.name)
+            self._route(mesh, result, service, port, name)
+            chain = self._chains.get(name, waypoint_listeners.http_chain, name, port.protocol.http2)
+            chains.append(Chain(name, targets, chain, detected, http=True))
+        if not port.protocol.http:
+            name = waypoint_clusters.inbound_name(service.host, port.number, "tcp")
+            self._cluster(result, service, port, name)
+            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name)
+            chains.append(Chain(name, targets, chain, detected, http=False))
+        return chains
+
+    def _cluster(self, result: Resources, service: Service, port: Port, base: str, subset_name: str = "") -> str:
+        name = waypoint_clusters.with_subset(base, subset_name)
+        subset = service.subset(subset_name) if subset_name else None
+        result[CLUSTER][name] = self._clusters.get(name, waypoint_clusters.service_cluster, name, port.protocol)
+        result[ENDPOINTS][name] = self._assignments.get(
+            name, endpoints.of_endpoints, name, service, port.number, subset
+        )
+        return name
+
+    def _route(self, mesh: Mesh, result: Resources, service: Service, port: Port, name: str) -> None:
+        table = mesh.routes.get((service.host, port.number))
+        if table is None:
+            result[ROUTES][name] = self._routes.get(
+                name, routes.default_routes, name, service.host, port.number, port.protocol is AppProtocol.GRPC
+            )
+            return
+        names: dict[Destination, str] = {}
+        for destination in _destinations(table):
+            names[destination] = self._destination(mesh, result, destination)
+        result[ROUTES][name] = self._routes.get(name, _table_routes, name, table, tuple(names.items()))
+
+    def _destination(self, mesh: Mesh, result: Resources, destination: Destination) -> str:
+        """The cluster that serves a destination. One of a service that has another waypoint or none is made here; the
+        name of a destination that is not there names no cluster."""
+        if not destination.host:
+            return UNKNOWN_SERVICE
+        service = mesh.services.get(destination.host)
+        port = None if service is None else next((p for p in service.ports if p.number == destination.port), None)
+        if service is None or service.waypoint == self.gateway:
+            kind = "http" if port is None or port.protocol.http or port.protocol is AppProtocol.UNDECLARED else "tcp"
+            base = waypoint_clusters.inbound_name(destination.host, destination.port, kind)
+            return waypoint_clusters.with_subset(base, destination.subset)
+        name = waypoint_clusters.outbound_name(destination.host, destination.port, destination.subset)
+        subset = service.subset(destination.subset) if destination.subset else None
+        if port is not None and (subset is not None or not destination.subset):
+            result[CLUSTER][name] = self._clusters.get(name, waypoint_clusters.service_cluster, name, port.protocol)
+            result[ENDPOINTS][name] = self._assignments.get(
+                name, endpoints.of_endpoints, name, service, port.number, subset
+            )
+        return name
+
+    def _direct(self, mesh: Mesh, result: Resources, chains: list[Chain]) -> None:
+        """Connections to the addresses of workloads that use this waypoint; HTTP is recognised, not routed."""
+        ips = tuple(sorted(w.ip for w in mesh.workloads.values() if w.waypoint == self.gateway))
+        if not ips:
+            return
+        http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain)
+        tcp = self._chains.get("direct-tcp", waypoint_listeners.tcp_chain, "direct-tcp", "encap")
+        chains.append(Chain("direct-http", ips, http, True, http=True))
+        chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
+
+
+def _table_routes(name: str, table: RouteTable, names: tuple[tuple[Destination, str], ...]) -> RouteConfiguration:
+    return routes.table_routes(name, table, dict(names).__getitem__)
+
+
+def _destinations(table: RouteTable) -> list[Destination]:
+    found: dict[Destination, None] = {}
+    for route in table.routes:
+        if isinstance(route.action, Forward):
+            found.update(dict.fromkeys(d.destination for d in route.action.destinations))
+            found.update(dict.fromkeys(m.destination for m in route.action.mirrors))
+    return list(found)

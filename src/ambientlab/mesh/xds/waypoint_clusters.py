@@ -1,0 +1,90 @@
+"""A waypoint's clusters, under Istio's names (pilot/pkg/networking/core/cluster_waypoint.go)."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from google.protobuf.message import Message
+
+from ambientlab.mesh.ir import AppProtocol
+from ambientlab.mesh.xds.messages import (
+    CONNECT_ORIGINATE,
+    ISTIO_METADATA,
+    ORIGINAL_DST_METADATA,
+    OWN_CERTIFICATE,
+    downstream_protocol_options,
+    eds_cluster,
+    http2_options,
+    internal_cluster,
+    internal_upstream,
+    mesh_tls,
+    original_dst_cluster,
+    packed,
+    raw_buffer,
+)
+
+MAIN_INTERNAL = "main_internal"
+MAIN_INTERNAL_DETECT = "main_internal_detect"
+ENCAP = "encap"
+
+_UNLIMITED = 4294967295
+"""Istio lifts Envoy's default circuit breakers, which are meant for a client of its own."""
+
+
+def inbound_name(host: str, port: int, kind: str) -> str:
+    return f"inbound-vip|{port}|{kind}|{host}"
+
+
+def outbound_name(host: str, port: int, subset: str) -> str:
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def with_subset(name: str, subset: str) -> str:
+    """`inbound-vip|80|http|host` of a subset is `inbound-vip|80|http/<subset>|host`."""
+    if not subset:
+        return name
+    direction, port, kind, host = name.split("|")
+    return f"{direction}|{port}|{kind}/{subset}|{host}"
+
+
+def shared() -> dict[str, Message]:
+    made = (
+        internal_cluster(MAIN_INTERNAL, MAIN_INTERNAL, internal_upstream()),
+        internal_cluster(MAIN_INTERNAL_DETECT, MAIN_INTERNAL_DETECT, internal_upstream()),
+        internal_cluster(ENCAP, CONNECT_ORIGINATE, internal_upstream()),
+        _connect_originate(),
+    )
+    return {cluster.name: cluster for cluster in made}
+
+
+def service_cluster(name: str, protocol: AppProtocol) -> Cluster:
+    cluster = eds_cluster(name, lb_policy="LEAST_REQUEST")
+    tunnelled = cluster.transport_socket_matches.add(
+        name="hbone", transport_socket=internal_upstream(ORIGINAL_DST_METADATA, ISTIO_METADATA)
+    )
+    tunnelled.match.update({"tunnel": "h2"})
+    cluster.transport_socket_matches.add(name="plaintext", transport_socket=raw_buffer()).match.SetInParent()
+    limits = cluster.circuit_breakers.thresholds.add()
+    for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
+        limit.value = _UNLIMITED
+    if protocol.http2:
+        options = http2_options(allow_connect=False)
+    elif protocol is AppProtocol.UNDECLARED:
+        options = downstream_protocol_options()
+    else:
+        return cluster
+    for key, value in options.items():
+        cluster.typed_extension_protocol_options[key].CopyFrom(value)
+    return cluster
+
+
+def _connect_originate() -> Cluster:
+    return original_dst_cluster(
+        CONNECT_ORIGINATE, typed_extension_protocol_options=http2_options(), transport_socket=_client_tls()
+    )
+
+
+def _client_tls() -> TransportSocket:
+    context = UpstreamTlsContext(common_tls_context=mesh_tls(OWN_CERTIFICATE))
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))

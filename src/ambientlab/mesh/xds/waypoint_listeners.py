@@ -1,0 +1,290 @@
+"""A waypoint's listeners (pilot/pkg/networking/core/listener_waypoint.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 import (
+    ApplicationProtocolInput,
+    DestinationIPInput,
+    DestinationPortInput,
+)
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import StringValue
+from xds.core.v3.extension_pb2 import TypedExtensionConfig
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+
+from ambientlab.mesh.ir import Key
+from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds.messages import (
+    CONNECT_ORIGINATE,
+    HASHABLE,
+    HBONE_PORT,
+    ORIGINAL_LOCAL,
+    ORIGINAL_REMOTE,
+    OWN_CERTIFICATE,
+    PEER_SANS,
+    TUNNEL_ADDRESS,
+    ads,
+    filter_state,
+    packed,
+    server_tls,
+    socket_address,
+)
+from ambientlab.mesh.xds.routes import FAULT
+from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
+
+STATUS_PORT = 15021
+PEER_PRINCIPAL = "io.istio.peer_principal"
+LOCAL_PRINCIPAL = "io.istio.local_principal"
+_HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
+"""What the HTTP inspector calls the protocols it recognises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A filter chain and the destinations it is for: `VIP:port`, or an address alone for all of its ports."""
+
+    name: str
+    targets: tuple[str, ...]
+    chain: FilterChain
+    detected: bool
+    http: bool
+
+
+def connect_terminate() -> Listener:
+    manager = _manager("connect_terminate", "connect_terminate")
+    manager.codec_type = manager.HTTP2
+    manager.http2_protocol_options.allow_connect = True
+    manager.http2_protocol_options.max_concurrent_streams.value = 1000
+    manager.upgrade_configs.add(upgrade_type="CONNECT")
+    manager.generate_request_id.value = False
+    state = HttpSetFilterState(
+        on_request_headers=[
+            filter_state(ORIGINAL_LOCAL, "%REQ(:AUTHORITY)%", shared="ONCE"),
+            filter_state(ORIGINAL_REMOTE, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="ONCE"),
+            filter_state(PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", shared="ONCE", factory=HASHABLE),
+            filter_state(LOCAL_PRINCIPAL, "%DOWNSTREAM_LOCAL_URI_SAN%", shared="ONCE", factory=HASHABLE),
+        ]
+    )
+    _add_http_filter(manager, "envoy.filters.http.set_filter_state", state)
+    _add_http_filter(manager, "envoy.filters.http.router", Router())
+    chain = _chain("default", manager)
+    chain.transport_socket.CopyFrom(server_tls(OWN_CERTIFICATE))
+    return Listener(name="connect_terminate", address=socket_address("0.0.0.0", HBONE_PORT), filter_chains=[chain])
+
+
+def termination_routes(detected: tuple[str, ...]) -> RouteConfiguration:
+    """CONNECTs for `detected`, which are addresses with or without a port, go where protocols are found out."""
+    config = RouteConfiguration(name="connect_terminate")
+    host = config.virtual_hosts.add(name="default", domains=["*"])
+    for target in detected:
+        _connect_route(host, MAIN_INTERNAL_DETECT, target)
+    _connect_route(host, MAIN_INTERNAL, "")
+    return config
+
+
+def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
+    listener = Listener(name=name, traffic_direction="INBOUND")
+    listener.internal_listener.SetInParent()
+    _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
+    if detect:
+        _add_listener_filter(listener, "envoy.filters.listener.http_inspector", HttpInspector())
+        listener.continue_on_listener_filters_timeout = True
+    listener.filter_chains.extend(chain.chain for chain in chains)
+    if not chains:
+        # a listener must have a chain; with no match, no connection gets to it
+        listener.filter_chains.append(tcp_chain("none", "none"))
+    by_ip: dict[str, dict[str, list[Chain]]] = {}
+    for chain in chains:
+        for target in chain.targets:
+            ip, _, port = target.partition(":")
+            by_ip.setdefault(ip, {}).setdefault(port, []).append(chain)
+    addresses: dict[str, Matcher.OnMatch] = {}
+    for ip, ports in by_ip.items():
+        numbered = {port: _decision(found) for port, found in ports.items() if port}
+        on_match = Matcher.OnMatch()
+        if numbered:
+            on_match.matcher.CopyFrom(_tree("port", DestinationPortInput(), numbered))
+            if "" in ports:
+                on_match.matcher.on_no_match.CopyFrom(_decision(ports[""]))
+        else:
+            on_match.CopyFrom(_decision(ports[""]))
+        addresses[ip] = on_match
+    if addresses:
+        listener.filter_chain_matcher.CopyFrom(_tree("ip", DestinationIPInput(), addresses))
+    else:
+        _choose(listener.filter_chain_matcher.on_no_match, "nothing")
+    return listener
+
+
+def http_chain(name: str, http2: bool) -> FilterChain:
+    """A service's port: requests are routed by RDS under the chain's own name."""
+    manager = _manager(name, name)
+    if http2:
+        manager.http2_protocol_options.SetInParent()
+    _add_routing_filters(manager)
+    return _chain(name, manager)
+
+
+def direct_http_chain() -> FilterChain:
+    """HTTP to a workload's own address goes on to that address."""
+    manager = _manager("direct-http", "")
+    manager.route_config.name = "direct-http"
+    host = manager.route_config.virtual_hosts.add(name="inbound|http|0", domains=["*"])
+    route = host.routes.add(name="default")
+    route.match.prefix = "/"
+    route.route.cluster = ENCAP
+    route.route.timeout.SetInParent()
+    _add_routing_filters(manager)
+    chain = _chain("direct-http", manager)
+    chain.filters.insert(0, _keep_destination())
+    return chain
+
+
+def tcp_chain(name: str, cluster: str = "") -> FilterChain:
+    proxy = TcpProxy(stat_prefix=name, cluster=cluster or name, access_log=access_log.waypoint())
+    chain = FilterChain(name=name)
+    if cluster == ENCAP:
+        chain.filters.append(_keep_destination())
+    chain.filters.add(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+    return chain
+
+
+def connect_originate(gateway: Key) -> Listener:
+    listener = Listener(name=CONNECT_ORIGINATE)
+    listener.internal_listener.SetInParent()
+    _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
+    state = SetFilterState(
+        on_new_connection=[
+            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%", shared="ONCE"),
+            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%", shared="ONCE"),
+        ]
+    )
+    proxy = TcpProxy(stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE)
+    proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
+    # a container's host name is its pod's name
+    names = dict(zip(access_log.SOURCE_HEADERS, ("%HOSTNAME%", gateway.namespace), strict=True))
+    for header, value in names.items():
+        option = proxy.tunneling_config.headers_to_add.add()
+        option.header.key, option.header.value = header, value
+    chain = listener.filter_chains.add(name="default")
+    chain.filters.add(name="envoy.filters.network.set_filter_state", typed_config=packed(state))
+    chain.filters.add(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
+    return listener
+
+
+def health() -> Listener:
+    """What the readiness probe of the Deployment asks. It is served once the configuration has arrived."""
+    manager = HttpConnectionManager(stat_prefix="health")
+    host = manager.route_config.virtual_hosts.add(name="health", domains=["*"])
+    route = host.routes.add(name="ready")
+    route.match.path = "/healthz/ready"
+    route.direct_response.status = 200
+    _add_http_filter(manager, "envoy.filters.http.router", Router())
+    return Listener(
+        name="health", address=socket_address("0.0.0.0", STATUS_PORT), filter_chains=[_chain("health", manager)]
+    )
+
+
+def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
+    """`route_config` comes by RDS; "" if the caller puts one in."""
+    manager = HttpConnectionManager(stat_prefix=stat_prefix, server_name="istio-envoy")
+    manager.stream_idle_timeout.SetInParent()
+    manager.normalize_path.value = True
+    manager.use_remote_address.value = False
+    if route_config:
+        manager.rds.route_config_name = route_config
+        manager.rds.config_source.CopyFrom(ads())
+    return manager
+
+
+def _add_routing_filters(manager: HttpConnectionManager) -> None:
+    manager.access_log.extend(access_log.waypoint())
+    manager.upgrade_configs.add(upgrade_type="websocket")
+    _add_http_filter(manager, FAULT, HTTPFault())
+    _add_http_filter(manager, "envoy.filters.http.router", Router())
+
+
+def _add_http_filter(manager: HttpConnectionManager, name: str, message: Message) -> None:
+    manager.http_filters.add(name=name, typed_config=packed(message))
+
+
+def _add_listener_filter(listener: Listener, name: str, message: Message) -> None:
+    listener.listener_filters.add(name=name, typed_config=packed(message))
+
+
+def _chain(name: str, manager: HttpConnectionManager) -> FilterChain:
+    chain = FilterChain(name=name)
+    chain.filters.add(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
+    return chain
+
+
+def _keep_destination() -> Filter:
+    """The address asked for becomes what the tunnel to the workload asks for."""
+    state = SetFilterState(
+        on_new_connection=[filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")]
+    )
+    return Filter(name="envoy.filters.network.set_filter_state", typed_config=packed(state))
+
+
+def _connect_route(host: Message, cluster: str, target: str) -> None:
+    route = host.routes.add()  # type: ignore[attr-defined]
+    route.match.connect_matcher.SetInParent()
+    if target:
+        matcher = route.match.headers.add(name=":authority").string_match
+        if ":" in target:
+            matcher.exact = target
+        else:
+            matcher.prefix = f"{target}:"
+    route.route.cluster = cluster
+    route.route.timeout.SetInParent()
+    upgrade = route.route.upgrade_configs.add(upgrade_type="CONNECT")
+    upgrade.connect_config.SetInParent()
+
+
+def _decision(chains: Sequence[Chain]) -> Matcher.OnMatch:
+    """One chain, or a pair to choose from by what the client speaks."""
+    result = Matcher.OnMatch()
+    if len(chains) == 1:
+        _choose(result, chains[0].name)
+        return result
+    http = next(c for c in chains if c.http)
+    tcp = next(c for c in chains if not c.http)
+    by_protocol = {protocol: _chosen(http.name) for protocol in _HTTP}
+    result.matcher.CopyFrom(_tree("application-protocol", ApplicationProtocolInput(), by_protocol))
+    _choose(result.matcher.on_no_match, tcp.name)
+    return result
+
+
+def _tree(name: str, data: Message, branches: dict[str, Matcher.OnMatch]) -> Matcher:
+    matcher = Matcher()
+    matcher.matcher_tree.input.CopyFrom(TypedExtensionConfig(name=name, typed_config=packed(data)))
+    for value, on_match in branches.items():
+        matcher.matcher_tree.exact_match_map.map[value].CopyFrom(on_match)
+    return matcher
+
+
+def _chosen(chain: str) -> Matcher.OnMatch:
+    result = Matcher.OnMatch()
+    _choose(result, chain)
+    return result
+
+
+def _choose(on_match: Matcher.OnMatch, chain: str) -> None:
+    on_match.action.name = chain
+    on_match.action.typed_config.CopyFrom(packed(StringValue(value=chain)))

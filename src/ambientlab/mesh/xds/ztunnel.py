@@ -1,0 +1,83 @@
+"""The node proxy: Envoy in ztunnel's part.
+
+Inside each captured pod's network namespace it has three small listeners, which depend on nothing but the pod:
+
+    15001  what the pod sends.  ── destination in the service network ──▶ cluster `vip|<VIP>:<port>`
+                                ── in the pod network ──────────────────▶ cluster `ip|<IP>`
+                                ── anywhere else ───────────────────────▶ as it was
+    15008  HBONE for the pod    ── CONNECT to one of its ports ─────────▶ the application
+    15006  plain TCP for it     ────────────────────────────────────────▶ the application
+
+Where a connection goes is looked up when it is made, by the name of a cluster, as ztunnel looks up an address; so a new
+service or endpoint is one cluster and one assignment more and touches no listener. An endpoint that is reached by HBONE
+is the internal listener `connect_originate`, which is told by the endpoint's metadata where to tunnel to and whom to
+expect there, and by filter state whose certificate to show; others are reached directly. An address nobody has is
+a cluster that does not exist: the connection is closed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.message import Message
+
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.ir import Mesh, Protocol
+from ambientlab.mesh.xds import endpoints, inpod
+from ambientlab.mesh.xds.memo import Memo
+from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.ztunnel_shared import (
+    connect_originate_listener,
+    destination_cluster,
+    inpod_passthrough,
+    shared_clusters,
+)
+
+
+class Ztunnel:
+    """Generates the node proxy's resources and remembers them: what did not change is the identical message."""
+
+    def __init__(self) -> None:
+        self._constant: dict[str, dict[str, Message]] = {
+            CLUSTER: shared_clusters(),
+            LISTENER: {CONNECT_ORIGINATE: connect_originate_listener()},
+        }
+        self._clusters: Memo[Cluster] = Memo()
+        self._assignments: Memo[ClusterLoadAssignment] = Memo()
+        self._listeners: Memo[dict[str, Listener]] = Memo()
+        self._routes: Memo[RouteConfiguration] = Memo()
+
+    def resources(self, mesh: Mesh, captured: Iterable[Captured]) -> Resources:
+        clusters: dict[str, Message] = dict(self._constant[CLUSTER])
+        assignments: dict[str, Message] = {}
+        listeners: dict[str, Message] = dict(self._constant[LISTENER])
+        routes: dict[str, Message] = {}
+        for service in mesh.services.values():
+            waypoint = mesh.waypoints.get(service.waypoint) if service.waypoint else None
+            for vip in service.vips:
+                for port in service.ports:
+                    name = f"vip|{vip}:{port.number}"
+                    clusters[name] = self._clusters.get(name, destination_cluster, name)
+                    assignments[name] = self._assignments.get(
+                        name, endpoints.of_service, name, service, vip, port.number, waypoint
+                    )
+        for workload in mesh.workloads.values():
+            name = f"ip|{workload.ip}"
+            waypoint = mesh.waypoints.get(workload.waypoint) if workload.waypoint else None
+            if waypoint is None and workload.protocol is Protocol.TCP:
+                clusters[name] = self._clusters.get(name, inpod_passthrough, name)
+                continue
+            clusters[name] = self._clusters.get(name, destination_cluster, name)
+            assignments[name] = self._assignments.get(name, endpoints.of_workload, name, workload, waypoint)
+        for pod in captured:
+            listeners |= self._listeners.get(pod.uid, inpod.listeners, pod)
+            name = inpod.route_name(pod)
+            routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip)
+        for memo in (self._clusters, self._assignments, self._listeners, self._routes):
+            memo.end_round()
+        return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}

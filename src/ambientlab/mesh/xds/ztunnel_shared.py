@@ -1,0 +1,128 @@
+"""What the node proxy has once, for all pods: the way into the tunnels, and the shapes of its clusters."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
+from google.protobuf.message import Message
+from xds.type.v3.typed_struct_pb2 import TypedStruct
+
+from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds.messages import (
+    CONNECT_ORIGINATE,
+    HASHABLE,
+    ISTIO_METADATA,
+    ORIGINAL_DST_METADATA,
+    PEER_SANS,
+    TUNNEL_ADDRESS,
+    bind_in_netns,
+    eds_cluster,
+    filter_state,
+    http2_options,
+    internal_upstream,
+    mesh_tls,
+    original_dst_cluster,
+    packed,
+    raw_buffer,
+)
+
+PASSTHROUGH = "PassthroughCluster"
+BLACKHOLE = "BlackHoleCluster"
+INBOUND = "inbound_app"
+
+_CERTIFICATE = "envoy.tls.certificate_mappers.on_demand_secret"
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
+
+
+def shared_clusters() -> dict[str, Message]:
+    inbound = original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns())
+    inbound.original_dst_lb_config.use_http_header = True
+    inbound.original_dst_lb_config.http_header_name = ":authority"
+    blackhole = Cluster(name=BLACKHOLE, type="STATIC")
+    clusters = (_connect_originate_cluster(), inpod_passthrough(PASSTHROUGH), inbound, blackhole)
+    return {cluster.name: cluster for cluster in clusters}
+
+
+def inpod_passthrough(name: str) -> Cluster:
+    """To the address the client asked for, from the pod's network namespace, in plain TCP."""
+    return original_dst_cluster(name, upstream_bind_config=bind_in_netns())
+
+
+def destination_cluster(name: str) -> Cluster:
+    """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does."""
+    cluster = eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns())
+    tunnelled = cluster.transport_socket_matches.add(
+        name="hbone", transport_socket=internal_upstream(ORIGINAL_DST_METADATA, ISTIO_METADATA)
+    )
+    tunnelled.match.update({"tunnel": "h2"})
+    cluster.transport_socket_matches.add(name="plaintext", transport_socket=raw_buffer()).match.SetInParent()
+    return cluster
+
+
+def _connect_originate_cluster() -> Cluster:
+    """HTTP/2 connections that tunnels share: one pool for each source, destination and expected identity."""
+    return original_dst_cluster(
+        CONNECT_ORIGINATE,
+        upstream_bind_config=bind_in_netns(),
+        typed_extension_protocol_options=http2_options(),
+        transport_socket=_client_tls(),
+    )
+
+
+def _client_tls() -> TransportSocket:
+    """The certificate is fetched when the first connection of its identity is made, by the name in filter state."""
+    context = UpstreamTlsContext(common_tls_context=mesh_tls(""))
+    selector = TypedStruct(type_url=f"{_TLS}.cert_selectors.on_demand_secret.v3.Config")
+    # As a struct, because the published Python package has no messages for these of Envoy 1.40.
+    selector.value.update(
+        {
+            "config_source": {"ads": {}, "resource_api_version": "V3"},
+            "certificate_mapper": {
+                "name": "envoy.tls.upstream_certificate_mappers.filter_state_override",
+                "typed_config": {
+                    "@type": f"{_TLS}.cert_mappers.filter_state_override.v3.Config",
+                    "default_value": "none",
+                },
+            },
+        }
+    )
+    context.common_tls_context.custom_tls_certificate_selector.name = "on-demand"
+    context.common_tls_context.custom_tls_certificate_selector.typed_config.CopyFrom(packed(selector))
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def connect_originate_listener() -> Listener:
+    listener = Listener(name=CONNECT_ORIGINATE)
+    listener.internal_listener.SetInParent()
+    listener.listener_filters.add(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
+    state = SetFilterState(
+        on_new_connection=[
+            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%", shared="ONCE"),
+            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%", shared="ONCE"),
+            filter_state(
+                _CERTIFICATE, f"%FILTER_STATE({access_log.SOURCE_IDENTITY}:PLAIN)%", shared="ONCE", factory=HASHABLE
+            ),
+        ]
+    )
+    proxy = TcpProxy(
+        stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE, access_log=access_log.tunnelled_outbound()
+    )
+    proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
+    for header, key in access_log.SOURCE_HEADERS.items():
+        option = proxy.tunneling_config.headers_to_add.add()
+        option.header.key, option.header.value = header, f"%FILTER_STATE({key}:PLAIN)%"
+        option.append_action = option.OVERWRITE_IF_EXISTS_OR_ADD
+    chain = listener.filter_chains.add()
+    chain.filters.extend(
+        [
+            Filter(name="envoy.filters.network.set_filter_state", typed_config=packed(state)),
+            Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy)),
+        ]
+    )
+    return listener
