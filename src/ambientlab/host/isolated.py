@@ -1,4 +1,4 @@
-"""A mesh of its own in a temporary directory, for runs that should leave nothing behind: `scripts/lab`, tests, benches."""
+"""A mesh of its own in a temporary directory, for runs that leave nothing behind: `scripts/lab`, tests, benches."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ambientlab.host import process
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
 from ambientlab.node.linux.launch import Node, launch
-from ambientlab.node.linux.support import explain
+from ambientlab.node.linux.support import check
 
 
 def main(arguments: list[str]) -> int:
@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> int:
     try:
         return launch(daemon, keep=(lock,))
     except OSError as error:
-        problem = explain(error)
-        progress.error(problem.summary, problem.fix)
+        problems = check()
+        progress.error(problems[0].summary if problems else str(error), *[problem.fix for problem in problems])
         return 1
 
 

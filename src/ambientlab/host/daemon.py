@@ -1,0 +1,225 @@
+"""The daemon put together: its parts built bottom up, started in the order of need, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import uvloop
+
+from ambientlab.api import crds, kinds
+from ambientlab.api.client import Client, Event
+from ambientlab.api.objects import Object, namespace
+from ambientlab.api.registry import Registry
+from ambientlab.apiserver.pki import PKI
+from ambientlab.apiserver.server import APIServer
+from ambientlab.apiserver.subresources import create_token
+from ambientlab.apiserver.tokens import TokenSigner
+from ambientlab.controllers import Options, all_controllers
+from ambientlab.dataplane.capture import Capture
+from ambientlab.host import kubeconfig, logs, process, seeds
+from ambientlab.host.lifecycle import credentials
+from ambientlab.host.paths import MeshPaths
+from ambientlab.host.progress import Progress
+from ambientlab.host.proxies import ProxyTokens, bootstraps
+from ambientlab.images.registry import Images
+from ambientlab.mesh.serve.ca import CertificateAuthority
+from ambientlab.mesh.serve.control_plane import ControlPlane
+from ambientlab.node.agent.agent import NodeAgent
+from ambientlab.node.agent.logs import LogFile
+from ambientlab.node.agent.streams import AgentKubelet
+from ambientlab.node.dns import DnsServer
+from ambientlab.node.linux.capture import InPodRules
+from ambientlab.node.linux.launch import Node
+from ambientlab.node.linux.netlink import socket_in
+from ambientlab.node.linux.runtime import LinuxRuntime
+from ambientlab.node.network import NodeNetwork
+from ambientlab.node.proxy import Proxy
+from ambientlab.store.store import Store
+
+log = logging.getLogger("ambientlab.daemon")
+
+
+def run(paths: MeshPaths, node: Node, listener: socket.socket, progress: Progress, launcher: process.Running) -> int:
+    """The daemon's whole life; its exit code. A failure to start reaches the waiting `up` as one line."""
+    components = logs.configure(paths)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(Daemon(paths, node, listener, components), progress, launcher))
+    except Exception as error:
+        log.exception("the daemon ends")
+        words = (
+            str(error) if isinstance(error, OSError) or type(error).__module__.startswith("ambientlab") else repr(error)
+        )
+        progress.error(words, f"see {paths.daemon_log}")
+        return 1
+
+
+async def _serve(daemon: Daemon, progress: Progress, launcher: process.Running) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    starting = asyncio.create_task(daemon.start(progress))
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            process.record(daemon.paths, launcher)
+            progress.ready()
+            await asyncio.wait((stopped, daemon.agent_task), return_when=asyncio.FIRST_COMPLETED)
+            if daemon.agent_task.done():
+                daemon.agent_task.result()  # the node agent only ever ends by an error
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await daemon.stop()
+    return 0
+
+
+class Daemon:
+    """One mesh. Constructing does no I/O; `agent_task` runs for as long as the node works."""
+
+    agent_task: asyncio.Task[None]
+
+    def __init__(
+        self, paths: MeshPaths, node: Node, listener: socket.socket, components: Mapping[str, LogFile]
+    ) -> None:
+        self.paths = paths
+        self._node = node
+        self._listener = listener
+        self._components = components
+        self._stops: list[Callable[[], Awaitable[None] | None]] = []
+
+    async def start(self, progress: Progress) -> None:
+        """Returns when everything is Ready."""
+        store = Store(self.paths.database)
+        store.open()
+        self._stops.append(store.close)
+        pki = PKI.load(self.paths.pki)
+        signer = TokenSigner.load(self.paths.pki)
+        ca = CertificateAuthority.open(self.paths.ca)
+        registry = Registry()
+        api = APIServer(store, registry, pki=pki, signer=signer)
+        await self._seed(api, [(kinds.CUSTOMRESOURCEDEFINITION, crd) for crd in crds.shipped()])
+        await self._seed(api, seeds.namespaces())
+        network = self._start_network()
+        await self._seed(api, seeds.services())
+        await api.start([self._listener, _node_listener()])
+        self._stops.append(api.stop)
+        kubeconfig.write_standalone(self.paths.kubeconfig, self.paths.context, credentials(self.paths))
+        progress.step("Kubernetes API")
+        client = api.client
+        await self._start_services(client)
+        progress.step("Node network, Services and DNS")
+        options = Options(registry.resources, pki.ca_certificate.decode(), ca.root_pem.decode())
+        for controller in all_controllers(client, options):
+            controller.start()
+            self._stops.append(controller.stop)
+        self.paths.xds.mkdir(mode=0o700, exist_ok=True)
+        xds_socket = self.paths.xds / "xds.sock"
+        tokens = ProxyTokens(client, signer)
+        control_plane = ControlPlane(client, ca, tokens.verify, xds_socket)
+        await control_plane.start()
+        self._stops.append(control_plane.stop)
+        progress.step("Controllers and istiod")
+        rules = InPodRules()
+        rules.start()
+        self._stops.append(rules.close)
+        capture = Capture(client, control_plane, rules)
+        capture.start()
+        self._stops.append(capture.stop)
+        runtime = LinuxRuntime(self._node.zygote, network)
+        runtime.start()
+        self._stops.append(runtime.close)
+
+        async def request_token(namespace: str, account: str, request: Object) -> Object:
+            return create_token(api.verbs, signer, namespace, account, request)
+
+        agent = NodeAgent(
+            client,
+            runtime,
+            Images(bootstraps(tokens, xds_socket)),
+            [capture],
+            network.addresses,
+            state_dir=self.paths.state / "node",
+            run_dir=self.paths.run / "pods",
+            token_issuer=request_token,
+            components=self._components,
+            node=seeds.NODE_NAME,
+        )
+        api.kubelet = AgentKubelet(agent, socket_in)
+        await self._seed(api, seeds.istio())
+        self.agent_task = asyncio.create_task(agent.run())
+        self._stops.append(self._stop_agent)
+        await _ready(client)
+        progress.step("ztunnel, istio-cni and istiod Ready")
+
+    async def stop(self) -> None:
+        """In reverse order of starting. Pods are not told: the kernel ends them with the node."""
+        while self._stops:
+            result = self._stops.pop()()
+            if result is not None:
+                await result
+
+    async def _seed(self, api: APIServer, objects: list[seeds.Seed]) -> None:
+        """All at once, so that they share commits."""
+        await asyncio.gather(*[api.ensure(resource, obj) for resource, obj in objects])
+
+    def _start_network(self) -> NodeNetwork:
+        network = NodeNetwork()
+        network.start()
+        self._stops.append(network.close)
+        return network
+
+    async def _start_services(self, client: Client) -> None:
+        proxy = Proxy(client)
+        proxy.start()
+        self._stops.append(proxy.close)
+        dns = DnsServer(client)
+        await dns.start()
+        self._stops.append(dns.close)
+
+    async def _stop_agent(self) -> None:
+        self.agent_task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await self.agent_task
+
+
+def _node_listener() -> socket.socket:
+    """The API for pods, behind the Service `kubernetes`."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((seeds.NODE_IP, seeds.API_PORT))
+    listener.listen(256)
+    return listener
+
+
+async def _ready(client: Client) -> None:
+    """Wait until each of Istio's workloads has a pod, and every pod of theirs is Ready."""
+    ready = asyncio.Event()
+    expected = len([resource for resource, _ in seeds.istio() if resource in (kinds.DEPLOYMENT, kinds.DAEMONSET)])
+
+    def changed(event: Event) -> None:
+        del event
+        pods = client.list(kinds.POD, seeds.ISTIO_NAMESPACE)
+        if sum(map(_is_ready, pods)) >= expected:
+            ready.set()
+
+    unsubscribe = client.watch(kinds.POD, changed)
+    try:
+        await ready.wait()
+    finally:
+        unsubscribe()
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return namespace(pod) == seeds.ISTIO_NAMESPACE and any(
+        each["type"] == "Ready" and each["status"] == "True" for each in conditions
+    )

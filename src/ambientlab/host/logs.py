@@ -1,0 +1,52 @@
+"""Where the daemon's words go: its own log, and the logs of the components it plays, which `kubectl logs` shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from ambientlab.host.paths import MeshPaths
+from ambientlab.node.agent.clock import SystemClock
+from ambientlab.node.agent.logs import LogFile
+
+# logger -> component, as `images` names the programs without a process
+COMPONENTS = {"ambientlab.istiod": "istiod", "ambientlab.istio-cni": "istio-cni"}
+
+
+class IstioFormatter(logging.Formatter):
+    """Lines as Istio's components write them: time, level, scope and message, tab-separated."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        level = "warn" if record.levelno == logging.WARNING else record.levelname.lower()
+        scope = record.name.rpartition(".")[2]
+        line = f"{moment}.{int(record.msecs * 1000):06d}Z\t{level}\t{scope}\t{record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class ComponentHandler(logging.Handler):
+    """Appends to a component's log; called on the event loop, as everything that logs under these names is."""
+
+    def __init__(self, file: LogFile) -> None:
+        super().__init__()
+        self._file = file
+        self.setFormatter(IstioFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._file.write_line(self.format(record))
+
+
+def configure(paths: MeshPaths) -> Mapping[str, LogFile]:
+    """Send the daemon's log to stderr, which `up` has pointed at its file, and open the components' logs."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(IstioFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("ambientlab").setLevel(logging.INFO)
+    files = {}
+    for logger, component in COMPONENTS.items():
+        files[component] = LogFile(paths.logs / f"{component}.log", SystemClock())
+        logging.getLogger(logger).addHandler(ComponentHandler(files[component]))
+    return files

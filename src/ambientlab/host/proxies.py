@@ -1,0 +1,78 @@
+"""What the proxies' images start: the data plane's bootstraps with the pod's own token in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ambientlab.api import kinds
+from ambientlab.api.client import Client
+from ambientlab.api.objects import Object, name, namespace, uid
+from ambientlab.apiserver.tokens import Claims, TokenError, TokenSigner
+from ambientlab.dataplane import envoy
+from ambientlab.dataplane.bootstrap import Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
+from ambientlab.images.program import Bind, Bootstrap, Launch
+from ambientlab.mesh.serve.identity import Identity
+
+# The audience Istio's proxies use towards istiod.
+AUDIENCE = "istio-ca"
+
+# A container's token is read once, at its start, and is worth nothing once its pod is gone.
+LIFETIME_SECONDS = 365 * 24 * 3600
+
+
+class ProxyTokens:
+    """Tokens that prove a proxy's pod to the control plane: made when its container starts, checked on connecting."""
+
+    def __init__(self, client: Client, signer: TokenSigner) -> None:
+        self._client = client
+        self._signer = signer
+
+    def issue(self, pod: Object) -> str:
+        account = pod["spec"].get("serviceAccountName") or "default"
+        found = self._client.get(kinds.SERVICEACCOUNT, account, namespace(pod))
+        now = int(time.time())
+        claims = Claims(
+            namespace=namespace(pod),
+            service_account=account,
+            service_account_uid=uid(found) if found else "",
+            audiences=(AUDIENCE,),
+            expires=now + LIFETIME_SECONDS,
+            pod=name(pod),
+            pod_uid=uid(pod),
+        )
+        return self._signer.sign(claims, now)
+
+    def verify(self, token: str) -> Identity | None:
+        """`TokenVerifier`: the pod must still be there, and be the same one."""
+        try:
+            claims = self._signer.verify(token, audience=AUDIENCE)
+        except TokenError:
+            return None
+        pod = self._client.get(kinds.POD, claims.pod, claims.namespace)
+        if pod is None or uid(pod) != claims.pod_uid:
+            return None
+        return Identity(claims.namespace, claims.service_account, claims.pod)
+
+
+def bootstraps(tokens: ProxyTokens, xds_socket: Path) -> Mapping[str, Bootstrap]:
+    """The launches of the two proxy images, as `images.registry.Images` takes them."""
+
+    def launch(startup: Callable[..., Startup], *, privileged: bool) -> Bootstrap:
+        def bootstrap(pod: Object, container: Object) -> Launch:
+            del container  # every argument Istio's templates give a proxy is known from its pod
+            made = startup(pod, tokens.issue(pod), envoy=str(envoy.binary()), xds_socket=str(xds_socket))
+            return Launch(
+                argv=tuple(made.argv),
+                files=made.files,
+                binds=tuple(Bind(source, target) for source, target in made.binds),
+                privileged=privileged,
+            )
+
+        return bootstrap
+
+    return {
+        "ztunnel": launch(bootstrap_for_ztunnel, privileged=True),
+        "proxyv2": launch(bootstrap_for_waypoint, privileged=False),
+    }
