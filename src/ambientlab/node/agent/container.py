@@ -48,6 +48,7 @@ class Container:
         self._context = context
         self._means = context.means
         self._ended = asyncio.Event()
+        self._poked = asyncio.Event()
         self._starting = asyncio.Lock()
         self._run = record.restart_count
         self._started_at = self._means.clock.now()
@@ -142,7 +143,7 @@ class Container:
                     self._event(*notice)
                 self._wait_for(error.reason, error.message)
                 if error.backs_off:
-                    await self._means.clock.sleep(_NOTICE)
+                    await wait_any(self._means.clock, _NOTICE, self._poked)
                     text = f'Back-off pulling image "{self.spec["image"]}"'
                     self._event("Normal", "BackOff", text)
                     self._event("Warning", "Failed", "Error: ImagePullBackOff")
@@ -167,8 +168,12 @@ class Container:
 
     async def _pause(self, backoff: Backoff) -> None:
         """Until it is worth trying again: after the back-off, or when the pod's surroundings have changed."""
-        self._context.poked.clear()
-        await wait_any(self._means.clock, backoff.next(), self._context.poked)
+        await wait_any(self._means.clock, backoff.next(), self._poked)
+        self._poked.clear()
+
+    def poke(self) -> None:
+        """Something that this container waits for may be there now."""
+        self._poked.set()
 
     async def _be_component(self, program: Program) -> None:
         """A container whose work is done by the daemon itself: it runs as long as the pod exists."""
@@ -358,7 +363,7 @@ class Container:
         self.spec = spec
         self.record.image = spec["image"]
         self._replaced = True
-        self._context.poked.set()
+        self.poke()
         if self.process is not None:
             self._begin_kill(f"Container {self.record.name} definition changed, will be restarted")
 

@@ -58,8 +58,6 @@ class PodContext:
     stopping: bool = False
     # A call to end now, whatever the grace period.
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    # Something that a container waits for may be there.
-    poked: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def hostname(self) -> str:

@@ -62,7 +62,7 @@ class PodWorker:
         self._dirty = asyncio.Event()
         self._stop = asyncio.Event()
         self._object_gone = False
-        self._grew = asyncio.Event()
+        self._changed = asyncio.Event()
         self._hooked: list[SandboxHook] = []
         for role, spec in _containers_of(pod):
             self._add(role, spec)
@@ -87,7 +87,7 @@ class PodWorker:
             container = self._containers.get(spec["name"])
             if container is None:
                 self._add(role, spec)
-                self._grew.set()
+                self._changed.set()
             elif container.spec["image"] != spec["image"]:
                 container.replace(spec)
         if pod["metadata"].get("deletionTimestamp"):
@@ -107,8 +107,9 @@ class PodWorker:
 
     def poke(self) -> None:
         """A ConfigMap or Secret that the pod names has changed."""
-        self._context.poked.set()
-        self._grew.set()
+        self._changed.set()
+        for container in self._containers.values():
+            container.poke()
 
     def _end(self) -> None:
         self._context.stopping = True
@@ -194,7 +195,7 @@ class PodWorker:
         """Returns when they must be looked after again, as `PodVolumes.set_up` does."""
         backoff = Backoff(initial=0.5, maximum=122.0)
         while True:
-            self._context.poked.clear()
+            self._changed.clear()
             try:
                 return await self._context.volumes.set_up(self.pod, self._means.clock.now().timestamp())
             except MountError as error:
@@ -202,7 +203,7 @@ class PodWorker:
             except StatusError as error:
                 text = f"MountVolume.SetUp failed: failed to fetch token: {error.message}"
                 self._means.recorder.record(self.pod, "Warning", "FailedMount", text)
-            await wait_any(self._means.clock, backoff.next(), self._context.poked)
+            await wait_any(self._means.clock, backoff.next(), self._changed)
 
     async def _follow_changes(self, due: float) -> None:
         """Brings changed objects and fresh tokens into the mounted volumes, and starts ephemeral containers."""
@@ -210,10 +211,10 @@ class PodWorker:
         while True:
             self._start_ephemeral()
             if due:
-                await wait_any(clock, max(due - clock.now().timestamp(), 1.0), self._grew)
+                await wait_any(clock, max(due - clock.now().timestamp(), 1.0), self._changed)
             else:
-                await self._grew.wait()
-            self._grew.clear()
+                await self._changed.wait()
+            self._changed.clear()
             if self._context.sandbox is None:
                 continue
             now = clock.now().timestamp()
@@ -285,6 +286,7 @@ class PodWorker:
         await asyncio.wait(tasks)
         for task in tasks:
             task.result()
+        self._context.stopping = True
         await self._kill(list(reversed(by_role[Role.SIDECAR])), self._grace(), one_by_one=True)
 
     def _start(self, container: Container) -> asyncio.Task[None]:
