@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+
 from ambientlab.api.kinds import NAMESPACE, SERVICEACCOUNT
 from ambientlab.api.registry import Registry
 from ambientlab.apiserver.pki import PKI
@@ -52,7 +53,8 @@ class World:
             "KUBECACHEDIR": str(self.home / "cache"),
             "KUBECONFIG": str(self.kubeconfig),
         }
-        await self.namespace("default")
+        if self.store.revision == 0:
+            await self.namespace("default")
 
     def _certificate(self) -> dict[str, str]:
         return {

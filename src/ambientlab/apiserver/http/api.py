@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -47,7 +46,6 @@ class API:
         self._discovery = discovery.Discovery(verbs.registry)
         self._renderer = Renderer(verbs)
         self._writer = Writer(verbs, signer)
-        self._tags: dict[str, tuple[int, str]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -98,12 +96,14 @@ class API:
                 return _found(self._discovery.group(group))
             case ["apis", group, version]:
                 return _found(self._discovery.resources(group, version))
+            case ["openapi", "v2"]:
+                return web.Response(body=discovery.OPENAPI_V2, headers={hdrs.CONTENT_TYPE: discovery.OPENAPI_V2_TYPE})
             case ["openapi", "v3"]:
                 return _json(openapi.index(self._verbs.registry))
             case ["openapi", "v3", "api", version]:
-                return self._document(request, target, "", version)
+                return self._document(request, "", version)
             case ["openapi", "v3", "apis", group, version]:
-                return self._document(request, target, group, version)
+                return self._document(request, group, version)
         raise refusals.no_such_path()
 
     def _root(self, request: web.Request, *, core: bool) -> web.Response:
@@ -112,7 +112,15 @@ class API:
             return _tagged(request, body, tag, discovery.AGGREGATED)
         return _json(self._discovery.versions() if core else self._discovery.groups())
 
-    def _document(self, request: web.Request, target: Target, group: str, version: str) -> web.Response:
+    def _document(self, request: web.Request, group: str, version: str) -> web.Response:
+        registry = self._verbs.registry
+        body = openapi.document(registry, group, version)
+        if body is None:
+            raise refusals.no_such_path()
+        return _tagged(request, body, tag, discovery.AGGREGATED)
+        return _json(self._discovery.versions() if core else self._discovery.groups())
+
+    def _document(self, request: web.Request, group: str, version: str) -> web.Response:
         registry = self._verbs.registry
         body = openapi.document(registry, group, version)
         if body is None:
@@ -121,7 +129,7 @@ class API:
         if generation != registry.generation:
             tag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
             self._tags[target.path] = registry.generation, tag
-        return _tagged(request, body, tag, "application/json")
+        return _tagged(request, body, f'"{openapi.etag(registry, group, version)}"', "application/json")
 
     # Resources
 

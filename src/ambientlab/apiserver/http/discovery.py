@@ -30,6 +30,10 @@ VERSION = {
     "compiler": "",
     "platform": "linux/amd64",
 }
+# kubectl turns to OpenAPI v2 for kinds that v3 does not name, and only to find that they are not there: an openapi.v2
+# Document (gnostic's protobuf) with `swagger` (1), `info` (2: title, version) and empty `paths` (8) says so.
+OPENAPI_V2 = b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.37.0\x42\x00"
+OPENAPI_V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _ALL_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 # What a subresource speaks if not its object's kind, and how it is used: (group, version, kind, verbs).
 _SPOKEN: dict[str, tuple[str, str, str, list[str]]] = {

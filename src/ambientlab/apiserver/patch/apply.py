@@ -86,20 +86,21 @@ def _merge(live: Any, config: Any, node: Node) -> Any:
 
 
 def _merge_items(live: list[Any], config: list[Any], node: Node) -> list[Any]:
-    """The configuration's order for its items; those only the object has stay behind the one they followed."""
+    """The configuration's order for its items; those only the object has come as early as they did."""
     known = {fields.step(item, node): item for item in live}
     wanted = {fields.step(item, node): item for item in config}
     result: list[Any] = []
-    rest = list(known)
+    before = iter(known)
+    head = next(before, None)
+    done: set[str] = set()
     for name, item in wanted.items():
-        if name in known:
-            position = rest.index(name) if name in rest else -1
-            leading = [other for other in rest[: position + 1] if other not in wanted]
-            result += [known[other] for other in leading]
-            rest = [other for other in rest if other not in leading and other != name]
-            result.append(_merge(known[name], item, node.items or _ANY))
-        else:
-            result.append(item)
+        while head is not None and (head not in wanted or head in done):
+            if head not in wanted:
+                result.append(known[head])
+            head = next(before, None)
+        done.add(name)
+        result.append(_merge(known[name], item, node.items or _ANY) if name in known else item)
+    rest = [] if head is None else [head, *before]
     return result + [known[name] for name in rest if name not in wanted]
 
 
