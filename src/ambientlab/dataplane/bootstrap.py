@@ -14,15 +14,16 @@ import orjson
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
 
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
-BINARY = "/usr/local/bin/envoy"
+BINARY = "/opt/istio/envoy"
 CONFIG = "/etc/istio/proxy/envoy.json"
-ADMIN_SOCKET = "/etc/istio/proxy/admin.sock"
-XDS_DIRECTORY = "/var/run/istio/xds"
+ADMIN_SOCKET = "/run/istio/admin.sock"
+XDS_DIRECTORY = "/run/istio/xds"
 
 FLAGS = (
     "--concurrency", "1",  # one node, one learner: a worker more costs memory and buys nothing
     "--disable-hot-restart",
     "--log-level", "warning",
+    "--component-log-level", "misc:error",  # a warning for each message of a resource that is called work in progress
     "--log-format", "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n\t%v",
     "--drain-time-s", "1",  # how long replaced listeners keep serving what was open on them
     "--drain-strategy", "immediate",

@@ -36,11 +36,15 @@ SIDECAR_STATUS = "sidecar.istio.io/status"
 
 
 class InPodRules(Protocol):
-    """What redirects a pod's traffic to the proxy's listeners inside it; both idempotent, raising OSError."""
+    """What redirects a pod's traffic to the proxy's listeners inside it. Idempotent; raises OSError."""
 
     async def install(self, netns: str) -> None: ...
 
     async def remove(self, netns: str) -> None: ...
+
+    def forget(self, ip: str) -> None:
+        """Drop what the node itself keeps about a pod whose namespace goes with the rules in it."""
+        ...
 
 
 def should_capture(pod: Object, pod_namespace: Object | None) -> bool:
@@ -106,6 +110,7 @@ class Capture:
         entry.gone = True
         async with entry.lock:
             if entry.captured is not None:
+                self._rules.forget(entry.captured.ip)
                 await self._sink.remove(uid(pod))
 
     def watch(self, queue: WorkQueue[str]) -> Iterable[Stop]:
@@ -157,6 +162,7 @@ class Capture:
                 await self._sink.add(captured)
                 await self._rules.install(entry.sandbox.netns)
             except BaseException:
+                await self._rules.remove(entry.sandbox.netns)
                 await self._sink.remove(key)
                 raise
             entry.captured = captured

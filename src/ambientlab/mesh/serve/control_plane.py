@@ -1,0 +1,195 @@
+"""istiod's role: what the API holds, in every proxy that it concerns, milliseconds later.
+
+    API objects ─▶ MeshIndex ─▶ resources of each proxy ─▶ its session ─▶ Envoy
+                       └──────▶ statuses ─▶ API objects
+
+Events only fill the index. One pass at the end of the event loop's tick brings everything behind it up to date, so a
+change alone is pushed at once; in a burst, passes are `DEBOUNCE` seconds apart. Each stage hands on only what came out
+different.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from ambientlab.api.client import Client, Event, Handler, Unsubscribe
+from ambientlab.api.resources import Resource
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.index import RESOURCES, MeshIndex
+from ambientlab.mesh.ir import Key
+from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
+from ambientlab.mesh.serve.connection import Connection
+from ambientlab.mesh.serve.identity import Identity, TokenVerifier
+from ambientlab.mesh.serve.proxies import gateway_of, is_node_proxy
+from ambientlab.mesh.serve.secrets import Secrets
+from ambientlab.mesh.serve.server import AdsServer
+from ambientlab.mesh.serve.statuses import StatusWriter
+from ambientlab.mesh.xds.types import LISTENER
+from ambientlab.mesh.xds.waypoint import WaypointProxy
+from ambientlab.mesh.xds.ztunnel import Ztunnel
+
+log = logging.getLogger("ambientlab.istiod")
+
+DEBOUNCE = 0.010
+ACKNOWLEDGE_TIMEOUT = 5.0
+"""Seconds a proxy may take to open or close a pod's listeners: it takes milliseconds when it lives."""
+
+
+class ControlPlane:
+    """The whole of istiod, and the node agent's `CaptureSink`. `start` needs a running event loop.
+
+    `socket` is where proxies reach it, below a directory that only the user of this process can enter.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        ca: CertificateAuthority,
+        verify: TokenVerifier,
+        socket: Path,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self.index = MeshIndex()
+        self.secrets = Secrets(ca, self._entitled, issued=self._arm_renewal, clock=clock)
+        self._server = AdsServer(socket, verify, self._admit, self._disconnected)
+        self._statuses = StatusWriter(client)
+        self._captured: dict[str, Captured] = {}
+        self._ztunnel = Ztunnel()
+        self._waypoints: dict[Key, WaypointProxy] = {}
+        self._gateways: dict[Connection, Key] = {}
+        self._unsubscribe: list[Unsubscribe] = []
+        self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._renewal: asyncio.TimerHandle | None = None
+        self._last_pass = 0.0
+
+    @property
+    def captured(self) -> Mapping[str, Captured]:
+        """The pods the node proxy carries, by uid."""
+        return MappingProxyType(self._captured)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The proxies being served, in order of arrival."""
+        return self._server.connections
+
+    async def start(self) -> None:
+        """Raises OSError if the socket cannot be listened on."""
+        for resource in RESOURCES:
+            self._unsubscribe.append(self._client.watch(resource, self._handler(resource)))
+        self._pass()
+        self._statuses.start()
+        await self._server.start()
+        self._arm_renewal()
+        log.info("istiod serves delta ADS")
+
+    async def stop(self) -> None:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe = []
+        for handle in (self._scheduled, self._renewal):
+            if handle is not None:
+                handle.cancel()
+        self._scheduled = self._renewal = None
+        await self._server.stop()
+        await self._statuses.stop()
+
+    async def add(self, pod: Captured) -> None:
+        """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
+        self._captured[pod.uid] = pod
+        await self._capture_changed()
+
+    async def remove(self, uid: str) -> None:
+        """`CaptureSink.remove`. A proxy that is gone has let go."""
+        pod = self._captured.pop(uid, None)
+        if pod is None:
+            return
+        if all(other.identity != pod.identity for other in self._captured.values()):
+            self.secrets.forget(pod.identity)
+        try:
+            await self._capture_changed()
+        except ConnectionError:
+            log.debug("no ztunnel to take pod %s/%s from", pod.namespace, pod.name)
+
+    async def _capture_changed(self) -> None:
+        node_proxy = next((c for c in reversed(self.connections) if is_node_proxy(c.proxy)), None)
+        if node_proxy is None:
+            raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system")
+        self._settle()
+        touched = self._configure(node_proxy)
+        node_proxy.refresh_secrets()
+        await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), ACKNOWLEDGE_TIMEOUT)
+
+    def _handler(self, resource: Resource) -> Handler:
+        def changed(event: Event) -> None:
+            self.index.apply(resource, event)
+            self._schedule()
+
+        return changed
+
+    def _schedule(self) -> None:
+        if self._scheduled is None:
+            loop = asyncio.get_running_loop()
+            wait = self._last_pass + DEBOUNCE - loop.time()
+            self._scheduled = loop.call_later(wait, self._pass) if wait > 0 else loop.call_soon(self._pass)
+
+    def _pass(self) -> None:
+        self._scheduled = None
+        self._settle()
+        for connection in self.connections:
+            self._configure(connection)
+        self._last_pass = asyncio.get_running_loop().time()
+
+    def _settle(self) -> None:
+        self.index.settle()
+
+    def _configure(self, connection: Connection) -> dict[str, set[str]]:
+        gateway = self._gateways.get(connection)
+        if gateway is None:
+            return connection.apply(self._ztunnel.resources(self.index.mesh, self._captured.values()))
+        return connection.apply(self._waypoints[gateway].resources(self.index.mesh))
+
+    def _admit(self, proxy: Identity) -> Connection | None:
+        connection = Connection(proxy, self.secrets)
+        if not is_node_proxy(proxy):
+            gateway = gateway_of(self._client, proxy)
+            if gateway is None:
+                return None
+            self._gateways[connection] = gateway
+            self._waypoints.setdefault(gateway, WaypointProxy(gateway))
+        self._configure(connection)
+        return connection
+
+    def _disconnected(self, connection: Connection) -> None:
+        gateway = self._gateways.pop(connection, None)
+        if gateway is not None and gateway not in self._gateways.values():
+            del self._waypoints[gateway]
+
+    def _entitled(self, proxy: Identity, spiffe_id: str) -> bool:
+        return is_node_proxy(proxy) and any(pod.identity == spiffe_id for pod in self._captured.values())
+
+    def _arm_renewal(self) -> None:
+        """Be called when the first certificate has lived half its life, if that is earlier than planned."""
+        when = self.secrets.next_renewal()
+        if when is None:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + max(0.0, (when - self._clock()).total_seconds())
+        if self._renewal is not None:
+            if self._renewal.when() <= due:
+                return
+            self._renewal.cancel()
+        self._renewal = loop.call_at(due, self._renew)
+
+    def _renew(self) -> None:
+        self._renewal = None
+        self.secrets.expire()
+        for connection in self.connections:
+            connection.refresh_secrets()
+        self._arm_renewal()

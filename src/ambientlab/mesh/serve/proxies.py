@@ -1,0 +1,27 @@
+"""Which configuration a proxy gets: decided by who it proved to be, never by what it says about itself."""
+
+from __future__ import annotations
+
+from ambientlab.api.client import Client
+from ambientlab.api.kinds import POD
+from ambientlab.api.objects import labels_of
+from ambientlab.mesh.ir import Key
+from ambientlab.mesh.serve.identity import Identity
+
+NODE_PROXY = ("istio-system", "ztunnel")
+"""Namespace and service account of the node proxy."""
+
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+
+
+def is_node_proxy(proxy: Identity) -> bool:
+    return (proxy.namespace, proxy.service_account) == NODE_PROXY
+
+
+def gateway_of(client: Client, proxy: Identity) -> Key | None:
+    """The Gateway that the proxy's pod is an instance of; its label says so, and only within its own namespace."""
+    pod = client.get(POD, proxy.pod, proxy.namespace)
+    if pod is None or (pod["spec"].get("serviceAccountName") or "default") != proxy.service_account:
+        return None
+    name = labels_of(pod).get(GATEWAY_NAME)
+    return Key(proxy.namespace, name) if name else None

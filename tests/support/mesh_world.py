@@ -1,0 +1,328 @@
+"""A node with pods, a control plane and real Envoys: the data plane without an API server and a kubelet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import tempfile
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ambientlab.api.kinds import (
+    ENDPOINTSLICE,
+    GATEWAY,
+    GATEWAYCLASS,
+    NAMESPACE,
+    POD,
+    SERVICE,
+)
+from ambientlab.api.objects import Object
+from ambientlab.dataplane.admin import AdminClient
+from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
+from ambientlab.dataplane.capture import Capture
+from ambientlab.dataplane.envoy import binary
+from ambientlab.mesh.serve.ca import CertificateAuthority
+from ambientlab.mesh.serve.control_plane import ControlPlane
+from ambientlab.mesh.serve.identity import Identity
+from ambientlab.node.linux.capture import InPodRules
+from ambientlab.node.linux.launch import Node
+from ambientlab.node.linux.netlink import socket_in
+from ambientlab.node.linux.runtime import LinuxRuntime
+from ambientlab.node.network import NodeNetwork
+from ambientlab.node.runtime import ContainerSpec, Mount, Process, Sandbox, SandboxSpec
+from support.memory_client import MemoryClient
+
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+
+
+class MeshWorld:
+    """Pods are sandboxes whose applications live in this process, on sockets of the pods' network namespaces."""
+
+    def __init__(self, node: Node) -> None:
+        self.client = MemoryClient()
+        self.temporary = tempfile.TemporaryDirectory(prefix="mesh", dir="/var/tmp")
+        self.directory = Path(self.temporary.name)
+        self.network = NodeNetwork()
+        self.runtime = LinuxRuntime(node.zygote, self.network)
+        self.rules = InPodRules()
+        self.ca = CertificateAuthority.create()
+        self.tokens: dict[str, Identity] = {}
+        self.istiod = ControlPlane(self.client, self.ca, self.tokens.get, self.directory / "xds" / "istiod.sock")
+        self.capture = Capture(self.client, self.istiod, self.rules)
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.logs: dict[str, Path] = {}
+        self.envoys: dict[str, Process] = {}
+        self._servers: list[asyncio.Server] = []
+        self._stack = AsyncExitStack()
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+
+    async def __aenter__(self) -> MeshWorld:
+        (self.directory / "xds").mkdir(mode=0o700)
+        self.network.start()
+        self.runtime.start()
+        self.rules.start()
+        for name in ("istio-system", "default", "hello"):
+            self.namespace(name)
+        self.client.put(
+            GATEWAYCLASS,
+            {
+                "metadata": {"name": "istio-waypoint"},
+                "spec": {"controllerName": "istio.io/mesh-controller"},
+            },
+        )
+        await self.istiod.start()
+        self.capture.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for name, path in self.logs.items():
+                print(f"--- {name}\n{path.read_text()}", file=sys.stderr)
+        await self._stack.aclose()
+        for server in self._servers:
+            server.close()
+        await self.capture.stop()
+        await self.istiod.stop()
+        self.rules.close()
+        self.network.close()
+        self.runtime.close()
+        self.temporary.cleanup()
+
+    def namespace(self, name: str, **labels: str) -> None:
+        """Label names may be written with `__` for `/` and `_` for `-` and `.`."""
+        self.client.put(NAMESPACE, {"metadata": {"name": name, "labels": labels_from(labels)}})
+
+    async def pod(
+        self, name: str, namespace: str = "default", *, labels: dict[str, str] | None = None, account: str = "default"
+    ) -> Sandbox:
+        """A running, ready pod, captured if its labels or its namespace's ask for it."""
+        ip = self.network.addresses.allocate()
+        obj: Object = {
+            "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
+            "spec": {"nodeName": "ambientlab", "serviceAccountName": account},
+            "status": {"podIP": ip, "phase": "Pending"},
+        }
+        obj = self.client.put(POD, obj)
+        sandbox = await self.runtime.create_sandbox(SandboxSpec(obj["metadata"]["uid"], name, ip))
+        self.sandboxes[name] = sandbox
+        await self.capture.sandbox_ready(obj, sandbox)
+        await self.client.patch(
+            POD,
+            name,
+            namespace,
+            {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}},
+        )
+        return sandbox
+
+    async def remove_pod(self, name: str, namespace: str = "default") -> None:
+        obj = self.client.get(POD, name, namespace)
+        assert obj is not None
+        sandbox = self.sandboxes.pop(name)
+        await self.capture.sandbox_removing(obj, sandbox)
+        await self.runtime.remove_sandbox(sandbox)
+        self.client.drop(POD, name, namespace)
+
+    async def ztunnel(self) -> None:
+        name, namespace = "ztunnel-abcde", "istio-system"
+        pod = self.client.put(
+            POD,
+            {
+                "metadata": {"name": name, "namespace": namespace, "labels": {"app": "ztunnel"}},
+                "spec": {"hostNetwork": True, "serviceAccountName": "ztunnel", "nodeName": "ambientlab"},
+                "status": {"podIP": "10.244.0.1"},
+            },
+        )
+        self.sandboxes["ztunnel"] = await self.runtime.create_sandbox(
+            SandboxSpec(pod["metadata"]["uid"], name, None)
+        )
+        self._startup = bootstrap_for_ztunnel(pod, self._token(pod, "ztunnel"), **self._paths())
+        await self.start_ztunnel()
+
+    async def start_ztunnel(self) -> None:
+        before = len(self.istiod.connections)
+        await self._envoy("ztunnel", self._startup, privileged=True)
+        await until(lambda: len(self.istiod.connections) > before, "ztunnel connected")
+
+    async def kill_ztunnel(self) -> None:
+        process = self.envoys["ztunnel"]
+        self.runtime.signal(process, 9)
+        await self.runtime.wait(process)
+        await until(lambda: not any(c.proxy.service_account == "ztunnel" for c in self.istiod.connections), "gone")
+
+    async def waypoint(self, name: str = "waypoint", namespace: str = "hello", vip: str = "10.96.0.200") -> Sandbox:
+        """Gateway, Service and a pod running the waypoint's Envoy; the Gateway's address is set."""
+        self.client.put(
+            GATEWAY,
+            {
+                "metadata": {"name": name, "namespace": namespace, "labels": {"istio.io/waypoint-for": "service"}},
+                "spec": {
+                    "gatewayClassName": "istio-waypoint",
+                    "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+                },
+                "status": {"addresses": [{"type": "IPAddress", "value": vip}]},
+            },
+        )
+        labels = {GATEWAY_NAME: name, "istio.io/dataplane-mode": "none"}
+        sandbox = await self.pod(f"{name}-1", namespace, labels=labels, account=name)
+        pod = self.client.get(POD, f"{name}-1", namespace)
+        assert pod is not None
+        self.service(name, namespace, vip, {15008: 15008}, [f"{name}-1"])
+        await self._envoy(name, bootstrap_for_waypoint(pod, self._token(pod, name), **self._paths()))
+        return sandbox
+
+    def service(
+        self, name: str, namespace: str, vip: str, ports: dict[int, int], pods: list[str], **labels: str
+    ) -> None:
+        self.client.put(
+            SERVICE,
+            {
+                "metadata": {"name": name, "namespace": namespace, "labels": labels_from(labels)},
+                "spec": {
+                    "type": "ClusterIP",
+                    "clusterIP": vip,
+                    "clusterIPs": [vip],
+                    "ports": [
+                        {"name": f"http-{port}", "port": port, "targetPort": target, "protocol": "TCP"}
+                        for port, target in ports.items()
+                    ],
+                },
+            },
+        )
+        self.endpoints(name, namespace, ports, pods)
+
+    def endpoints(self, name: str, namespace: str, ports: dict[int, int], pods: list[str]) -> None:
+        self.client.put(
+            ENDPOINTSLICE,
+            {
+                "metadata": {
+                    "name": f"{name}-abcde",
+                    "namespace": namespace,
+                    "labels": {"kubernetes.io/service-name": name},
+                },
+                "addressType": "IPv4",
+                "ports": [
+                    {"name": f"http-{port}", "port": target, "protocol": "TCP"} for port, target in ports.items()
+                ],
+                "endpoints": [
+                    {
+                        "addresses": [self.sandboxes[pod].spec.ip],
+                        "conditions": {"ready": True, "serving": True, "terminating": False},
+                        "targetRef": {"kind": "Pod", "namespace": namespace, "name": pod},
+                    }
+                    for pod in pods
+                ],
+            },
+        )
+
+    async def serve(self, pod: str, port: int = 8080, body: str = "") -> None:
+        """An HTTP application in a pod, which says its name and who called."""
+        listening = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("0.0.0.0", port))
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            caller = writer.get_extra_info("peername")[0]
+            try:
+                while await reader.readuntil(b"\r\n\r\n"):
+                    text = f"{body or pod} {caller}\n".encode()
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text))
+                    await writer.drain()
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            finally:
+                writer.close()
+
+        self._servers.append(await asyncio.start_server(answer, sock=listening))
+
+    async def connect(
+        self, pod: str, ip: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, (ip, port))
+        except BaseException:
+            sock.close()
+            raise
+        return await asyncio.open_connection(sock=sock)
+
+    async def get(self, pod: str, ip: str, port: int, path: str = "/") -> tuple[int, str]:
+        """One request from a pod on a connection of its own; (0, reason) where the connection fails."""
+        try:
+            async with asyncio.timeout(10):
+                reader, writer = await self.connect(pod, ip, port)
+                try:
+                    return await ask(reader, writer, path)
+                finally:
+                    writer.close()
+        except (OSError, asyncio.IncompleteReadError) as error:
+            return 0, repr(error)
+
+    async def spread(self, pod: str, ip: str, port: int, requests: int) -> Counter[str]:
+        """What answers how often, by the first word of the body; requests on one connection."""
+        reader, writer = await self.connect(pod, ip, port)
+        found: Counter[str] = Counter()
+        for _ in range(requests):
+            status, body = await ask(reader, writer)
+            found[body.split()[0] if status == 200 else str(status)] += 1
+        writer.close()
+        return found
+
+    async def admin(self, name: str) -> AdminClient:
+        path = f"/proc/{self.envoys[name].pid}/root{ADMIN_SOCKET}"
+        return await self._stack.enter_async_context(AdminClient(path))
+
+    def log(self, name: str) -> str:
+        return self.logs[name].read_text()
+
+    def _token(self, pod: Object, account: str) -> str:
+        token = f"token-of-{pod['metadata']['name']}"
+        self.tokens[token] = Identity(pod["metadata"]["namespace"], account, pod["metadata"]["name"])
+        return token
+
+    def _paths(self) -> dict[str, str]:
+        return {"envoy": str(binary()), "xds_socket": str(self.directory / "xds" / "istiod.sock")}
+
+    async def _envoy(self, name: str, startup: Startup, *, privileged: bool = False) -> None:
+        self.logs[name] = self.directory / f"{name}.log"
+        sandbox = self.sandboxes.get(f"{name}-1") or self.sandboxes[name]
+        spec = ContainerSpec(
+            name,
+            startup.argv,
+            files=startup.files,
+            mounts=[Mount(*bind) for bind in startup.binds],
+            privileged=privileged,
+        )
+        nothing = os.open("/dev/null", os.O_RDONLY)
+        log = os.open(self.logs[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self.envoys[name] = await self.runtime.start_container(sandbox, spec, (nothing, log, log))
+        finally:
+            os.close(nothing)
+            os.close(log)
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str = "/") -> tuple[int, str]:
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: app\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
+    return int(head.split(" ", 2)[1]), (await reader.readexactly(length)).decode()
+
+
+async def until(condition: Any, what: str, seconds: float = 10.0) -> None:
+    """Wait for a condition that no event announces."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.002)
+
+
+def labels_from(words: dict[str, str]) -> dict[str, str]:
+    return {key.replace("__", "/").replace("_DOT_", ".").replace("_", "-"): value for key, value in words.items()}
