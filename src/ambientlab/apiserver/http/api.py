@@ -114,22 +114,10 @@ class API:
 
     def _document(self, request: web.Request, group: str, version: str) -> web.Response:
         registry = self._verbs.registry
-        body = openapi.document(registry, group, version)
+        body, tag = openapi.document(registry, group, version), openapi.etag(registry, group, version)
         if body is None:
             raise refusals.no_such_path()
-        return _tagged(request, body, tag, discovery.AGGREGATED)
-        return _json(self._discovery.versions() if core else self._discovery.groups())
-
-    def _document(self, request: web.Request, group: str, version: str) -> web.Response:
-        registry = self._verbs.registry
-        body = openapi.document(registry, group, version)
-        if body is None:
-            raise refusals.no_such_path()
-        generation, tag = self._tags.get(target.path, (-1, ""))
-        if generation != registry.generation:
-            tag = f'"{hashlib.sha256(body).hexdigest().upper()}"'
-            self._tags[target.path] = registry.generation, tag
-        return _tagged(request, body, f'"{openapi.etag(registry, group, version)}"', "application/json")
+        return _tagged(request, body, f'"{tag}"', "application/json")
 
     # Resources
 
