@@ -14,7 +14,7 @@ from ambientlab.api.objects import Object, annotations_of, labels_of, name, name
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, write_status
 from ambientlab.controllers.deployment.rollout import resolve
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.fit import misfit
+from ambientlab.controllers.fit import misfit, same_place
 from ambientlab.controllers.names import content_hash
 from ambientlab.controllers.owners import (
     claim,
@@ -61,10 +61,10 @@ class DaemonSetController:
                         queue.add(key_of(ds))
 
         def node(event: Event) -> None:
-            old = event.old
-            if old is None or (old["spec"], labels_of(old)) != (event.object["spec"], labels_of(event.object)):
-                for ds in self._client.list(DAEMONSET):
-                    queue.add(key_of(ds))
+            if event.type == "MODIFIED" and event.old is not None and same_place(event.old, event.object):
+                return
+            for ds in self._client.list(DAEMONSET):
+                queue.add(key_of(ds))
 
         return [
             self._client.watch(DAEMONSET, lambda event: queue.add(key_of(event.object))),

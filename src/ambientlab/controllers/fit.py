@@ -28,6 +28,11 @@ def misfit(spec: Object, node: Object) -> str | None:
     return None
 
 
+def same_place(old: Object, new: Object) -> bool:
+    """Whether a change of a node leaves who fits on it as it was, as a heartbeat does."""
+    return bool(old["spec"] == new["spec"] and labels_of(old) == labels_of(new))
+
+
 def _tolerates(spec: Object, taint: Mapping[str, str]) -> bool:
     for toleration in spec.get("tolerations") or []:
         exists = toleration.get("operator", "Equal") == "Exists"

@@ -36,11 +36,15 @@ class GatewayClassController:
         self._clock = clock
 
     def watch(self, queue: WorkQueue[str]) -> Iterable[Stop]:
+        def enqueue_builtin() -> None:
+            for builtin in BUILTIN:
+                queue.add(builtin)
+
         def crd(event: Event) -> None:
             if name(event.object) == GATEWAYCLASS.group_resource and event.type != "DELETED":
-                for builtin in BUILTIN:
-                    queue.add(builtin)
+                enqueue_builtin()
 
+        enqueue_builtin()
         return [
             self._client.watch(GATEWAYCLASS, lambda event: queue.add(name(event.object))),
             self._client.watch(CUSTOMRESOURCEDEFINITION, crd),

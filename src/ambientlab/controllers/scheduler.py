@@ -11,7 +11,7 @@ from ambientlab.api.objects import Object, name, namespace, timestamp, uid
 from ambientlab.controllers import conditions
 from ambientlab.controllers.base import Key, all_of, key_of
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.fit import misfit
+from ambientlab.controllers.fit import misfit, same_place
 from ambientlab.controllers.owners import is_deleting
 from ambientlab.controllers.pods import is_finished
 from ambientlab.flow.clock import Clock
@@ -35,7 +35,7 @@ class Scheduler:
                 queue.add(key_of(event.object))
 
         def node(event: Event) -> None:
-            if event.type == "DELETED" or (event.old is not None and _same_place(event.old, event.object)):
+            if event.type == "DELETED" or (event.old is not None and same_place(event.old, event.object)):
                 return
             for pod in self._client.list(POD):
                 if _waits(pod):
@@ -95,11 +95,6 @@ class Scheduler:
 
 def _waits(pod: Object) -> bool:
     return not pod["spec"].get("nodeName") and not is_deleting(pod) and not is_finished(pod)
-
-
-def _same_place(old: Object, new: Object) -> bool:
-    """A node's heartbeat changes nothing about who fits on it."""
-    return bool(old["spec"] == new["spec"] and old["metadata"].get("labels") == new["metadata"].get("labels"))
 
 
 def _explain(reasons: list[str]) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 
 from ambientlab.api.kinds import (
-    CORE,
     DEPLOYMENT,
     EVENT,
     NAMESPACE,
@@ -12,19 +11,20 @@ from ambientlab.api.kinds import (
     POD,
     REPLICASET,
     SERVICE,
-    SHIPPED_CRDS,
 )
 from ambientlab.api.objects import labels_of, name, timestamp
 from ambientlab.controllers import Options, all_controllers
 
-EVERYTHING = (*CORE, *SHIPPED_CRDS)
 NODE_NAME = "ambientlab"
 
 
 class Cluster:
-    def __init__(self, client, clock, resources=lambda: EVERYTHING):
+    """`resources` lists what is served; `serve` adds to it, as the API server does when a CRD is established."""
+
+    def __init__(self, client, clock, resources, serve):
         self.client = client
         self.clock = clock
+        self.serve = serve
         self.options = Options(resources=resources, cluster_root="CLUSTER PEM", mesh_root="MESH PEM", clock=clock)
         self.controllers = all_controllers(client, self.options)
         self._ips = iter(f"10.244.0.{number}" for number in range(10, 250))
@@ -76,7 +76,7 @@ class Cluster:
             if pod["spec"].get("nodeName") and only(pod):
                 if pod["metadata"].get("deletionTimestamp"):
                     await self.client.delete(POD, name(pod), pod["metadata"]["namespace"], grace_seconds=0)
-                elif _readiness(pod) != ready:
+                elif pod["status"]["phase"] == "Pending" or _readiness(pod) != ready:
                     await self._report(pod, ready)
         await self.settle()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ambientlab.api.kinds import SHIPPED_CRDS
+from ambientlab.api.kinds import CORE, SHIPPED_CRDS
 from ambientlab.api.registry import Registry
 from ambientlab.apiserver.client import LocalClient
 from ambientlab.apiserver.verbs import Verbs
@@ -26,17 +26,22 @@ def clock():
 @pytest.fixture(params=["fake", "apiserver"])
 async def cluster(request, clock, tmp_path):
     if request.param == "fake":
-        async with running(Cluster(FakeClient(clock), clock)) as cluster:
+        served = [*CORE, *SHIPPED_CRDS]
+        async with running(Cluster(FakeClient(clock), clock, lambda: served, served.append)) as cluster:
             yield cluster
         return
     store = Store(tmp_path / "store.db")
     store.open()
     registry = Registry()
-    for resource in SHIPPED_CRDS:
+
+    def serve(resource):
         registry.put_crd(custom_resource(resource))
+
+    for resource in SHIPPED_CRDS:
+        serve(resource)
     client = LocalClient(Verbs(store, registry, clock=clock.now))
     try:
-        async with running(Cluster(client, clock, registry.resources)) as cluster:
+        async with running(Cluster(client, clock, registry.resources, serve)) as cluster:
             yield cluster
     finally:
         await store.close()

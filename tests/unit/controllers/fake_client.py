@@ -46,7 +46,9 @@ class FakeClient:
         obj = copy(obj)
         meta = obj["metadata"]
         key = meta.get("namespace", ""), meta["name"]
-        home = self.get(NAMESPACE, meta.get("namespace", ""))
+        home = self.get(NAMESPACE, key[0])
+        if resource.namespaced and home is None:
+            raise StatusError(404, "NotFound", f'namespaces "{key[0]}" not found')
         if home is not None and home["metadata"].get("deletionTimestamp"):
             message = f"namespace {key[0]} is being terminated"
             raise StatusError(403, "Forbidden", message, causes=(Cause("NamespaceTerminating", message),))
@@ -84,9 +86,7 @@ class FakeClient:
             return await self.create(resource, obj)
         return self._replace(resource, key, old, _merge(_prune(copy(old), before, obj), copy(obj)), subresource)
 
-    async def delete(
-        self, resource, name, namespace="", *, uid="", grace_seconds=None, propagation="Background"
-    ):
+    async def delete(self, resource, name, namespace="", *, uid="", grace_seconds=None, propagation="Background"):
         await asyncio.sleep(0)
         key, old = self._find(resource, name, namespace)
         if uid and uid != old["metadata"]["uid"]:

@@ -64,9 +64,7 @@ async def test_nothing_is_written_when_nothing_changes(cluster):
         (2, 0, "10%", 2, 1),  # rounded, both are nothing: one at a time after all
     ],
 )
-async def test_a_rolling_update_keeps_within_surge_and_unavailable(
-    replicas, surge, unavailable, most, fewest, cluster
-):
+async def test_a_rolling_update_keeps_within_surge_and_unavailable(replicas, surge, unavailable, most, fewest, cluster):
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
     await cluster.create(DEPLOYMENT, deployment(replicas=replicas, strategy=strategy))
     await cluster.roll_out(3)

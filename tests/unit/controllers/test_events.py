@@ -1,0 +1,62 @@
+"""Events: said once, counted after that, and forgotten in an hour."""
+
+from cluster_world import pod
+
+from ambientlab.api.kinds import EVENT, NAMESPACE, POD
+from ambientlab.controllers.events import Recorder
+
+
+def recorder(cluster):
+    return next(one._reconciler for one in cluster.controllers if isinstance(one._reconciler, Recorder))
+
+
+async def test_the_same_words_are_counted(cluster):
+    created = await cluster.create(POD, pod("one"))
+    say = recorder(cluster)
+    for _ in range(3):
+        say.record("tester", POD, created, "Warning", "Odd", "something is odd")
+    await cluster.settle()
+    cluster.clock.advance(60)
+    say.record("tester", POD, created, "Warning", "Odd", "something is odd")
+    await cluster.settle()
+    (event,) = [one for one in cluster.client.list(EVENT, "hello") if one["reason"] == "Odd"]
+    assert event["count"] == 4
+    assert (event["firstTimestamp"], event["lastTimestamp"]) == ("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z")
+    assert event["involvedObject"]["uid"] == created["metadata"]["uid"]
+    assert event["source"] == {"component": "tester"}
+
+
+async def test_an_event_goes_an_hour_after_it_was_last_seen(cluster):
+    created = await cluster.create(POD, pod("one"))
+    say = recorder(cluster)
+    say.record("tester", POD, created, "Normal", "Fine", "fine")
+    await cluster.settle()
+    await cluster.advance(1800)
+    say.record("tester", POD, created, "Normal", "Fine", "fine")
+    await cluster.settle()
+    await cluster.advance(1801)
+    assert [event[1] for event in cluster.events("one")] == ["Fine"]
+    await cluster.advance(1800)
+    assert cluster.events("one") == []
+    say.record("tester", POD, created, "Normal", "Fine", "fine")
+    await cluster.settle()
+    assert [event[1] for event in cluster.events("one")] == ["Fine"]
+
+
+async def test_events_of_what_has_no_namespace_are_in_default(cluster):
+    await cluster.namespace("default")
+    home = cluster.client.get(NAMESPACE, "hello")
+    recorder(cluster).record("tester", NAMESPACE, home, "Normal", "Fine", "fine")
+    await cluster.settle()
+    assert cluster.events("hello", home="default") == [("Normal", "Fine", "fine")]
+
+
+async def test_nobody_minds_an_event_in_a_namespace_that_is_gone(cluster, caplog):
+    created = await cluster.create(POD, pod("one"))
+    await cluster.delete(POD, "one")
+    await cluster.run_pods()
+    await cluster.delete(NAMESPACE, "hello", home="")
+    recorder(cluster).record("tester", POD, created, "Normal", "Late", "late")
+    await cluster.settle()
+    assert cluster.client.list(EVENT, "hello") == []
+    assert caplog.records == []

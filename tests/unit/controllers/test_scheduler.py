@@ -1,0 +1,62 @@
+"""Binding: every pod that fits gets the node, the others say why not."""
+
+from cluster_world import node, pod
+
+from ambientlab.api.kinds import NODE, POD
+
+
+async def test_a_pod_is_bound_and_says_so(cluster):
+    await cluster.create(POD, pod("one"))
+    bound = cluster.client.get(POD, "one", "hello")
+    assert bound["spec"]["nodeName"] == "ambientlab"
+    assert cluster.condition(bound, "PodScheduled")["status"] == "True"
+    assert cluster.events("one") == [("Normal", "Scheduled", "Successfully assigned hello/one to ambientlab")]
+
+
+async def test_a_pod_that_fits_nowhere_waits_until_a_node_does(cluster):
+    await cluster.create(POD, pod("picky", nodeSelector={"disk": "ssd"}))
+    waiting = cluster.client.get(POD, "picky", "hello")
+    assert "nodeName" not in waiting["spec"]
+    refused = cluster.condition(waiting, "PodScheduled")
+    why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+    assert (refused["status"], refused["reason"], refused["message"]) == ("False", "Unschedulable", why)
+    assert cluster.events("picky") == [("Warning", "FailedScheduling", why)]
+    await cluster.change(NODE, "ambientlab", {"metadata": {"labels": {"disk": "ssd"}}}, home="")
+    bound = cluster.client.get(POD, "picky", "hello")
+    assert bound["spec"]["nodeName"] == "ambientlab"
+    assert cluster.condition(bound, "PodScheduled")["status"] == "True"
+
+
+async def test_the_reasons_of_several_nodes_are_counted(cluster):
+    await cluster.create(NODE, node("second", unschedulable=True))
+    await cluster.create(POD, pod("picky", nodeSelector={"disk": "ssd"}))
+    refused = cluster.condition(cluster.client.get(POD, "picky", "hello"), "PodScheduled")
+    assert refused["message"] == (
+        "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) were unschedulable."
+    )
+
+
+async def test_a_scheduler_that_does_not_exist_is_named(cluster):
+    await cluster.create(POD, pod("special", schedulerName="gpu-scheduler"))
+    ((type_, reason, message),) = cluster.events("special")
+    assert (type_, reason) == ("Warning", "FailedScheduling")
+    assert 'no scheduler named "gpu-scheduler"' in message
+    assert "nodeName" not in cluster.client.get(POD, "special", "hello")["spec"]
+
+
+async def test_without_nodes_pods_wait(cluster):
+    await cluster.delete(NODE, "ambientlab", home="")
+    await cluster.create(POD, pod("one"))
+    refused = cluster.condition(cluster.client.get(POD, "one", "hello"), "PodScheduled")
+    assert refused["message"] == "no nodes available to schedule pods"
+    await cluster.create(NODE, node("ambientlab"))
+    assert cluster.client.get(POD, "one", "hello")["spec"]["nodeName"] == "ambientlab"
+
+
+async def test_a_heartbeat_does_not_wake_the_scheduler(cluster):
+    await cluster.create(POD, pod("picky", nodeSelector={"disk": "ssd"}))
+    before = cluster.client.get(POD, "picky", "hello")["metadata"]["resourceVersion"]
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    await cluster.change(NODE, "ambientlab", ready, home="", subresource="status")
+    assert cluster.client.get(POD, "picky", "hello")["metadata"]["resourceVersion"] == before
+    assert len(cluster.events("picky")) == 1
