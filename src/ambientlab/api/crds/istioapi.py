@@ -1,0 +1,131 @@
+"""What the kinds of Istio's networking API have in common.
+
+Their schemas are generated from protobuf: a oneof is `oneOf` with a branch for none, a duration a string that CEL
+parses, an unsigned 32-bit number an integer with its bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ambientlab.api.crds.dsl import (
+    AGE,
+    Printed,
+    Schema,
+    array,
+    at_most_one,
+    definition,
+    enum,
+    integer,
+    mapping,
+    obj,
+    string,
+)
+from ambientlab.api.objects import Object
+
+GROUP = "networking.istio.io"
+_VERSIONS = ("v1", "v1alpha3", "v1beta1")
+_UINT32_MAX = 4_294_967_295
+
+
+def duration(doc: str) -> Schema:
+    """At least a millisecond."""
+    rule = ("must be a valid duration greater than 1ms", "duration(self) >= duration('1ms')")
+    return string(doc, rules=[rule])
+
+
+def uint32(doc: str, *, minimum: int = 0, **more: Any) -> Schema:
+    return integer(doc, minimum=minimum, maximum=_UINT32_MAX, **more)
+
+
+def strings(doc: str) -> Schema:
+    return array(doc, {"type": "string"})
+
+
+def labels(doc: str) -> Schema:
+    return mapping(doc, {"type": "string"})
+
+
+def string_match(doc: str) -> Schema:
+    return obj(
+        doc,
+        {
+            "exact": string("The whole value."),
+            "prefix": string("How the value begins."),
+            "regex": string("An RE2 expression for the whole value."),
+        },
+        oneOf=at_most_one("exact", "prefix", "regex"),
+    )
+
+
+def percent(doc: str) -> Schema:
+    return obj(
+        doc, {"value": {"type": "number", "format": "double", "description": "0 to 100; 0.1 is one in a thousand."}}
+    )
+
+
+def port_selector(doc: str) -> Schema:
+    return obj(doc, {"number": uint32("Number of the port.")})
+
+
+def _int_or_string(doc: str) -> Schema:
+    return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "description": doc}
+
+
+def _status() -> Schema:
+    """IstioStatus; analyzers may write more than the schema says."""
+    schema = obj(
+        "What the control plane says of it.",
+        {
+            "conditions": array(
+                "Current state of this object.",
+                obj(
+                    "One aspect of the state.",
+                    {
+                        "lastProbeTime": string("When it was last looked at.", format="date-time"),
+                        "lastTransitionTime": string("When the status last changed.", format="date-time"),
+                        "message": string("Details for people."),
+                        "observedGeneration": _int_or_string("metadata.generation this was computed from."),
+                        "reason": string("Why the status is what it is, in CamelCase."),
+                        "status": string("True, False or Unknown."),
+                        "type": string("What this condition is about."),
+                    },
+                ),
+            ),
+            "observedGeneration": _int_or_string("metadata.generation the status as a whole was computed from."),
+            "validationMessages": array(
+                "Findings of analyzers.",
+                obj(
+                    "One finding.",
+                    {
+                        "documentationUrl": string("Where it is explained."),
+                        "level": enum("How serious it is.", "UNKNOWN", "ERROR", "WARNING", "INFO"),
+                        "type": obj(
+                            "What kind of finding.",
+                            {"code": string("Its code, such as IST0101."), "name": string("Its name.")},
+                        ),
+                    },
+                ),
+            ),
+        },
+    )
+    return schema | {"x-kubernetes-preserve-unknown-fields": True}
+
+
+def networking(
+    kind: str, plural: str, short_name: str, *, doc: str, spec: Schema, columns: Sequence[Printed]
+) -> Object:
+    """A CRD of networking.istio.io as Istio serves it: three versions of one schema, v1 stored."""
+    return definition(
+        GROUP,
+        kind,
+        plural,
+        doc=doc,
+        short_names=(short_name,),
+        categories=("istio-io", "networking-istio-io"),
+        versions=_VERSIONS,
+        storage="v1",
+        columns=(*columns, AGE),
+        fields={"spec": spec, "status": _status()},
+    )
