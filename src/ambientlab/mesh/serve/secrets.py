@@ -4,8 +4,8 @@ Envoy asks for secrets by name: `default` is the proxy's own certificate and `RO
 name them; a SPIFFE ID is the certificate of that identity, which only the node proxy may ask for, and only while it
 carries a pod of that identity. Anything else does not exist for it.
 
-Secrets travel on the same aggregated stream as everything else; the on-demand certificate selector asks there too when
-its config source is `ads`.
+Secrets travel on the same aggregated stream as everything else. Envoy's on-demand certificate selector asks there too,
+under a prefix: the stream asks only once for a name, and a second subscriber to it would wait for ever.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ambientlab.mesh.session import Config
 
 OWN_CERTIFICATE = "default"
 ROOT = "ROOTCA"
+ON_DEMAND = "on-demand|"
 
 Entitled = Callable[[Identity, str], bool]
 """Whether a proxy may hold the certificate of a SPIFFE ID that is not its own."""
@@ -48,7 +49,7 @@ class Secrets:
         """The secret called `name` as `proxy` may see it; None where it may not, as if there were none."""
         if name == ROOT:
             return self._root
-        spiffe_id = proxy.spiffe_id if name == OWN_CERTIFICATE else name
+        spiffe_id = proxy.spiffe_id if name == OWN_CERTIFICATE else name.removeprefix(ON_DEMAND)
         if spiffe_id != proxy.spiffe_id and not self._entitled(proxy, spiffe_id):
             return None
         return Config.of(_certificate_secret(name, self.svid(spiffe_id)))

@@ -30,6 +30,10 @@ OWN_CERTIFICATE = "default"
 ROOT = "ROOTCA"
 """Secret names as Istio's agents use them: a proxy's own certificate, and the root its peers' must chain to."""
 
+ON_DEMAND = "on-demand|"
+"""Comes before the SPIFFE ID in the name of a certificate that is fetched when first needed. The aggregated stream asks
+for a name only once, so this must not be a name that a listener asks for as well: it would wait for ever."""
+
 PROXY_MARK = 1337
 """SO_MARK of the proxy's own sockets inside a pod, which the redirection exempts (0x539, as ztunnel's)."""
 

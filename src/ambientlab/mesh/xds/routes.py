@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption, RuntimeFractionalPercent
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RetryPolicy, RouteAction, VirtualHost
@@ -15,7 +16,6 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from ambientlab.mesh import ir
 from ambientlab.mesh.xds.messages import packed
@@ -24,7 +24,6 @@ FAULT = "envoy.filters.http.fault"
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 
 ClusterName = Callable[[ir.Destination], str]
-Headers = RepeatedCompositeFieldContainer[HeaderValueOption]
 
 _REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
 
@@ -35,7 +34,7 @@ def table_routes(name: str, table: ir.RouteTable, cluster_name: ClusterName) -> 
     return config
 
 
-def default_routes(name: str, host: str, port: int, *, grpc: bool) -> RouteConfiguration:
+def default_routes(name: str, host: str, port: int, grpc: bool) -> RouteConfiguration:
     """All requests to the service itself: `name` is its cluster's. Istio retries only what was never sent, and not for
     gRPC, whose streams that does not suit (BuildDefaultHTTPInboundRoute)."""
     config, virtual_host = _config(name, port)
@@ -219,8 +218,8 @@ def _fault(fault: ir.Fault) -> HTTPFault:
     return result
 
 
-def add_headers(target: Headers, change: ir.HeaderChange) -> None:
-    options: Sequence[tuple[Sequence[tuple[str, str]], HeaderValueOption.HeaderAppendAction]] = (
+def add_headers(target: Any, change: ir.HeaderChange) -> None:
+    options: Sequence[tuple[Sequence[tuple[str, str]], int]] = (
         (change.set, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD),
         (change.add, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD),
     )

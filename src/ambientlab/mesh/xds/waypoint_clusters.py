@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from ambientlab.mesh.ir import AppProtocol
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
+    HBONE_PORT,
     ISTIO_METADATA,
     ORIGINAL_DST_METADATA,
     OWN_CERTIFICATE,
@@ -80,9 +81,12 @@ def service_cluster(name: str, protocol: AppProtocol) -> Cluster:
 
 
 def _connect_originate() -> Cluster:
-    return original_dst_cluster(
+    """To the tunnel's end that the endpoint named, or else to the HBONE port of the address itself."""
+    cluster = original_dst_cluster(
         CONNECT_ORIGINATE, typed_extension_protocol_options=http2_options(), transport_socket=_client_tls()
     )
+    cluster.original_dst_lb_config.upstream_port_override.value = HBONE_PORT
+    return cluster
 
 
 def _client_tls() -> TransportSocket:

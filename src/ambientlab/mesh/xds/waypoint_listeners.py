@@ -236,9 +236,8 @@ def _chain(name: str, manager: HttpConnectionManager) -> FilterChain:
 
 def _keep_destination() -> Filter:
     """The address asked for becomes what the tunnel to the workload asks for."""
-    state = SetFilterState(
-        on_new_connection=[filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")]
-    )
+    asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
+    state = SetFilterState(on_new_connection=[asked])
     return Filter(name="envoy.filters.network.set_filter_state", typed_config=packed(state))
 
 

@@ -18,6 +18,7 @@ from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
     ISTIO_METADATA,
+    ON_DEMAND,
     ORIGINAL_DST_METADATA,
     PEER_SANS,
     TUNNEL_ADDRESS,
@@ -106,7 +107,10 @@ def connect_originate_listener() -> Listener:
             filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%", shared="ONCE"),
             filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%", shared="ONCE"),
             filter_state(
-                _CERTIFICATE, f"%FILTER_STATE({access_log.SOURCE_IDENTITY}:PLAIN)%", shared="ONCE", factory=HASHABLE
+                _CERTIFICATE,
+                f"{ON_DEMAND}%FILTER_STATE({access_log.SOURCE_IDENTITY}:PLAIN)%",
+                shared="ONCE",
+                factory=HASHABLE,
             ),
         ]
     )
