@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,6 @@ class AgentNode:
     """An agent on the node of a scenario's world, and an API in memory."""
 
     def __init__(self, world, directory: str) -> None:
-        sys.path.insert(0, str(Path(__file__).parents[1]))
         from ambientlab.api import kinds, objects
         from ambientlab.images.registry import Images
         from ambientlab.node.agent.agent import NodeAgent
@@ -135,7 +133,11 @@ async def httpbin_serves(world):
     async def work(node):
         curl, httpbin = await asyncio.gather(
             node.pod("curl", "curlimages/curl", command=["sleep", "infinity"]),
-            node.pod("httpbin", "docker.io/mccutchen/go-httpbin:v2.15.0"),
+            node.pod(
+                "httpbin",
+                "docker.io/mccutchen/go-httpbin:v2.15.0",
+                readinessProbe={"httpGet": {"path": "/status/200", "port": 8080}, "timeoutSeconds": 5},
+            ),
         )
         answer = await node.get(curl, f"http://{httpbin['status']['podIP']}:8080/headers")
         assert '"User-Agent": "curl/' in answer
