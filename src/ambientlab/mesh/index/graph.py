@@ -136,6 +136,10 @@ class MeshIndex:
         )
         self.mesh = Mesh(self.workloads, self.services, self.waypoints, self.routes)
 
+    def host(self, service: Key) -> str:
+        """The fully qualified name of a Service."""
+        return f"{service.name}.{service.namespace}.svc.{self.domain}"
+
     def put(self, resource: Resource, obj: Object) -> None:
         self.sources[resource].set(Key(objects.namespace(obj), objects.name(obj)), obj)
 

@@ -1,0 +1,38 @@
+"""Service status: whether it is bound to the waypoint its labels ask for (pilot/pkg/model, ServiceInfo)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ambientlab.api.objects import Object, labels_of
+from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND
+from ambientlab.mesh.index.waypoints import Binding
+from ambientlab.mesh.status.conditions import Condition, merge
+
+INGRESS_USE_WAYPOINT = "istio.io/ingress-use-waypoint"
+
+
+def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
+    """A service that asks for no waypoint has no such condition."""
+    status = dict(obj.get("status") or {})
+    current = status.get("conditions") or []
+    if binding.waypoint is not None:
+        message = f"Successfully attached to waypoint {binding.waypoint}"
+        ingress = labels_of(obj).get(INGRESS_USE_WAYPOINT)
+        if ingress == "true":
+            message += ". Ingress traffic will traverse the waypoint"
+        elif ingress is not None:
+            message += (
+                f". Ingress traffic is not using the waypoint, set the {INGRESS_USE_WAYPOINT} label to true if desired."
+            )
+        wanted = [Condition(WAYPOINT_BOUND, True, "WaypointAccepted", message)]
+    elif binding.reason:
+        wanted = [Condition(WAYPOINT_BOUND, False, binding.reason, binding.message)]
+    else:
+        wanted = []
+        current = [condition for condition in current if condition["type"] != WAYPOINT_BOUND]
+    if conditions := merge(current, wanted, None, now):
+        status["conditions"] = conditions
+    else:
+        status.pop("conditions", None)
+    return status

@@ -1,0 +1,59 @@
+"""The statuses of everything in the index, computed again only for what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from ambientlab.api.kinds import GATEWAY, GATEWAYCLASS, HTTPROUTE, SERVICE
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+from ambientlab.mesh.index import MeshIndex
+from ambientlab.mesh.index.waypoints import Binding
+from ambientlab.mesh.ir import Key
+from ambientlab.mesh.status.gateways import gateway_status
+from ambientlab.mesh.status.http_routes import http_route_status
+from ambientlab.mesh.status.services import service_status
+
+MESH_CONTROLLER = "istio.io/mesh-controller"
+
+Place = tuple[Resource, Key]
+
+
+class Statuses:
+    """`wanted` is the whole status of every object this mesh reports on, including what others wrote into it.
+
+    An object that is as it should be has the status it has. Not covered are GatewayClasses: accepting them is the work
+    of a controller.
+    """
+
+    def __init__(self, index: MeshIndex) -> None:
+        self._index = index
+        self._memo: dict[Place, tuple[tuple[Any, ...], Object]] = {}
+
+    def wanted(self, now: datetime) -> dict[Place, Object]:
+        index = self._index
+        result: dict[Place, Object] = {}
+        memo: dict[Place, tuple[tuple[Any, ...], Object]] = {}
+
+        def add(resource: Resource, key: Key, make: Callable[..., Object], *inputs: Any) -> None:
+            place = (resource, key)
+            kept = self._memo.get(place)
+            if kept is None or kept[0] != inputs:
+                kept = (inputs, make(*inputs, now))
+            memo[place] = kept
+            result[place] = kept[1]
+
+        for key, obj in index.sources[HTTPROUTE].items():
+            add(HTTPROUTE, key, http_route_status, obj, index.http_routes[key].diagnostics)
+        for key, obj in index.sources[SERVICE].items():
+            shape = index.shapes.get(index.host(key))
+            add(SERVICE, key, service_status, obj, shape.binding if shape is not None else Binding())
+        for key, obj in index.sources[GATEWAY].items():
+            gateway_class = index.sources[GATEWAYCLASS].get(Key("", obj["spec"].get("gatewayClassName", "")))
+            if gateway_class is not None and gateway_class["spec"].get("controllerName") == MESH_CONTROLLER:
+                host = index.host(key)
+                add(GATEWAY, key, gateway_status, obj, host, index.services.get(host))
+        self._memo = memo
+        return result
