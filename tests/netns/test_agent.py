@@ -222,5 +222,5 @@ async def a_shell_with_a_terminal(world):
     ],
     ids=lambda scenario: scenario.__name__,
 )
-def test_agent(scenario, in_node) -> None:
-    in_node(scenario)
+def test_agent(scenario, run_scenario) -> None:
+    run_scenario(scenario)
