@@ -10,38 +10,32 @@ from pathlib import Path
 
 import pytest
 
-WORLD = Path(__file__).with_name("nodeworld.py")
-
-
-def pytest_collection_modifyitems(items) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.netns)
+WORLD = Path(__file__).parents[1] / "support" / "node_world.py"
 
 
 @pytest.fixture(params=["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"])
-def user(request) -> str:
+def user(request):
     return request.param
 
 
 @pytest.fixture
-def world_command(user):
-    """The command line that runs a scenario function in a node."""
+def node_command(user):
+    """The command line and environment that run a scenario function in a node."""
 
-    def command(scenario, *arguments: str) -> list[str]:
-        return [sys.executable, str(WORLD), inspect.getfile(scenario), scenario.__name__, user, *arguments]
+    def command(scenario, *descriptors):
+        environment = os.environ | {"PYTHONPATH": str(WORLD.parents[1])}
+        argv = [sys.executable, "-P", str(WORLD), inspect.getfile(scenario), scenario.__name__, user]
+        return {"args": [*argv, *map(str, descriptors)], "env": environment, "text": True}
 
     return command
 
 
 @pytest.fixture
-def in_node(world_command):
+def run_scenario(node_command):
     """Run a scenario, a coroutine function of a World, to its end; its failure is the test's."""
 
-    def run(scenario, *arguments: str) -> None:
-        done = subprocess.run(
-            world_command(scenario, *arguments), capture_output=True, text=True, timeout=110, check=False
-        )
+    def run(scenario):
+        done = subprocess.run(**node_command(scenario), capture_output=True, timeout=100, check=False)
         if done.returncode != 0:
             pytest.fail(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}", pytrace=False)
 

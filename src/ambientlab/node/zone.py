@@ -57,13 +57,18 @@ class Record:
 
 
 def service_records(service: Object, slices: Iterable[Object]) -> list[Record]:
+    """None for a name that DNS cannot carry."""
+    try:
+        return _service_records(service, slices)
+    except ValueError:
+        return []
+
+
+def _service_records(service: Object, slices: Iterable[Object]) -> list[Record]:
     spec = service["spec"]
     host = f"{name(service)}.{namespace(service)}.svc.{DOMAIN}"
     if spec.get("type") == "ExternalName":
-        try:
-            return [Record(host, TYPE_CNAME, encode_name(spec["externalName"]))]
-        except ValueError:
-            return [Record(host, NAME_ONLY, b"")]
+        return [Record(host, TYPE_CNAME, encode_name(spec["externalName"]))]
     address = spec.get("clusterIP") or ""
     if address == "None":
         return _headless_records(host, service, slices)
@@ -134,10 +139,10 @@ class Zone:
         self.replace("apex", [Record(DOMAIN, TYPE_SOA, _SOA)])
 
     def replace(self, owner: Hashable, records: Iterable[Record]) -> None:
-        """No records: the owner is gone. What DNS cannot carry (a name over 255 bytes) is left out."""
+        """No records: the owner is gone. Raises ValueError for a name DNS cannot carry."""
         for old in self._owned.pop(owner, ()):
             self._remove(*old)
-        entries = [entry for new in records if (entry := _entry(new))]
+        entries = [(encode_name(new.name), new.type, record(new.type, TTL, new.data)) for new in records]
         for entry in entries:
             self._insert(*entry)
         if entries:
@@ -177,13 +182,6 @@ class Zone:
 
 
 _Entry = tuple[bytes, int, bytes]  # name, type, record ready to be sent
-
-
-def _entry(new: Record) -> _Entry | None:
-    try:
-        return encode_name(new.name), new.type, record(new.type, TTL, new.data)
-    except ValueError:
-        return None
 
 
 def _with_ancestors(wire: bytes) -> Iterable[bytes]:

@@ -1,0 +1,141 @@
+"""The rules inside a captured pod, with plain sockets in the proxy's place."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+pytestmark = pytest.mark.netns
+
+SO_MARK, SO_ORIGINAL_DST, IP_TRANSPARENT = 36, 80, 19
+MARK = 0x539
+
+
+def _mark(made):
+    made.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
+
+
+async def _accept(listener):
+    async with asyncio.timeout(5):
+        return await asyncio.get_running_loop().sock_accept(listener)
+
+
+def _original(peer):
+    port, address = struct.unpack_from(">H4s", peer.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16), 2)
+    return socket.inet_ntoa(address), port
+
+
+async def _went_to(world, listener, netns, host, port, prepare=None):
+    """Connect, and say who the listener was told it is for and from whom."""
+    with await world.connect(netns, host, port, prepare) as made:
+        peer, address = await _accept(listener)
+        with peer:
+            source = made.getsockname()[0]
+            return _original(peer), address[0] if address[0] != source else "client"
+
+
+async def outbound_goes_to_the_proxy(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    await world.rules.install(pod.netns)
+    outbound = await world.listen(pod.netns, 15001, "127.0.0.1")
+    assert await _went_to(world, outbound, pod.netns, other.spec.ip, 5000) == ((other.spec.ip, 5000), "client")
+    assert (await _went_to(world, outbound, pod.netns, "10.96.1.1", 80))[0] == ("10.96.1.1", 80)
+    assert (await _went_to(world, outbound, pod.netns, "192.0.2.1", 443))[0] == ("192.0.2.1", 443)
+    direct = await world.listen(other.netns, 5000)
+    with await world.connect(pod.netns, other.spec.ip, 5000, _mark):
+        assert (await _accept(direct))[1][0] == pod.spec.ip, "the proxy's own connections pass"
+    local = await world.listen(pod.netns, 5000)
+    for host in ("127.0.0.1", pod.spec.ip):
+        with await world.connect(pod.netns, host, 5000):
+            await _accept(local)
+    with await world.connect(pod.netns, "10.96.0.10", 53) as made:
+        assert made.getpeername() == ("10.96.0.10", 53), "DNS is no business of the proxy's"
+
+
+async def inbound_goes_to_the_proxy(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    await world.rules.install(pod.netns)
+    inbound = await world.listen(pod.netns, 15006)
+    tunnel = await world.listen(pod.netns, 15008)
+    assert await _went_to(world, inbound, other.netns, pod.spec.ip, 5000) == ((pod.spec.ip, 5000), "client")
+    with await world.connect(other.netns, pod.spec.ip, 15008):
+        await _accept(tunnel)
+
+
+async def the_application_sees_the_client(world):
+    """The proxy connects to the application from the client's address; the answers find their way back to it."""
+    pod, client = await world.sandbox("pod"), await world.sandbox("client")
+    await world.rules.install(pod.netns)
+
+    def as_client(made):
+        _mark(made)
+        made.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+        made.bind((client.spec.ip, 0))
+
+    async with world.greeting(pod.netns, 5000, "app"):
+        assert await world.hear(pod.netns, pod.spec.ip, 5000, as_client) == f"app {client.spec.ip}"
+
+
+async def probes_of_the_node_pass(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    await world.rules.install(pod.netns)
+    async with world.greeting(pod.netns, 8080, "app"), world.greeting(other.netns, 8080, "app"):
+        assert await world.hear("", pod.spec.ip, 8080) == "app 169.254.7.127"
+        assert await world.hear("", other.spec.ip, 8080) == "app 10.244.0.1"
+        await world.rules.remove(pod.netns)
+        assert await world.hear("", pod.spec.ip, 8080) == "app 10.244.0.1"
+
+
+async def datagrams_are_left_alone(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    await world.rules.install(pod.netns)
+    await world.rules.install(other.netns)
+    loop = asyncio.get_running_loop()
+    heard = await world.datagrams(other.netns, other.spec.ip, 5000)
+    made = await world.datagrams(pod.netns, pod.spec.ip)
+    await loop.sock_sendto(made, b"ping", (other.spec.ip, 5000))
+    async with asyncio.timeout(5):
+        assert (await loop.sock_recvfrom(heard, 10))[1][0] == pod.spec.ip
+
+
+async def installing_and_removing_are_idempotent(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    rules = world.rules
+    assert not await rules.installed(pod.netns)
+    await rules.remove(pod.netns)
+    direct = await world.listen(other.netns, 5000)
+    for _ in range(2):
+        await rules.install(pod.netns)
+        await rules.install(pod.netns)
+        assert await rules.installed(pod.netns)
+        with pytest.raises(ConnectionRefusedError):
+            await world.connect(pod.netns, other.spec.ip, 5000)  # nobody listens on 15001
+        await rules.remove(pod.netns)
+        await rules.remove(pod.netns)
+        assert not await rules.installed(pod.netns)
+        with await world.connect(pod.netns, other.spec.ip, 5000):
+            await _accept(direct)
+    await rules.install(pod.netns)
+    rules.forget(pod.spec.ip)
+    rules.forget(pod.spec.ip)
+    await world.runtime.remove_sandbox(pod)
+    with pytest.raises(FileNotFoundError):
+        await rules.install(pod.netns)
+
+
+SCENARIOS = [
+    outbound_goes_to_the_proxy,
+    inbound_goes_to_the_proxy,
+    the_application_sees_the_client,
+    probes_of_the_node_pass,
+    datagrams_are_left_alone,
+    installing_and_removing_are_idempotent,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_capture(run_scenario, scenario):
+    run_scenario(scenario)
