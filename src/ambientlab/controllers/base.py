@@ -71,7 +71,10 @@ async def write_status(
     client: Client, resource: Resource, obj: Object, status: Object, annotations: Mapping[str, str] | None = None
 ) -> None:
     """Make `status` the whole status of `obj` and add `annotations`, unless all that is so already. Built-in kinds
-    take annotations with a status, as in Kubernetes."""
+    take annotations with a status, as in Kubernetes.
+
+    What has been done goes before what is said of it: loops that a write of this pass has woken get their turn first,
+    and then share a commit with the report, so that a Deployment's pods do not wait for it."""
     old = obj.get("status") or {}
     present = annotations_of(obj)
     new = {key: value for key, value in (annotations or {}).items() if present.get(key) != value}
@@ -80,6 +83,7 @@ async def write_status(
     patch: Object = {"status": {**dict.fromkeys(old.keys() - status.keys()), **status}}
     if new:
         patch["metadata"] = {"annotations": new}
+    await asyncio.sleep(0)
     await client.patch(resource, name(obj), namespace(obj), patch, subresource="status")
 
 

@@ -1,7 +1,7 @@
 """Events for people: what `kubectl describe` shows at the end. And their clean-up.
 
 Recording never waits and never fails its caller: a control loop notes what it did, and a loop of its own writes it
-down. The same words about the same object are one Event with a count.
+down a moment later, when the work is done. The same words about the same object are one Event with a count.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from ambientlab.flow.reconcile import Stop
 _CLUSTER_NAMESPACE = "default"
 _REMEMBERED = 4096
 _TTL_SECONDS = 3600.0
+# Long enough for a Deployment to have its pods, too short for a person to notice.
+WRITE_DELAY = 0.05
 
 
 class Occurrence(NamedTuple):
@@ -80,7 +82,7 @@ class Recorder:
         pending.count += 1
         pending.last = now
         if self._queue is not None:
-            self._queue.add(key)
+            self._queue.add_after(key, WRITE_DELAY)
 
     def watch(self, queue: WorkQueue[Occurrence]) -> Iterable[Stop]:
         self._queue = queue

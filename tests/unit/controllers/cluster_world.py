@@ -14,6 +14,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import labels_of, name, timestamp
 from ambientlab.controllers import Options, all_controllers
+from ambientlab.controllers.events import WRITE_DELAY
 
 NODE_NAME = "ambientlab"
 
@@ -119,11 +120,12 @@ class Cluster:
     def condition(self, obj, type_):
         return next((one for one in obj.get("status", {}).get("conditions", ()) if one["type"] == type_), None)
 
-    def events(self, about=None, home="hello"):
+    async def events(self, about, home="hello"):
+        await self.advance(WRITE_DELAY)
         return [
             (event["type"], event["reason"], event["message"])
             for event in self.client.list(EVENT, home)
-            if about is None or event["involvedObject"]["name"] == about
+            if event["involvedObject"]["name"] == about
         ]
 
     def ready_pods(self, version):

@@ -23,7 +23,7 @@ async def test_a_deployment_becomes_a_replicaset_and_its_pods(cluster):
         assert re.fullmatch(rf"{name(rs)}-[bcdfghjklmnpqrstvwxz2456789]{{5}}", name(pod))
         assert labels_of(pod) == {"app": "web", "version": "v1", "pod-template-hash": hash_}
         assert pod["spec"]["nodeName"] == "ambientlab"
-    said = cluster.events("web")
+    said = await cluster.events("web")
     assert ("Normal", "ScalingReplicaSet", f"Scaled up replica set {name(rs)} from 0 to 3") in said
 
 
@@ -234,7 +234,7 @@ async def test_pods_that_cannot_be_created_are_reported_and_tried_again(cluster)
     assert (failure["status"], failure["reason"]) == ("True", "FailedCreate")
     assert 'serviceaccount "missing" not found' in failure["message"]
     (rs,) = cluster.sets()
-    assert ("Warning", "FailedCreate", f"Error creating: {failure['message']}") in cluster.events(rs)
+    assert ("Warning", "FailedCreate", f"Error creating: {failure['message']}") in await cluster.events(rs)
     await cluster.create(SERVICEACCOUNT, account("missing"))
     await cluster.advance(60)
     await cluster.run_pods()

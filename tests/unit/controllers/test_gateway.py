@@ -2,7 +2,7 @@
 
 import pytest
 
-from ambientlab.api.kinds import DEPLOYMENT, EVENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
+from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import annotations_of, labels_of, name
 
 CHILDREN = (SERVICEACCOUNT, DEPLOYMENT, SERVICE)
@@ -184,7 +184,7 @@ async def test_what_exists_already_is_not_taken_over(cluster):
     await cluster.create(GATEWAY, gateway())
     assert [port["port"] for port in child(cluster, SERVICE)["spec"]["ports"]] == [80]
     assert child(cluster, DEPLOYMENT) is not None
-    ((type_, reason, message),) = [event for event in cluster.events("waypoint") if event[1] == "NotManaged"]
+    ((type_, _, message),) = [event for event in await cluster.events("waypoint") if event[1] == "NotManaged"]
     assert (type_, "Service waypoint exists" in message) == ("Warning", True)
 
 
@@ -192,7 +192,7 @@ async def test_parameters_are_refused_aloud(cluster):
     reference = {"group": "", "kind": "ConfigMap", "name": "extra"}
     await cluster.create(GATEWAY, gateway(infrastructure={"parametersRef": reference}))
     assert child(cluster, DEPLOYMENT) is None
-    ((type_, _, message),) = cluster.events("waypoint")
+    ((type_, _, message),) = await cluster.events("waypoint")
     assert type_ == "Warning"
     assert "spec.infrastructure.parametersRef is not supported" in message
 
@@ -221,4 +221,4 @@ async def test_a_deleted_class_comes_back_and_a_changed_one_is_accepted_anew(clu
 async def test_events_say_nothing_of_a_waypoint_that_is_fine(cluster):
     await cluster.create(GATEWAY, gateway())
     await cluster.run_pods()
-    assert {event["type"] for event in cluster.client.list(EVENT, "hello")} == {"Normal"}
+    assert {type_ for type_, _, _ in await cluster.events("waypoint")} == {"Normal"}

@@ -76,7 +76,7 @@ async def test_what_it_reports(cluster):
         "readyReplicas": 1,
         "availableReplicas": 1,
     }
-    assert ("Normal", "SuccessfulCreate", f"Created pod: {first}") in cluster.events("web")
+    assert ("Normal", "SuccessfulCreate", f"Created pod: {first}") in await cluster.events("web")
 
 
 def ranked(called, *, node="n", phase="Running", ready=None, restarts=0, created="2026-01-01T00:00:00Z", cost=None):

@@ -10,7 +10,7 @@ async def test_a_pod_is_bound_and_says_so(cluster):
     bound = cluster.client.get(POD, "one", "hello")
     assert bound["spec"]["nodeName"] == "ambientlab"
     assert cluster.condition(bound, "PodScheduled")["status"] == "True"
-    assert cluster.events("one") == [("Normal", "Scheduled", "Successfully assigned hello/one to ambientlab")]
+    assert await cluster.events("one") == [("Normal", "Scheduled", "Successfully assigned hello/one to ambientlab")]
 
 
 async def test_a_pod_that_fits_nowhere_waits_until_a_node_does(cluster):
@@ -20,7 +20,7 @@ async def test_a_pod_that_fits_nowhere_waits_until_a_node_does(cluster):
     refused = cluster.condition(waiting, "PodScheduled")
     why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
     assert (refused["status"], refused["reason"], refused["message"]) == ("False", "Unschedulable", why)
-    assert cluster.events("picky") == [("Warning", "FailedScheduling", why)]
+    assert await cluster.events("picky") == [("Warning", "FailedScheduling", why)]
     await cluster.change(NODE, "ambientlab", {"metadata": {"labels": {"disk": "ssd"}}}, home="")
     bound = cluster.client.get(POD, "picky", "hello")
     assert bound["spec"]["nodeName"] == "ambientlab"
@@ -38,7 +38,7 @@ async def test_the_reasons_of_several_nodes_are_counted(cluster):
 
 async def test_a_scheduler_that_does_not_exist_is_named(cluster):
     await cluster.create(POD, pod("special", schedulerName="gpu-scheduler"))
-    ((type_, reason, message),) = cluster.events("special")
+    ((type_, reason, message),) = await cluster.events("special")
     assert (type_, reason) == ("Warning", "FailedScheduling")
     assert 'no scheduler named "gpu-scheduler"' in message
     assert "nodeName" not in cluster.client.get(POD, "special", "hello")["spec"]
@@ -59,4 +59,4 @@ async def test_a_heartbeat_does_not_wake_the_scheduler(cluster):
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     await cluster.change(NODE, "ambientlab", ready, home="", subresource="status")
     assert cluster.client.get(POD, "picky", "hello")["metadata"]["resourceVersion"] == before
-    assert len(cluster.events("picky")) == 1
+    assert len(await cluster.events("picky")) == 1

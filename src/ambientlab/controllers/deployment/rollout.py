@@ -46,7 +46,8 @@ def replicas_of(rs: Object) -> int:
 
 def available_of(rs: Object) -> int:
     """Never more than it may have: a status written before it was last made smaller still counts the lost ones."""
-    return min((rs.get("status") or {}).get("availableReplicas", 0), replicas_of(rs))
+    reported: int = (rs.get("status") or {}).get("availableReplicas", 0)
+    return min(reported, replicas_of(rs))
 
 
 def active(sets: Sequence[Object]) -> list[Object]:
