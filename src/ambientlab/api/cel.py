@@ -7,6 +7,7 @@ https://kubernetes.io/docs/reference/using-api/cel/
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import re
 from collections.abc import Callable
@@ -14,9 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
-
-from cel_expr_python import cel
-from cel_expr_python.ext import ext_optional, ext_strings
 
 
 class CelError(Exception):
@@ -57,7 +55,16 @@ _PREDICATES: dict[str, Callable[[str], bool]] = {
 
 
 @cache
+def _cel() -> Any:
+    """The evaluator's module, loaded when the first rule is compiled: it takes longer than the rest of the room."""
+    return importlib.import_module("cel_expr_python.cel")
+
+
+@cache
 def _environment() -> Any:
+    cel = _cel()
+    optional = importlib.import_module("cel_expr_python.ext.ext_optional")
+    strings = importlib.import_module("cel_expr_python.ext.ext_strings")
     functions = [
         cel.FunctionDecl(
             name,
@@ -71,7 +78,7 @@ def _environment() -> Any:
     ]
     return cel.NewEnv(
         variables={"self": cel.Type.DYN, "oldSelf": cel.Type.DYN},
-        extensions=[ext_optional.ExtOptional(), ext_strings.ExtStrings()],
+        extensions=[optional.ExtOptional(), strings.ExtStrings()],
         functions=functions,
     )
 
@@ -88,7 +95,7 @@ class _Compiled:
 
     def evaluate(self, self_: Any, old_self: Any = None) -> Any:
         value = self.expression.eval(data={"self": self_, "oldSelf": old_self})
-        if value.type() == cel.Type.ERROR:
+        if value.type() == _cel().Type.ERROR:
             raise CelError(str(value.value()))
         return value.plain_value()
 

@@ -50,33 +50,38 @@ class Entry:
         return schema.core(definitions.name_of(self.resource.group, self.resource.version, self.resource.kind))
 
 
+def _key(resource: Resource) -> tuple[str, str, str]:
+    return (resource.group, resource.version, resource.plural)
+
+
 class Registry:
     """Look-ups are O(1). `generation` grows with every change: discovery and OpenAPI cache by it."""
 
     def __init__(self, builtin: Sequence[Resource] = CORE) -> None:
         self.generation = 1
-        self._entries: dict[Resource, Entry] = {resource: Entry(resource, resource) for resource in builtin}
-        self._bodies = {resource: Entry(resource, resource) for resource in BODIES}
+        self._entries = {_key(resource): Entry(resource, resource) for resource in builtin}
+        self._bodies = {_key(resource): Entry(resource, resource) for resource in BODIES}
         self._crds: dict[str, tuple[Resource, ...]] = {}
         self._index()
 
     def _index(self) -> None:
-        self._by_path = {(r.group, r.version, r.plural): r for r in self._entries}
-        self._by_kind = {(r.api_version, r.kind): r for r in self._entries}
+        served = [entry.resource for entry in self._entries.values()]
+        self._by_kind = {(resource.api_version, resource.kind): resource for resource in served}
 
     def resources(self) -> Sequence[Resource]:
         """Every served resource: the built-in ones, then those of CRDs, in the order they came."""
-        return tuple(self._entries)
+        return tuple(entry.resource for entry in self._entries.values())
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Group -> its served versions, preferred first (Kubernetes' version priority: v1 > v1beta1 > v1alpha3)."""
         found: dict[str, set[str]] = {}
-        for resource in self._entries:
+        for resource in self.resources():
             found.setdefault(resource.group, set()).add(resource.version)
         return {group: tuple(sorted(versions, key=version_priority)) for group, versions in found.items()}
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
-        return self._by_path.get((group, version, plural))
+        entry = self._entries.get((group, version, plural))
+        return entry.resource if entry else None
 
     def find_kind(self, api_version: str, kind: str) -> Resource | None:
         """`api_version` as objects carry it: `apps/v1`, `v1`."""
@@ -85,9 +90,10 @@ class Registry:
     def entry(self, resource: Resource) -> Entry:
         """Also answers for kinds that exist only as request bodies (TokenRequest, Scale, Eviction, reviews).
 
-        Raises KeyError if `resource` is not served (any more).
+        Only group, version and plural are looked at: a constant of `kinds` finds the kind whatever its CRD says of
+        short names and categories. Raises KeyError if `resource` is not served (any more).
         """
-        return self._entries.get(resource) or self._bodies[resource]
+        return self._entries.get(_key(resource)) or self._bodies[_key(resource)]
 
     def schema(self, resource: Resource) -> Node:
         return self.entry(resource).schema
@@ -99,9 +105,9 @@ class Registry:
     def put_crd(self, crd: Object) -> tuple[Resource, ...]:
         """Serve (or serve anew) the versions of a CRD object, which must be valid; returns them, preferred first."""
         for resource in self._crds.get(name(crd), ()):
-            del self._entries[resource]
+            del self._entries[_key(resource)]
         entries = entries_of(crd)
-        self._entries.update({entry.resource: entry for entry in entries})
+        self._entries.update({_key(entry.resource): entry for entry in entries})
         self._crds[name(crd)] = tuple(entry.resource for entry in entries)
         self._changed()
         return self._crds[name(crd)]
@@ -109,7 +115,7 @@ class Registry:
     def remove_crd(self, crd_name: str) -> None:
         """`crd_name` is the CRD's metadata.name (`httproutes.gateway.networking.k8s.io`)."""
         for resource in self._crds.pop(crd_name, ()):
-            del self._entries[resource]
+            del self._entries[_key(resource)]
         self._changed()
 
     def _changed(self) -> None:
@@ -132,8 +138,8 @@ def entries_of(crd: Object) -> list[Entry]:
             tuple(names.get("shortNames") or ()),
             tuple(names.get("categories") or ()),
             tuple(part for part in ("status", "scale") if part in (version.get("subresources") or {})),
-            singular_name=names.get("singular") or names["kind"].lower(),
-            list_name=names.get("listKind") or f"{names['kind']}List",
+            singular_name=_unless(names.get("singular"), names["kind"].lower()),
+            list_name=_unless(names.get("listKind"), f"{names['kind']}List"),
         )
 
     storage = next(resource(version) for version in spec["versions"] if version.get("storage"))
@@ -149,6 +155,11 @@ def entries_of(crd: Object) -> list[Entry]:
         if version.get("served")
     ]
     return sorted(served, key=lambda entry: version_priority(entry.resource.version))
+
+
+def _unless(given: str | None, usual: str) -> str:
+    """`given`, or "" where it is the usual name: so resources from CRDs equal the constants of `kinds`."""
+    return given if given and given != usual else ""
 
 
 def _columns(version: Object) -> tuple[Column, ...]:
