@@ -14,6 +14,7 @@ from ambientlab.apiserver.refusals import bad_request
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_GENERATED = 63
 _SUFFIX = 5
+_OMITTED_IF_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
 def suffix(chooser: random.Random, length: int = _SUFFIX) -> str:
@@ -29,6 +30,9 @@ def place(resource: Resource, obj: Object, namespace: str) -> None:
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
         metadata = obj["metadata"] = {}
+    for name in _OMITTED_IF_EMPTY:
+        if name in metadata and not metadata[name]:
+            del metadata[name]
     if not resource.namespaced:
         metadata.pop("namespace", None)
     elif metadata.get("namespace") in (None, "", namespace):

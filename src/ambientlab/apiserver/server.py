@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from asyncio import sslproto
 from collections.abc import Sequence
 
-import orjson
 from aiohttp import web
 
 from ambientlab.api.client import Client
-from ambientlab.api.errors import StatusError
 from ambientlab.api.kubelet import Kubelet
-from ambientlab.api.objects import Object, copy, name, namespace
+from ambientlab.api.objects import Object, name
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import admission, crds
@@ -28,8 +25,8 @@ from ambientlab.store.store import Store
 
 # asyncio's TLS keeps a receive buffer of this size for each connection: 256 KiB is too much for an idle watch.
 _TLS_BUFFER = 32 << 10
-# Of an object we ship, what it was when we last wrote it; see `APIServer.ensure`.
-SHIPPED_ANNOTATION = "ambientlab.io/shipped"
+# The field manager of what comes with the product.
+SHIPPER = "ambientlab"
 _GRACE_SECONDS = 1.0
 
 
@@ -89,22 +86,9 @@ class APIServer:
     async def ensure(self, resource: Resource, obj: Object) -> Object:
         """Create `obj`, or bring what we ship of it up to date in an object that exists.
 
-        An annotation remembers what was shipped, so that a start that changes nothing writes nothing.
+        As an apply it drops what an earlier version shipped, and a start that changes nothing writes nothing.
         """
-        wanted = copy(obj)
-        digest = hashlib.sha256(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-        annotations = wanted["metadata"].get("annotations") or {}
-        wanted["metadata"]["annotations"] = {**annotations, SHIPPED_ANNOTATION: digest}
-        existing = self._client.get(resource, name(obj), namespace(obj))
-        if existing is None:
-            try:
-                return await self._client.create(resource, wanted)
-            except StatusError as error:
-                if error.reason != "AlreadyExists":
-                    raise
-        elif (existing["metadata"].get("annotations") or {}).get(SHIPPED_ANNOTATION) == digest:
-            return existing
-        return await self._client.apply(resource, wanted, manager="ambientlab")
+        return await self._client.apply(resource, obj, manager=SHIPPER)
 
     def _crd_changed(self, change: Change) -> None:
         crd = change.entry.object
