@@ -331,10 +331,14 @@ class AgentWorld:
     async def restart(self) -> None:
         """The node goes down with everything in it, and comes up again."""
         await self.stop()
+        self.renew()
+        await self.start()
+
+    def renew(self) -> None:
+        """An agent that knows nothing of the one before."""
         self.runtime.sandboxes.clear()
         self.agent = self._agent()
         self.kubelet = AgentKubelet(self.agent, self.local_socket)
-        await self.start()
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """The first true value of `condition`, looked at whenever something may have changed."""

@@ -219,6 +219,22 @@ async def test_after_a_restart_of_the_node_pods_run_again_and_count_it(world: An
     assert [call for call in world.runtime.calls if call == "start main"] == ["start main"] * 3
 
 
+async def test_once_started_no_status_tells_of_a_former_life(world: Any) -> None:
+    await world.create("web", shell("exec sleep 1000"))
+    await world.create("istiod", {"name": "discovery", "image": "docker.io/istio/pilot:1.30.0"})
+    await world.ready("web")
+    await world.ready("istiod")
+    await world.stop()
+    world.runtime.failures = [OSError("not yet")] * 1
+    world.renew()
+    await world.agent.start()
+    assert world.condition("web", "Ready") == "False"
+    await world.start()
+    await world.until(lambda: world.container("istiod").get("restartCount") == 1)
+    await world.elapse(1)
+    await world.ready("web")
+
+
 async def test_a_pod_deleted_while_the_node_was_down_is_removed(world: Any) -> None:
     await world.create("web", shell("exec sleep 1000"))
     await world.ready("web")

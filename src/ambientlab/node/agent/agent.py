@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ambientlab.api import kinds, objects
-from ambientlab.api.client import Client, Event
+from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
 from ambientlab.node.agent.clock import Clock, SystemClock
@@ -74,28 +74,38 @@ class NodeAgent:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dependents: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
         self._named: dict[str, set[tuple[str, str, str]]] = {}
+        self._unsubscribe: list[Unsubscribe] = []
 
     def worker(self, pod: Object) -> PodWorker | None:
         """The worker of a pod, None for one that is not (or no longer) on this node."""
         return self._workers.get(objects.uid(pod))
 
-    async def run(self) -> None:
-        """Registers the node and runs its pods until cancelled. What runs then ends with the node itself."""
+    async def start(self) -> None:
+        """Registers the node and takes up its pods. When this returns, no status tells of a former life of the node.
+
+        Called once, or else by `run`. Raises StatusError or OSError.
+        """
         for directory in (self._state_dir, self._run_dir):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._forget_leftovers()
         await self._node_status.register()
-        unsubscribe = [
+        self._unsubscribe = [
             self._client.watch(kinds.CONFIGMAP, lambda event: self._on_content("ConfigMap", event)),
             self._client.watch(kinds.SECRET, lambda event: self._on_content("Secret", event)),
             self._client.watch(kinds.POD, self._on_pod),
         ]
+        await asyncio.gather(*(worker.reported() for worker in self._workers.values()))
+
+    async def run(self) -> None:
+        """Runs the pods of this node until cancelled. What runs then ends with the node itself."""
         try:
+            if not self._unsubscribe:
+                await self.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._recorder.run())
                 tasks.create_task(self._node_status.run())
         finally:
-            for stop in unsubscribe:
+            for stop in self._unsubscribe:
                 stop()
             pods = list(self._tasks.values())
             for task in pods:
@@ -144,6 +154,7 @@ class NodeAgent:
                 return
             await worker.run()
         finally:
+            worker.finished()
             self._tasks.pop(uid, None)
             self._workers.pop(uid, None)
             for key in self._named.pop(uid, ()):

@@ -112,7 +112,7 @@ class Container:
         record = self.record
         if not record.container_id:
             return False
-        if record.role is Role.MAIN and not self.runs_again():
+        if record.role in (Role.MAIN, Role.EPHEMERAL) and not self.runs_again():
             return True
         if record.exit_code is not None:
             record.last_state = record.state
@@ -179,6 +179,7 @@ class Container:
         """A container whose work is done by the daemon itself: it runs as long as the pod exists."""
         self.is_component = True
         self.log = self._means.components.get(program.component)
+        self.record.container_id = self._container_id()
         self._running(self._means.clock.now())
         self.started()
         self.readiness(True)

@@ -84,7 +84,7 @@ def container_spec(context: PodContext, container: Object, program: Program, run
     arguments = [environment.expand(word, variables) for word in container.get("args") or ()]
     try:
         launch = program.launch(pod, container, command, arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     ip = "" if host_network else context.ip
     files = {

@@ -64,6 +64,7 @@ class PodWorker:
         self._object_gone = False
         self._changed = asyncio.Event()
         self._hooked: list[SandboxHook] = []
+        self._reported = asyncio.Event()
         for role, spec in _containers_of(pod):
             self._add(role, spec)
 
@@ -77,6 +78,14 @@ class PodWorker:
 
     def container(self, name: str) -> Container | None:
         return self._containers.get(name)
+
+    async def reported(self) -> None:
+        """Returns when the API no longer shows what a former life of this node has left of the pod."""
+        await self._reported.wait()
+
+    def finished(self) -> None:
+        """Nothing more will be reported."""
+        self._reported.set()
 
     # -- what happens to its object ----------------------------------------------------------------------------
 
@@ -352,7 +361,9 @@ class PodWorker:
         while True:
             await self._dirty.wait()
             await asyncio.sleep(0)
-            if not await self._write_status():
+            if await self._write_status():
+                self._reported.set()
+            else:
                 await self._means.clock.sleep(_STATUS_RETRY)
                 self._mark()
 
