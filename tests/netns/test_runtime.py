@@ -28,12 +28,12 @@ async def sees_a_machine_of_its_own(world):
         "echo $$; hostname; id -u; pwd; echo $GREETING; cat /etc/config/app; ls -d /home/* /root/* 2>/dev/null; "
         "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; ls /proc | grep -c '^[0-9]'",
         env={"GREETING": "hello"},
-        cwd="/tmp",
+        cwd="/made/for/it",
         files={"/etc/config/app": (b"port=5000\n", 0o640)},
     )
     lines = out.split("\n")
     assert code == 0, out
-    assert lines[:6] == ["1", "helloworld-v1-abc", "0", "/tmp", "hello", "port=5000"]
+    assert lines[:6] == ["1", "helloworld-v1-abc", "0", "/made/for/it", "hello", "port=5000"]
     assert "CapEff:\t00000000a80425fb" in lines
     assert "NoNewPrivs:\t1" in lines
     assert not [line for line in lines if line.startswith(("/home", "/root"))]
@@ -123,6 +123,8 @@ async def errors_are_worded_as_runc_does(world):
         assert words in str(caught.value)
     with pytest.raises(FileNotFoundError, match="executable file not found"):
         await world.container(pod.sandbox, "foo")
+    with pytest.raises(OSError, match="exec: embedded null"):
+        await world.run(pod, "true", env={"A": "b\0c"})
     await world.run(pod, "sh", "-c", "printf 'not a program' > /tmp/x; chmod 755 /tmp/x")
     with pytest.raises(OSError, match="exec /tmp/x: exec format error"):
         await world.run(pod, "/tmp/x")
@@ -205,6 +207,18 @@ async def giving_up_leaves_no_process(world):
     assert set(before) <= set(processes())
 
 
+async def what_still_starts_in_a_removed_pod_is_ended(world):
+    for turns in range(8):
+        pod = await world.pod()
+        late = asyncio.create_task(world.container(pod.sandbox, "sleep", "1000"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await world.runtime.remove_sandbox(pod.sandbox)
+        (outcome,) = await asyncio.gather(late, return_exceptions=True)
+        assert isinstance(outcome, OSError) or outcome == (-signal.SIGKILL, "")
+    assert "sleep" not in processes().values()
+
+
 async def churn_leaves_nothing(world):
     async def one(index):
         pod = await world.pod(f"pod{index}")
@@ -237,6 +251,7 @@ SCENARIOS = [
     a_large_config_map,
     the_nodes_own_proxy,
     giving_up_leaves_no_process,
+    what_still_starts_in_a_removed_pod_is_ended,
     churn_leaves_nothing,
 ]
 

@@ -20,9 +20,9 @@ def test_this_machine_can_run_a_node():
 @pytest.mark.parametrize(
     ("step", "number", "facts", "summary", "fix"),
     [
-        ("unshare", errno.ENOSPC, Facts(max_user_namespaces=0), "user_namespaces is 0", "max_user_namespaces=15000"),
-        ("unshare", errno.ENOSPC, Facts(max_net_namespaces=0), "max_net_namespaces is 0", "max_net_namespaces=15000"),
-        ("unshare", errno.ENOSPC, Facts(max_user_namespaces=9999), "nested too deeply", "outside other containers"),
+        ("unshare", errno.ENOSPC, Facts({"user": 0}), "user_namespaces is 0", "max_user_namespaces=15000"),
+        ("unshare", errno.ENOSPC, Facts({"net": 0}), "max_net_namespaces is 0", "max_net_namespaces=15000"),
+        ("unshare", errno.ENOSPC, Facts({"user": 9999}), "nested too deeply", "outside other containers"),
         ("unshare", errno.EPERM, Facts(unprivileged_userns_clone=0), "clone is 0", "unprivileged_userns_clone=1"),
         ("unshare", errno.EPERM, Facts(seccomp_filter=True), "seccomp", "seccomp=unconfined"),
         ("unshare", errno.EPERM, Facts(chroot=True, seccomp_filter=True), "inside a chroot", "outside the chroot"),
@@ -56,7 +56,7 @@ def test_facts_come_from_proc(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    assert read_facts(tmp_path) == Facts(0, 96364, 1, 1, seccomp_filter=True, chroot=True)
+    assert read_facts(tmp_path) == Facts({"user": 0, "net": 96364}, 1, 1, seccomp_filter=True, chroot=True)
     (tmp_path / "self/mountinfo").write_text("21 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
     assert not read_facts(tmp_path).chroot
 

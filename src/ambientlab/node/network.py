@@ -97,6 +97,7 @@ class NodeNetwork:
         )
 
     def close(self) -> None:
+        """Devices stay: they go with the namespaces."""
         self._attaching.close()
         self._detaching.close()
 

@@ -6,6 +6,7 @@ execve closes.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -40,6 +41,8 @@ def run(work: Callable[[socket.socket], None], report: int) -> NoReturn:
         work(channel)
     except OSError as error:
         messages.send(channel, Failed(error.errno or errno.EIO, error.strerror or str(error)))
+    except ValueError as error:  # a NUL byte where the kernel takes none
+        messages.send(channel, Failed(errno.EINVAL, f"exec: {error}"))
     finally:
         os._exit(127)
 
@@ -62,7 +65,10 @@ def container(request: NewContainer, pause: int, stdio: Sequence[int]) -> None:
     spec = request.spec
     syscalls.setns(pause, _POD_NAMESPACES)
     syscalls.unshare(syscalls.NEWNS)
+    os.umask(0o022)
     rootfs.build(spec)
+    with contextlib.suppress(OSError):
+        os.makedirs(spec.cwd, exist_ok=True)  # as runc does for a container, not for an exec
     os.setsid()
     _enter_directory(spec.cwd)
     _take_stdio(stdio)
@@ -71,6 +77,7 @@ def container(request: NewContainer, pause: int, stdio: Sequence[int]) -> None:
 
 def execute(request: NewExec, target: int, stdio: Sequence[int], report: socket.socket) -> None:
     syscalls.setns(target, _POD_NAMESPACES | syscalls.NEWNS)
+    os.umask(0o022)
     os.setsid()
     if request.terminal:
         _open_terminal(report)
@@ -123,7 +130,6 @@ def _execute(argv: Sequence[str], env: Mapping[str, str], privileged: bool) -> N
     if not privileged:
         syscalls.limit_capabilities(CONTAINER_CAPABILITIES)
     syscalls.no_new_privileges()
-    os.umask(0o022)
     try:
         os.execve(program, list(argv), dict(env))
     except OSError as error:

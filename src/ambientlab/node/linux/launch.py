@@ -58,6 +58,8 @@ def launch(
     namespace until its socket ends. Every process of the node except those of containers holds the descriptors `keep`
     (a lock, say) as long as it lives. Raises OSError when the namespaces are refused (`support.explain` knows why).
     """
+    for descriptor in keep:
+        os.set_inheritable(descriptor, False)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     near, helper_pid = _fork_helper(helper)
     try:
@@ -123,6 +125,7 @@ def _init(main: Callable[[Node], int], helper: socket.socket | None, launcher_al
     daemon = os.fork()
     if daemon == 0:
         os.close(launcher_alive)
+        syscalls.set_process_name("ambientlab")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
         _run(lambda: main(Node(near, helper)))
     _close_all_but({launcher_alive, *keep})

@@ -48,6 +48,7 @@ class LinuxRuntime:
         self._ids = itertools.count(1)
         self._forks: dict[int, _Fork] = {}
         self._running: dict[int, _Running] = {}
+        self._ending: set[int] = set()  # sandboxes being removed: what still starts in one is killed
         self._outbox: deque[tuple[messages.Request, list[int]]] = deque()
 
     def start(self) -> None:
@@ -82,10 +83,14 @@ class LinuxRuntime:
         pause = self._running.get(sandbox.pid)
         if pause is None or pause.sandbox != 0:
             return
-        doomed = [process for process in self._running.values() if process.sandbox == sandbox.pid]
-        for process in (*doomed, pause):
-            self._send(messages.Signal(process.pid, signal.SIGKILL))
-        await asyncio.wait([process.exit for process in (*doomed, pause)])
+        self._ending.add(pause.pid)
+        try:
+            while doomed := [p for p in self._running.values() if p is pause or p.sandbox == pause.pid]:
+                for process in doomed:
+                    self._send(messages.Signal(process.pid, signal.SIGKILL))
+                await asyncio.wait([process.exit for process in doomed])
+        finally:
+            self._ending.discard(pause.pid)
         if self._network is not None and sandbox.spec.ip is not None:
             await self._network.detach(sandbox.spec.ip)
 
@@ -189,9 +194,9 @@ class LinuxRuntime:
                 fork = self._forks.pop(reply.id)
                 process = _Running(reply.pid, reply.id, fork.sandbox, fork.privileged)
                 self._running[reply.pid] = process
-                if fork.done.cancelled():
+                if fork.done.cancelled() or fork.sandbox in self._ending:
                     self._send(messages.Signal(reply.pid, signal.SIGKILL))
-                else:
+                if not fork.done.cancelled():
                     fork.done.set_result(process)
             case Refused():
                 fork = self._forks.pop(reply.id)

@@ -13,8 +13,8 @@ import re
 import signal
 import struct
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ambientlab.node.linux import capture, links, syscalls
@@ -29,6 +29,7 @@ _CONTAINER_FIX = (
     "--security-opt systempaths=unconfined"
 )
 _MODULES_FIX = "sudo modprobe -a {}"
+_KINDS = ("user", "net", "pid", "mnt", "uts", "ipc")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _RESULT = struct.Struct("=16si")
 
@@ -45,8 +46,8 @@ class Problem:
 class Facts:
     """What tells apart the reasons behind one errno. A setting the kernel does not have is None."""
 
-    max_user_namespaces: int | None = None
-    max_net_namespaces: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """How many namespaces of each kind a user may have (user.max_KIND_namespaces)."""
     unprivileged_userns_clone: int | None = None
     apparmor_restrict: int | None = None
     seccomp_filter: bool = False
@@ -64,8 +65,9 @@ def check(root: Path = Path("/")) -> list[Problem]:
 
 def read_facts(proc: Path) -> Facts:
     return Facts(
-        max_user_namespaces=_setting(proc / "sys/user/max_user_namespaces"),
-        max_net_namespaces=_setting(proc / "sys/user/max_net_namespaces"),
+        limits={
+            kind: limit for kind in _KINDS if (limit := _setting(proc / f"sys/user/max_{kind}_namespaces")) is not None
+        },
         unprivileged_userns_clone=_setting(proc / "sys/kernel/unprivileged_userns_clone"),
         apparmor_restrict=_setting(proc / "sys/kernel/apparmor_restrict_unprivileged_userns"),
         seccomp_filter=bool(re.search(r"^Seccomp:\s*2$", _text(proc / "self/status"), re.MULTILINE)),
@@ -98,12 +100,10 @@ def explain(step: str, number: int, facts: Facts) -> Problem:
 
 
 def _explain_unshare(number: int, facts: Facts) -> Problem:
-    for name, value in (
-        ("user.max_user_namespaces", facts.max_user_namespaces),
-        ("user.max_net_namespaces", facts.max_net_namespaces),
-    ):
-        if value == 0 or (number == errno.ENOSPC and value is not None and value < 10):
-            return Problem(f"{name} is {value}: new namespaces are not allowed", f"sudo sysctl -w {name}=15000")
+    for kind, limit in facts.limits.items():
+        if limit == 0:
+            setting = f"user.max_{kind}_namespaces"
+            return Problem(f"{setting} is 0: new namespaces are not allowed", f"sudo sysctl -w {setting}=15000")
     if facts.unprivileged_userns_clone == 0:
         setting = "kernel.unprivileged_userns_clone"
         return Problem(f"{setting} is 0: ordinary users may not make user namespaces", f"sudo sysctl -w {setting}=1")
