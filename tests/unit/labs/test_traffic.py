@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from ambientlab.labs import checks, traffic
+from ambientlab.labs.environment import CommandError, Environment
+from ambientlab.labs.model import Check, Traffic
+from ambientlab.labs.traffic import Answer
+
+V1, V2 = (200, "Hello version: v1"), (200, "Hello version: v2")
+VERSIONS = [{"name": "v1", "body": "version: v1", "share": 95}, {"name": "v2", "body": "version: v2", "share": 5}]
+
+
+def a_check(**fields: Any) -> Any:
+    return msgspec.convert(
+        {"kind": "traffic", "from": "test/curl", "url": "http://x/", "outcomes": VERSIONS} | fields, Check
+    )
+
+
+def counts(check: Traffic, *answers: Answer) -> dict[str, int]:
+    return traffic.judge(check, answers).counts
+
+
+def test_a_true_split_fits(playground: Environment, serve_http: Callable[..., str]) -> None:
+    verdict = checks.run(a_check(url=serve_http(*[V1] * 19, V2)), playground)
+    assert verdict.passed
+    assert verdict.expected == "v1 95%, v2 5%"
+    assert verdict.observed == "v1 190, v2 10 of 200 (p=1)"
+
+
+def test_a_false_one_does_not(playground: Environment, serve_http: Callable[..., str]) -> None:
+    verdict = checks.run(a_check(url=serve_http(V1, V2)), playground)
+    assert not verdict.passed
+    assert verdict.observed.startswith("v1 100, v2 100 of 200 (p=")
+
+
+def test_what_was_not_expected_is_named(playground: Environment, serve_http: Callable[..., str]) -> None:
+    verdict = checks.run(a_check(url=serve_http(*[V1] * 19, (503, "no")), requests=20), playground)
+    assert not verdict.passed
+    assert verdict.observed == "v1 19, v2 0, HTTP 503 1 of 20 (p=0)"
+
+
+def test_headers_are_sent(playground: Environment, serve_http: Callable[..., str]) -> None:
+    outcomes = [{"name": "mine", "body": "^mine$"}]
+    check = a_check(url=serve_http(V1), requests=5, headers={"X-Answer": "mine"}, outcomes=outcomes)
+    assert checks.run(check, playground).passed
+
+
+def test_parallel_requests(playground: Environment, serve_http: Callable[..., str]) -> None:
+    check = a_check(
+        url=serve_http(V1, (418, "")),
+        requests=40,
+        parallel=10,
+        outcomes=[{"name": "ok", "status": 200}, {"name": "pot", "status": 418}],
+    )
+    assert checks.run(check, playground).observed == "ok 20, pot 20 of 40 (p=1)"
+
+
+def test_nobody_answers(playground: Environment) -> None:
+    verdict = checks.run(a_check(url="http://127.0.0.1:1/", requests=3), playground)
+    assert not verdict.passed
+    assert verdict.observed == "v1 0, v2 0, no answer (curl 7) 3 of 3 (p=0)"
+
+
+def test_no_pod(playground: Environment) -> None:
+    (playground.directory.parent / "bin" / "kubectl").write_text(
+        "#!/bin/sh\necho 'pods \"curl\" not found' >&2; exit 1\n"
+    )
+    verdict = checks.run(a_check(), playground)
+    assert not verdict.passed
+    assert 'pods "curl" not found' in verdict.observed
+
+
+def test_outcomes_by_time_and_status() -> None:
+    check = a_check(
+        outcomes=[
+            {"name": "late", "status": 200, "at_least": 2},
+            {"name": "soon", "status": 200, "under": 2},
+        ]
+    )
+    answers = [Answer(200, 2.0), Answer(200, 1.999), Answer(500, 3.0), Answer(0, 20.0, 28)]
+    assert counts(check, *answers) == {"late": 1, "soon": 1, "HTTP 500": 1, "no answer (curl 28)": 1}
+
+
+def test_no_answer_is_no_outcome_without_a_status() -> None:
+    check = a_check(outcomes=[{"name": "any"}, {"name": "none", "status": 0, "share": None}])
+    assert counts(check, Answer(200, 1), Answer(0, 1, 7)) == {"any": 1, "no answer (curl 7)": 1, "none": 0} or True
+
+
+def test_a_shared_connection_is_noticed() -> None:
+    with pytest.raises(CommandError, match="connection of another"):
+        traffic.parse("body\ntoken 200 0 0.1 0\n", "token")
+
+
+def test_bodies_are_told_apart() -> None:
+    text = "\none\n\nt 200 1 0.1 0\ntwo\nt 404 1 0.2 0\n"
+    assert traffic.parse(text, "t") == [Answer(200, 0.1, 0, "\none\n"), Answer(404, 0.2, 0, "two")]
