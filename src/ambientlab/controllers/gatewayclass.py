@@ -22,9 +22,9 @@ GATEWAY_CONTROLLER = "istio.io/gateway-controller"
 MESH_CONTROLLER = "istio.io/mesh-controller"
 BUILTIN = {"istio": GATEWAY_CONTROLLER, "istio-waypoint": MESH_CONTROLLER}
 
-_DESCRIPTIONS = {
-    "istio": "Istio gateways for traffic that enters or leaves the mesh",
-    "istio-waypoint": "Istio waypoints: proxies for the HTTP traffic of ambient services and workloads",
+_DESCRIPTIONS = {  # at most 64 characters
+    "istio": "Istio gateways for traffic entering or leaving the mesh",
+    "istio-waypoint": "Istio waypoints for the HTTP traffic of ambient workloads",
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.api.crds import shipped
 from ambientlab.api.kinds import CORE, SHIPPED_CRDS
 from ambientlab.api.registry import Registry
 from ambientlab.apiserver.client import LocalClient
@@ -37,8 +38,8 @@ async def cluster(request, clock, tmp_path):
     def serve(resource):
         registry.put_crd(custom_resource(resource))
 
-    for resource in SHIPPED_CRDS:
-        serve(resource)
+    for crd in shipped():
+        registry.put_crd(crd)
     client = LocalClient(Verbs(store, registry, clock=clock.now))
     try:
         async with running(Cluster(client, clock, registry.resources, serve)) as cluster:

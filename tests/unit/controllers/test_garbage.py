@@ -132,9 +132,10 @@ async def test_a_deployment_in_the_foreground_goes_after_its_pods(cluster):
 
 
 async def test_custom_resources_own_and_are_owned(cluster):
-    gateway = {"apiVersion": GATEWAY.api_version, "kind": "Gateway", "metadata": {"name": "gw", "namespace": "hello"}}
-    owner = await cluster.create(GATEWAY, {**gateway, "spec": {"gatewayClassName": "none"}})
-    route = {**thing("route", owner), "apiVersion": HTTPROUTE.api_version, "kind": "HTTPRoute"}
+    head = {"apiVersion": GATEWAY.api_version, "kind": "Gateway", "metadata": {"name": "gw", "namespace": "hello"}}
+    listener = {"name": "web", "port": 80, "protocol": "HTTP"}
+    owner = await cluster.create(GATEWAY, {**head, "spec": {"gatewayClassName": "none", "listeners": [listener]}})
+    route = {**thing("route", owner), "apiVersion": HTTPROUTE.api_version, "kind": "HTTPRoute", "spec": {}}
     await cluster.create(HTTPROUTE, route)
     await cluster.create(CONFIGMAP, thing("child", cluster.client.get(HTTPROUTE, "route", "hello")))
     await cluster.delete(GATEWAY, "gw")

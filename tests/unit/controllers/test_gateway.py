@@ -98,7 +98,8 @@ async def test_status_changes_cost_nothing(cluster):
     await cluster.create(GATEWAY, gateway())
     await cluster.run_pods()
     before = [child(cluster, resource)["metadata"]["resourceVersion"] for resource in CHILDREN]
-    programmed = {"conditions": [{"type": "Programmed", "status": "True"}]}
+    since = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
+    programmed = {"conditions": [{"type": "Programmed", "status": "True", "reason": "Up", "message": "", **since}]}
     await cluster.change(GATEWAY, "waypoint", {"status": programmed}, subresource="status")
     assert [child(cluster, resource)["metadata"]["resourceVersion"] for resource in CHILDREN] == before
 

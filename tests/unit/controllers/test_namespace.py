@@ -48,8 +48,9 @@ async def test_what_is_deleted_or_changed_of_it_comes_back(cluster):
 async def test_a_deleted_namespace_goes_with_all_that_is_in_it(cluster):
     await cluster.create(DEPLOYMENT, deployment(replicas=2))
     await cluster.create(SERVICE, service(selector={"app": "web"}))
-    rule = {"apiVersion": VIRTUALSERVICE.api_version, "kind": "VirtualService"}
-    await cluster.create(VIRTUALSERVICE, {**rule, "metadata": {"name": "rule", "namespace": "hello"}, "spec": {}})
+    rule = {"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web"}}]}]}
+    head = {"apiVersion": VIRTUALSERVICE.api_version, "kind": "VirtualService"}
+    await cluster.create(VIRTUALSERVICE, {**head, "metadata": {"name": "rule", "namespace": "hello"}, "spec": rule})
     await cluster.run_pods()
     await cluster.delete(NAMESPACE, "hello", home="")
     home = cluster.client.get(NAMESPACE, "hello")

@@ -75,8 +75,8 @@ class DeploymentController:
             return await self._finish(deployment, sets, estimate=False)
         if deployment["spec"].get("paused") or rollout.is_scaling(deployment, sets.all):
             sets = await self._sync_revision(deployment, sets)
-            await self._resize(deployment, sets, rollout.scale(deployment, sets.new, sets.old))
-            return await self._finish(deployment, await self._reread(deployment, sets), estimate=False)
+            sets = await self._resize(deployment, sets, rollout.scale(deployment, sets.new, sets.old))
+            return await self._finish(deployment, sets, estimate=False)
         if deployment["spec"].get("strategy", {}).get("type") == "Recreate":
             return await self._recreate(deployment, sets)
         return await self._roll(deployment, sets)
@@ -89,24 +89,20 @@ class DeploymentController:
         wanted = rollout.new_replicas(deployment, sets.all, rollout.replicas_of(new))
         if rollout.replicas_of(new) > deployment["spec"]["replicas"]:
             wanted = deployment["spec"]["replicas"]
-        if wanted != rollout.replicas_of(new):
-            await self._resize(deployment, sets, {name(new): wanted})
-        else:
-            await self._resize(deployment, sets, rollout.shrink_old(deployment, new, sets.old))
-        return await self._finish(deployment, await self._reread(deployment, sets))
+        plan = {name(new): wanted}
+        if wanted == rollout.replicas_of(new):
+            plan = rollout.shrink_old(deployment, new, sets.old)
+        return await self._finish(deployment, await self._resize(deployment, sets, plan))
 
     async def _recreate(self, deployment: Object, sets: _Sets) -> float | None:
         going = {name(rs): 0 for rs in rollout.active(sets.old)}
         if going or self._old_pods_run(sets):
-            await self._resize(deployment, sets, going)
-            return await self._finish(deployment, await self._reread(deployment, sets))
+            return await self._finish(deployment, await self._resize(deployment, sets, going))
         sets = await self._ensure_new(deployment, sets)
         if sets.new is None:
             return await self._finish(deployment, sets, collided=True)
-        wanted: int = deployment["spec"]["replicas"]
-        if rollout.replicas_of(sets.new) != wanted:
-            await self._resize(deployment, sets, {name(sets.new): wanted})
-        return await self._finish(deployment, await self._reread(deployment, sets))
+        plan = {name(sets.new): deployment["spec"]["replicas"]}
+        return await self._finish(deployment, await self._resize(deployment, sets, plan))
 
     def _old_pods_run(self, sets: _Sets) -> bool:
         old = {uid(rs) for rs in sets.old}
@@ -124,10 +120,6 @@ class DeploymentController:
         mine = await claim(self._client, DEPLOYMENT, deployment, selector, REPLICASET, candidates)
         new = revisions.find_new(deployment, mine)
         return _Sets(new, [rs for rs in mine if rs is not new])
-
-    async def _reread(self, deployment: Object, sets: _Sets) -> _Sets:
-        """As they are after this pass's writes."""
-        return (await self._sets(deployment))._replace(created=sets.created)
 
     async def _ensure_new(self, deployment: Object, sets: _Sets) -> _Sets:
         """Create the ReplicaSet of the current template if there is none; `new` stays None when its name is taken by
@@ -162,8 +154,9 @@ class DeploymentController:
             new = await self._client.patch(REPLICASET, name(new), namespace(new), patch)
         return sets._replace(new=new)
 
-    async def _resize(self, deployment: Object, sets: _Sets, plan: rollout.Plan) -> None:
-        """Give ReplicaSets their new sizes, and every active one the annotations that scaling goes by."""
+    async def _resize(self, deployment: Object, sets: _Sets, plan: rollout.Plan) -> _Sets:
+        """Give ReplicaSets their new sizes, and every active one the annotations that scaling goes by. Returns them
+        as they are then."""
         marks = {
             revisions.DESIRED: str(deployment["spec"]["replicas"]),
             revisions.MAXIMUM: str(self._maximum(deployment)),
@@ -180,8 +173,11 @@ class DeploymentController:
                 writes.append(self._client.patch(REPLICASET, name(rs), namespace(rs), patch))
             if after != before:
                 self._report(deployment, rs, before, after)
-        if writes:
-            await all_of(writes)
+        if not writes:
+            return sets
+        changed = {name(rs): rs for rs in await all_of(writes)}
+        new = sets.new and changed.get(name(sets.new), sets.new)
+        return sets._replace(new=new, old=[changed.get(name(rs), rs) for rs in sets.old])
 
     def _maximum(self, deployment: Object) -> int:
         wanted: int = deployment["spec"]["replicas"]
