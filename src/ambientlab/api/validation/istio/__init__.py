@@ -1,0 +1,35 @@
+"""What Istio's validating webhook refuses of VirtualServices and DestinationRules (istio/istio pkg/config/validation).
+
+The rules the mesh can meet are here, in Istio's words. Its warnings, which refuse nothing, are not.
+"""
+
+from __future__ import annotations
+
+from ambientlab.api import kinds
+from ambientlab.api.errors import StatusError
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+from ambientlab.api.validation.istio import destinationrule, virtualservice
+
+_WEBHOOK = 'admission webhook "validation.istio.io" denied the request'
+
+
+def validate(resource: Resource, obj: Object) -> None:
+    """Raises StatusError 400, worded as the API server words a webhook's refusal (it has no reason of its own)."""
+    spec = obj.get("spec") or {}
+    match resource.kind:
+        case kinds.VIRTUALSERVICE.kind:
+            errors = virtualservice.validate(spec, obj["metadata"].get("namespace", ""))
+        case kinds.DESTINATIONRULE.kind:
+            errors = destinationrule.validate(spec, obj["metadata"].get("namespace", ""))
+        case _:
+            return
+    if errors:
+        raise StatusError(400, "", f"{_WEBHOOK}: configuration is invalid: {_combined(errors)}")
+
+
+def _combined(errors: list[str]) -> str:
+    """hashicorp/go-multierror's text for several errors."""
+    if len(errors) == 1:
+        return errors[0]
+    return f"{len(errors)} errors occurred:\n\t* " + "\n\t* ".join(errors) + "\n\n"
