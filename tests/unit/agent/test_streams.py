@@ -67,6 +67,20 @@ async def test_a_caller_that_leaves_ends_what_it_started(world: Any) -> None:
     assert await session.wait() == 129
 
 
+async def test_closing_ends_those_who_read(world: Any) -> None:
+    await world.create("web", IDLE)
+    script = ["sh", "-c", "echo up; exec sleep 1000"]
+    session = await world.kubelet.exec(await world.ready("web"), "main", script, stdin=True, tty=False)
+    output = session.stdout()
+    assert await anext(output) == b"up\n"
+    reading = asyncio.ensure_future(collect(output))
+    await asyncio.sleep(0)
+    session.close()
+    assert await reading == b""
+    await session.write_stdin(b"late")
+    assert await session.wait() == 129
+
+
 async def test_exec_refuses_in_words_a_person_understands(world: Any) -> None:
     await world.create("web", IDLE)
     await world.create("istiod", {"name": "discovery", "image": "istio/pilot"})

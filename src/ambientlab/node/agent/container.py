@@ -432,9 +432,11 @@ class Container:
         return f"ambientlab://{hashlib.sha256(seed.encode()).hexdigest()}"
 
 
-async def _collect(fd: int) -> bytes:
+async def _collect(stream: stdio.Stream | None) -> bytes:
     kept = bytearray()
-    async for data in stdio.chunks(fd):
+    if stream is None:
+        return b""
+    async for data in stream.chunks():
         if len(kept) < _EXEC_OUTPUT:
             kept += data
     return bytes(kept)

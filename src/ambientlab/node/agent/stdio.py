@@ -15,99 +15,134 @@ from ambientlab.node.agent.logs import LogFile
 _CHUNK = 64 * 1024
 
 
-async def chunks(fd: int) -> AsyncIterator[bytes]:
-    """What can be read from `fd` until its other side is closed. Reads only when asked: a slow reader holds back the
-    writer. Closing stays with the caller."""
-    os.set_blocking(fd, False)
-    while True:
+class Stream:
+    """Our end of a pipe or terminal. It may be closed while others wait for it: they end, and the number of the
+    descriptor can be used again safely."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What can be read until the other side is closed. It is read only when asked for, so that a slow reader holds
+        back the writer."""
+        while not self.closed:
+            try:
+                data = os.read(self._fd, _CHUNK)
+            except BlockingIOError:
+                await self._ready(write=False)
+                continue
+            except OSError:  # EIO: the last process of a terminal is gone
+                return
+            if not data:
+                return
+            yield data
+
+    async def write(self, data: bytes) -> None:
+        """Returns when everything is taken; what a process that is gone does not take is dropped."""
+        view = memoryview(data)
+        while view and not self.closed:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                await self._ready(write=True)
+            except OSError:
+                return
+
+    def readable(self) -> bool:
+        """Whether there are bytes to read now."""
         try:
-            data = os.read(fd, _CHUNK)
-        except BlockingIOError:
-            await _ready(fd, write=False)
-            continue
-        except OSError:  # EIO: the last process of a terminal is gone
-            return
-        if not data:
-            return
-        yield data
+            (count,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))
+        except (OSError, ValueError):  # ValueError: closed, -1 is no descriptor
+            return False
+        return bool(count)
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Of a terminal."""
+        clamped = [max(0, min(value, 0xFFFF)) for value in (rows, columns)]
+        with suppress(OSError, ValueError):
+            fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", *clamped, 0, 0))
 
-async def write_all(fd: int, data: bytes) -> None:
-    """Returns when everything is taken; what a process that is gone does not take is dropped."""
-    view = memoryview(data)
-    while view:
+    def close(self) -> None:
+        if self.closed:
+            return
+        fd, self._fd = self._fd, -1
+        if self._waiters:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(fd)
+            loop.remove_writer(fd)
+            for waiter in self._waiters:
+                _wake(waiter)
+        os.close(fd)
+
+    async def _ready(self, *, write: bool) -> None:
+        loop, fd = asyncio.get_running_loop(), self._fd
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.add(waiter)
+        (loop.add_writer if write else loop.add_reader)(fd, _wake, waiter)
         try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            await _ready(fd, write=True)
-        except OSError:
-            return
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+            if not self.closed:
+                (loop.remove_writer if write else loop.remove_reader)(fd)
 
 
-async def _ready(fd: int, *, write: bool) -> None:
-    loop = asyncio.get_running_loop()
-    waiter = loop.create_future()
-
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    (loop.add_writer if write else loop.add_reader)(fd, wake)
-    try:
-        await waiter
-    finally:
-        (loop.remove_writer if write else loop.remove_reader)(fd)
-
-
-def resize(terminal: int, columns: int, rows: int) -> None:
-    clamp = [max(0, min(value, 0xFFFF)) for value in (rows, columns)]
-    with suppress(OSError):
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *clamp, 0, 0))
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Pipes:
-    """Standard streams of a process as pipes. `child` are its ends, closed by `started`; ours are -1 when there is no
-    such stream or it is closed."""
+    """The standard streams of a process. `child` are its ends, which `started` closes here; the others are ours."""
+
+    stdin: Stream | None
+    stderr: Stream | None
+    terminal: Stream | None = None
 
     def __init__(self, *, stdin: bool) -> None:
-        self.stdin = -1
+        self.stdin = None
         if stdin:
-            their_in, self.stdin = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(self.stdin, False)
+            their_in, our_in = os.pipe2(os.O_CLOEXEC)
+            self.stdin = Stream(our_in)
         else:
             their_in = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.stdout, their_out = os.pipe2(os.O_CLOEXEC)
-        self.stderr, their_err = os.pipe2(os.O_CLOEXEC)
+        our_out, their_out = os.pipe2(os.O_CLOEXEC)
+        our_err, their_err = os.pipe2(os.O_CLOEXEC)
+        self.stdout, self.stderr = Stream(our_out), Stream(our_err)
         self.child: tuple[int, int, int] = (their_in, their_out, their_err)
-        self.terminal = -1
 
     def started(self) -> None:
         for fd in set(self.child) - {-1}:
             os.close(fd)
         self.child = (-1, -1, -1)
 
-    def close(self) -> None:
-        for fd in {self.stdin, self.stdout, self.stderr} - {-1}:
-            os.close(fd)
-        self.stdin = self.stdout = self.stderr = self.terminal = -1
-
     def close_stdin(self) -> None:
-        if self.stdin >= 0 and self.stdin != self.terminal:
-            os.close(self.stdin)
-            self.stdin = -1
+        """The process reads the end of its input. A terminal has none: its user types it."""
+        if self.stdin is not None and self.terminal is None:
+            self.stdin.close()
+
+    def close(self) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
 
 
 class Terminal(Pipes):
-    """A terminal in place of the pipes, for a container with `tty: true`: both outputs are one."""
+    """A terminal in place of the pipes: both outputs are one."""
 
     def __init__(self, master: int = -1) -> None:
         """`master` is the end of a terminal that a runtime has made; without it, one is made here."""
         slave = -1
         if master < 0:
             master, slave = os.openpty()
-        os.set_blocking(master, False)
-        self.terminal = self.stdin = self.stdout = master
-        self.stderr = -1
+        self.terminal = self.stdin = self.stdout = Stream(master)
+        self.stderr = None
         self.child = (slave, slave, slave)
 
 
@@ -116,37 +151,22 @@ class Drain:
 
     def __init__(self, pipes: Pipes, log: LogFile) -> None:
         self._log = log
-        self._readers = {
-            fd: asyncio.create_task(self._copy(name, fd))
-            for name, fd in (("stdout", pipes.stdout), ("stderr", pipes.stderr))
-            if fd >= 0
+        self._copies = {
+            stream: asyncio.create_task(self._copy(name, stream))
+            for name, stream in (("stdout", pipes.stdout), ("stderr", pipes.stderr))
+            if stream is not None
         }
 
-    async def _copy(self, stream: str, fd: int) -> None:
-        async for data in chunks(fd):
-            self._log.write(stream, data)
+    async def _copy(self, name: str, stream: Stream) -> None:
+        async for data in stream.chunks():
+            self._log.write(name, data)
             await asyncio.sleep(0)  # one chatty process must not keep the others waiting
 
     async def finish(self) -> None:
         """Takes what is left in the pipes of a process that has ended. A descendant that still holds them open, out of
         reach of its end, is not waited for."""
-        for _ in range(3):
+        while any(not task.done() for task in self._copies.values()):
+            for stream, task in self._copies.items():
+                if not task.done() and not stream.readable():
+                    stream.close()
             await asyncio.sleep(0)
-        for fd, task in self._readers.items():
-            waiting = not task.done() and not _readable(fd)
-            if waiting:
-                task.cancel()
-        while unfinished := [task for task in self._readers.values() if not task.done()]:
-            await asyncio.wait(unfinished, timeout=0.05)
-            for fd, task in self._readers.items():
-                if not task.done() and not _readable(fd):
-                    task.cancel()
-
-
-def _readable(fd: int) -> bool:
-    """Whether there are bytes to read now."""
-    try:
-        (count,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4))
-        return bool(count)
-    except OSError:
-        return False

@@ -61,7 +61,7 @@ class AgentKubelet:
         found = self._container(pod, container)
         if found.process is None or found.log is None or found.pipes is None:
             raise _not_running(pod, found)
-        if stdin and found.pipes.stdin < 0:
+        if stdin and found.pipes.stdin is None:
             raise _bad_request(f"container {found.record.name} has no standard input: set stdin: true in its spec")
         return _Attachment(found, found.pipes, found.log, stdin)
 
@@ -172,21 +172,21 @@ class _Exec:
     def stderr(self) -> AsyncIterator[bytes]:
         return self._read(self._pipes.stderr)
 
-    async def _read(self, fd: int) -> AsyncIterator[bytes]:
-        if fd >= 0:
-            async for data in stdio.chunks(fd):
+    async def _read(self, stream: stdio.Stream | None) -> AsyncIterator[bytes]:
+        if stream is not None:
+            async for data in stream.chunks():
                 yield data
 
     async def write_stdin(self, data: bytes) -> None:
-        if self._pipes.stdin >= 0:
-            await stdio.write_all(self._pipes.stdin, data)
+        if self._pipes.stdin is not None:
+            await self._pipes.stdin.write(data)
 
     def close_stdin(self) -> None:
         self._pipes.close_stdin()
 
     def resize(self, columns: int, rows: int) -> None:
-        if self._pipes.terminal >= 0:
-            stdio.resize(self._pipes.terminal, columns, rows)
+        if self._pipes.terminal is not None:
+            self._pipes.terminal.resize(columns, rows)
 
     async def wait(self) -> int:
         code = await asyncio.shield(self._end)
@@ -236,16 +236,16 @@ class _Attachment:
             yield data
 
     async def write_stdin(self, data: bytes) -> None:
-        if self._stdin and self._pipes.stdin >= 0:
-            await stdio.write_all(self._pipes.stdin, data)
+        if self._stdin and self._pipes.stdin is not None:
+            await self._pipes.stdin.write(data)
 
     def close_stdin(self) -> None:
         if self._stdin and self._container.spec.get("stdinOnce"):
             self._pipes.close_stdin()
 
     def resize(self, columns: int, rows: int) -> None:
-        if self._pipes.terminal >= 0:
-            stdio.resize(self._pipes.terminal, columns, rows)
+        if self._pipes.terminal is not None:
+            self._pipes.terminal.resize(columns, rows)
 
     async def wait(self) -> int:
         await self._ended.wait()
