@@ -21,6 +21,20 @@ NODE_PORTS = range(30000, 32768)
 _BAND = 256
 
 
+def inherit(service: Object, old: Object) -> None:
+    """An update that leaves addresses out keeps those the Service has, in place."""
+    spec, before = service.setdefault("spec", {}), old["spec"]
+    if "ExternalName" in (spec.get("type"), before.get("type")):
+        return
+    if not spec.get("clusterIP") and not spec.get("clusterIPs"):
+        for field in ("clusterIP", "clusterIPs"):
+            if field in before:
+                spec[field] = before[field]
+    for field in ("ipFamilies", "ipFamilyPolicy"):
+        if field not in spec and field in before:
+            spec[field] = before[field]
+
+
 class Addresses:
     """Both allocators. `taken` state is rebuilt from the Services at start, and follows the store."""
 

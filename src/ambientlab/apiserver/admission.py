@@ -14,7 +14,7 @@ from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import crds, pod_admission, refusals
-from ambientlab.apiserver.addresses import Addresses
+from ambientlab.apiserver.addresses import Addresses, inherit
 from ambientlab.store.store import Store
 
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -62,8 +62,6 @@ class Admission:
         """Change `obj` in place."""
         if resource == kinds.POD:
             pod_admission.admit(obj, self._account, self._chooser)
-        elif resource == kinds.SERVICE:
-            self._addresses.allocate(obj)
         elif resource == kinds.NAMESPACE:
             self._label(obj)
         elif resource == kinds.CUSTOMRESOURCEDEFINITION:
@@ -71,11 +69,16 @@ class Admission:
 
     def on_update(self, resource: Resource, obj: Object, old: Object, now: str) -> None:
         if resource == kinds.SERVICE:
-            self._addresses.allocate(obj, old)
+            inherit(obj, old)
         elif resource == kinds.NAMESPACE:
             self._label(obj)
         elif resource == kinds.CUSTOMRESOURCEDEFINITION and not obj["metadata"].get("deletionTimestamp"):
             crds.establish(obj, self._others(obj), now)
+
+    def allocate(self, resource: Resource, obj: Object, old: Object | None) -> None:
+        """Give a valid Service the addresses it lacks, in place. Raises 422 for those it cannot have."""
+        if resource == kinds.SERVICE:
+            self._addresses.allocate(obj, old)
 
     def staged(self, resource: Resource, obj: Object, old: Object | None) -> None:
         """The write is on its way to the store: what it took is taken."""

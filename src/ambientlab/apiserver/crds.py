@@ -12,7 +12,7 @@ CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 def establish(crd: Object, others: Iterable[Object], now: str) -> None:
     """Set finalizer and status, in place: NamesAccepted unless another CRD of the group has one of the names."""
-    metadata, spec = crd["metadata"], crd["spec"]
+    metadata, spec = crd["metadata"], crd.get("spec") or {}
     metadata["finalizers"] = [
         *(f for f in metadata.get("finalizers") or () if f != CLEANUP_FINALIZER),
         CLEANUP_FINALIZER,
@@ -25,7 +25,7 @@ def establish(crd: Object, others: Iterable[Object], now: str) -> None:
     established = any(c["type"] == "Established" and c["status"] == "True" for c in before.get("conditions") or ())
     if not taken or established:
         conditions.append(_condition(*_ESTABLISHED, before, now))
-    storage = [version["name"] for version in spec.get("versions") or () if version.get("storage")]
+    storage = [version.get("name", "") for version in spec.get("versions") or () if version.get("storage")]
     stored = [*(before.get("storedVersions") or ())]
     crd["status"] = {
         "conditions": conditions,

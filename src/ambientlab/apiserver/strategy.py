@@ -40,8 +40,10 @@ def on_create(resource: Resource, obj: Object) -> None:
         obj.pop("status", None)
     match resource.kind if not is_custom(resource) else "":
         case "Pod":
+            obj.setdefault("spec", {})
             obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
         case "Service":
+            obj.setdefault("spec", {})
             obj["status"] = {"loadBalancer": {}}
         case "Namespace":
             obj["status"] = {"phase": "Active"}

@@ -121,6 +121,7 @@ class Verbs:
         managed.write(obj, managers)
         self.admission.on_create(resource, obj, now)
         admit.validate_create(self.registry, resource, obj)
+        self.admission.allocate(resource, obj, None)
         key = admission.key(namespace, name(obj))
         if self.store.latest(self.collection(resource), key) is not None:
             raise refusals.already_exists(resource, name(obj))
@@ -241,6 +242,8 @@ class Verbs:
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         validated_as = "" if subresource == "scale" else subresource
         admit.validate_update(self.registry, resource, obj, old, subresource=validated_as)
+        if not subresource:
+            self.admission.allocate(resource, obj, old)
         return await self._put(resource, current.key, obj, old, options)
 
     def _check_identity(self, resource: Resource, obj: Object, old: Object) -> None:

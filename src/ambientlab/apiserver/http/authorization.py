@@ -11,7 +11,7 @@ from ambientlab.apiserver.http.target import Target
 from ambientlab.apiserver.options import MASTERS, User
 
 _TRUSTED = frozenset(
-    {MASTERS, "system:serviceaccounts:kube-system", "system:serviceaccounts:istio-system", "system:nodes"}
+    {MASTERS, "system:serviceaccounts:kube-system", "system:serviceaccounts:istio-system"}
 )
 _DISCOVERY = ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz")
 _SELF = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})

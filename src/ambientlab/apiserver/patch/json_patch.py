@@ -22,7 +22,7 @@ def json_patch(document: Any, operations: Any) -> Any:
     result = {"": copy(document)}  # so that the whole document, too, is a member of something
     for operation in operations:
         _apply(result, operation)
-    return result[""]
+    return result.get("")
 
 
 def _apply(root: dict[str, Any], operation: Any) -> None:

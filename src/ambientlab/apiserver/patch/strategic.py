@@ -42,7 +42,7 @@ def _merge_object(target: Object, patch: Object, node: Node) -> Object:
     result = dict(target)
     if "$retainKeys" in patch:
         retained = patch["$retainKeys"]
-        if not isinstance(retained, list) or not {k for k in patch if not k.startswith("$")} <= set(retained):
+        if not isinstance(retained, list) or any(k not in retained for k in patch if not k.startswith("$")):
             raise StrategicError("$retainKeys directive does not match the keys of the patch")
         result = {key: value for key, value in result.items() if key in retained}
     orders = {key.removeprefix(_ORDER): value for key, value in patch.items() if key.startswith(_ORDER)}
