@@ -60,13 +60,10 @@ def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
     kind, key = route.origin
     result.decorator.operation = f"{key.name}:{port}/*"
     result.metadata.filter_metadata["istio"].update({"config": f"{kind} {key}"})
-    add_headers(result.request_headers_to_add, route.request_headers)
-    add_headers(result.response_headers_to_add, route.response_headers)
-    result.request_headers_to_remove.extend(route.request_headers.remove)
-    result.response_headers_to_remove.extend(route.response_headers.remove)
+    _change_headers(result, route)
     match route.action:
         case ir.Forward() as action:
-            _forward(result.route, route.match, action, cluster_name)
+            _forward(result, route.match, action, cluster_name)
         case ir.Redirect() as action:
             _redirect(result, action)
         case ir.DirectResponse() as action:
@@ -131,17 +128,19 @@ def _string(matcher: StringMatcher, wanted: ir.StringMatch) -> None:
         matcher.ignore_case = True
 
 
-def _forward(result: RouteAction, match: ir.Match, action: ir.Forward, cluster_name: ClusterName) -> None:
+def _forward(route: EnvoyRoute, match: ir.Match, action: ir.Forward, cluster_name: ClusterName) -> None:
+    result = route.route
     result.cluster_not_found_response_code = (
         RouteAction.INTERNAL_SERVER_ERROR if action.not_found_status == 500 else RouteAction.SERVICE_UNAVAILABLE
     )
-    for item in action.destinations:
-        share = result.weighted_clusters.clusters.add(name=cluster_name(item.destination))
-        share.weight.value = item.weight
-        add_headers(share.request_headers_to_add, item.request_headers)
-        add_headers(share.response_headers_to_add, item.response_headers)
-        share.request_headers_to_remove.extend(item.request_headers.remove)
-        share.response_headers_to_remove.extend(item.response_headers.remove)
+    if len(action.destinations) == 1:
+        result.cluster = cluster_name(action.destinations[0].destination)
+        _change_headers(route, action.destinations[0])
+    else:
+        for item in action.destinations:
+            share = result.weighted_clusters.clusters.add(name=cluster_name(item.destination))
+            share.weight.value = item.weight
+            _change_headers(share, item)
     result.timeout.CopyFrom(duration(action.timeout_ms))
     if (policy := _retry(action.retries)) is not None:
         result.retry_policy.CopyFrom(policy)
@@ -218,7 +217,15 @@ def _fault(fault: ir.Fault) -> HTTPFault:
     return result
 
 
-def add_headers(target: Any, change: ir.HeaderChange) -> None:
+def _change_headers(target: Any, source: ir.Route | ir.WeightedDestination) -> None:
+    """`target` is an Envoy route or one share of it: both have the same four fields."""
+    _add_headers(target.request_headers_to_add, source.request_headers)
+    _add_headers(target.response_headers_to_add, source.response_headers)
+    target.request_headers_to_remove.extend(source.request_headers.remove)
+    target.response_headers_to_remove.extend(source.response_headers.remove)
+
+
+def _add_headers(target: Any, change: ir.HeaderChange) -> None:
     options: Sequence[tuple[Sequence[tuple[str, str]], int]] = (
         (change.set, HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD),
         (change.add, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD),

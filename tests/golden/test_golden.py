@@ -1,0 +1,210 @@
+"""Objects through all stages of the mesh, compared with what is on file, and fed to a real Envoy.
+
+`cases/X.in.yaml` is laid over the world its header names; `X.ir.yaml`, `X.xds.yaml` and `X.status.yaml` are what comes
+out. AMBIENTLAB_REFRESH_GOLDENS=1 writes them anew, to be read before they are committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+
+from ambientlab.api import kinds
+from ambientlab.api.objects import Object
+from ambientlab.dataplane.envoy import binary
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.index import MeshIndex, index
+from ambientlab.mesh.ir import Key, Protocol
+from ambientlab.mesh.status import Statuses
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.waypoint import WaypointProxy
+from ambientlab.mesh.xds.ztunnel import Ztunnel
+
+HERE = Path(__file__).parent
+CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("cases/*.in.yaml"))
+REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
+TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES}
+
+
+class Case:
+    def __init__(self, name: str) -> None:
+        text = (HERE / "cases" / f"{name}.in.yaml").read_text()
+        header = dict(line[2:].split(": ", 1) for line in text.splitlines()[1:3] if line.startswith("# "))
+        self.name = name
+        self.everything = header.get("show") == "everything"
+        found: dict[tuple[str, str, str, str], Object] = {}
+        for source in ((HERE / "worlds" / f"{header['world']}.yaml").read_text(), text):
+            for obj in yaml.safe_load_all(source):
+                meta = obj["metadata"]
+                found[(obj["apiVersion"], obj["kind"], meta.get("namespace", ""), meta["name"])] = obj
+        listed: dict[Any, list[Object]] = {}
+        for (api_version, kind, _, _), obj in found.items():
+            listed.setdefault(KINDS[(api_version, kind)], []).append(obj)
+        self.index: MeshIndex = index(listed)
+
+    def proxies(self) -> Iterator[tuple[str, Resources]]:
+        captured = [
+            Captured(w.uid, w.namespace, w.name, w.ip, f"/run/netns/{w.name}", w.identity)
+            for w in self.index.mesh.workloads.values()
+            if w.protocol is Protocol.HBONE and not w.name.startswith("waypoint")
+        ]
+        yield "ztunnel", Ztunnel().resources(self.index.mesh, captured)
+        for key in sorted(self.index.mesh.waypoints):
+            yield f"waypoint {key}", WaypointProxy(key).resources(self.index.mesh)
+
+    def compare(self, stage: str, value: Any) -> None:
+        path = HERE / "cases" / f"{self.name}.{stage}.yaml"
+        pure = json.loads(json.dumps(value))
+        if REFRESH:
+            path.write_text(yaml.safe_dump(pure, sort_keys=True, width=120))
+        assert yaml.safe_load(path.read_text()) == pure
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+def test_ir(case: Case) -> None:
+    mesh = case.index.mesh
+    routes = {f"{host}:{port}": plain(table) for (host, port), table in mesh.routes.items()}
+    result = {
+        "workloads": {str(key): plain(value) for key, value in mesh.workloads.items()},
+        "services": {key: plain(value) for key, value in mesh.services.items()},
+        "waypoints": {str(key): plain(value) for key, value in mesh.waypoints.items()},
+        "routes": routes,
+    }
+    case.compare("ir", result if case.everything else {"routes": routes})
+
+
+def test_xds(case: Case) -> None:
+    case.compare("xds", {name: shown(resources, case.everything) for name, resources in case.proxies()})
+
+
+def test_status(case: Case) -> None:
+    wanted = Statuses(case.index).wanted(NOW)
+    status = {f"{resource.kind} {key}": value for (resource, key), value in wanted.items() if value}
+    findings = [plain(diagnostic) for diagnostic in case.index.diagnostics()]
+    case.compare("status", {"status": status, "diagnostics": findings})
+
+
+def test_envoy_accepts(case: Case, tmp_path: Path) -> None:
+    for number, (name, resources) in enumerate(case.proxies()):
+        bootstrap = tmp_path / f"{number}.json"
+        bootstrap.write_text(json.dumps(combined(resources)))
+        command = [str(binary()), "--mode", "validate", "--config-path", str(bootstrap), "-l", "error"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+
+
+def test_nothing_comes_out_different_the_second_time(case: Case) -> None:
+    proxy = Ztunnel()
+    once, twice = proxy.resources(case.index.mesh, []), proxy.resources(case.index.mesh, [])
+    assert all(twice[kind][name] is message for kind, some in once.items() for name, message in some.items())
+    for key in case.index.mesh.waypoints:
+        waypoint = WaypointProxy(key)
+        once, twice = waypoint.resources(case.index.mesh), waypoint.resources(case.index.mesh)
+        assert all(twice[kind][name] is message for kind, some in once.items() for name, message in some.items())
+
+
+def plain(value: Any) -> Any:
+    """IR as a person would write it: empty and absent things left out."""
+    if isinstance(value, Key):
+        return str(value)
+    if is_dataclass(value):
+        shown_fields = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {name: v for name, v in shown_fields.items() if v not in (None, "", 0, False, [], {})}
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value
+
+
+def shown(resources: Resources, everything: bool) -> dict[str, Any]:
+    """All of the routes and the endpoints; of what hardly depends on the case only the names, unless asked for."""
+    result: dict[str, Any] = {}
+    for title, kind in TYPES.items():
+        if everything or kind in (ENDPOINTS, ROUTES):
+            result[title] = {name: as_json(message) for name, message in resources[kind].items()}
+        else:
+            result[title] = sorted(resources[kind])
+    return result
+
+
+def as_json(message: Any) -> Any:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
+
+
+def combined(resources: Resources) -> dict[str, Any]:
+    """One bootstrap with everything inline, because `--mode validate` asks no control plane for anything."""
+    routes = {name: as_json(message) for name, message in resources[ROUTES].items()}
+    listeners = [inline(as_json(message), routes, in_cluster=False) for message in resources[LISTENER].values()]
+    for port, listener in enumerate(listeners, 20000):
+        # without their namespaces, the listeners of different pods would be in each other's way
+        address = listener.get("address", {}).get("socket_address", {})
+        if address.pop("network_namespace_filepath", None):
+            address["port_value"] = port
+    clusters = []
+    for name, message in resources[CLUSTER].items():
+        cluster = inline(as_json(message), routes, in_cluster=True)
+        if cluster.get("type") == "EDS":
+            assert name in resources[ENDPOINTS], f"{name} would wait for endpoints"
+            del cluster["eds_cluster_config"]
+            cluster |= {"type": "STATIC", "load_assignment": as_json(resources[ENDPOINTS][name])}
+        clusters.append(cluster)
+    http2 = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    clusters.insert(
+        0,
+        {
+            "name": "xds-grpc",
+            "type": "STATIC",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
+            "load_assignment": {"cluster_name": "xds-grpc"},
+        },
+    )
+    internal = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+    return {
+        "node": {"id": "test", "cluster": "test"},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+        "bootstrap_extensions": [{"name": "internal", "typed_config": {"@type": internal}}],
+        "dynamic_resources": {"ads_config": ADS},
+    }
+
+
+def inline(value: Any, routes: Mapping[str, Any], *, in_cluster: bool) -> Any:
+    if isinstance(value, list):
+        return [inline(item, routes, in_cluster=in_cluster) for item in value]
+    if not isinstance(value, dict):
+        return value
+    result = {key: inline(item, routes, in_cluster=in_cluster) for key, item in value.items()}
+    if "rds" in result:
+        result["route_config"] = routes[result.pop("rds")["route_config_name"]]
+    if "ads" in result and in_cluster:
+        # a static cluster's secrets are asked for before there is an aggregated stream, and Envoy 1.40 crashes
+        del result["ads"]
+        result["api_config_source"] = ADS
+    return result
+
+
+ADS: Mapping[str, Any] = {
+    "api_type": "DELTA_GRPC",
+    "transport_api_version": "V3",
+    "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+}
