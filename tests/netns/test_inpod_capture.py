@@ -119,8 +119,6 @@ async def installing_and_removing_are_idempotent(world):
         with await world.connect(pod.netns, other.spec.ip, 5000):
             await _accept(direct)
     await rules.install(pod.netns)
-    rules.forget(pod.spec.ip)
-    rules.forget(pod.spec.ip)
     await world.runtime.remove_sandbox(pod)
     with pytest.raises(FileNotFoundError):
         await rules.install(pod.netns)

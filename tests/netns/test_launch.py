@@ -186,6 +186,28 @@ def test_exit_codes(body, code):
     assert ("ZeroDivisionError" in done.stderr) == ("1 / 0" in body)
 
 
+def test_a_daemon_that_does_not_stop_is_killed():
+    program = """
+import os, signal, sys
+from ambientlab.node.linux import launch
+launch.GRACE_SECONDS = 0.1
+def main(node):
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    print("READY", flush=True)
+    while True:
+        signal.pause()
+sys.exit(launch.launch(main))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "READY\n"
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert errors == "ambientlab: the daemon did not stop within 0.1 s and was killed\n"
+
+
 def test_the_death_of_the_helper_ends_the_node():
     program = """
 import os, sys

@@ -224,7 +224,6 @@ async def churn_leaves_nothing(world):
         pod = await world.pod(f"pod{index}")
         assert (await world.run(pod, "true"))[0] == 0
         await world.rules.install(pod.netns)
-        world.rules.forget(pod.ip)
         await world.runtime.remove_sandbox(pod.sandbox)
 
     await asyncio.gather(*(one(index) for index in range(12)))

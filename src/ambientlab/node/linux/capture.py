@@ -10,8 +10,9 @@ same table and chain names, without DNS capture, which this mesh does not have:
 - 169.254.7.127 passes: the node gives this source to its own connections to captured pods (kubelet probes), which
   must reach the application even where a policy wants mutual TLS.
 
-TCP queries to the cluster's DNS pass as UDP ones do. Where Istio matches the kubelet's uid this matches packets that
-belong to a socket of the node: here every process has one uid, and what pods send is only forwarded.
+TCP queries to the cluster's DNS pass as UDP ones do. In the node, Istio finds captured pods in a set of addresses and
+the kubelet by its uid. Here the pod's device is in a group, which cannot outlive the pod, and any socket of the node
+counts: every process has the same uid, and what pods send is only forwarded.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ from ambientlab.node.linux.nft_expr import (
     load_destination_port,
     load_meta,
     load_source,
-    lookup,
     mask,
     redirect,
     source_nat,
@@ -51,7 +51,7 @@ HBONE_PORT = 15008
 
 _NAT = "istio-ambient-nat"
 _MANGLE = "istio-ambient-mangle"
-_PROBES = "istio-inpod-probes-v4"
+_CAPTURED_GROUP = 1337
 _PROXY_MARK = 0x539
 _REPLY_MARK = 0x111
 _MARK_MASK = 0xFFF
@@ -145,16 +145,16 @@ class InPodRules:
     def start(self) -> None:
         """The node's own table: connections of its sockets to captured pods get the probe address."""
         self._node = Nft()
+        self._route = Socket(NETLINK_ROUTE)
         host = Batch(_NAT)
         host.add_table()
-        host.add_set(_PROBES, key=4)
         host.add_chain("postrouting", Hook("nat", "postrouting", _SNAT_PRIORITY - 1))
         host.add_rule(
             "postrouting",
             *_IS_TCP,
+            load_meta(Meta.OUTPUT_GROUP),
+            equal(_native(_CAPTURED_GROUP)),
             load_meta(Meta.SOCKET_UID),  # ends the rule for packets without a socket here
-            load_destination(),
-            lookup(_PROBES),
             immediate(ipv4(PROBE_SOURCE)),
             source_nat(0),
         )
@@ -162,31 +162,23 @@ class InPodRules:
 
     def close(self) -> None:
         self._node.close()
+        self._route.close()
 
     async def install(self, netns: str) -> None:
         """Redirect the pod whose network namespace is at `netns`, at once and as a whole. Idempotent."""
-        address = await visitor.run(netns, _install)
-        batch = Batch(_NAT)
-        batch.add_elements(_PROBES, [(address, None)])
-        self._node.commit(batch)
+        device = await visitor.run(netns, _install)
+        await self._set_group(device, _CAPTURED_GROUP)
 
     async def remove(self, netns: str) -> None:
         """Idempotent; connections that are redirected already stay with the proxy."""
-        address = await visitor.run(netns, _remove)
-        if address in self._node.keys(_NAT, _PROBES):
-            batch = Batch(_NAT)
-            batch.delete_elements(_PROBES, [address])
-            self._node.commit(batch)
+        device = await visitor.run(netns, _remove)
+        await self._set_group(device, 0)
 
     async def installed(self, netns: str) -> bool:
         return await visitor.run(netns, _installed)
 
-    def forget(self, ip: str) -> None:
-        """Of a pod that has gone: its namespace took the rules along, the node's entry remains to be removed."""
-        if ipv4(ip) in self._node.keys(_NAT, _PROBES):
-            batch = Batch(_NAT)
-            batch.delete_elements(_PROBES, [ipv4(ip)])
-            self._node.commit(batch)
+    async def _set_group(self, device: int, group: int) -> None:
+        await visitor.run("", lambda: self._route.request([links.set_group(device, group)]))
 
 
 def _routing(*, remove: bool) -> tuple[Message, Message]:
@@ -196,20 +188,20 @@ def _routing(*, remove: bool) -> tuple[Message, Message]:
     )
 
 
-def _install() -> bytes:
+def _install() -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
         for message in _routing(remove=False):
             _tolerate(route, message, errno.EEXIST)
         if not nft.has_table(_NAT):
             nft.commit(*inpod_rules())
-        return _pod_address(route)
+        return links.peer_index(route, _ETH0)
     finally:
         route.close()
         nft.close()
 
 
-def _remove() -> bytes:
+def _remove() -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
         if nft.has_table(_NAT):
@@ -219,7 +211,7 @@ def _remove() -> bytes:
             nft.commit(nat, mangle)
         for message in _routing(remove=True):
             _tolerate(route, message, errno.ENOENT, errno.ESRCH)
-        return _pod_address(route)
+        return links.peer_index(route, _ETH0)
     finally:
         route.close()
         nft.close()
@@ -239,10 +231,3 @@ def _tolerate(route: Socket, message: Message, *numbers: int) -> None:
     except OSError as error:
         if error.errno not in numbers:
             raise
-
-
-def _pod_address(route: Socket) -> bytes:
-    found = links.addresses(route, _ETH0)
-    if not found:
-        raise OSError(errno.EADDRNOTAVAIL, "the pod's network namespace has no address on eth0")
-    return found[0]

@@ -8,7 +8,6 @@ import struct
 from ambientlab.node.linux.netlink import (
     ACK,
     CREATE,
-    DUMP,
     EXCL,
     Message,
     Socket,
@@ -26,8 +25,8 @@ SCOPE_LINK = 253
 SCOPE_HOST = 254
 TABLE_MAIN = 254
 
-_NEWLINK, _DELLINK = 16, 17
-_NEWADDR, _GETADDR = 20, 22
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWADDR = 20
 _NEWROUTE, _DELROUTE = 24, 25
 _NEWRULE, _DELRULE = 32, 33
 _ADDRESS = struct.Struct("=BBBBI")
@@ -56,6 +55,11 @@ def add_veth(index: int, name: str, peer_index: int, peer_name: str, peer_netns:
     info = nested(18, text(1, "veth"), nested(2, peer))
     body = _link(index, up=True) + text(3, name) + info
     return Message(_NEWLINK, ACK | CREATE | EXCL, body, f"add veth {name}")
+
+
+def set_group(index: int, group: int) -> Message:
+    """A number that packet filters can match a device by (0 by default)."""
+    return Message(_NEWLINK, ACK, _link(index, up=False) + number(27, group), f"set group of link {index}")
 
 
 def delete_link(index: int) -> Message:
@@ -119,11 +123,8 @@ def _change(remove: bool) -> int:
     return ACK if remove else ACK | CREATE | EXCL
 
 
-def addresses(route: Socket, index: int) -> list[bytes]:
-    """The IPv4 addresses of a device."""
-    found = []
-    request = Message(_GETADDR, DUMP, _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), "read addresses")
-    for answer in route.request([request]):
-        if _ADDRESS.unpack_from(answer)[4] == index:
-            found.append(attributes(answer[_ADDRESS.size :])[2])
-    return found
+def peer_index(route: Socket, index: int) -> int:
+    """The index of a veth's other end, in the namespace where that is. Raises OSError if there is no such device."""
+    (answer,) = route.request([Message(_GETLINK, 0, _link(index, up=False), "find the other end of eth0")])
+    peer: int = struct.unpack("=I", attributes(answer[16:])[5])[0]
+    return peer

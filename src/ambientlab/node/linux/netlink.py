@@ -21,11 +21,9 @@ from ambientlab.node.linux import syscalls
 
 REQUEST = 0x01
 ACK = 0x04
-REPLACE = 0x100
 EXCL = 0x200
 CREATE = 0x400
 APPEND = 0x800
-DUMP = 0x300
 
 NETLINK_ROUTE = 0
 NETLINK_NETFILTER = 12

@@ -15,12 +15,10 @@ from ambientlab.node.linux.netlink import (
     ACK,
     APPEND,
     CREATE,
-    DUMP,
     NETLINK_NETFILTER,
     Message,
     Socket,
     attribute,
-    attributes,
     nested,
     pad,
     text,
@@ -34,7 +32,7 @@ _SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN = 0, 1, 2, 3
 _NEWRULE = 6
-_NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 9, 12, 13, 14
+_NEWSET, _NEWSETELEM, _DELSETELEM = 9, 12, 14
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _SET_MAP = 8
 _VERDICT_TYPE = 0xFFFFFF00
@@ -177,21 +175,3 @@ class Nft:
                 return False
             raise
         return True
-
-    def keys(self, table: str, name: str) -> set[bytes]:
-        """The keys of a set or map."""
-        body = struct.pack(">BBH", IPV4, 0, 0) + text(1, table) + text(2, name)
-        found = set()
-        for answer in self._socket.request([Message(_SUBSYSTEM | _GETSETELEM, DUMP, body, f"read set {name}")]):
-            elements = attributes(answer[4:]).get(3, b"")
-            for element in _list(elements):
-                found.add(attributes(attributes(element)[1])[1])
-        return found
-
-
-def _list(elements: bytes) -> Iterator[bytes]:
-    offset = 0
-    while offset + 4 <= len(elements):
-        (length,) = struct.unpack_from("=H", elements, offset)
-        yield elements[offset + 4 : offset + length]
-        offset += (length + 3) & ~3

@@ -19,7 +19,6 @@ class Verdict(IntEnum):
     ACCEPT = 1
     JUMP = -3
     GOTO = -4
-    RETURN = -5
 
 
 class Meta(IntEnum):
@@ -27,6 +26,7 @@ class Meta(IntEnum):
     OUTPUT_NAME = 7
     SOCKET_UID = 10
     PROTOCOL = 16
+    OUTPUT_GROUP = 22
 
 
 TCP = b"\x06"
