@@ -194,6 +194,17 @@ async def test_another_image_replaces_the_process(world: Any) -> None:
     await world.ready("web")
 
 
+async def test_another_image_restarts_a_running_container(world: Any) -> None:
+    await world.create("web", shell("trap 'exit 0' TERM; echo up; while true; do sleep 0.01; done"))
+    pod = await world.ready("web")
+    await world.said(pod, b"up")
+    fixed = {**pod["spec"]["containers"][0], "image": "debian:12"}
+    await world.client.patch(kinds.POD, "web", "default", {"spec": {"containers": [fixed]}})
+    await world.until(lambda: world.container("web").get("restartCount") == 1)
+    await world.until(lambda: world.container("web")["image"] == "debian:12" and world.container("web")["ready"])
+    assert world.events("Killing") == ["Container main definition changed, will be restarted"]
+
+
 async def test_a_failing_hook_fails_the_sandbox_which_is_made_again(world: Any) -> None:
     world.hook.refuses = 1
     await world.create("web", shell("exec sleep 1000"))

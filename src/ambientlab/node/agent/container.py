@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from ambientlab.api import objects
 from ambientlab.api.objects import Object
-from ambientlab.node.agent import actions, launch, probes, stdio
+from ambientlab.node.agent import actions, inside, launch, probes, stdio
 from ambientlab.node.agent.backoff import Backoff
 from ambientlab.node.agent.clock import to_completion, wait_any, within
 from ambientlab.node.agent.context import PodContext
@@ -27,7 +28,6 @@ from ambientlab.node.runtime import ContainerSpec, Process
 if TYPE_CHECKING:
     from ambientlab.images.program import Program
 
-_EXEC_OUTPUT = 10 * 1024  # of a probe's or hook's command, as a kubelet keeps
 _MIN_GRACE = 2.0  # seconds that remain for SIGTERM when preStop used up the grace period
 _START_ERROR = 128  # the exit code runtimes report for a program that could not be started
 _NOTICE = 1.0  # seconds in which ErrImagePull can be seen before it becomes ImagePullBackOff
@@ -80,27 +80,6 @@ class Container:
         finally:
             if self._killing is not None:
                 self._killing.cancel()
-
-    def resume(self, before: Object, exit_code: int) -> None:
-        """Takes over the status of a former life of the node, whose processes have ended with it, as `exit_code`."""
-        record = self.record
-        record.container_id = before.get("containerID", "")
-        record.image_id = before.get("imageID", "")
-        record.restart_count = before.get("restartCount", 0)
-        record.last_state = before.get("lastState") or {}
-        state = before.get("state") or {}
-        if "running" in state:
-            record.state = {
-                "terminated": {
-                    "exitCode": exit_code,
-                    "reason": "Unknown",
-                    "startedAt": state["running"].get("startedAt"),
-                    "finishedAt": objects.timestamp(self._means.clock.now()),
-                    "containerID": record.container_id,
-                }
-            }
-        elif "terminated" in state:
-            record.state = state
 
     def runs_again(self) -> bool:
         """Whether there is something left to do: it has not run yet, or its end asks for another run."""
@@ -161,7 +140,7 @@ class Container:
         while True:
             try:
                 return launch.container_spec(self._context, self.spec, program, self._run)
-            except ConfigError as error:
+            except (ConfigError, OSError) as error:
                 self._event("Warning", "Failed", f"Error: {error}")
                 self._wait_for("CreateContainerConfigError", str(error))
                 await self._pause(self._config_backoff)
@@ -210,7 +189,7 @@ class Container:
                 end.cancel()
         if not watching.cancelled():
             watching.result()
-        return _exit_code(code)
+        return inside.exit_code(code)
 
     async def _start(self, spec: ContainerSpec) -> None:
         sandbox = self._context.sandbox
@@ -268,7 +247,7 @@ class Container:
             self.pipes.close()
             self.log.close()
         now = self._means.clock.now()
-        exit_code = _exit_code(code)
+        exit_code = inside.exit_code(code)
         ended: Object = {
             "exitCode": exit_code,
             "reason": "Completed" if exit_code == 0 else "Error",
@@ -276,8 +255,9 @@ class Container:
             "finishedAt": objects.timestamp(now),
             "containerID": self.record.container_id,
         }
-        if message := launch.termination_message(self._context, self.spec, self._run, exit_code):
-            ended["message"] = message
+        with suppress(OSError):  # what cannot be read cannot be told
+            if message := launch.termination_message(self._context, self.spec, self._run, exit_code):
+                ended["message"] = message
         self._terminated(ended)
 
     def _terminated(self, ended: Object) -> None:
@@ -398,25 +378,10 @@ class Container:
         return actions.Target(self._context.ip, ports, self._run_command)
 
     async def _run_command(self, argv: Sequence[str]) -> tuple[int, bytes]:
-        """Exit code and output (stdout and stderr) of a command inside."""
-        process, launched = self.process, self.launched
-        if process is None or launched is None:
+        process, spec = self.process, self.launched
+        if process is None or spec is None:
             return 1, b"container is not running"
-        pipes = stdio.Pipes(stdin=False)
-        try:
-            try:
-                child, _ = await self._means.runtime.exec(process, argv, launched.env, launched.cwd, pipes.child)
-            finally:
-                pipes.started()
-            end = asyncio.ensure_future(self._means.runtime.wait(child))
-            try:
-                output = b"".join(await asyncio.gather(_collect(pipes.stdout), _collect(pipes.stderr)))
-                return _exit_code(await asyncio.shield(end)), output[:_EXEC_OUTPUT]
-            except asyncio.CancelledError:
-                self._means.runtime.signal(child, signal.SIGKILL)
-                raise
-        finally:
-            pipes.close()
+        return await inside.run(self._means.runtime, process, spec, argv)
 
     def _wait_for(self, reason: str, message: str) -> None:
         self.record.state = {"waiting": {"reason": reason, "message": message}}
@@ -430,18 +395,3 @@ class Container:
     def _container_id(self) -> str:
         seed = f"{objects.uid(self._context.pod)}/{self.record.name}/{self._run}/{self._started_at}"
         return f"ambientlab://{hashlib.sha256(seed.encode()).hexdigest()}"
-
-
-async def _collect(stream: stdio.Stream | None) -> bytes:
-    kept = bytearray()
-    if stream is None:
-        return b""
-    async for data in stream.chunks():
-        if len(kept) < _EXEC_OUTPUT:
-            kept += data
-    return bytes(kept)
-
-
-def _exit_code(code: int) -> int:
-    """As a shell tells it: 128 + n for signal n."""
-    return 128 - code if code < 0 else code

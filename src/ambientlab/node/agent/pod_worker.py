@@ -187,7 +187,7 @@ class PodWorker:
         }
         for name, container in self._containers.items():
             if before := former.get(name):
-                container.resume(before, _LOST)
+                container.record.resume(before, _LOST, self._means.clock.now())
 
     async def _may_start(self) -> bool:
         """Whether there is something to run: a pod that must not be restarted and has run is over."""

@@ -15,7 +15,7 @@ from ambientlab.api.objects import Object
 from ambientlab.node.agent.actions import Outcome
 from ambientlab.node.agent.clock import Clock
 
-_FIRST_PAUSE = 0.02  # seconds between the first two quiet attempts; doubled from one to the next
+_FIRST_PAUSE = 0.01  # seconds between the first two attempts; each pause is half as long again as the one before
 _GRACE = 1.0  # seconds before a failure counts, at most a period: a program needs a moment to listen
 
 Attempt = Callable[[Object, float], Awaitable[Outcome]]
@@ -96,7 +96,7 @@ async def _first_success(
         if now >= due:
             due = now + period
         await clock.sleep(max(min(pause, due - now), 0.001))
-        pause = min(2 * pause, period)
+        pause = min(1.5 * pause, period)
 
 
 async def _until_failed(name: str, probe: Object, attempt: Attempt, listener: Listener, clock: Clock) -> None:

@@ -54,6 +54,26 @@ class ContainerRecord:
         terminated = self.state.get("terminated")
         return None if terminated is None else terminated["exitCode"]
 
+    def resume(self, before: Object, exit_code: int, now: datetime) -> None:
+        """Takes over a v1.ContainerStatus of a former life of the node, whose processes ended with it (`exit_code`)."""
+        self.container_id = before.get("containerID", "")
+        self.image_id = before.get("imageID", "")
+        self.restart_count = before.get("restartCount", 0)
+        self.last_state = before.get("lastState") or {}
+        state = before.get("state") or {}
+        if "running" in state:
+            self.state = {
+                "terminated": {
+                    "exitCode": exit_code,
+                    "reason": "Unknown",
+                    "startedAt": state["running"].get("startedAt"),
+                    "finishedAt": objects.timestamp(now),
+                    "containerID": self.container_id,
+                }
+            }
+        elif "terminated" in state:
+            self.state = state
+
     def to_status(self) -> Object:
         status: Object = {
             "name": self.name,

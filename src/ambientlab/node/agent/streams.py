@@ -12,7 +12,7 @@ from ambientlab.api import objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kubelet import ExecSession, LogOptions
 from ambientlab.api.objects import Object
-from ambientlab.node.agent import logread, stdio
+from ambientlab.node.agent import inside, logread, stdio
 from ambientlab.node.agent.agent import NodeAgent
 from ambientlab.node.agent.container import Container
 from ambientlab.node.agent.logs import LogFile
@@ -41,20 +41,21 @@ class AgentKubelet:
         env = {**launched.env, "TERM": "xterm"} if tty else launched.env
         pipes = None if tty else stdio.Pipes(stdin=stdin)
         try:
-            stdio_of_child = None if pipes is None else pipes.child
-            child, terminal = await runtime.exec(process, argv, env, launched.cwd, stdio_of_child)
-        except OSError as error:
+            child, terminal = await runtime.exec(process, argv, env, launched.cwd, pipes.child if pipes else None)
+        except BaseException as error:
             if pipes is not None:
-                pipes.started()
                 pipes.close()
+            if not isinstance(error, OSError):
+                raise
             text = error.strerror or str(error)
             raise _internal(f"error executing command in container: failed to start exec: {text}") from error
-        if pipes is not None:
-            pipes.started()
-        elif terminal is not None:
+        finally:
+            if pipes is not None:
+                pipes.started()
+        if pipes is None:
+            if terminal is None:
+                raise _internal("error executing command in container: no terminal could be made")
             pipes = stdio.Terminal(terminal)
-        else:
-            raise _internal("error executing command in container: no terminal could be made")
         return _Exec(runtime, child, pipes)
 
     async def attach(self, pod: Object, container: str, *, stdin: bool, tty: bool) -> ExecSession:
@@ -189,8 +190,7 @@ class _Exec:
             self._pipes.terminal.resize(columns, rows)
 
     async def wait(self) -> int:
-        code = await asyncio.shield(self._end)
-        return 128 - code if code < 0 else code
+        return inside.exit_code(await asyncio.shield(self._end))
 
     def close(self) -> None:
         if self._closing is None:
