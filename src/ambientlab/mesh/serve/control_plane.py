@@ -28,6 +28,7 @@ from ambientlab.mesh.serve.proxies import gateway_of, is_node_proxy
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
+from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.types import LISTENER
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.ztunnel import Ztunnel
@@ -59,7 +60,8 @@ class ControlPlane:
         self.index = MeshIndex()
         self.secrets = Secrets(ca, self._entitled, issued=self._arm_renewal, clock=clock)
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
-        self._statuses = StatusWriter(client)
+        self._statuses = Statuses(self.index)
+        self._writer = StatusWriter(client)
         self._captured: dict[str, Captured] = {}
         self._ztunnel = Ztunnel()
         self._waypoints: dict[Key, WaypointProxy] = {}
@@ -84,7 +86,7 @@ class ControlPlane:
         for resource in RESOURCES:
             self._unsubscribe.append(self._client.watch(resource, self._handler(resource)))
         self._pass()
-        self._statuses.start()
+        self._writer.start()
         await self._server.start()
         self._arm_renewal()
         log.info("istiod serves delta ADS")
@@ -98,7 +100,7 @@ class ControlPlane:
                 handle.cancel()
         self._scheduled = self._renewal = None
         await self._server.stop()
-        await self._statuses.stop()
+        await self._writer.stop()
 
     async def add(self, pod: Captured) -> None:
         """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
@@ -148,6 +150,7 @@ class ControlPlane:
 
     def _settle(self) -> None:
         self.index.settle()
+        self._writer.update(self._statuses.wanted(self._clock()), lambda place: self.index.sources[place[0]][place[1]])
 
     def _configure(self, connection: Connection) -> dict[str, set[str]]:
         gateway = self._gateways.get(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ambientlab.api import objects
 from ambientlab.api.client import Client
@@ -17,13 +17,14 @@ Place = tuple[Resource, Key]
 
 
 class StatusWriter:
-    """`update` says what the statuses should be. Whatever else is in a status, of other writers, stays as it is."""
+    """A status is computed from one version of its object and written onto that version or not at all: what another
+    writer put there meanwhile leads to a status computed anew, and is never lost."""
 
     name = "istiod status"
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._wanted: dict[Place, Object] = {}
+        self._news: dict[Place, tuple[Object, Object]] = {}
         self._queue: WorkQueue[Place] | None = None
         self._controller: Controller[Place] = Controller(
             self, quiet=lambda error: isinstance(error, StatusError), backoff=Backoff(initial=0.01, maximum=5.0)
@@ -35,24 +36,33 @@ class StatusWriter:
     async def stop(self) -> None:
         await self._controller.stop()
 
-    def update(self, wanted: Mapping[Place, Object]) -> None:
-        news = [place for place, status in wanted.items() if self._wanted.get(place) != status]
-        self._wanted = dict(wanted)
+    def update(self, wanted: Mapping[Place, Object], current: Callable[[Place], Object]) -> None:
+        """`wanted` is what the statuses should be, `current` the object each was computed from."""
+        self._news = {
+            place: (obj, status)
+            for place, status in wanted.items()
+            if (found := (obj := current(place)).get("status")) is not status and (found or {}) != status
+        }
         if self._queue is not None:
-            for place in news:
+            for place in self._news:
                 self._queue.add(place)
 
     def watch(self, queue: WorkQueue[Place]) -> Iterable[Stop]:
         self._queue = queue
-        for place in self._wanted:
+        for place in self._news:
             queue.add(place)
         return []
 
     async def reconcile(self, key: Place) -> None:
-        resource, place = key
-        status = self._wanted.get(key)
-        obj = self._client.get(resource, place.name, place.namespace)
-        if status is None or obj is None or obj.get("status") == status:
+        resource, _ = key
+        news = self._news.get(key)
+        if news is None:
             return
-        changed = objects.copy(obj) | {"status": status}
-        await self._client.update(resource, changed, subresource="status")
+        obj, status = news
+        try:
+            await self._client.update(resource, objects.copy(obj) | {"status": status}, subresource="status")
+        except StatusError as error:
+            if error.reason not in ("NotFound", "Conflict"):
+                raise  # the two mean that the object has changed or gone: its event brings its own news
+        if self._news.get(key) is news:
+            del self._news[key]
