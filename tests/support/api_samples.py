@@ -1,0 +1,114 @@
+"""Valid objects to spoil, and the spoiling."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ambientlab.api.objects import Object
+
+POD: Object = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "curl", "namespace": "test"},
+    "spec": {"containers": [{"name": "curl", "image": "curlimages/curl", "command": ["sleep", "infinity"]}]},
+}
+DEPLOYMENT: Object = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "helloworld-v1", "namespace": "hello"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "helloworld"}},
+        "template": {
+            "metadata": {"labels": {"app": "helloworld"}},
+            "spec": {
+                "containers": [
+                    {
+                        "name": "helloworld",
+                        "image": "docker.io/istio/examples-helloworld-v1:1.0",
+                        "ports": [{"containerPort": 5000}],
+                    }
+                ]
+            },
+        },
+    },
+}
+SERVICE: Object = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "helloworld", "namespace": "hello"},
+    "spec": {"selector": {"app": "helloworld"}, "ports": [{"name": "http", "port": 5000}]},
+}
+CONFIGMAP: Object = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "c", "namespace": "hello"},
+    "data": {"key": "value"},
+}
+HTTPROUTE: Object = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "metadata": {"name": "split", "namespace": "hello"},
+    "spec": {
+        "parentRefs": [{"group": "", "kind": "Service", "name": "helloworld", "port": 5000}],
+        "rules": [
+            {
+                "backendRefs": [
+                    {"name": "helloworld-v1", "port": 5000, "weight": 95},
+                    {"name": "helloworld-v2", "port": 5000, "weight": 5},
+                ]
+            }
+        ],
+    },
+}
+GATEWAY: Object = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "waypoint", "namespace": "hello"},
+    "spec": {
+        "gatewayClassName": "istio-waypoint",
+        "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+    },
+}
+VIRTUALSERVICE: Object = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "VirtualService",
+    "metadata": {"name": "hello-world-vs", "namespace": "hello"},
+    "spec": {
+        "hosts": ["helloworld"],
+        "http": [
+            {
+                "route": [
+                    {"destination": {"host": "helloworld", "subset": "v1"}, "weight": 95},
+                    {"destination": {"host": "helloworld", "subset": "v2"}, "weight": 5},
+                ]
+            }
+        ],
+    },
+}
+DESTINATIONRULE: Object = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "DestinationRule",
+    "metadata": {"name": "hello-world-dr", "namespace": "hello"},
+    "spec": {
+        "host": "helloworld",
+        "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v2", "labels": {"version": "v2"}}],
+    },
+}
+DROP = object()
+
+
+def spoiled(obj: Object, path: str, value: Any) -> Object:
+    """A copy with the value at `path` (`spec.ports.0.port`) replaced, or removed with DROP."""
+    result = copy.deepcopy(obj)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    place: Any = result
+    for part in parents:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+    if value is DROP:
+        del place[last]
+    elif isinstance(place, list) and last == len(place):
+        place.append(value)
+    else:
+        place[last] = value
+    return result
