@@ -1,8 +1,5 @@
 """Every story runs twice: over a small fake of the API, and over the API server and its store."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from ambientlab.api.crds import shipped
@@ -12,11 +9,8 @@ from ambientlab.apiserver.client import LocalClient
 from ambientlab.apiserver.verbs import Verbs
 from ambientlab.flow.clock import ManualClock
 from ambientlab.store.store import Store
-
-sys.path.append(str(Path(__file__).parent))
-
-from cluster_world import Cluster, custom_resource, running
-from fake_client import FakeClient
+from support.cluster_world import Cluster, custom_resource, running
+from support.fake_client import FakeClient
 
 
 @pytest.fixture

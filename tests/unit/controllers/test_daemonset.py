@@ -1,11 +1,11 @@
 """DaemonSets: a pod on every node that fits, and one after the other on updates."""
 
 import pytest
-from cluster_world import daemonset, node
 
 from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD
 from ambientlab.api.objects import labels_of, name
 from ambientlab.controllers.fit import misfit
+from support.cluster_world import daemonset, node
 
 
 def status(cluster):

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from cluster_world import account, deployment, replicaset
 
 from ambientlab.api.kinds import DEPLOYMENT, REPLICASET, SERVICEACCOUNT
 from ambientlab.api.objects import annotations_of, labels_of, name
+from support.cluster_world import account, deployment, replicaset
 
 REVISION = "deployment.kubernetes.io/revision"
 

@@ -1,9 +1,8 @@
 """EndpointSlices and Endpoints: which pods serve a Service, where, and whether they are ready."""
 
-from cluster_world import deployment, pod, service
-
 from ambientlab.api.kinds import DEPLOYMENT, ENDPOINTS, ENDPOINTSLICE, POD, SERVICE
 from ambientlab.api.objects import labels_of, name
+from support.cluster_world import deployment, pod, service
 
 
 def slices(cluster, of="web"):

@@ -1,9 +1,8 @@
 """Events: said once, counted after that, and forgotten in an hour."""
 
-from cluster_world import pod
-
 from ambientlab.api.kinds import EVENT, NAMESPACE, POD
 from ambientlab.controllers.events import WRITE_DELAY, Recorder
+from support.cluster_world import pod
 
 
 def recorder(cluster):

@@ -1,11 +1,11 @@
 """Garbage collection: what goes, when, and what must not."""
 
 import pytest
-from cluster_world import custom_resource, deployment
 
 from ambientlab.api.kinds import CONFIGMAP, CUSTOMRESOURCEDEFINITION, DEPLOYMENT, GATEWAY, HTTPROUTE, REPLICASET, SECRET
 from ambientlab.api.objects import name
 from ambientlab.api.resources import Resource
+from support.cluster_world import custom_resource, deployment
 
 
 def thing(called, *owners, kind="ConfigMap", home="hello", finalizers=(), block=True):

@@ -1,7 +1,5 @@
 """Namespaces: what they start with, and how they end."""
 
-from cluster_world import deployment, service
-
 from ambientlab.api.kinds import (
     CONFIGMAP,
     DEPLOYMENT,
@@ -14,6 +12,7 @@ from ambientlab.api.kinds import (
     VIRTUALSERVICE,
 )
 from ambientlab.api.objects import name
+from support.cluster_world import deployment, service
 
 
 def configmaps(cluster, home):

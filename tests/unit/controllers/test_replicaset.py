@@ -1,11 +1,11 @@
 """ReplicaSets: as many pods as wanted, whoever made them."""
 
 import pytest
-from cluster_world import pod, replicaset
 
 from ambientlab.api.kinds import POD, REPLICASET
 from ambientlab.api.objects import labels_of, name
 from ambientlab.controllers.pods import deletion_rank
+from support.cluster_world import pod, replicaset
 
 
 async def test_a_pod_that_vanishes_is_replaced(cluster):

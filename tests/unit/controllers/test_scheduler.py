@@ -1,8 +1,7 @@
 """Binding: every pod that fits gets the node, the others say why not."""
 
-from cluster_world import node, pod
-
 from ambientlab.api.kinds import NODE, POD
+from support.cluster_world import node, pod
 
 
 async def test_a_pod_is_bound_and_says_so(cluster):

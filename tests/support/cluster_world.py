@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import (
     DEPLOYMENT,
     EVENT,
@@ -80,6 +81,27 @@ class Cluster:
                 elif pod["status"]["phase"] == "Pending" or _readiness(pod) != ready:
                     await self._report(pod, ready)
         await self.settle()
+
+    def serve_as_node(self):
+        """From now on the node runs and ends pods as soon as it hears of them. Returns what stops it."""
+        tasks = set()
+
+        async def act(pod):
+            with contextlib.suppress(StatusError):  # gone, or changed once more: the next event says so
+                if pod["metadata"].get("deletionTimestamp"):
+                    await self.client.delete(POD, name(pod), pod["metadata"]["namespace"], grace_seconds=0)
+                else:
+                    await self._report(pod, True)
+
+        def changed(event):
+            pod = event.object
+            busy = pod["metadata"].get("deletionTimestamp") or not _readiness(pod)
+            if event.type != "DELETED" and pod["spec"].get("nodeName") and busy:
+                task = asyncio.ensure_future(act(pod))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+        return self.client.watch(POD, changed)
 
     async def _report(self, pod, ready):
         others = [one for one in pod["status"].get("conditions", ()) if one["type"] != "Ready"]
