@@ -350,3 +350,23 @@ async def test_a_failure_shows_no_traceback(world: World, http: aiohttp.ClientSe
     status = await get(http, f"{CM}/x", 500)
     assert status["reason"] == "InternalError"
     assert "secret" not in json.dumps(status)
+
+
+async def test_token_review_and_eviction(world: World, http: aiohttp.ClientSession) -> None:
+    path = "/api/v1/namespaces/default/serviceaccounts/default/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": ["istio-ca"]}}
+    token = (await send(http, "POST", path, request, 201))["status"]["token"]
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+    reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
+    spec = {"token": token, "audiences": ["other", "istio-ca"]}
+    status = (await send(http, "POST", reviews, {**review, "spec": spec}, 201))["status"]
+    assert status["authenticated"] is True
+    assert status["audiences"] == ["istio-ca"]
+    assert status["user"]["username"] == "system:serviceaccount:default:default"
+    status = (await send(http, "POST", reviews, {**review, "spec": {"token": token}}, 201))["status"]
+    assert not status.get("authenticated")
+    pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    await world.server.client.create(POD, {"apiVersion": "v1", "kind": "Pod", **pod})
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "default"}}
+    await send(http, "POST", "/api/v1/namespaces/default/pods/p/eviction", eviction, 201)
+    assert world.server.client.get(POD, "p", "default") is None

@@ -122,6 +122,9 @@ class API:
     # Resources
 
     async def _resource(self, request: web.Request, target: Target, user: User) -> web.StreamResponse:
+        if request.method in ("PUT", "PATCH", "DELETE") or (request.method == "POST" and not _is_stream(target)):
+            # Before anything is looked up: from here to the store nothing waits, so that no CRD changes underneath.
+            await request.read()
         if (review := reviews.find(target.group, target.version, target.plural)) is not None:
             return await self._review(request, review, target, user)
         resource = self._verbs.registry.find(target.group, target.version, target.plural)
@@ -131,7 +134,7 @@ class API:
             raise refusals.no_such_path()
         if target.subresource and target.subresource not in resource.subresources:
             raise refusals.no_such_path()
-        if resource == POD and target.subresource in _STREAMS:
+        if _is_stream(target):
             return await self._stream(request, target)
         form = choose(request.headers.get(hdrs.ACCEPT, ""))
         if target.verb in ("get", "list", "watch"):
@@ -202,6 +205,10 @@ class API:
 
 
 _STREAMS = frozenset({"log", "exec", "attach", "portforward"})
+
+
+def _is_stream(target: Target) -> bool:
+    return (target.group, target.plural) == ("", "pods") and target.subresource in _STREAMS
 
 
 def _stream_handler(subresource: str) -> StreamHandler:

@@ -10,9 +10,7 @@ from ambientlab.api.errors import StatusError
 from ambientlab.apiserver.http.target import Target
 from ambientlab.apiserver.options import MASTERS, User
 
-_TRUSTED = frozenset(
-    {MASTERS, "system:serviceaccounts:kube-system", "system:serviceaccounts:istio-system"}
-)
+_TRUSTED = frozenset({MASTERS, "system:serviceaccounts:kube-system", "system:serviceaccounts:istio-system"})
 _DISCOVERY = ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz")
 _SELF = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
 _REVIEW_GROUPS = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
