@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
@@ -93,11 +94,13 @@ def test_helloworld_serves_many_at_once_and_survives_nonsense(start: Start) -> N
     assert all(b"200 OK" in connection.recv(4096) for connection in connections)
     for connection in connections:
         connection.close()
-    for nonsense in (b"\x16\x03\x01\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET /hello HTTP/9.9\r\n\r\n", b"A" * 100_000):
+    for nonsense in (b"\x16\x03\x01\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET /hello HTTP/9.9\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(nonsense)
-            connection.shutdown(socket.SHUT_WR)
-            assert connection.recv(4096).startswith((b"HTTP/1.1 4", b""))
+            assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+    with socket.create_connection(("127.0.0.1", server.port)) as endless, contextlib.suppress(ConnectionError):
+        while True:  # the server hangs up on a head that never ends
+            endless.sendall(b"A" * 10_000)
     with socket.create_connection(("127.0.0.1", server.port)) as pipelined:
         pipelined.sendall(b"GET /hello HTTP/1.1\r\n\r\n" * 3 + b"GET /hello HTTP/1.0\r\n\r\n")
         received = b""

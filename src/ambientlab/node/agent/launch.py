@@ -137,7 +137,8 @@ def _terminal(container: Object) -> dict[str, str]:
 def termination_message(context: PodContext, container: Object, run: int, exit_code: int) -> str:
     """What a container left to say about its end. Raises OSError."""
     path = context.volumes.message_file(container["name"], run)
-    text = path.read_bytes()[:_MESSAGE_LIMIT]
+    with path.open("rb") as file:
+        text = file.read(_MESSAGE_LIMIT)
     path.unlink()
     if not text and exit_code != 0 and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
         text = context.means.logs.last(context.pod, container["name"], _FALLBACK_LINES)[-_FALLBACK_LIMIT:]
