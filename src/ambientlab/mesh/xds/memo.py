@@ -11,8 +11,9 @@ T = TypeVar("T")
 class Memo(Generic[T]):
     """The last result per key, kept while its inputs stay equal.
 
-    Values that did not change are the identical objects, so comparing them costs next to nothing. One `round` is one
-    generation of everything: what was not asked for in it is forgotten.
+    Values that did not change are the identical objects, so comparing them costs next to nothing. A result equal to the
+    last is replaced by it, so that results can be compared in the same way. One round is one generation of everything:
+    what was not asked for in it is forgotten.
     """
 
     def __init__(self) -> None:
@@ -20,10 +21,11 @@ class Memo(Generic[T]):
         self._next: dict[Hashable, tuple[tuple[Any, ...], T]] = {}
 
     def get(self, key: Hashable, make: Callable[..., T], *inputs: Any) -> T:
-        """`make(*inputs)`, or what it gave last time for `key` and equal inputs."""
+        """`make(*inputs)`, or what was given for `key` last time if it is the same."""
         entry = self._kept.get(key)
         if entry is None or entry[0] != inputs:
-            entry = (inputs, make(*inputs))
+            made = make(*inputs)
+            entry = (inputs, entry[1] if entry is not None and entry[1] == made else made)
         self._next[key] = entry
         return entry[1]
 

@@ -1,0 +1,113 @@
+"""How much of the proxies' configuration a change touches."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ambientlab.api import kinds
+from ambientlab.api.objects import Object
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.index import MeshIndex
+from ambientlab.mesh.ir import Key
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.waypoint import WaypointProxy
+from ambientlab.mesh.xds.ztunnel import Ztunnel
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
+POD = Captured("1", "test", "curl", "10.244.0.10", "/run/netns/curl", "spiffe://cluster.local/ns/test/sa/curl")
+CHAIN = "inbound-vip|5000|http|helloworld.hello.svc.cluster.local"
+
+
+class Mesh:
+    def __init__(self) -> None:
+        self.index = MeshIndex()
+        self.ztunnel = Ztunnel()
+        self.waypoint = WaypointProxy(Key("hello", "waypoint"))
+        self.objects: dict[tuple[str, str], Object] = {}
+        for name in ("worlds/hello.yaml", "cases/httproute_split.in.yaml"):
+            for obj in yaml.safe_load_all((GOLDEN / name).read_text()):
+                self.put(obj)
+        self.changed()
+
+    def put(self, obj: Object) -> None:
+        self.objects[(obj["kind"], obj["metadata"]["name"])] = obj
+        self.index.put(KINDS[(obj["apiVersion"], obj["kind"])], obj)
+
+    def edited(self, kind: str, name: str) -> Any:
+        return copy.deepcopy(self.objects[(kind, name)])
+
+    def changed(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """(type, name) of what is new or another message: for the node proxy, and for the waypoint."""
+        before = getattr(self, "_resources", ({}, {}))
+        self.index.settle()
+        now = (self.ztunnel.resources(self.index.mesh, [POD]), self.waypoint.resources(self.index.mesh))
+        self._resources = now
+        return _difference(before[0], now[0]), _difference(before[1], now[1])
+
+
+def _difference(before: Resources, now: Resources) -> set[tuple[str, str]]:
+    return {
+        (kind, name)
+        for kind in {*before, *now}
+        for name in {*before.get(kind, {}), *now.get(kind, {})}
+        if before.get(kind, {}).get(name) is not now.get(kind, {}).get(name)
+    }
+
+
+@pytest.fixture
+def mesh() -> Mesh:
+    return Mesh()
+
+
+def test_new_weights_touch_one_route_configuration(mesh: Mesh) -> None:
+    route = mesh.edited("HTTPRoute", "helloworld")
+    route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 50
+    mesh.put(route)
+    assert mesh.changed() == (set(), {(ROUTES, CHAIN)})
+
+
+def test_a_new_service_touches_no_listener_of_the_node_proxy(mesh: Mesh) -> None:
+    service = mesh.edited("Service", "httpbin")
+    service["metadata"]["name"] = "another"
+    service["spec"]["clusterIP"], service["spec"]["clusterIPs"] = "10.96.0.99", ["10.96.0.99"]
+    mesh.put(service)
+    name = "vip|10.96.0.99:8000"
+    assert mesh.changed() == ({(CLUSTER, name), (ENDPOINTS, name)}, set())
+
+
+def test_an_endpoint_touches_assignments_only(mesh: Mesh) -> None:
+    endpoints = mesh.edited("EndpointSlice", "helloworld-v1-a")
+    endpoints["endpoints"][0]["conditions"]["ready"] = False
+    mesh.put(endpoints)
+    # the node proxy sends to the waypoint, whatever is behind that
+    inbound = "inbound-vip|5000|http|helloworld-v1.hello.svc.cluster.local"
+    assert mesh.changed() == (set(), {(ENDPOINTS, inbound)})
+
+
+def test_leaving_the_waypoint_changes_where_to_but_no_cluster(mesh: Mesh) -> None:
+    namespace = mesh.edited("Namespace", "hello")
+    del namespace["metadata"]["labels"]["istio.io/use-waypoint"]
+    mesh.put(namespace)
+    node, waypoint = mesh.changed()
+    assert node == {(ENDPOINTS, f"vip|10.96.0.{n}:5000") for n in (20, 21, 22)}
+    assert (LISTENER, "main_internal") in waypoint
+
+
+def test_a_status_changes_nothing(mesh: Mesh) -> None:
+    route = mesh.edited("HTTPRoute", "helloworld")
+    route["status"] = {"parents": []}
+    route["metadata"]["resourceVersion"] = "7"
+    mesh.put(route)
+    assert mesh.changed() == (set(), set())
+
+
+def test_connect_reaches_the_pod_itself_only() -> None:
+    routes = Ztunnel().resources(MeshIndex().mesh, [POD])[ROUTES]["inbound|test/curl"]
+    (route,) = routes.virtual_hosts[0].routes  # type: ignore[attr-defined]  # a RouteConfiguration
+    assert [(h.name, h.string_match.prefix) for h in route.match.headers] == [(":authority", "10.244.0.10:")]

@@ -1,0 +1,202 @@
+"""Route tables executed by a real Envoy: what each route is configured to do, it does to requests.
+
+One Envoy on loopback has the table's routes on a listener and plays its destinations too: each answers with its own
+name and with what it saw of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from ambientlab.dataplane.envoy import binary
+from ambientlab.mesh import ir
+from ambientlab.mesh.xds.routes import table_routes
+
+ORIGIN = ("HTTPRoute", ir.Key("hello", "route"))
+V1, V2, GONE = (ir.Destination(name, 80) for name in ("v1", "v2", "gone"))
+HCM = "envoy.filters.network.http_connection_manager"
+HCM_TYPE = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def route(action: ir.Action, path: str = "/", **fields: Any) -> ir.Route:
+    return ir.Route(
+        "r", ORIGIN, ir.Match(path=ir.StringMatch("path-prefix", path), **fields.pop("match", {})), action, **fields
+    )
+
+
+def to(*shares: tuple[ir.Destination, int], **fields: Any) -> ir.Forward:
+    weighted = tuple(ir.WeightedDestination(weight, d, d != GONE) for d, weight in shares)
+    return ir.Forward(weighted, not_found_status=500, **fields)
+
+
+def listener(name: str, port: int, routes: dict[str, Any], *, fault: bool = False) -> dict[str, Any]:
+    filters = [{"name": "envoy.filters.http.router"}]
+    if fault:
+        filters.insert(0, {"name": "envoy.filters.http.fault"})
+    types = {
+        "envoy.filters.http.router": "router.v3.Router",
+        "envoy.filters.http.fault": "fault.v3.HTTPFault",
+    }
+    for item in filters:
+        item["typed_config"] = {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{types[item['name']]}"}  # type: ignore[assignment]  # JSON
+    manager = {"@type": HCM_TYPE, "stat_prefix": name, "route_config": routes, "http_filters": filters}
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": HCM, "typed_config": manager}]}],
+    }
+
+
+def backend(name: str, port: int) -> dict[str, Any]:
+    seen = {"name": name, "path": "%REQ(:PATH)%", "host": "%REQ(:AUTHORITY)%", "x-set": "%REQ(X-SET)%"}
+    headers = [{"header": {"key": f"seen-{key}", "value": value}} for key, value in seen.items()]
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}, "response_headers_to_add": headers}
+    return listener(name, port, {"virtual_hosts": [{"name": name, "domains": ["*"], "routes": [answer]}]})
+
+
+def cluster(name: str, port: int) -> dict[str, Any]:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for probe in sockets:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in sockets]
+    for probe in sockets:
+        probe.close()
+    return ports
+
+
+@asynccontextmanager
+async def serving(directory: Path, routes: Sequence[ir.Route]) -> AsyncIterator[int]:
+    """The port that answers by `routes`."""
+    front, first, second = free_ports(3)
+    config = table_routes("table", ir.RouteTable("host", 80, tuple(routes)), lambda destination: destination.host)
+    inline = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    bootstrap = {
+        "static_resources": {
+            "listeners": [backend("v1", first), backend("v2", second), listener("front", front, inline, fault=True)],
+            "clusters": [cluster("v1", first), cluster("v2", second)],
+        }
+    }
+    path = directory / "envoy.json"
+    path.write_text(json.dumps(bootstrap))
+    process = await asyncio.create_subprocess_exec(
+        str(binary()), "--config-path", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "error"
+    )
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", front)
+                except OSError:
+                    await asyncio.sleep(0.005)
+                else:
+                    writer.close()
+                    break
+        yield front
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def get(port: int, *paths: str, **headers: str) -> list[tuple[int, dict[str, str], str]]:
+    """Requests on one connection: (status, headers, body) of each."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    extra = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    results = []
+    for path in paths:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: asked\r\n{extra}\r\n".encode())
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        found = dict(line.split(": ", 1) for line in lines[1:] if line)
+        body = await reader.readexactly(int(found.get("content-length", 0)))
+        results.append((int(lines[0].split(" ")[1]), found, body.decode()))
+    writer.close()
+    return results
+
+
+async def test_shares(tmp_path: Path) -> None:
+    table = [
+        route(to((V1, 1), (GONE, 1)), "/half"),
+        route(to((GONE, 1)), "/gone"),
+        route(to((V1, 3), (V2, 1))),
+    ]
+    async with serving(tmp_path, table) as port:
+        half = Counter(status for status, _, _ in await get(port, *["/half"] * 400))
+        names = Counter(headers["seen-name"] for _, headers, _ in await get(port, *["/"] * 800))
+        assert {status for status, _, _ in await get(port, "/gone", "/gone")} == {500}
+    # outside these, one run in more than a million (binomial, 5 standard deviations)
+    assert set(half) == {200, 500}
+    assert abs(half[500] - 200) <= 50
+    assert abs(names["v2"] - 200) <= 61
+    assert names["v1"] + names["v2"] == 800
+
+
+async def test_faults(tmp_path: Path) -> None:
+    always, never = 1_000_000, 0
+    jason = {"headers": (("end-user", ir.StringMatch("exact", "jason")),)}
+    table = [
+        route(to((V1, 1)), "/never", fault=ir.Fault(ir.Delay(60_000, never), ir.Abort(500, never))),
+        route(to((V1, 1)), "/both", fault=ir.Fault(ir.Delay(1, always), ir.Abort(418, always))),
+        route(to((V1, 1)), match=jason, fault=ir.Fault(abort=ir.Abort(503, always))),
+        route(to((V1, 1))),
+    ]
+    async with serving(tmp_path, table) as port:
+        (never_, both, plain) = await get(port, "/never", "/both", "/")
+        ((status, _, body),) = await get(port, "/", end_user="jason")
+    assert (never_[0], both[0], plain[0]) == (200, 418, 200)
+    assert (status, body) == (503, "fault filter abort")
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "path", "seen"),
+    [
+        (ir.Rewrite(prefix="/"), "/old/a?q=1", "/a?q=1"),
+        (ir.Rewrite(prefix="/"), "/old", "/"),
+        (ir.Rewrite(prefix="/new"), "/old/a", "/new/a"),
+        (ir.Rewrite(full_path="/whole"), "/old/a?q=1", "/whole?q=1"),
+        (ir.Rewrite(regex=("/old/(.*)", r"/\1/x")), "/old/a", "/a/x"),
+        (ir.Rewrite(authority="other"), "/old/a", "/old/a"),
+    ],
+)
+async def test_rewrites(tmp_path: Path, rewrite: ir.Rewrite, path: str, seen: str) -> None:
+    async with serving(tmp_path, [route(to((V1, 1), rewrite=rewrite), "/old")]) as port:
+        ((_, headers, _),) = await get(port, path)
+    assert headers["seen-path"] == seen
+    assert headers["seen-host"] == (rewrite.authority or "asked")
+
+
+async def test_matches_redirects_and_headers(tmp_path: Path) -> None:
+    change = ir.HeaderChange(set=(("x-set", "here"),), remove=("x-gone",))
+    present = {
+        "without_headers": (("x-not", ir.StringMatch("present")),),
+        "query": (("v", ir.StringMatch("exact", "2")),),
+    }
+    table = [
+        route(ir.Redirect(301, host="example.com", prefix="/new"), "/old"),
+        route(ir.DirectResponse(418, "short and stout"), "/tea"),
+        route(to((V2, 1)), match=present),
+        route(to((V1, 1)), request_headers=change, response_headers=ir.HeaderChange(add=(("x-c", "3"),))),
+    ]
+    async with serving(tmp_path, table) as port:
+        redirect, tea, older, plain, query = await get(port, "/old/a", "/tea", "/older", "/", "/?v=2")
+        ((_, refused, _),) = await get(port, "/?v=2", x_not="1")
+    assert (redirect[0], redirect[1]["location"]) == (301, "http://example.com/new/a")
+    assert (tea[0], tea[2]) == (418, "short and stout")
+    assert older[1]["seen-name"] == "v1"  # a prefix of the path's elements, not of its letters
+    assert (plain[1]["seen-x-set"], plain[1]["x-c"]) == ("here", "3")
+    assert query[1]["seen-name"] == "v2"
+    assert refused["seen-name"] == "v1"

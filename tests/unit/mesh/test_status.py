@@ -1,0 +1,90 @@
+"""Statuses: what is kept of the ones that are there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef
+from ambientlab.mesh.index.waypoints import Binding
+from ambientlab.mesh.ir import Key
+from ambientlab.mesh.status.conditions import Condition, merge
+from ambientlab.mesh.status.gateways import gateway_status
+from ambientlab.mesh.status.http_routes import CONTROLLER, http_route_status
+from ambientlab.mesh.status.services import service_status
+
+THEN, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+ROUTE: dict[str, Any] = {
+    "metadata": {"name": "route", "namespace": "hello", "generation": 2},
+    "spec": {
+        "parentRefs": [{"group": "", "kind": "Service", "name": "a"}, {"group": "", "kind": "Service", "name": "b"}]
+    },
+}
+REF = ObjectRef("HTTPRoute", "hello", "route")
+
+
+def test_the_time_of_transition_is_kept_while_the_status_stays() -> None:
+    before = merge([], [Condition("Ready", True, "Fine", "")], 1, THEN)
+    after = merge(before, [Condition("Ready", True, "Better", "now")], 2, NOW)
+    assert after == [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Better",
+            "message": "now",
+            "observedGeneration": 2,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ]
+    gone = merge(after, [Condition("Ready", False, "Broken", "")], 2, NOW)
+    assert gone[0]["lastTransitionTime"] == "2026-01-02T00:00:00Z"
+
+
+def test_conditions_of_others_stay_where_they_are() -> None:
+    theirs = {"type": "Zeal", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "x"}
+    merged = merge([theirs], [Condition("B", True, "R", ""), Condition("A", True, "R", "")], None, NOW)
+    assert [c["type"] for c in merged] == ["Zeal", "A", "B"]
+    assert merged[0] == theirs
+
+
+def test_route_parents() -> None:
+    theirs = {"parentRef": {"name": "gw"}, "controllerName": "example.com/other", "conditions": []}
+    stale = {"parentRef": {"group": "", "kind": "Service", "name": "old"}, "controllerName": CONTROLLER}
+    notes = [
+        Diagnostic(REF, "NoMatchingParent", 'parent service: "b" not found', ACCEPTED, "spec.parentRefs[1]"),
+        Diagnostic(REF, "BackendNotFound", "backend(x) not found", RESOLVED_REFS, "spec.rules[0].backendRefs[0]"),
+    ]
+    status = http_route_status({**ROUTE, "status": {"parents": [theirs, stale]}}, notes, NOW)
+    assert [(p["parentRef"]["name"], p["controllerName"]) for p in status["parents"]] == [
+        ("gw", "example.com/other"),
+        ("b", CONTROLLER),
+        ("a", CONTROLLER),
+    ]
+    by_name = {p["parentRef"]["name"]: {c["type"]: c for c in p["conditions"]} for p in status["parents"]}
+    assert by_name["a"]["Accepted"]["status"] == "True"
+    assert by_name["b"]["Accepted"]["reason"] == "NoMatchingParent"
+    assert by_name["a"]["ResolvedRefs"]["reason"] == by_name["b"]["ResolvedRefs"]["reason"] == "BackendNotFound"
+    assert by_name["a"]["Accepted"]["observedGeneration"] == 2
+    again = http_route_status({**ROUTE, "status": status}, notes, THEN)
+    assert again == status
+
+
+def test_no_waypoint_asked_for_no_condition() -> None:
+    bound = service_status({"metadata": {}, "spec": {}}, Binding(Key("hello", "waypoint")), NOW)
+    assert bound["conditions"][0]["message"] == "Successfully attached to waypoint hello/waypoint"
+    assert service_status({"metadata": {}, "spec": {}, "status": bound}, Binding(), NOW) == {}
+
+
+def test_an_address_once_reported_stays() -> None:
+    gateway: dict[str, Any] = {
+        "metadata": {"name": "waypoint", "namespace": "hello", "generation": 1},
+        "spec": {"listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}]},
+        "status": {"addresses": [{"type": "IPAddress", "value": "10.96.0.9"}]},
+    }
+    status = gateway_status(gateway, "waypoint.hello.svc.cluster.local", None, NOW)
+    assert status["addresses"] == [{"type": "IPAddress", "value": "10.96.0.9"}]
+    programmed = next(c for c in status["conditions"] if c["type"] == "Programmed")
+    assert (programmed["status"], programmed["reason"]) == ("False", "AddressNotUsable")
+    assert programmed["message"] == (
+        'Failed to assign to any requested addresses: hostname "waypoint.hello.svc.cluster.local" not found'
+    )
