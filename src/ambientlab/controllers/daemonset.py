@@ -105,6 +105,7 @@ class DaemonSetController:
         parameters = strategy.get("rollingUpdate") or {}
         surge = resolve(parameters.get("maxSurge", 0), len(nodes), up=True) if rolling else 0
         budget = resolve(parameters.get("maxUnavailable", 1), len(nodes), up=True) if rolling else 0
+        surging = surge > 0
         missing: list[str] = []
         doomed = [pod for pod in pods if node_of(pod) not in nodes or is_finished(pod)]
         outdated: list[tuple[str, Object]] = []
@@ -127,7 +128,7 @@ class DaemonSetController:
         # What does not work costs nothing to replace; the rest as fast as maxUnavailable lets it.
         broken = [pod for _, pod in outdated if not self._available(ds, pod)]
         working = [pod for _, pod in outdated if self._available(ds, pod)]
-        if parameters.get("maxSurge", 0) in (0, "0%"):
+        if not surging:  # which adds before it takes away
             doomed += [*broken, *working[: max(0, budget)]]
         await all_of(
             [
