@@ -1,0 +1,336 @@
+"""Custom resources: schema, list keys, CEL rules, and Istio's webhook."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambientlab.api import admit, crds, kinds
+from ambientlab.api.errors import StatusError
+from ambientlab.api.registry import Registry
+from support.api_samples import DESTINATIONRULE, DROP, GATEWAY, HTTPROUTE, VIRTUALSERVICE, spoiled
+
+B = "spec.rules.0.backendRefs.0"
+UNCHECKED = (
+    ", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the "
+    "existing errors to complete validation]"
+)
+W = "spec.rules[0].backendRefs[0].weight"
+
+SCHEMA = [
+    (f"{B}.weight", -5, f"{W}: Invalid value: -5: {W} in body should be greater than or equal to 0"),
+    (f"{B}.weight", 1_000_001, f"{W}: Invalid value: 1000001: {W} in body should be less than or equal to 1e+06"),
+    (f"{B}.weight", "5", f'[{W}: Invalid value: "string": {W} in body must be of type integer: "string"{UNCHECKED}'),
+    (f"{B}.weight", 0.5, f'[{W}: Invalid value: "number": {W} in body must be of type integer: "number"{UNCHECKED}'),
+    (f"{B}.name", DROP, f"[spec.rules[0].backendRefs[0].name: Required value{UNCHECKED}"),
+    (
+        f"{B}.name",
+        "",
+        'spec.rules[0].backendRefs[0].name: Invalid value: "": spec.rules[0].backendRefs[0].name in body should be at '
+        "least 1 chars long",
+    ),
+    (
+        f"{B}.port",
+        DROP,
+        'spec.rules[0].backendRefs[0]: Invalid value: "object": Must have port for Service reference',
+    ),
+    (
+        "spec.hostnames",
+        ["no_host"],
+        'spec.hostnames[0]: Invalid value: "no_host": spec.hostnames[0] in body should match '
+        r"'^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'",
+    ),
+    ("spec.hostnames", ["a.example"] * 17, f"[spec.hostnames: Too many: 17: must have at most 16 items{UNCHECKED}"),
+    ("spec.rules", [], "spec.rules: Invalid value: 0: spec.rules in body should have at least 1 items"),
+    (
+        "spec.rules.0.matches",
+        [{"method": "FETCH"}],
+        '[spec.rules[0].matches[0].method: Unsupported value: "FETCH": supported values: "GET", "HEAD", "POST", "PUT", '
+        f'"DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"{UNCHECKED}',
+    ),
+    (
+        "spec.rules.0.matches",
+        [{"path": {"value": "x" * 1025}}],
+        f"[spec.rules[0].matches[0].path.value: Too long: may not be more than 1024 bytes{UNCHECKED}",
+    ),
+    (
+        "spec.rules.0.matches",
+        [{"headers": [{"name": "a", "value": "b"}, {"name": "a", "value": "c"}]}],
+        'spec.rules[0].matches[0].headers[1]: Duplicate value: {"name":"a"}',
+    ),
+    (
+        "spec.rules.0.matches",
+        [{"path": {"value": "x"}}],
+        "spec.rules[0].matches[0].path: Invalid value: \"object\": value must be an absolute path and start with '/' "
+        "when type one of ['Exact', 'PathPrefix']",
+    ),
+    (
+        "spec.rules.0.filters",
+        [{"type": "URLRewrite"}],
+        'spec.rules[0].filters[0]: Invalid value: "object": filter.urlRewrite must be specified for URLRewrite '
+        "filter.type",
+    ),
+    (
+        "spec.rules.0.timeouts",
+        {"request": "1s", "backendRequest": "2s"},
+        'spec.rules[0].timeouts: Invalid value: "object": backendRequest timeout cannot be longer than request timeout',
+    ),
+    (
+        "spec.parentRefs.1",
+        {"group": "", "kind": "Service", "name": "helloworld"},
+        'spec.parentRefs: Invalid value: "array": sectionName must be unique when parentRefs includes 2 or more '
+        "references to the same parent",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), SCHEMA, ids=[case[2][:70] for case in SCHEMA])
+def test_a_wrong_route_is_refused(refusal, path, value, message) -> None:
+    error = refusal(kinds.HTTPROUTE, spoiled(HTTPROUTE, path, value))
+    assert (error.code, error.reason) == (422, "Invalid")
+    assert error.message == f'HTTPRoute.gateway.networking.k8s.io "split" is invalid: {message}'
+
+
+def test_the_same_namespace_twice_is_seen_by_an_escaped_rule(refusal) -> None:
+    """`__namespace__` in a rule is the field `namespace`."""
+    parents = [{"name": "g", "namespace": "a"}, {"name": "g", "namespace": "a"}]
+    assert (
+        "sectionName must be unique" in refusal(kinds.HTTPROUTE, spoiled(HTTPROUTE, "spec.parentRefs", parents)).message
+    )
+
+
+def test_parents_in_two_namespaces_are_two_parents(admitted) -> None:
+    parents = [{"name": "g", "namespace": "a"}, {"name": "g", "namespace": "b"}]
+    admitted(kinds.HTTPROUTE, spoiled(HTTPROUTE, "spec.parentRefs", parents))
+
+
+def test_a_transition_rule_holds_on_update_only(admitted, refusal) -> None:
+    gateway_class = {"metadata": {"name": "istio"}, "spec": {"controllerName": "istio.io/gateway-controller"}}
+    old = admitted(kinds.GATEWAYCLASS, gateway_class)
+    admitted(kinds.GATEWAYCLASS, gateway_class, old=old)
+    error = refusal(kinds.GATEWAYCLASS, spoiled(gateway_class, "spec.controllerName", "istio.io/other"), old=old)
+    assert error.message.endswith('spec.controllerName: Invalid value: "string": Value is immutable')
+
+
+def test_addresses_are_told_apart_by_their_type(admitted, refusal) -> None:
+    def gateway(kind: str, value: str):
+        return spoiled(GATEWAY, "spec.addresses", [{"type": kind, "value": value}])
+
+    admitted(kinds.GATEWAY, gateway("IPAddress", "10.96.0.3"))
+    admitted(kinds.GATEWAY, gateway("IPAddress", "fd00::1"))
+    admitted(kinds.GATEWAY, gateway("Hostname", "gw.example"))
+    assert (
+        '"spec.addresses[0]" must validate one and only one schema (oneOf). Found none valid'
+        in refusal(kinds.GATEWAY, gateway("IPAddress", "here")).message
+    )
+
+
+DENIED = 'admission webhook "validation.istio.io" denied the request: configuration is invalid: '
+R = "spec.http.0"
+VIRTUALSERVICES = [
+    ("spec.http", [], "http, tcp or tls must be provided in virtual service"),
+    ("spec.hosts", ["*"], "wildcard host * is not allowed for virtual services bound to the mesh gateway"),
+    ("spec.hosts", ["a_b"], 'domain name "a_b" invalid (label "a_b" invalid)'),
+    ("spec.hosts", ["*.a.b", "x.a.b"], "duplicate hosts in virtual service: *.a.b & x.a.b"),
+    (f"{R}.route.0.weight", -1, "weight -1 < 0"),
+    (f"{R}.route.0.destination.host", "", "empty domain name not allowed"),
+    (f"{R}.route.0.destination.host", "*", "invalid destination host *"),
+    (f"{R}.route.0.destination.port", {"number": 70000}, "port number 70000 must be in the range 1..65535"),
+    (f"{R}.route.0.destination.subset", "v 1", "subset name is invalid: v 1"),
+    (f"{R}.route", [], "HTTP route, redirect or direct_response is required"),
+    (f"{R}.fault", {}, "HTTP fault injection must have an abort and/or a delay"),
+    (f"{R}.fault", {"abort": {"httpStatus": 100}}, "HTTP status 100 is not in range 200-599"),
+    (
+        f"{R}.fault",
+        {"abort": {"httpStatus": 503, "percentage": {"value": 101}}},
+        "percentage 101 is neither 0.0, nor in range [0.0001, 100.0]",
+    ),
+    (
+        f"{R}.fault",
+        {"delay": {"fixedDelay": "1s", "percentage": {"value": -0.5}}},
+        "percentage -0.5 is neither 0.0, nor in range [0.0001, 100.0]",
+    ),
+    (f"{R}.fault", {"abort": {"http2Error": "x"}}, "HTTP/2 abort fault injection not supported yet"),
+    (f"{R}.timeout", "1500us", "only durations to ms precision are supported"),
+    (f"{R}.retries", {"attempts": -1}, "attempts cannot be negative"),
+    (f"{R}.retries", {"attempts": 1, "retryOn": "always"}, '"always" is not a valid retryOn policy'),
+    (f"{R}.match", [{"uri": {"regex": "(?=x)"}}], '"uri": error parsing regexp'),
+    (f"{R}.match", [{"method": {"prefix": ""}}], '"method": prefix string match should not be empty'),
+    (f"{R}.match", [{"headers": {"a b": {"exact": "x"}}}], "header name a b is not a valid header name"),
+    (f"{R}.rewrite", {}, "rewrite must specify at least one of URI, UriRegexRewrite, or authority."),
+    (f"{R}.redirect", {"uri": "/x"}, "HTTP route cannot contain both route and redirect"),
+    (f"{R}.corsPolicy", {"allowMethods": ["FETCH"]}, '"FETCH" is not a supported HTTP method'),
+    ("spec.gateways", ["Upper/"], "config namespace and gateway name cannot be empty"),
+    ("spec.exportTo", ["*", "a"], "cannot have both public (*) and non-public exportTo values for a resource"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), VIRTUALSERVICES, ids=[case[2][:60] for case in VIRTUALSERVICES])
+def test_istio_refuses_a_virtual_service(refusal, path, value, text) -> None:
+    error = refusal(kinds.VIRTUALSERVICE, spoiled(VIRTUALSERVICE, path, value))
+    assert (error.code, error.reason) == (400, "")
+    assert error.message.startswith(DENIED)
+    assert text in error.message
+
+
+def test_several_findings_of_the_webhook_are_a_list(refusal) -> None:
+    wrong = spoiled(spoiled(VIRTUALSERVICE, f"{R}.route.0.weight", -1), f"{R}.route.1.weight", -2)
+    assert refusal(kinds.VIRTUALSERVICE, wrong).message == (
+        DENIED + "2 errors occurred:\n\t* weight -1 < 0\n\t* weight -2 < 0\n\n"
+    )
+
+
+def test_the_schema_of_a_virtual_service_speaks_first(refusal) -> None:
+    two = {"delay": {"fixedDelay": "1s", "exponentialDelay": "1s"}}
+    error = refusal(kinds.VIRTUALSERVICE, spoiled(VIRTUALSERVICE, f"{R}.fault", two))
+    assert error.message.endswith(
+        '<nil>: Invalid value: "": "spec.http[0].fault.delay" must validate one and only one schema (oneOf). Found 2 '
+        "valid alternatives"
+    )
+    short = refusal(kinds.VIRTUALSERVICE, spoiled(VIRTUALSERVICE, f"{R}.timeout", "10us"))
+    assert short.message.endswith(
+        'spec.http[0].timeout: Invalid value: "string": must be a valid duration greater than 1ms'
+    )
+
+
+GOOD_FAULTS = [
+    {"delay": {"fixedDelay": "5s", "percentage": {"value": 0.1}}},
+    {"abort": {"httpStatus": 503}},
+    {"abort": {"httpStatus": 200, "percentage": {"value": 100}}, "delay": {"fixedDelay": "1m30s"}},
+]
+
+
+@pytest.mark.parametrize("fault", GOOD_FAULTS)
+def test_faults_of_the_lab_are_taken(admitted, fault) -> None:
+    admitted(kinds.VIRTUALSERVICE, spoiled(VIRTUALSERVICE, f"{R}.fault", fault))
+
+
+DESTINATIONRULES = [
+    ("spec.trafficPolicy", {}, "traffic policy must have at least one field"),
+    ("spec.subsets.1.name", "v1", "duplicate subset names: v1"),
+    ("spec.subsets.0.labels", {"a": "b c"}, 'invalid tag value: "b c"'),
+    ("spec.trafficPolicy", {"connectionPool": {}}, "connection pool must have at least one field"),
+    (
+        "spec.trafficPolicy",
+        {"outlierDetection": {"maxEjectionPercent": 101}},
+        "percentage 101 is not in range 0..100",
+    ),
+    ("spec.trafficPolicy", {"tls": {"mode": "MUTUAL"}}, "client certificate required for mutual tls"),
+    (
+        "spec.trafficPolicy",
+        {"loadBalancer": {"consistentHash": {"maglev": {"tableSize": 4}}}},
+        "tableSize must be a prime number for maglev",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), DESTINATIONRULES, ids=[case[2][:60] for case in DESTINATIONRULES])
+def test_istio_refuses_a_destination_rule(refusal, admitted, path, value, text) -> None:
+    admitted(kinds.DESTINATIONRULE, DESTINATIONRULE)
+    assert text in refusal(kinds.DESTINATIONRULE, spoiled(DESTINATIONRULE, path, value)).message
+
+
+@pytest.mark.parametrize("crd", crds.shipped(), ids=lambda crd: crd["metadata"]["name"])
+def test_a_shipped_crd_passes_its_own_validation(admitted, crd) -> None:
+    """All its rules compile, all its patterns too, and decoding loses nothing of it."""
+    assert admitted(kinds.CUSTOMRESOURCEDEFINITION, crd) == crd
+
+
+def test_constants_of_kinds_are_what_the_crds_serve(registry) -> None:
+    for resource in kinds.SHIPPED_CRDS:
+        assert registry.find(resource.group, resource.version, resource.plural) == resource
+
+
+WIDGET = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.org"},
+    "spec": {
+        "group": "example.org",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "properties": {
+                                    "low": {"type": "integer"},
+                                    "high": {"type": "integer", "default": 9},
+                                    "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                                    "size": {"x-kubernetes-int-or-string": True},
+                                },
+                                "x-kubernetes-validations": [
+                                    {
+                                        "rule": "!has(self.low) || self.low <= self.high",
+                                        "messageExpression": "'low is above ' + string(self.high)",
+                                        "fieldPath": ".low",
+                                    }
+                                ],
+                            }
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+def test_a_users_crd_comes_and_goes(admitted) -> None:
+    served = Registry()
+    before = served.generation
+    crd = admitted(kinds.CUSTOMRESOURCEDEFINITION, WIDGET)
+    (widget,) = served.put_crd(crd)
+    assert (widget.singular, widget.list_kind, widget.namespaced) == ("widget", "WidgetList", True)
+    assert served.generation > before
+    obj, _ = admit.conform(
+        served,
+        widget,
+        {"metadata": {"name": "w", "namespace": "n"}, "spec": {"low": 10, "any": {"x": 1}, "z": 1}},
+        "Warn",
+    )
+    assert obj["spec"] == {"low": 10, "any": {"x": 1}}
+    admit.default(served, widget, obj)
+    with pytest.raises(StatusError) as caught:
+        admit.validate_create(served, widget, obj)
+    assert caught.value.message == (
+        'Widget.example.org "w" is invalid: spec.low: Invalid value: "object": low is above 9'
+    )
+    served.remove_crd("widgets.example.org")
+    assert served.find("example.org", "v1", "widgets") is None
+
+
+V = "spec.versions.0"
+CRDS = [
+    (
+        "metadata.name",
+        "gadgets.example.org",
+        'metadata.name: Invalid value: "gadgets.example.org": must be spec.names.',
+    ),
+    (f"{V}.schema", DROP, "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"),
+    (f"{V}.storage", False, "must have exactly one version marked as storage version"),
+    ("spec.scope", "Galaxy", 'spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"'),
+    (f"{V}.schema.openAPIV3Schema.properties.spec.properties.low", {}, "must not be empty for specified object fields"),
+    (
+        f"{V}.schema.openAPIV3Schema.properties.spec.properties.low",
+        {"type": "string", "pattern": "("},
+        "must be a valid regular expression, but isn't",
+    ),
+    (
+        f"{V}.schema.openAPIV3Schema.properties.spec.x-kubernetes-validations",
+        [{"rule": "self.low <"}],
+        "compilation failed",
+    ),
+    ("spec.conversion", {"strategy": "Webhook"}, 'Unsupported value: "Webhook": supported values: "None"'),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), CRDS, ids=[case[2][:60] for case in CRDS])
+def test_a_crd_that_could_not_be_served_is_refused(refusal, path, value, text) -> None:
+    assert text in refusal(kinds.CUSTOMRESOURCEDEFINITION, spoiled(WIDGET, path, value)).message

@@ -1,0 +1,122 @@
+"""Whatever a client sends, the answer is an object or a StatusError."""
+
+from __future__ import annotations
+
+import contextlib
+import string
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambientlab.api import admit, crds, kinds, protobuf, selectors
+from ambientlab.api.errors import StatusError
+from ambientlab.api.registry import Registry
+from support.api_samples import (
+    CONFIGMAP,
+    DEPLOYMENT,
+    DESTINATIONRULE,
+    GATEWAY,
+    HTTPROUTE,
+    POD,
+    SERVICE,
+    VIRTUALSERVICE,
+)
+
+REGISTRY = Registry()
+for _crd in crds.shipped():
+    REGISTRY.put_crd(_crd)
+SAMPLES = [
+    (kinds.POD, POD),
+    (kinds.DEPLOYMENT, DEPLOYMENT),
+    (kinds.SERVICE, SERVICE),
+    (kinds.CONFIGMAP, CONFIGMAP),
+    (kinds.HTTPROUTE, HTTPROUTE),
+    (kinds.GATEWAY, GATEWAY),
+    (kinds.VIRTUALSERVICE, VIRTUALSERVICE),
+    (kinds.DESTINATIONRULE, DESTINATIONRULE),
+    (kinds.CUSTOMRESOURCEDEFINITION, crds.shipped()[3]),
+]
+TYPES = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "text/plain", ""]
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(string.ascii_letters, max_size=6), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def _places(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _places(inner, (*path, key))
+
+
+@st.composite
+def broken_objects(draw):
+    """A valid object with junk in one or two places: it gets further in than junk alone."""
+    resource, obj = draw(st.sampled_from(SAMPLES))
+    result = orjson.loads(orjson.dumps(obj))
+    for _ in range(draw(st.integers(1, 2))):
+        *parents, last = draw(st.sampled_from(list(_places(result))[1:]))
+        place = result
+        for part in parents:
+            place = place[part]
+        place[last] = draw(junk)
+    return resource, result
+
+
+def _admit(resource, body, content_type, field_validation="Ignore"):
+    with contextlib.suppress(StatusError):
+        obj, _ = admit.decode(REGISTRY, resource, body, content_type, field_validation)
+        admit.default(REGISTRY, resource, obj)
+        admit.validate_create(REGISTRY, resource, obj)
+        admit.validate_update(REGISTRY, resource, obj, obj)
+
+
+def _encode(value) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError):
+        return repr(value).encode("utf-8", "replace")
+
+
+@settings(max_examples=300, deadline=None)
+@given(broken_objects())
+def test_broken_objects(case) -> None:
+    resource, obj = case
+    _admit(resource, _encode(obj), "application/json")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(SAMPLES), st.binary(max_size=200), st.sampled_from(TYPES))
+def test_garbage_bodies(sample, body, content_type) -> None:
+    _admit(sample[0], body, content_type, "Strict")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(SAMPLES), st.text("{}[]&*!|>-:,#'\"% \n\tabc01.~<", max_size=60))
+def test_garbage_yaml(sample, text) -> None:
+    _admit(sample[0], text.encode(), "application/yaml", "Warn")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([b"", b"\x0a\x09\x0a\x02v1\x12\x03Pod", b"\x0a\x0d\x0a\x02v1\x12\x07Service\x12"]),
+    st.binary(max_size=80),
+)
+def test_garbage_protobuf(head, tail) -> None:
+    with contextlib.suppress(StatusError):
+        protobuf.decode(b"k8s\x00" + head + tail)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("abin()notexis,=!<>. /\\-", max_size=30))
+def test_garbage_selectors(text) -> None:
+    with contextlib.suppress(StatusError):
+        selectors.parse_labels(text).matches({"a": "b"})
+    with contextlib.suppress(StatusError):
+        selectors.parse_fields(kinds.POD, text).matches(POD)
