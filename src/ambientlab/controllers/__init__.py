@@ -48,7 +48,7 @@ def all_controllers(client: Client, options: Options) -> list[Controller[Any]]:
         EventExpiry(client, clock),
         recorder,
     ]
-    # Why a pod could not be created is in a condition and an event already, where its owner will look.
+    # Why a pod could not be created is in an event of theirs already, where its owner will look.
     workloads: list[Reconciler[Any]] = [
         ReplicaSetController(client, recorder, clock),
         DaemonSetController(client, recorder, clock),

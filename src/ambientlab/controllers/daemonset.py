@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from ambientlab.api import selectors
 from ambientlab.api.client import Client, Event
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
-from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, write_status
+from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, lost_race, write_status
 from ambientlab.controllers.deployment.rollout import resolve
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.fit import misfit, same_place
@@ -118,7 +119,7 @@ class DaemonSetController:
             if not here:
                 missing.append(node)
             elif current and any(self._available(ds, pod) for pod in current):
-                doomed += old
+                doomed += old[:1]
             elif old and not current and surge > 0:
                 missing.append(node)
                 surge -= 1
@@ -146,7 +147,13 @@ class DaemonSetController:
         generation = str(ds["metadata"].get("generation", 1))
         marks = {HASH_LABEL: hash_, "pod-template-generation": generation}
         pod["metadata"]["labels"] = {**labels_of(pod), **marks}
-        created = await self._client.create(POD, pod)
+        try:
+            created = await self._client.create(POD, pod)
+        except StatusError as error:
+            if not lost_race(error):
+                message = f"Error creating: {error.message}"
+                self._recorder.record(COMPONENT, DAEMONSET, ds, "Warning", "FailedCreate", message)
+            raise
         message = f"Created pod: {name(created)}"
         self._recorder.record(COMPONENT, DAEMONSET, ds, "Normal", "SuccessfulCreate", message)
 

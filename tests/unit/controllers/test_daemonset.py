@@ -2,10 +2,10 @@
 
 import pytest
 
-from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD
+from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD, SERVICEACCOUNT
 from ambientlab.api.objects import labels_of, name
 from ambientlab.controllers.fit import misfit
-from support.cluster_world import daemonset, node
+from support.cluster_world import account, daemonset, node
 
 
 def status(cluster):
@@ -80,6 +80,18 @@ async def test_a_pod_that_does_not_work_is_replaced_by_the_next_version(cluster)
     for _ in range(3):
         await cluster.run_pods()
     assert [labels_of(pod)["version"] for pod in cluster.pods()] == ["v2"]
+
+
+async def test_a_pod_that_cannot_be_created_is_reported_and_tried_again(cluster):
+    draft = daemonset()
+    draft["spec"]["template"]["spec"]["serviceAccountName"] = "missing"
+    await cluster.create(DAEMONSET, draft)
+    ((type_, reason, message),) = await cluster.events("agent")
+    assert (type_, reason) == ("Warning", "FailedCreate")
+    assert 'serviceaccount "missing" not found' in message
+    await cluster.create(SERVICEACCOUNT, account("missing"))
+    await cluster.advance(60)
+    assert len(cluster.pods()) == 1
 
 
 async def test_nodes_come_and_go_and_may_not_fit(cluster):
