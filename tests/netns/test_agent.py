@@ -84,6 +84,17 @@ class AgentNode:
         session.close()
         return code, (out + err).decode()
 
+    async def logged(self, pod, words: bytes) -> None:
+        """Follows the log until it has the words."""
+        from ambientlab.api.kubelet import LogOptions
+
+        seen = b""
+        stream = self.kubelet.logs(pod, LogOptions(follow=True))
+        async with asyncio.timeout(20):
+            while words not in seen:
+                seen += await anext(stream)
+        await stream.aclose()
+
     async def get(self, pod, url: str) -> str:
         """curl inside `pod`, until the server listens."""
         code, out = await self.run(
@@ -141,8 +152,7 @@ async def httpbin_serves(world):
         )
         answer = await node.get(curl, f"http://{httpbin['status']['podIP']}:8080/headers")
         assert '"User-Agent": "curl/' in answer
-        log = node.agent.logs.last(httpbin, "main", 100)
-        assert b'"GET /headers HTTP/1.1" 200' in log
+        await node.logged(httpbin, b'"GET /headers HTTP/1.1" 200')
 
     await with_agent(world, work)
 
