@@ -78,7 +78,9 @@ def _tunnelled(to: Workload, hbone_port: int, target: str, host: str) -> LbEndpo
     if target:
         fields[ORIGINAL_DST_METADATA] = {"local": target}
     result = LbEndpoint(metadata=metadata(fields))
-    result.endpoint.address.CopyFrom(internal_address(CONNECT_ORIGINATE, f"{tunnel}/{target}" if target else tunnel))
+    # as Istio names it where that is unique; a waypoint has several targets behind one tunnel
+    endpoint_id = target if target.startswith(f"{to.ip}:") else "/".join(filter(None, (tunnel, target)))
+    result.endpoint.address.CopyFrom(internal_address(CONNECT_ORIGINATE, endpoint_id))
     return result
 
 

@@ -164,6 +164,7 @@ def _original_src() -> ListenerFilter:
 def _tcp_chain(name: str, state: Sequence[FilterStateValue], cluster: str, logs: Sequence[AccessLog]) -> FilterChain:
     """`cluster` is for connections whose filter state names none."""
     proxy = TcpProxy(stat_prefix=name, cluster=cluster, access_log=logs)
+    proxy.idle_timeout.SetInParent()  # connections may be silent for as long as they like
     return FilterChain(
         name=name,
         filters=[

@@ -50,6 +50,7 @@ ORIGINAL_DST_METADATA = "envoy.filters.listener.original_dst"
 ISTIO_METADATA = "istio"
 SOCKET_MATCH_METADATA = "envoy.transport_socket_match"
 
+_UNLIMITED = 4294967295
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -135,6 +136,16 @@ def internal_upstream(*host_metadata: str) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.internal_upstream", typed_config=packed(socket))
 
 
+def reach_both_ways(cluster: Cluster) -> Cluster:
+    """Endpoints marked for a tunnel are internal listeners; all others are addresses, reached in plain TCP."""
+    tunnelled = cluster.transport_socket_matches.add(
+        name="hbone", transport_socket=internal_upstream(ORIGINAL_DST_METADATA, ISTIO_METADATA)
+    )
+    tunnelled.match.update({"tunnel": "h2"})
+    cluster.transport_socket_matches.add(name="plaintext", transport_socket=raw_buffer()).match.SetInParent()
+    return cluster
+
+
 def http2_options(*, allow_connect: bool = True) -> dict[str, AnyMessage]:
     options = HttpProtocolOptions()
     options.explicit_http_config.http2_protocol_options.allow_connect = allow_connect
@@ -173,23 +184,33 @@ def server_tls(certificate: str) -> TransportSocket:
 
 
 def original_dst_cluster(name: str, **fields: Any) -> Cluster:
-    cluster = Cluster(name=name, type="ORIGINAL_DST", lb_policy="CLUSTER_PROVIDED", **fields)
-    cluster.connect_timeout.FromSeconds(10)
+    """To the address that the connection was for. Hosts without new connections are kept for a minute with their
+    pools, so that clients that pause do not have to shake hands again."""
+    cluster = _cluster(name, type="ORIGINAL_DST", lb_policy="CLUSTER_PROVIDED", **fields)
+    cluster.cleanup_interval.FromSeconds(60)
     return cluster
 
 
 def eds_cluster(name: str, **fields: Any) -> Cluster:
-    cluster = Cluster(name=name, type="EDS", **fields)
-    cluster.connect_timeout.FromSeconds(10)
+    cluster = _cluster(name, type="EDS", **fields)
     cluster.eds_cluster_config.eds_config.CopyFrom(ads())
     return cluster
 
 
-def internal_cluster(name: str, listener: str, socket: TransportSocket, **fields: Any) -> Cluster:
+def internal_cluster(name: str, listener: str, socket: TransportSocket) -> Cluster:
     """One endpoint: an internal listener of the same Envoy."""
-    cluster = Cluster(name=name, type="STATIC", transport_socket=socket, **fields)
-    cluster.connect_timeout.FromSeconds(10)
+    cluster = _cluster(name, type="STATIC", transport_socket=socket)
     cluster.load_assignment.cluster_name = name
     endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add()
     endpoint.endpoint.address.CopyFrom(internal_address(listener))
+    return cluster
+
+
+def _cluster(name: str, **fields: Any) -> Cluster:
+    """Without Envoy's default limits, as in Istio: they are meant for a client of its own, not for everybody's."""
+    cluster = Cluster(name=name, **fields)
+    cluster.connect_timeout.FromSeconds(10)
+    limits = cluster.circuit_breakers.thresholds.add()
+    for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
+        limit.value = _UNLIMITED
     return cluster

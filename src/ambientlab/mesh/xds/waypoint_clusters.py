@@ -11,8 +11,6 @@ from ambientlab.mesh.ir import AppProtocol
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HBONE_PORT,
-    ISTIO_METADATA,
-    ORIGINAL_DST_METADATA,
     OWN_CERTIFICATE,
     downstream_protocol_options,
     eds_cluster,
@@ -22,15 +20,12 @@ from ambientlab.mesh.xds.messages import (
     mesh_tls,
     original_dst_cluster,
     packed,
-    raw_buffer,
+    reach_both_ways,
 )
 
 MAIN_INTERNAL = "main_internal"
 MAIN_INTERNAL_DETECT = "main_internal_detect"
 ENCAP = "encap"
-
-_UNLIMITED = 4294967295
-"""Istio lifts Envoy's default circuit breakers, which are meant for a client of its own."""
 
 
 def inbound_name(host: str, port: int, kind: str) -> str:
@@ -60,15 +55,7 @@ def shared() -> dict[str, Message]:
 
 
 def service_cluster(name: str, protocol: AppProtocol) -> Cluster:
-    cluster = eds_cluster(name, lb_policy="LEAST_REQUEST")
-    tunnelled = cluster.transport_socket_matches.add(
-        name="hbone", transport_socket=internal_upstream(ORIGINAL_DST_METADATA, ISTIO_METADATA)
-    )
-    tunnelled.match.update({"tunnel": "h2"})
-    cluster.transport_socket_matches.add(name="plaintext", transport_socket=raw_buffer()).match.SetInParent()
-    limits = cluster.circuit_breakers.thresholds.add()
-    for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
-        limit.value = _UNLIMITED
+    cluster = reach_both_ways(eds_cluster(name, lb_policy="LEAST_REQUEST"))
     if protocol.http2:
         options = http2_options(allow_connect=False)
     elif protocol is AppProtocol.UNDECLARED:

@@ -17,20 +17,17 @@ from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
-    ISTIO_METADATA,
     ON_DEMAND,
-    ORIGINAL_DST_METADATA,
     PEER_SANS,
     TUNNEL_ADDRESS,
     bind_in_netns,
     eds_cluster,
     filter_state,
     http2_options,
-    internal_upstream,
     mesh_tls,
     original_dst_cluster,
     packed,
-    raw_buffer,
+    reach_both_ways,
 )
 
 PASSTHROUGH = "PassthroughCluster"
@@ -57,13 +54,7 @@ def inpod_passthrough(name: str) -> Cluster:
 
 def destination_cluster(name: str) -> Cluster:
     """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does."""
-    cluster = eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns())
-    tunnelled = cluster.transport_socket_matches.add(
-        name="hbone", transport_socket=internal_upstream(ORIGINAL_DST_METADATA, ISTIO_METADATA)
-    )
-    tunnelled.match.update({"tunnel": "h2"})
-    cluster.transport_socket_matches.add(name="plaintext", transport_socket=raw_buffer()).match.SetInParent()
-    return cluster
+    return reach_both_ways(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns()))
 
 
 def _connect_originate_cluster() -> Cluster:
@@ -118,6 +109,7 @@ def connect_originate_listener() -> Listener:
         stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE, access_log=access_log.tunnelled_outbound()
     )
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
+    proxy.idle_timeout.SetInParent()
     for header, key in access_log.SOURCE_HEADERS.items():
         option = proxy.tunneling_config.headers_to_add.add()
         option.header.key, option.header.value = header, f"%FILTER_STATE({key}:PLAIN)%"
