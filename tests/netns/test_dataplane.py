@@ -6,7 +6,9 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
+from ambientlab.api.kinds import DESTINATIONRULE, HTTPROUTE, SERVICE, VIRTUALSERVICE
 from support.in_node import in_node
+from support.waiting import until
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
@@ -42,10 +44,11 @@ async def test_two_pods_talk_through_a_tunnel_that_names_both(world: MeshWorld) 
     body = await answered(world, "client", VIP, 5000)
     client = world.sandboxes["client"].spec.ip
     assert body.split() in (["v1", client], ["v2", client]), "the application sees the client's address"
-    while 'direction="inbound"' not in world.log("ztunnel"):
-        await asyncio.sleep(0.01)
+    await until(lambda: 'direction="inbound"' in world.log("ztunnel"), "an access log line")
     log = world.log("ztunnel")
-    for line in (line for line in log.splitlines() if 'direction="inbound"' in line and 'src.workload="client"' in line):
+    for line in (
+        line for line in log.splitlines() if 'direction="inbound"' in line and 'src.workload="client"' in line
+    ):
         assert 'src.identity="spiffe://cluster.local/ns/default/sa/client"' in line
         assert 'dst.identity="spiffe://cluster.local/ns/hello/sa/hello"' in line
         assert re.search(r"dst\.addr=10\.244\.\d+\.\d+:15008", line)
@@ -55,3 +58,201 @@ async def test_two_pods_talk_through_a_tunnel_that_names_both(world: MeshWorld) 
     found = await asyncio.gather(*(world.get("client", VIP, 5000) for _ in range(60)))
     assert {status for status, _ in found} == {200}
     assert {body.split()[0] for _, body in found} == {"v1", "v2"}
+
+
+async def waypoint_for_hello(world: MeshWorld) -> None:
+    await captured_pods(world)
+    await world.waypoint()
+    world.service("hello", "hello", VIP, {5000: 8080}, ["hello-v1", "hello-v2"], istio_DOT_io__use_waypoint="waypoint")
+    await through_the_waypoint(world)
+
+
+async def through_the_waypoint(world: MeshWorld) -> None:
+    """Until the application sees the waypoint's address instead of the client's."""
+    waypoint = world.sandboxes["waypoint-1"].spec.ip
+    for _ in range(500):
+        status, body = await world.get("client", VIP, 5000)
+        if status == 200 and body.split()[1] == waypoint:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"no answer through the waypoint: {status} {body}")
+
+
+async def settles_at(world: MeshWorld, shares: dict[str, float], requests: int = 600) -> None:
+    """The shares of answers come to lie within five standard deviations of what is expected."""
+    for _ in range(50):
+        found = await world.spread("client", VIP, 5000, requests)
+        if all(
+            abs(found[name] / requests - share) <= 5 * (share * (1 - share) / requests) ** 0.5 + 1e-9
+            for name, share in shares.items()
+        ):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"expected {shares}, found {found}")
+
+
+def virtual_service(v1: int, v2: int) -> dict[str, object]:
+    weighted = [
+        {"destination": {"host": "hello", "subset": subset}, "weight": weight}
+        for subset, weight in (("v1", v1), ("v2", v2))
+    ]
+    return {
+        "metadata": {"name": "hello", "namespace": "hello"},
+        "spec": {"hosts": ["hello"], "http": [{"route": weighted}]},
+    }
+
+
+DESTINATION_RULE = {
+    "metadata": {"name": "hello", "namespace": "hello"},
+    "spec": {"host": "hello", "subsets": [{"name": v, "labels": {"version": v}} for v in ("v1", "v2")]},
+}
+
+
+def http_route(v1: int, v2: int) -> dict[str, object]:
+    refs = [{"name": f"hello-{v}", "port": 5000, "weight": weight} for v, weight in (("v1", v1), ("v2", v2))]
+    return {
+        "metadata": {"name": "hello", "namespace": "hello", "generation": 1},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": "hello", "port": 5000}],
+            "rules": [{"backendRefs": refs}],
+        },
+    }
+
+
+@in_node
+async def test_a_virtual_service_and_its_subsets_split_95_to_5(world: MeshWorld) -> None:
+    await waypoint_for_hello(world)
+    await settles_at(world, {"v1": 0.5, "v2": 0.5})
+    world.client.put(DESTINATIONRULE, DESTINATION_RULE)
+    world.client.put(VIRTUALSERVICE, virtual_service(95, 5))
+    await settles_at(world, {"v1": 0.95, "v2": 0.05})
+    world.client.put(VIRTUALSERVICE, virtual_service(0, 100))
+    await settles_at(world, {"v1": 0.0, "v2": 1.0})
+    world.client.drop(VIRTUALSERVICE, "hello", "hello")
+    await settles_at(world, {"v1": 0.5, "v2": 0.5})
+
+
+@in_node
+async def test_an_http_route_splits_95_to_5_and_its_status_says_so(world: MeshWorld) -> None:
+    await waypoint_for_hello(world)
+    for version, vip in (("v1", "10.96.0.51"), ("v2", "10.96.0.52")):
+        world.service(f"hello-{version}", "hello", vip, {5000: 8080}, [f"hello-{version}"])
+    world.client.put(HTTPROUTE, http_route(95, 5))
+    await settles_at(world, {"v1": 0.95, "v2": 0.05})
+    route = world.client.get(HTTPROUTE, "hello", "hello")
+    assert route is not None
+    [parent] = route["status"]["parents"]
+    conditions = {c["type"]: c["status"] for c in parent["conditions"]}
+    assert conditions["Accepted"] == conditions["ResolvedRefs"] == "True"
+    world.client.drop(SERVICE, "hello-v2", "hello")
+    world.client.put(HTTPROUTE, http_route(50, 50))
+    await settles_at(world, {"v1": 0.5, "500": 0.5})
+
+
+@in_node
+async def test_both_tunnels_of_a_waypoint_name_their_ends(world: MeshWorld) -> None:
+    await waypoint_for_hello(world)
+    await world.remove_pod(
+        "waypoint-1", "hello"
+    )  # a tunnel is logged when it ends, and the waypoint keeps its own open
+    client, waypoint, hello = (
+        f'"spiffe://cluster.local/ns/{account}"'
+        for account in ("default/sa/client", "hello/sa/waypoint", "hello/sa/hello")
+    )
+    for source, destination in ((client, waypoint), (waypoint, hello)):
+        pattern = re.compile(f"src.identity={source} .*dst.identity={destination}")
+        await until(lambda pattern=pattern: pattern.search(world.log("ztunnel")) is not None, pattern.pattern)
+
+
+class Load:
+    """Requests one after the other, each on a connection of its own, from several tasks, until the block is left."""
+
+    def __init__(self, world: MeshWorld, ip: str, port: int) -> None:
+        self.results: list[tuple[int, str]] = []
+        self._world, self._ip, self._port = world, ip, port
+        self._running = True
+
+    async def __aenter__(self) -> Load:
+        self._tasks = [asyncio.create_task(self._ask()) for _ in range(4)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running = False
+        await asyncio.gather(*self._tasks)
+
+    async def _ask(self) -> None:
+        while self._running:
+            self.results.append(await self._world.get("client", self._ip, self._port))
+
+    async def more(self, requests: int) -> None:
+        goal = len(self.results) + requests
+        await until(lambda: len(self.results) >= goal, f"{requests} more requests", 30)
+
+    @property
+    def failures(self) -> list[tuple[int, str]]:
+        return [result for result in self.results if result[0] != 200]
+
+
+@in_node
+async def test_endpoints_and_services_come_and_go_without_a_failed_request(world: MeshWorld) -> None:
+    await captured_pods(world)
+    await world.pod("hello-v3", "hello", account="hello", labels={"app": "hello", "version": "v3"})
+    await world.serve("hello-v3", body="v3")
+    await answered(world, "client", VIP, 5000)
+    async with Load(world, VIP, 5000) as load:
+        for turn in range(8):
+            await load.more(15)
+            world.endpoints("hello", "hello", {5000: 8080}, ["hello-v1", "hello-v2", "hello-v3"][turn % 2 :])
+            world.service(f"other-{turn}", "hello", f"10.96.1.{turn}", {80: 8080}, ["hello-v3"])
+            assert (await answered(world, "client", f"10.96.1.{turn}", 80)).startswith("v3")
+        await load.more(15)
+    assert load.failures == []
+
+
+@in_node
+async def test_routes_change_without_a_failed_request(world: MeshWorld) -> None:
+    await waypoint_for_hello(world)
+    world.client.put(DESTINATIONRULE, DESTINATION_RULE)
+    async with Load(world, VIP, 5000) as load:
+        for turn in range(8):
+            await load.more(15)
+            world.client.put(VIRTUALSERVICE, virtual_service(100 - turn, turn))
+            if turn % 3 == 2:
+                world.client.drop(VIRTUALSERVICE, "hello", "hello")
+        await load.more(15)
+    assert load.failures == []
+
+
+@in_node
+async def test_a_killed_ztunnel_is_replaced_and_carries_every_captured_pod_again(world: MeshWorld) -> None:
+    await captured_pods(world)
+    await answered(world, "client", VIP, 5000)
+    await world.kill_ztunnel()
+    status, _ = await world.get("client", VIP, 5000)
+    assert status == 0, "a captured pod is never uncaptured because its proxy is gone"
+    await world.start_ztunnel()
+    await answered(world, "client", VIP, 5000)
+    await world.remove_pod("hello-v1", "hello")
+    world.endpoints("hello", "hello", {5000: 8080}, ["hello-v2"])
+    await settles_at(world, {"v2": 1.0}, requests=20)
+
+
+@in_node
+async def test_labels_move_running_pods_in_and_out_of_the_mesh(world: MeshWorld) -> None:
+    await world.ztunnel()
+    await world.pod("client", account="client")
+    await world.pod("server", "hello", account="server")
+    await world.serve("server")
+    ip = world.sandboxes["server"].spec.ip or ""
+    assert (await world.get("client", ip, 8080))[0] == 200
+    for _ in range(3):
+        for namespace in ("default", "hello"):
+            world.namespace(namespace, istio_DOT_io__dataplane_mode="ambient")
+        await until(lambda: len(world.istiod.captured) == 2 and all(map(world.annotated, ("client", "server"))), "in")
+        await answered(world, "client", ip, 8080)
+        assert await world.rules.installed(world.sandboxes["server"].netns)
+        for namespace in ("default", "hello"):
+            world.namespace(namespace)
+        await until(lambda: not world.istiod.captured, "out of the mesh")
+        assert await answered(world, "client", ip, 8080)
+        assert not await world.rules.installed(world.sandboxes["client"].netns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,14 +67,6 @@ async def running_envoy(directory: Path, xds_socket: Path, token: str) -> AsyncI
     finally:
         process.kill()
         await process.wait()
-
-
-async def eventually(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    """Wait for a condition that no event announces."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.002)
 
 
 async def http_get(port: int, path: str = "/") -> tuple[int, bytes]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ambientlab.node.linux.launch import Node
 
 TESTS = Path(__file__).parents[1]
-TIMEOUT = 100
+TIMEOUT = 60
 
 
 def in_node(body: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
@@ -37,7 +37,6 @@ def in_node(body: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
 def _daemon(node: Node, file: str, name: str) -> int:
     import asyncio
     import importlib.util
-    import traceback
 
     from support.mesh_world import MeshWorld
 
@@ -51,11 +50,7 @@ def _daemon(node: Node, file: str, name: str) -> int:
         async with MeshWorld(node) as world:
             await getattr(module, name).body(world)
 
-    try:
-        asyncio.run(run())
-    except Exception:
-        traceback.print_exc()
-        return 1
+    asyncio.run(run())
     return 0
 
 

@@ -12,7 +12,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ambientlab.api.kinds import (
     ENDPOINTSLICE,
@@ -22,10 +21,10 @@ from ambientlab.api.kinds import (
     POD,
     SERVICE,
 )
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, annotations_of
 from ambientlab.dataplane.admin import AdminClient
 from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
-from ambientlab.dataplane.capture import Capture
+from ambientlab.dataplane.capture import REDIRECTION, Capture
 from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
@@ -37,6 +36,7 @@ from ambientlab.node.linux.runtime import LinuxRuntime
 from ambientlab.node.network import NodeNetwork
 from ambientlab.node.runtime import ContainerSpec, Mount, Process, Sandbox, SandboxSpec
 from support.memory_client import MemoryClient
+from support.waiting import until
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 
@@ -140,9 +140,7 @@ class MeshWorld:
                 "status": {"podIP": "10.244.0.1"},
             },
         )
-        self.sandboxes["ztunnel"] = await self.runtime.create_sandbox(
-            SandboxSpec(pod["metadata"]["uid"], name, None)
-        )
+        self.sandboxes["ztunnel"] = await self.runtime.create_sandbox(SandboxSpec(pod["metadata"]["uid"], name, None))
         self._startup = bootstrap_for_ztunnel(pod, self._token(pod, "ztunnel"), **self._paths())
         await self.start_ztunnel()
 
@@ -242,9 +240,7 @@ class MeshWorld:
 
         self._servers.append(await asyncio.start_server(answer, sock=listening))
 
-    async def connect(
-        self, pod: str, ip: str, port: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self, pod: str, ip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
         try:
             await asyncio.get_running_loop().sock_connect(sock, (ip, port))
@@ -278,6 +274,11 @@ class MeshWorld:
     async def admin(self, name: str) -> AdminClient:
         path = f"/proc/{self.envoys[name].pid}/root{ADMIN_SOCKET}"
         return await self._stack.enter_async_context(AdminClient(path))
+
+    def annotated(self, pod: str) -> bool:
+        """Whether a pod carries istio-cni's word that it is captured."""
+        [found] = [obj for obj in self.client.list(POD) if obj["metadata"]["name"] == pod]
+        return annotations_of(found).get(REDIRECTION) == "enabled"
 
     def log(self, name: str) -> str:
         return self.logs[name].read_text()
@@ -314,14 +315,6 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: 
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     length = int(head.split("content-length:", 1)[1].split("\r\n", 1)[0])
     return int(head.split(" ", 2)[1]), (await reader.readexactly(length)).decode()
-
-
-async def until(condition: Any, what: str, seconds: float = 10.0) -> None:
-    """Wait for a condition that no event announces."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.002)
 
 
 def labels_from(words: dict[str, str]) -> dict[str, str]:

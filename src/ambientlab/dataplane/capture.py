@@ -42,10 +42,6 @@ class InPodRules(Protocol):
 
     async def remove(self, netns: str) -> None: ...
 
-    def forget(self, ip: str) -> None:
-        """Drop what the node itself keeps about a pod whose namespace goes with the rules in it."""
-        ...
-
 
 def should_capture(pod: Object, pod_namespace: Object | None) -> bool:
     """Istio's rule (cni/pkg/util/podutil.go, PodRedirectionEnabled): a label on the namespace or the pod asks for it;
@@ -110,7 +106,6 @@ class Capture:
         entry.gone = True
         async with entry.lock:
             if entry.captured is not None:
-                self._rules.forget(entry.captured.ip)
                 await self._sink.remove(uid(pod))
 
     def watch(self, queue: WorkQueue[str]) -> Iterable[Stop]:

@@ -14,8 +14,8 @@ from ambientlab.api.objects import Object, annotations_of
 from ambientlab.dataplane.capture import REDIRECTION, Capture, should_capture
 from ambientlab.mesh.capture import Captured
 from ambientlab.node.runtime import Sandbox, SandboxSpec
-from support.envoy import eventually
 from support.memory_client import MemoryClient
+from support.waiting import until
 
 AMBIENT = {"istio.io/dataplane-mode": "ambient"}
 NONE = {"istio.io/dataplane-mode": "none"}
@@ -142,11 +142,11 @@ async def test_labels_enrol_and_unenrol_a_running_pod(world: World) -> None:
     await world.ready()
     assert world.story.steps == []
     world.label(AMBIENT)
-    await eventually(lambda: world.annotation == "enabled", "enrolled")
+    await until(lambda: world.annotation == "enabled", "enrolled")
     assert world.story.steps == ENROLLED
     world.story.steps.clear()
     world.client.put(POD, {**world.pod(), "metadata": {**world.pod()["metadata"], "labels": NONE}})
-    await eventually(lambda: "proxy lets go" in world.story.steps, "un-enrolled")
+    await until(lambda: "proxy lets go" in world.story.steps, "un-enrolled")
     assert world.story.steps == ["rules out of /netns/42", "proxy lets go"]
     assert world.annotation is None
 
@@ -166,21 +166,21 @@ async def test_rules_that_fail_are_not_left_half_done(world: World) -> None:
     world.story.fail["rules into /netns/42"] = OSError("netlink says no")
     with pytest.raises(OSError, match="netlink"):
         await world.ready()
-    assert world.story.steps == ["proxy listens", "proxy lets go"]
+    assert world.story.steps == ["proxy listens", "rules out of /netns/42", "proxy lets go"]
 
 
 async def test_a_running_pod_is_tried_again_until_it_is_enrolled(world: World) -> None:
     await world.ready()
     world.story.fail["proxy listens"] = TimeoutError("no answer")
     world.label(AMBIENT)
-    await eventually(lambda: world.annotation == "enabled", "enrolled at the second try")
+    await until(lambda: world.annotation == "enabled", "enrolled at the second try")
 
 
 async def test_an_annotation_that_could_not_be_written_is_written_later(world: World) -> None:
     await world.ready()
     world.client.failures.append(StatusError(409, "Conflict", "modified"))
     world.label(AMBIENT)
-    await eventually(lambda: world.annotation == "enabled", "annotated")
+    await until(lambda: world.annotation == "enabled", "annotated")
     assert world.story.steps == ENROLLED
 
 
@@ -188,10 +188,10 @@ async def test_changes_of_mind_do_not_overlap(world: World) -> None:
     await world.ready()
     gate = world.story.hold["rules into /netns/42"] = asyncio.Event()
     world.label(AMBIENT)
-    await eventually(lambda: "proxy listens" in world.story.steps, "enrolling")
+    await until(lambda: "proxy listens" in world.story.steps, "enrolling")
     world.label({})
     gate.set()
-    await eventually(lambda: "proxy lets go" in world.story.steps, "un-enrolled again")
+    await until(lambda: "proxy lets go" in world.story.steps, "un-enrolled again")
     assert world.story.steps == [*ENROLLED, "rules out of /netns/42", "proxy lets go"]
     assert world.annotation is None
 

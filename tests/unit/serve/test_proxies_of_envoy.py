@@ -33,7 +33,8 @@ from ambientlab.mesh.serve.identity import Identity, spiffe_id
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resources
-from support.envoy import eventually, extension, free_port, http_get, loopback, parse, running_envoy
+from support.envoy import extension, free_port, http_get, loopback, parse, running_envoy
+from support.waiting import until
 
 ZTUNNEL = Identity("istio-system", "ztunnel", "ztunnel-abcde")
 CLIENT, SERVER = spiffe_id("default", "client"), spiffe_id("default", "server")
@@ -73,7 +74,7 @@ class Serving:
             connection.apply(self.resources)
 
     async def connected(self) -> None:
-        await eventually(
+        await until(
             lambda: bool(self.server.connections) and bool(self.connection.session.held(LISTENER)), "Envoy configured"
         )
 
@@ -254,13 +255,13 @@ async def test_each_client_certificate_comes_on_demand_and_only_to_the_entitled(
     }
     async with running_envoy(directory, serving.socket, "good"):
         await serving.connected()
-        await eventually(lambda: SERVER in serving.connection.session.held(SECRET), "the server's certificate")
+        await until(lambda: SERVER in serving.connection.session.held(SECRET), "the server's certificate")
         assert CLIENT not in serving.connection.session.held(SECRET)
         for port in (entry, denied):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"hello")
             writer.close()
-        await eventually(lambda: access_log.exists() and access_log.read_text() != "", "an access log line")
+        await until(lambda: access_log.exists() and access_log.read_text() != "", "an access log line")
         assert access_log.read_text() == f"{CLIENT} -> {SERVER} 200\n"
         before = serving.connection.session.held(SECRET)[CLIENT]
         serving.secrets.forget(CLIENT)
