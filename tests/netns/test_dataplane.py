@@ -232,8 +232,9 @@ async def test_a_killed_ztunnel_is_replaced_and_carries_every_captured_pod_again
     assert status == 0, "a captured pod is never uncaptured because its proxy is gone"
     await world.start_ztunnel()
     await answered(world, "client", VIP, 5000)
-    await world.remove_pod("hello-v1", "hello")
     world.endpoints("hello", "hello", {5000: 8080}, ["hello-v2"])
+    await settles_at(world, {"v2": 1.0}, requests=20)
+    await world.remove_pod("hello-v1", "hello")
     await settles_at(world, {"v2": 1.0}, requests=20)
 
 
