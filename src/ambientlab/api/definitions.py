@@ -60,6 +60,10 @@ INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.Time"
 MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
+JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+SCHEMA_OR_BOOL = f"{JSON_SCHEMA}OrBool"
+# Published as any value; a structural schema admits only the schema in them (and a bool in the first).
+SCHEMA_UNIONS = frozenset({SCHEMA_OR_BOOL, f"{JSON_SCHEMA}OrArray"})
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 
 

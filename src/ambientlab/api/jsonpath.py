@@ -30,6 +30,8 @@ class PathError(ValueError):
 def compile_path(text: str) -> tuple[Step, ...]:
     """Raises PathError."""
     steps: list[Step] = []
+    if text == ".":
+        return ()
     path = text if text.startswith((".", "[")) else f".{text}"
     at = 0
     while at < len(path):

@@ -116,6 +116,8 @@ def core(definition: str) -> Node:
     """The node of a core definition, built on first use. Raises KeyError for an unknown name."""
     if special := _SPECIAL.get(definition):
         return special
+    if definition in definitions.SCHEMA_UNIONS:
+        return replace(core(definitions.JSON_SCHEMA), definition=definition)
     return replace(structural(definitions.definition(definition)), definition=definition)
 
 

@@ -108,6 +108,8 @@ class _Reader:
 
     def _object(self, node: Node, value: Any, place: _Place) -> Any:
         if not isinstance(value, dict):
+            if isinstance(value, bool) and node.definition == definitions.SCHEMA_OR_BOOL:
+                return value
             return self._wrong(node, value, place)
         if node.additional is not None:
             inner = node.additional

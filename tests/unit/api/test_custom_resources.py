@@ -327,6 +327,16 @@ CRDS = [
         [{"rule": "self.low <"}],
         "compilation failed",
     ),
+    (
+        f"{V}.additionalPrinterColumns",
+        [{"name": "A", "type": "string", "jsonPath": "..a"}],
+        "additionalPrinterColumns[0].jsonPath: Invalid value: \"..a\": invalid JSONPath '..a'",
+    ),
+    (
+        f"{V}.additionalPrinterColumns",
+        [{"name": "A", "type": "text", "jsonPath": ".a"}],
+        'Unsupported value: "text": supported values: "boolean", "date", "integer", "number", "string"',
+    ),
     ("spec.conversion", {"strategy": "Webhook"}, 'Unsupported value: "Webhook": supported values: "None"'),
 ]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import string
+from datetime import UTC, datetime
 
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ambientlab.api import admit, crds, kinds, protobuf, selectors
+from ambientlab.api import admit, crds, kinds, openapi, protobuf, selectors, tables
 from ambientlab.api.errors import StatusError
 from ambientlab.api.registry import Registry
 from support.api_samples import (
@@ -75,6 +76,13 @@ def _admit(resource, body, content_type, field_validation="Ignore"):
         admit.default(REGISTRY, resource, obj)
         admit.validate_create(REGISTRY, resource, obj)
         admit.validate_update(REGISTRY, resource, obj, obj)
+        if resource == kinds.CUSTOMRESOURCEDEFINITION:
+            served = Registry()
+            for widget in served.put_crd(obj):
+                tables.table(served, widget, [obj], datetime.now(UTC))
+                openapi.document(served, widget.group, widget.version)
+                admit.default(served, widget, admit.conform(served, widget, {}, "Ignore")[0])
+        tables.table(REGISTRY, resource, [obj], datetime.now(UTC))
 
 
 def _encode(value) -> bytes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from ambientlab.api import cel
+from ambientlab.api import cel, jsonpath
 from ambientlab.api.fielderrors import Errors, child, invalid, key, not_supported, required
 from ambientlab.api.objects import Object
 from ambientlab.api.validation import meta, structural
 
+_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 
 
@@ -62,6 +62,7 @@ def _versions(versions: list[Object], errors: Errors) -> None:
         if name in seen:
             errors.append(invalid(child(where, "name"), name, "must be unique"))
         seen.add(name)
+        _columns(version.get("additionalPrinterColumns") or [], child(where, "additionalPrinterColumns"), errors)
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         here = child(where, "schema.openAPIV3Schema")
         if schema is None:
@@ -76,11 +77,22 @@ def _versions(versions: list[Object], errors: Errors) -> None:
         errors.append(invalid("spec.versions", listed, "must have exactly one version marked as storage version"))
 
 
-def _schema(schema: Any, path: str, errors: Errors, *, junctor: bool = False) -> None:
+def _columns(columns: list[Object], path: str, errors: Errors) -> None:
+    for index, column in enumerate(columns):
+        where = f"{path}[{index}]"
+        for field in ("name", "type", "jsonPath"):
+            if not column.get(field):
+                errors.append(required(child(where, field)))
+        if (kind := column.get("type")) and kind not in _COLUMN_TYPES:
+            errors.append(not_supported(child(where, "type"), kind, _COLUMN_TYPES))
+        try:
+            jsonpath.compile_path(column.get("jsonPath") or ".")
+        except jsonpath.PathError as error:
+            errors.append(invalid(child(where, "jsonPath"), column["jsonPath"], str(error)))
+
+
+def _schema(schema: Object, path: str, errors: Errors, *, junctor: bool = False) -> None:
     """Structural, and with patterns and rules that compile. Inside allOf and its like, types come from outside."""
-    if not isinstance(schema, dict):
-        errors.append(invalid(path, structural.type_name(schema), "must be an object"))
-        return
     kind = schema.get("type")
     free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     if kind is None and not free and not junctor:
@@ -90,30 +102,21 @@ def _schema(schema: Any, path: str, errors: Errors, *, junctor: bool = False) ->
     if kind == "array" and "items" not in schema and not junctor:
         errors.append(required(child(path, "items"), "must be specified"))
     _compiles(schema, path, errors)
-    for name, inner in _mapping(schema, "properties", path, errors).items():
+    for name, inner in (schema.get("properties") or {}).items():
         _schema(inner, key(child(path, "properties"), name), errors, junctor=junctor)
     for field in ("items", "additionalProperties", "not"):
         if isinstance(inner := schema.get(field), dict):
             _schema(inner, child(path, field), errors, junctor=junctor or field == "not")
     for field in ("allOf", "anyOf", "oneOf"):
-        if isinstance(many := schema.get(field), list):
-            for index, inner in enumerate(many):
-                _schema(inner, f"{child(path, field)}[{index}]", errors, junctor=True)
-
-
-def _mapping(schema: Object, field: str, path: str, errors: Errors) -> Object:
-    value = schema.get(field) or {}
-    if isinstance(value, dict):
-        return value
-    errors.append(invalid(child(path, field), structural.type_name(value), "must be an object"))
-    return {}
+        for index, inner in enumerate(schema.get(field) or ()):
+            _schema(inner, f"{child(path, field)}[{index}]", errors, junctor=True)
 
 
 def _compiles(schema: Object, path: str, errors: Errors) -> None:
     if pattern := schema.get("pattern"):
         try:
             structural.pattern(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             errors.append(
                 invalid(child(path, "pattern"), pattern, f"must be a valid regular expression, but isn't: {error}")
             )
