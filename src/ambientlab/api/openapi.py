@@ -201,12 +201,8 @@ def _parameter(name: str, place: str = "query", kind: str = "string") -> Object:
 
 _WRITE = [_parameter("dryRun"), _parameter("fieldManager"), _parameter("fieldValidation")]
 _LIST = [_parameter("labelSelector"), _parameter("fieldSelector"), _parameter("watch", kind="boolean")]
-_PATCH_TYPES = (
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
+_PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def _paths(entry: Entry, schema: str) -> Object:
@@ -227,12 +223,12 @@ def _paths(entry: Entry, schema: str) -> Object:
     def writing(action: str) -> Object:
         return operation(action, _WRITE, body=_content(schema, ("application/json", "application/yaml")))
 
+    # kubectl sends a strategic merge patch to whatever says it takes one; custom resources do not.
+    patches = _PATCH_TYPES if entry.raw_schema is not None else (*_PATCH_TYPES, _STRATEGIC)
     status = {
         "get": operation("get", []),
         "put": writing("put"),
-        "patch": operation(
-            "patch", [*_WRITE, _parameter("force", kind="boolean")], body=_content(_PATCH, _PATCH_TYPES)
-        ),
+        "patch": operation("patch", [*_WRITE, _parameter("force", kind="boolean")], body=_content(_PATCH, patches)),
     }
     paths = {
         collection: {

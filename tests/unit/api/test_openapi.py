@@ -35,6 +35,15 @@ def test_a_kind_is_found_by_path_and_by_group_version_kind(registry, resource) -
     assert any(gvk in schema.get("x-kubernetes-group-version-kind", []) for schema in schemas)
 
 
+@pytest.mark.parametrize(("resource", "strategic"), [(kinds.DEPLOYMENT, True), (kinds.HTTPROUTE, False)])
+def test_only_core_kinds_offer_strategic_merge_patches(registry, resource, strategic) -> None:
+    """kubectl apply chooses its patch by this."""
+    document = orjson.loads(openapi.document(registry, resource.group, resource.version) or b"")
+    item = document["paths"][f"{resource.path}/namespaces/{{namespace}}/{resource.plural}/{{name}}"]
+    accepted = item["patch"]["requestBody"]["content"]
+    assert ("application/strategic-merge-patch+json" in accepted) is strategic
+
+
 def test_the_index_changes_with_the_kinds_it_lists_and_only_there() -> None:
     served = Registry()
     before = openapi.index(served)["paths"]
