@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from google.protobuf.message import Message
@@ -88,7 +89,8 @@ class Connection:
                     await write(response)
         finally:
             reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await reader
 
     def close(self) -> None:
         self._closed = True

@@ -188,9 +188,10 @@ class ControlPlane:
             if self._renewal.when() <= due:
                 return
             self._renewal.cancel()
-        self._renewal = loop.call_at(due, self._renew)
+        self._renewal = loop.call_at(due, self.renew_certificates)
 
-    def _renew(self) -> None:
+    def renew_certificates(self) -> None:
+        """Replace, in every proxy that uses them, the certificates that have lived half of their life."""
         self._renewal = None
         self.secrets.expire()
         for connection in self.connections:

@@ -93,6 +93,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         log.info("ADS: new delta connection for node:%s", proxy)
         try:
             await connection.run(requests, context.write)
+        except grpc.aio.BaseError as error:  # the peer is gone with responses under way
+            log.info("ADS: %s disconnected: %s", proxy, error)
         finally:
             self.connections.remove(connection)
             log.info("ADS: %s terminated", proxy)

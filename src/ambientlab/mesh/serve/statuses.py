@@ -62,7 +62,7 @@ class StatusWriter:
         try:
             await self._client.update(resource, objects.copy(obj) | {"status": status}, subresource="status")
         except StatusError as error:
-            if error.reason not in ("NotFound", "Conflict"):
-                raise  # the two mean that the object has changed or gone: its event brings its own news
+            if error.reason != "NotFound":
+                raise  # tried again, after a conflict with what the event of the other change made of it
         if self._news.get(key) is news:
             del self._news[key]

@@ -1,0 +1,232 @@
+"""From API objects to a proxy's stream and back to statuses, with a gRPC client in Envoy's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from ambientlab.api.errors import StatusError
+from ambientlab.api.kinds import HTTPROUTE, NAMESPACE, POD, SERVICE
+from ambientlab.api.objects import Object
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.serve.ca import CertificateAuthority
+from ambientlab.mesh.serve.control_plane import ControlPlane
+from ambientlab.mesh.serve.identity import Identity, spiffe_id
+from ambientlab.mesh.xds.types import CLUSTER, LISTENER, SECRET
+from support.memory_client import MemoryClient
+from support.waiting import until
+
+CLIENT = spiffe_id("default", "client")
+TOKENS = {
+    "ztunnel": Identity("istio-system", "ztunnel", "ztunnel-abcde"),
+    "waypoint": Identity("hello", "waypoint", "waypoint-1"),
+    "stranger": Identity("hello", "default", "app-1"),
+    "thief": Identity("hello", "default", "waypoint-1"),
+}
+POD_OF_CLIENT = Captured("u1", "default", "client", "10.244.0.5", "/proc/42/ns/net", CLIENT)
+
+
+class Proxy:
+    """Asks, and accepts or refuses what comes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def ask(self, type_url: str, *names: str) -> DeltaDiscoveryResponse:
+        await self._stream.write(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names))
+        return await self.next(type_url)
+
+    async def next(self, type_url: str) -> DeltaDiscoveryResponse:
+        """The next response of this type; whatever comes is accepted."""
+        while True:
+            response = await self._stream.read()
+            await self._stream.write(DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce))
+            if response.type_url == type_url:
+                return response
+
+    async def refuse_next(self, detail: str) -> None:
+        response = await self._stream.read()
+        refusal = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+        refusal.error_detail.message = detail
+        await self._stream.write(refusal)
+
+
+class World:
+    def __init__(self, socket: Path) -> None:
+        self.now = datetime(2026, 3, 1, tzinfo=UTC)
+        self.client = MemoryClient()
+        self.client.put(NAMESPACE, {"metadata": {"name": "hello"}})
+        self.client.put(
+            POD,
+            {
+                "metadata": {
+                    "name": "waypoint-1",
+                    "namespace": "hello",
+                    "labels": {"gateway.networking.k8s.io/gateway-name": "waypoint"},
+                },
+                "spec": {"serviceAccountName": "waypoint"},
+            },
+        )
+        ca = CertificateAuthority.create(clock=self.clock)
+        self.istiod = ControlPlane(self.client, ca, TOKENS.get, socket, clock=self.clock)
+        self.socket = socket
+
+    def clock(self) -> datetime:
+        return self.now
+
+    @asynccontextmanager
+    async def proxy(self, token: str) -> AsyncIterator[Proxy]:
+        async with grpc.aio.insecure_channel(f"unix:{self.socket}") as channel:
+            stream = AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources(
+                metadata=(("authorization", f"Bearer {token}"),)
+            )
+            yield Proxy(stream)
+            stream.cancel()
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="cp") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+async def world(directory: Path) -> AsyncIterator[World]:
+    world = World(directory / "xds.sock")
+    await world.istiod.start()
+    yield world
+    await world.istiod.stop()
+
+
+def service(name: str, vip: str) -> Object:
+    return {
+        "metadata": {"name": name, "namespace": "hello"},
+        "spec": {"clusterIP": vip, "clusterIPs": [vip], "ports": [{"port": 80, "targetPort": 8080}]},
+    }
+
+
+def names(response: DeltaDiscoveryResponse) -> set[str]:
+    return {resource.name for resource in response.resources}
+
+
+async def test_an_object_becomes_configuration_and_goes_with_it(world: World) -> None:
+    async with world.proxy("ztunnel") as ztunnel:
+        before = names(await ztunnel.ask(CLUSTER))
+        world.client.put(SERVICE, service("a", "10.96.0.7"))
+        assert names(await ztunnel.next(CLUSTER)) == {"vip|10.96.0.7:80"}
+        assert "vip|10.96.0.7:80" not in before
+        world.client.drop(SERVICE, "a", "hello")
+        assert list((await ztunnel.next(CLUSTER)).removed_resources) == ["vip|10.96.0.7:80"]
+
+
+async def test_a_burst_of_changes_is_one_push(world: World) -> None:
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(CLUSTER)
+        for number in range(20):
+            world.client.put(SERVICE, service(f"s{number}", f"10.96.1.{number}"))
+        assert len((await ztunnel.next(CLUSTER)).resources) == 20
+
+
+async def test_who_a_proxy_is_decides_what_it_gets(world: World) -> None:
+    async with world.proxy("waypoint") as waypoint:
+        assert "connect_terminate" in names(await waypoint.ask(LISTENER))
+    async with world.proxy("ztunnel") as ztunnel:
+        assert "connect_terminate" not in names(await ztunnel.ask(LISTENER))
+
+
+@pytest.mark.parametrize("token", ["stranger", "thief"])
+async def test_a_pod_that_is_no_proxy_gets_nothing(world: World, token: str) -> None:
+    async with world.proxy(token) as proxy:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await proxy.ask(CLUSTER)
+    assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carries_the_pod(world: World) -> None:
+    async with world.proxy("waypoint") as waypoint:
+        assert names(await waypoint.ask(SECRET, "default", "ROOTCA")) == {"default", "ROOTCA"}
+        assert list((await waypoint.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        assert list((await ztunnel.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
+        adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+        listeners = names(await ztunnel.next(LISTENER))
+        await adding
+        assert len(listeners) == 3
+        assert names(await ztunnel.ask(SECRET, CLIENT)) == {CLIENT}
+        removing = asyncio.create_task(world.istiod.remove(POD_OF_CLIENT.uid))
+        assert set((await ztunnel.next(LISTENER)).removed_resources) == listeners
+        await removing
+    async with world.proxy("ztunnel") as ztunnel:
+        assert list((await ztunnel.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
+
+
+async def test_a_node_proxy_that_refuses_a_pod_is_quoted(world: World) -> None:
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+        for _ in range(5):  # three listeners, in halves
+            await ztunnel.refuse_next("failed to open netns file")
+        with pytest.raises(OSError, match=r"ztunnel-abcde\.istio-system refuses .* failed to open netns file"):
+            await adding
+
+
+async def test_capture_without_a_node_proxy_says_so_and_removal_needs_none(world: World) -> None:
+    with pytest.raises(ConnectionError, match="no ztunnel is connected"):
+        await world.istiod.add(POD_OF_CLIENT)
+    await world.istiod.remove(POD_OF_CLIENT.uid)
+    await world.istiod.remove("never captured")
+
+
+async def test_a_node_proxy_that_comes_back_is_given_every_captured_pod(world: World) -> None:
+    with pytest.raises(ConnectionError):
+        await world.istiod.add(POD_OF_CLIENT)
+    async with world.proxy("ztunnel") as ztunnel:
+        assert len([name for name in names(await ztunnel.ask(LISTENER)) if "client" in name]) == 3
+
+
+async def test_certificates_in_use_are_renewed_at_half_of_their_life(world: World) -> None:
+    async with world.proxy("waypoint") as waypoint:
+        first = await waypoint.ask(SECRET, "default")
+        world.now += timedelta(hours=11)
+        world.istiod.renew_certificates()
+        world.now += timedelta(hours=2)
+        world.istiod.renew_certificates()
+        second = await waypoint.next(SECRET)
+        assert names(second) == {"default"}
+        assert second.resources[0].version != first.resources[0].version
+
+
+async def test_what_the_mesh_has_to_say_is_written_once_and_survives_a_lost_race(world: World) -> None:
+    world.client.failures.append(StatusError(409, "Conflict", "the object has been modified"))
+    world.client.failures.append(StatusError(500, "InternalError", "disk full"))
+    parent = {"group": "", "kind": "Service", "name": "missing", "port": 80}
+    world.client.put(
+        HTTPROUTE,
+        {
+            "metadata": {"name": "route", "namespace": "hello", "generation": 1},
+            "spec": {"parentRefs": [parent], "rules": []},
+        },
+    )
+
+    def reasons() -> list[str]:
+        route = world.client.get(HTTPROUTE, "route", "hello") or {}
+        return [c["reason"] for p in route.get("status", {}).get("parents", []) for c in p["conditions"]]
+
+    world.client.put(SERVICE, service("other", "10.96.0.9"))
+    await until(lambda: "NoMatchingParent" in reasons(), "the route's status")
+    writes = len(world.client.writes)
+    world.client.put(SERVICE, service("another", "10.96.0.10"))
+    await until(lambda: any("another" in host for host in world.istiod.index.services), "the next pass")
+    assert len(world.client.writes) == writes
