@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ambientlab.dataplane import envoy
 from ambientlab.images import interpreter, reference
-from ambientlab.images.program import Bootstrap, Program
+from ambientlab.images.program import Bind, Bootstrap, Program
 
 _ISTIO = r"(?:istio|istio-release|istio-testing|release)"
 
@@ -57,6 +58,27 @@ def _httpbin(port: int) -> Callable[[re.Match[str]], Program]:
     return make
 
 
+_ENVOY = "/opt/envoy/envoy"
+# What the image's entrypoint does (envoyproxy/envoy, distribution/docker/docker-entrypoint.sh): options are Envoy's,
+# its name may stand before them, anything else is a command of its own; $loglevel is an option of Envoy's.
+_ENVOY_ENTRYPOINT = (
+    'case "$1" in -*) ;; envoy) shift ;; *) exec "$@" ;; esac; '
+    f'exec {_ENVOY} "$@" ${{loglevel:+--log-level "$loglevel"}}'
+)
+
+
+def _envoy(_match: re.Match[str]) -> Program:
+    return Program(
+        "envoy",
+        "latest",
+        ("/bin/sh", "-c", _ENVOY_ENTRYPOINT, "docker-entrypoint.sh"),
+        ("envoy", "-c", "/etc/envoy/envoy.yaml"),
+        binds=(Bind(str(envoy.binary()), _ENVOY),),
+        ports=(10000,),
+        commands={"envoy": (_ENVOY,), "/usr/local/bin/envoy": (_ENVOY,)},
+    )
+
+
 def _tool(name: str, *entrypoint: str, arguments: tuple[str, ...] = ()) -> Callable[[re.Match[str]], Program]:
     return lambda _match: Program(name, "latest", entrypoint, arguments)
 
@@ -90,6 +112,13 @@ _BUILT = (
         "httpbin on :80",
         r"(?:.+/)?(?:kennethreitz|kong)/httpbin",
         _httpbin(80),
+    ),
+    _built(
+        "envoy",
+        "docker.io/envoyproxy/envoy",
+        "Envoy with the configuration its arguments name",
+        r"(?:.+/)?envoyproxy/envoy",
+        _envoy,
     ),
     _built("curl", "docker.io/curlimages/curl", "curl and a shell", r"(?:.+/)?curlimages/curl", _tool("curl", "curl")),
     _built(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ def test_references_are_read_as_a_container_runtime_reads_them(image: str, expec
         ("docker.io/kennethreitz/httpbin", "httpbin", "latest"),
         ("kong/httpbin", "httpbin", "latest"),
         ("curlimages/curl", "curl", "latest"),
+        ("envoyproxy/envoy:v1.36.2", "envoy", "v1.36.2"),
         ("busybox:1.36", "shell", "1.36"),
         ("debian:12", "bash", "12"),
         ("registry.k8s.io/pause:3.10", "pause", "3.10"),
@@ -109,6 +111,30 @@ def test_servers_that_the_httpbin_images_bring_are_this_one() -> None:
         "[::]:8080",
         "httpbin:app",
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [
+        ((), ("--version",), "version:"),
+        ((), ("envoy", "--version"), "version:"),
+        ((), ("echo", "something", "else"), "something else\n"),
+        (("envoy",), ("--version",), "version:"),
+        (("/usr/local/bin/envoy", "--version"), (), "version:"),
+        ((), (), "/etc/envoy/envoy.yaml"),
+    ],
+)
+def test_envoy_takes_its_arguments_as_its_image_does(
+    command: tuple[str, ...], arguments: tuple[str, ...], expected: str
+) -> None:
+    program = Images().resolve("envoyproxy/envoy")
+    assert program is not None
+    launch = program.launch({}, {"name": "main"}, command, arguments)
+    (bind,) = launch.binds
+    # outside a container, the executable is where it is bound from
+    line = [part.replace(bind.target, bind.source) for part in launch.argv]
+    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=False)
+    assert expected in done.stdout
 
 
 def test_a_container_sees_no_more_of_the_installation_than_it_needs() -> None:
