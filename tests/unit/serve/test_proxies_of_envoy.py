@@ -263,6 +263,7 @@ async def test_each_client_certificate_comes_on_demand_and_only_to_the_entitled(
             writer.close()
         await until(lambda: access_log.exists() and access_log.read_text() != "", "an access log line")
         assert access_log.read_text() == f"{CLIENT} -> {SERVER} 200\n"
+        await until(lambda: CLIENT in serving.connection.session.held(SECRET), "its acknowledgement")
         before = serving.connection.session.held(SECRET)[CLIENT]
         serving.secrets.forget(CLIENT)
         serving.connection.refresh_secrets()
