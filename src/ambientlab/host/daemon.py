@@ -155,6 +155,7 @@ class Daemon:
         )
         api.kubelet = AgentKubelet(agent, socket_in)
         await self._seed(api, seeds.istio())
+        await agent.start()
         self.agent_task = asyncio.create_task(agent.run())
         self._stops.append(self._stop_agent)
         await _ready(client)

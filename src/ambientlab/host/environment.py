@@ -20,9 +20,14 @@ def tool_environment(paths: MeshPaths) -> dict[str, str]:
     }
 
 
+def lab_environment(paths: MeshPaths) -> labs.Environment:
+    """Where a lab is played on this machine's own mesh."""
+    return labs.Environment(tool_environment(paths), paths.scratch)
+
+
 def lab_files(paths: MeshPaths, lab: str = DEFAULT_LAB) -> None:
     """Put a lab's files into the learner's directory; a file that is there already is the learner's and stays."""
     for asset in labs.load(lab).assets:
         target = paths.scratch / asset.name
         if not target.exists():
-            target.write_text(asset.content)
+            target.write_text(asset.content, encoding="utf-8")
