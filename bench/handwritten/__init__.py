@@ -1,0 +1,59 @@
+"""The same topology with Envoys configured by hand: what a mesh's generated configuration is held against.
+
+One client, one server, one waypoint, everything static: no control plane, certificates from files. The namespaces, the
+capture rules and the command line of the Envoys are the mesh's own, so what differs is their configuration alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+HERE = Path(__file__).parent
+SERVER_ARGUMENTS = [
+    "--config-yaml", (HERE / "server.yaml").read_text(), "--concurrency", "1", "--disable-hot-restart",
+    "--log-level", "warning",
+]  # fmt: skip
+"""Of the Envoy that is the server in both meshes."""
+
+
+class HandWritten:
+    """A running node with that configuration, in a process of its own. `urls` are what its client pod can ask."""
+
+    def __enter__(self) -> HandWritten:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.handwritten.node"],
+            cwd=HERE.parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.urls: dict[str, str] = json.loads(self._answer())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def run(self, argv: Sequence[str]) -> str:
+        """Run in the client pod; what it printed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(argv) + "\n")
+        self._process.stdin.flush()
+        code, printed = json.loads(self._answer())
+        if code != 0:
+            raise RuntimeError(f"{argv[0]} ended with {code}: {printed}")
+        return str(printed)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the node with the hand-written configuration ended")
+        return line
