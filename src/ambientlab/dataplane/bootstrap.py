@@ -92,7 +92,7 @@ def proxy_bootstrap(
             }
         ],
         "stats_config": _STATS,
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -153,6 +153,12 @@ def _xds_cluster(path: str) -> dict[str, Any]:
 def _type(message: str) -> str:
     return f"type.googleapis.com/{message}"
 
+
+_RUNTIME = {
+    # A tunnelled server that closes first ends its HTTP/2 stream with RST_STREAM(NO_ERROR) (RFC 9113, section 8.1).
+    # Passed on as a TCP reset, that would take from the client what it has not read yet.
+    "envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy": False,
+}
 
 _STATS = {
     # Every statistic not kept saves memory for each cluster and listener; these are what Istio keeps, and its metrics.
