@@ -22,7 +22,7 @@ paths = mesh_paths("demo")
 lock = process.acquire(paths)
 os.set_inheritable(lock, True)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[1] == "stubborn" else lambda *_: sys.exit(0))
-process.record(paths, 1234)
+process.record(paths, process.identify(os.getpid(), 1234))
 print("ready", flush=True)
 while True:
     signal.pause()
