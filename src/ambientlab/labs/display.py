@@ -14,11 +14,10 @@ CONTINUED = "> "
 
 def title(lab: Lab, console: Console) -> None:
     console.print(Text(lab.definition.title, style="bold"))
-    console.print(Text(lab.definition.summary.strip()))
+    paragraphs(lab.definition.summary, console)
 
 
 def step(step: Step, number: int, total: int, console: Console) -> None:
-    console.print()
     console.print(Text(f"── {number}/{total}  {step.title}", style="bold cyan"))
     paragraphs(step.text, console)
 
