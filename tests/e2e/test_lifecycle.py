@@ -119,6 +119,8 @@ def test_a_broken_kubeconfig_is_named_and_kept(home: Mesh) -> None:
     assert done.code == 1
     assert "is not YAML" in done.err
     assert (home.root / "kubeconfig").read_text() == "users: ["
+    assert home.ambientlab("status", "--name", "ambientlab").code == 1, "nothing was started"
+    (home.root / "kubeconfig").unlink()
 
 
 def test_commands_say_what_to_do_without_a_mesh(home: Mesh) -> None:
@@ -139,18 +141,39 @@ def test_doctor_finds_this_machine_able(home: Mesh) -> None:
         assert f"✓ {word}" in done.out
 
 
-def test_without_user_namespaces_the_setting_and_its_fix_are_named(home: Mesh) -> None:
-    """Inside a user namespace whose limit of further ones is zero."""
+def ambientlab_on_another_machine(home: Mesh, change: str, *arguments: str) -> str:
+    """What the failing command says in a user namespace where `change` has been made."""
     script = (
         "import os, sys; from ambientlab.node.linux import syscalls\n"
-        "syscalls.enter_user_namespace(0)\n"
-        "open('/proc/sys/user/max_user_namespaces', 'w').write('0')\n"
+        f"syscalls.enter_user_namespace(syscalls.NEWNS)\n{change}\n"
         "os.execv(sys.executable, [sys.executable, '-P', '-m', 'ambientlab.cli.main', *sys.argv[1:]])"
     )
-    for command in ("up", "doctor"):
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", script, command], capture_output=True, text=True, env=home.env, check=False
-        )
-        assert done.returncode == 1, done.stdout + done.stderr
-        assert "sysctl -w user.max_user_namespaces" in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+    command = [sys.executable, "-P", "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=home.env, check=False, timeout=60)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("command", ["up", "doctor"])
+def test_without_user_namespaces_the_setting_and_its_fix_are_named(home: Mesh, command: str) -> None:
+    change = "open('/proc/sys/user/max_user_namespaces', 'w').write('0')"
+    assert "sysctl -w user.max_user_namespaces" in ambientlab_on_another_machine(home, change, command)
+
+
+def test_a_read_only_home_is_named(home: Mesh) -> None:
+    state = home.root / "state"
+    state.mkdir()
+    change = f"syscalls.mount('tmpfs', {str(state)!r}, 'tmpfs', syscalls.MS_RDONLY)"
+    said = ambientlab_on_another_machine(home, change, "up")
+    assert "Read-only file system" in said
+    assert "XDG_STATE_HOME" in said
+
+
+def test_a_full_disk_is_named(home: Mesh) -> None:
+    state = home.root / "state"
+    state.mkdir()
+    change = f"syscalls.mount('tmpfs', {str(state)!r}, 'tmpfs', 0, 'size=256k')"
+    said = ambientlab_on_another_machine(home, change, "up")
+    assert "is full: free some space" in said

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ class Result:
     @property
     def text(self) -> str:
         return self.out + self.err
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    process: subprocess.Popen[str]
+
+    def finish(self) -> list[str]:
+        """Wait for its end; the lines it printed."""
+        out, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, out
+        return out.splitlines()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +70,24 @@ class Mesh:
         return self.kubectl("exec", "curl", "-n", "test", "--", "curl", "-sS", *arguments, timeout=timeout)
 
     def sample(self, url: str, count: int, *arguments: str) -> list[str]:
-        """`count` requests, each on a connection of its own; one line of reply each."""
-        # one curl per request: connections are never shared between processes
-        words = " ".join(arguments)
-        loop = f'i=0; while [ $i -lt {count} ]; do curl -sS -m 10 {words} "$0"; echo; i=$((i+1)); done'
-        out = self.kubectl("exec", "curl", "-n", "test", "--", "sh", "-c", loop, url, timeout=120)
-        return [line for line in out.splitlines() if line]
+        """`count` requests from the lab's client, each on a connection of its own; what each was answered, a line."""
+        loop = f'i=0; while [ $i -lt {count} ]; do curl -sS -m 20 "$@" || echo; i=$((i+1)); done'
+        out = self.kubectl("exec", "curl", "-n", "test", "--", "sh", "-c", loop, "sh", *arguments, url, timeout=180)
+        lines = out.splitlines()
+        assert len(lines) == count, out[-2000:]
+        return lines
+
+    @contextlib.contextmanager
+    def background(self, *arguments: str) -> Iterator[Background]:
+        """A kubectl that goes on while the test does."""
+        command = [str(tools.kubectl()), *arguments]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env
+        ) as process:
+            try:
+                yield Background(process)
+            finally:
+                process.kill()
 
     def _run(self, command: Sequence[str], stdin: str, timeout: float) -> Result:
         done = subprocess.run(

@@ -45,6 +45,11 @@ def target(explicit: str | None = None) -> Path:
     return Path.home() / ".kube" / "config"
 
 
+def verify(path: Path) -> None:
+    """Raises KubeconfigError if `merge` could not read the file."""
+    _read(path)
+
+
 def merge(path: Path, context: str, credentials: Credentials) -> None:
     """Add or replace `context` with its cluster and user, and make it the current one."""
     with _locked(path):

@@ -48,6 +48,8 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
     problems = check()
     if problems:
         raise LifecycleError(problems[0].summary, *[problem.fix for problem in problems])
+    if kubeconfig_path is not None:
+        kubeconfig.verify(kubeconfig_path)
     paths.create()
     tools.install(paths.bin)
     lock = process.acquire(paths)
@@ -80,11 +82,11 @@ def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool
         raise LifecycleError(f"mesh {paths.name!r} is starting: wait a moment and repeat", f"see {paths.daemon_log}")
     with contextlib.suppress(FileNotFoundError):
         paths.process.unlink()
-    if kubeconfig_path is not None:
-        kubeconfig.remove(kubeconfig_path, paths.context)
     shutil.rmtree(paths.run, ignore_errors=True)
     if purge:
         shutil.rmtree(paths.state, ignore_errors=True)
+    if kubeconfig_path is not None:
+        kubeconfig.remove(kubeconfig_path, paths.context)
     return was_running
 
 
