@@ -44,9 +44,7 @@ def describe(check: Check) -> str:
     match check:
         case Traffic():
             return traffic.expectation(check)
-        case Kubectl():
-            return f"{check.resource}: {check.condition}"
-        case Log() | Output():
+        case Kubectl() | Log() | Output():
             return check.expected
 
 
@@ -70,8 +68,10 @@ def _kubectl(check: Kubectl, environment: Environment, within: float) -> Verdict
         done = wait("create")
         if not done.returncode:
             done = wait(check.condition)
-    said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    return Verdict(describe(check), said[-1] if said else f"exit status {done.returncode}", not done.returncode)
+    if not done.returncode:
+        return Verdict(check.expected, "so it is", True)
+    said = done.stderr.strip().splitlines()
+    return Verdict(check.expected, said[-1] if said else f"exit status {done.returncode}", False)
 
 
 def _log(check: Log, environment: Environment, within: float) -> Verdict:
@@ -88,4 +88,4 @@ def _log(check: Log, environment: Environment, within: float) -> Verdict:
         finally:
             deadline.cancel()
             process.kill()
-    return Verdict(describe(check), "logged" if line is not None else "not in the log", line is not None)
+    return Verdict(check.expected, "logged" if line is not None else "not in the log", line is not None)

@@ -14,10 +14,11 @@ CONTINUED = "> "
 
 def title(lab: Lab, console: Console) -> None:
     console.print(Text(lab.definition.title, style="bold"))
-    paragraphs(lab.definition.summary, console)
+    console.print(Text(" ".join(lab.definition.summary.split())))
 
 
 def step(step: Step, number: int, total: int, console: Console) -> None:
+    console.print()
     console.print(Text(f"── {number}/{total}  {step.title}", style="bold cyan"))
     paragraphs(step.text, console)
 

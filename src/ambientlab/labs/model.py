@@ -43,10 +43,14 @@ class Traffic(_Part, frozen=True, tag_field="kind", tag="traffic"):
 
 
 class Kubectl(_Part, frozen=True, tag_field="kind", tag="kubectl"):
-    """`kubectl wait --for=<condition> <resource>`: condition=Name, jsonpath={path}=value, create or delete."""
+    """`kubectl wait --for=<condition> <resource>`: condition=Name, jsonpath={path}=value, create or delete.
+
+    `expected` says it in words.
+    """
 
     resource: str
     condition: str = msgspec.field(name="for")
+    expected: str
     namespace: str = ""
     within: float = 60
 

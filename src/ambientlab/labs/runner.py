@@ -78,9 +78,9 @@ def _holds(step: Step, environment: Environment) -> bool:
 def _summary(lab: Lab, results: list[StepResult], console: Console) -> None:
     significance = f"splits judged by an exact test at {stats.SIGNIFICANCE:g}"
     table = Table(title=f"{lab.definition.title} ({significance})", box=box.SIMPLE, title_justify="left")
-    table.add_column("Step", ratio=3)
-    table.add_column("Expected", ratio=4)
-    table.add_column("Observed", ratio=4)
+    table.add_column("Step", ratio=3, overflow="fold")
+    table.add_column("Expected", ratio=4, overflow="fold")
+    table.add_column("Observed", ratio=4, overflow="fold")
     table.add_column("Verdict", no_wrap=True)
     for number, result in enumerate(results, 1):
         name = f"{number}. {result.step.title}"

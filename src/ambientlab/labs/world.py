@@ -21,8 +21,11 @@ def prepare(lab: Lab, environment: Environment) -> None:
         _run(environment, _arguments(command, environment))
     for asset in lab.assets:
         target = environment.directory / asset.name
-        if not target.exists():
-            target.write_text(asset.content, encoding="utf-8")
+        try:
+            if not target.exists():
+                target.write_text(asset.content, encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"cannot write {target}: {error.strerror}") from error
 
 
 def reset(lab: Lab, environment: Environment) -> None:

@@ -15,13 +15,13 @@ def a_check(**fields: Any) -> Any:
 
 
 def test_kubectl(playground: Environment) -> None:
-    check = a_check(kind="kubectl", resource="thing/x", **{"for": "condition=Ready"}, within=1)
+    check = a_check(kind="kubectl", resource="thing/x", expected="a ready x", **{"for": "condition=Ready"}, within=1)
     verdict = checks.run(check, playground)
     assert (verdict.passed, verdict.observed) == (False, "error: timed out")
     (playground.directory / "condition=Ready").touch()
     verdict = checks.run(check, playground)
-    assert (verdict.passed, verdict.observed) == (True, "thing condition met")
-    assert verdict.expected == "thing/x: condition=Ready"
+    assert (verdict.passed, verdict.observed) == (True, "so it is")
+    assert verdict.expected == "a ready x"
 
 
 @pytest.mark.parametrize("patient", [True, False])
@@ -44,5 +44,5 @@ def test_output(playground: Environment) -> None:
 
 def test_no_kubectl(playground: Environment) -> None:
     nothing = Environment({"PATH": "/nonexistent"}, playground.directory)
-    verdict = checks.run(a_check(kind="kubectl", resource="x", **{"for": "delete"}), nothing)
+    verdict = checks.run(a_check(kind="kubectl", resource="x", expected="no x", **{"for": "delete"}), nothing)
     assert (verdict.passed, verdict.observed) == (False, "kubectl is not on PATH")

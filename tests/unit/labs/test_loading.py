@@ -58,7 +58,13 @@ def test_a_small_lab() -> None:
         (with_check(requests=900, outcomes=[{"name": n} for n in "abcd"]), "steps[0].checks[0].requests: too many"),
         (
             a_definition(
-                steps=[{"title": "", "text": "", "checks": [{"kind": "kubectl", "resource": "a", "for": "love"}]}]
+                steps=[
+                    {
+                        "title": "",
+                        "text": "",
+                        "checks": [{"kind": "kubectl", "resource": "a", "expected": "b", "for": "love"}],
+                    }
+                ]
             ),
             "steps[0].checks[0].for: wants condition=NAME",
         ),

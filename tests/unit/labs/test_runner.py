@@ -32,7 +32,7 @@ steps:
     echo done
   hints: [Think of touch.]
   checks:
-  - {kind: kubectl, resource: thing/x, for: condition=Ready, within: 1}
+  - {kind: kubectl, resource: thing/x, for: condition=Ready, expected: x is ready, within: 1}
   - {kind: output, matches: "^remember$", expected: the note}
 - title: Send traffic
   text: Half and half.
@@ -71,9 +71,7 @@ def test_a_lab_from_beginning_to_end(toy: Callable[..., Lab], playground: Enviro
     assert runner.run(toy(), playground, plain_console)
     text = printed(plain_console)
     assert "── 1/2  Make the thing ready\nWrite a file whose name is the condition.\n\n$ touch" in text
-    assert (
-        "$ touch condition=Ready\n$ cat note.txt\n> echo done\nremember\ndone\n✓ ok  thing/x: condition=Ready" in text
-    )
+    assert "$ touch condition=Ready\n$ cat note.txt\n> echo done\nremember\ndone\n✓ ok  x is ready" in text
     assert "✓ ok  a 50%, b 50%  → a 10, b 10 of 20 (p=1)" in text
     assert "2 of 2 steps verified" in text
     assert "✗" not in text
@@ -144,3 +142,11 @@ def test_a_context_is_pinned_for_what_is_typed(playground: Environment) -> None:
         assert kubeconfig.stat().st_mode & 0o077 == 0
         assert kubeconfig.read_text() == "kubectl --context=other\n"
     assert not kubeconfig.exists()
+
+
+def test_a_directory_that_cannot_be_written(
+    toy: Callable[..., Lab], playground: Environment, plain_console: Console
+) -> None:
+    (playground.directory / "note.txt").symlink_to("missing/note.txt")
+    assert not runner.run(toy(), playground, plain_console)
+    assert "note.txt: No such file or directory" in printed(plain_console).replace("\n", "")
