@@ -1,10 +1,10 @@
-"""Time as the control loops see it, so that tests can turn it forward."""
+"""Time as everything that waits sees it, so that tests can turn it forward."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -39,42 +39,19 @@ class LoopClock:
         return asyncio.get_running_loop().call_at(when, callback)
 
 
-class ManualClock:
-    """A clock that stands still until it is told to `advance`: control loops in tests wait for nothing."""
-
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self._start = start
-        self._time = 0.0
-        self._timers: list[_ManualTimer] = []
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._time)
-
-    def time(self) -> float:
-        return self._time
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
-        timer = _ManualTimer(when, callback)
-        self._timers.append(timer)
-        return timer
-
-    def advance(self, seconds: float) -> None:
-        """Move on by `seconds`, calling in order what falls due on the way."""
-        end = self._time + seconds
-        while due := [timer for timer in self._timers if timer.when <= end and not timer.cancelled]:
-            timer = min(due, key=lambda one: one.when)
-            self._timers.remove(timer)
-            self._time = max(self._time, timer.when)
-            timer.callback()
-        self._time = end
-        self._timers = [timer for timer in self._timers if not timer.cancelled]
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Return once `seconds` have passed on `clock`; at zero or less, once others have had their turn."""
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_at(clock.time() + seconds, lambda: _resolve(passed))
+    try:
+        await passed
+    finally:
+        timer.cancel()
 
 
-class _ManualTimer:
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when = when
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

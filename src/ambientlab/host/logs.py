@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Mapping
 
+from ambientlab.flow.clock import LoopClock
 from ambientlab.host.paths import MeshPaths
-from ambientlab.node.agent.clock import SystemClock
 from ambientlab.node.agent.logs import LogFile
 
 # logger -> component, as `images` names the programs without a process
@@ -47,6 +47,6 @@ def configure(paths: MeshPaths) -> Mapping[str, LogFile]:
     logging.getLogger("ambientlab").setLevel(logging.INFO)
     files = {}
     for logger, component in COMPONENTS.items():
-        files[component] = LogFile(paths.logs / f"{component}.log", SystemClock())
+        files[component] = LogFile(paths.logs / f"{component}.log", LoopClock())
         logging.getLogger(logger).addHandler(ComponentHandler(files[component]))
     return files

@@ -10,7 +10,7 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ambientlab.node.agent.agent import NodeAgent
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.streams import AgentKubelet
 from ambientlab.node.runtime import ContainerSpec, Process, Sandbox, SandboxSpec
+from support.manual_clock import ManualClock
 
 
 class MemoryClient:
@@ -132,38 +133,6 @@ def merged(target: Object, patch: Object) -> Object:
     return result
 
 
-class TestClock:
-    """Stands still until `advance` moves it."""
-
-    __test__ = False
-
-    def __init__(self) -> None:
-        self.offset = 0.0
-        self.sleepers: list[tuple[float, asyncio.Future[None]]] = []
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.offset)
-
-    def monotonic(self) -> float:
-        return self.offset
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.offset + seconds, waiter))
-        await waiter
-
-    def advance(self, seconds: float) -> None:
-        self.offset += seconds
-        due = [waiter for at, waiter in self.sleepers if at <= self.offset + 1e-9]
-        self.sleepers = [(at, waiter) for at, waiter in self.sleepers if at > self.offset + 1e-9 and not waiter.done()]
-        for waiter in due:
-            if not waiter.done():
-                waiter.set_result(None)
-
-
 @dataclass
 class LocalRuntime:
     """Processes of this machine, in no namespace. `failures` are raised by the next sandboxes."""
@@ -264,15 +233,15 @@ class Hook:
 
 
 class AgentWorld:
-    kinds = kinds
-
     """One node, its API and its clock."""
+
+    kinds = kinds
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.client = MemoryClient()
         self.runtime = LocalRuntime()
-        self.clock = TestClock()
+        self.clock = ManualClock()
         self.hook = Hook()
         self.tokens: list[Object] = []
         self.component = LogFile(path / "istiod.log", self.clock)
@@ -352,7 +321,7 @@ class AgentWorld:
 
     async def elapse(self, seconds: float) -> None:
         """Lets time pass once somebody waits for it."""
-        await self.until(lambda: any(at <= self.clock.offset + seconds for at, _ in self.clock.sleepers))
+        await self.until(lambda: self.clock.due_within(seconds))
         self.clock.advance(seconds)
 
     async def elapse_until(self, condition: Callable[[], Any]) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ambientlab.api import kinds
 from ambientlab.api.kubelet import LogOptions
+from ambientlab.flow.clock import LoopClock
 from ambientlab.node.agent import logread, status
 from ambientlab.node.agent.backoff import Backoff
-from ambientlab.node.agent.clock import SystemClock
 from ambientlab.node.agent.logs import LogFile, LogStore, rotated
 from ambientlab.node.agent.status import ContainerRecord, PodFacts, Role
 
@@ -35,7 +35,7 @@ async def text(path: Path, writer: LogFile | None = None, **options: Any) -> byt
 
 
 async def test_a_log_keeps_two_files_and_reads_over_both(tmp_path: Path) -> None:
-    log = LogFile(tmp_path / "0.log", SystemClock(), rotate_at=2000)
+    log = LogFile(tmp_path / "0.log", LoopClock(), rotate_at=2000)
     for number in range(100):
         log.write("stdout", b"line %04d\n" % number)
     log.close()
@@ -48,7 +48,7 @@ async def test_a_log_keeps_two_files_and_reads_over_both(tmp_path: Path) -> None
 
 
 async def test_following_continues_over_a_rotation(tmp_path: Path) -> None:
-    log = LogFile(tmp_path / "0.log", SystemClock(), rotate_at=2000)
+    log = LogFile(tmp_path / "0.log", LoopClock(), rotate_at=2000)
     log.write("stdout", b"first\n")
     received: list[bytes] = []
     started = asyncio.Event()
@@ -73,7 +73,7 @@ async def test_what_is_written_is_what_is_read(pieces: list[bytes], tail: int) -
     import tempfile
 
     with tempfile.TemporaryDirectory() as directory:
-        log = LogFile(Path(directory, "0.log"), SystemClock())
+        log = LogFile(Path(directory, "0.log"), LoopClock())
         for piece in pieces:
             log.write("stdout", piece)
         log.close()
@@ -85,7 +85,7 @@ async def test_what_is_written_is_what_is_read(pieces: list[bytes], tail: int) -
 
 
 async def test_a_line_without_an_end_is_kept_whole_however_long(tmp_path: Path) -> None:
-    log = LogFile(tmp_path / "0.log", SystemClock())
+    log = LogFile(tmp_path / "0.log", LoopClock())
     log.write("stdout", b"x" * 50_000 + b"\ny")
     log.close()
     assert await text(log.path) == b"x" * 50_000 + b"\ny"
@@ -105,7 +105,7 @@ async def test_lines_since_a_moment(tmp_path: Path, world: Any) -> None:
 
 
 def test_only_the_last_two_runs_are_kept(tmp_path: Path) -> None:
-    store = LogStore(tmp_path, SystemClock())
+    store = LogStore(tmp_path, LoopClock())
     pod = {"metadata": {"name": "p", "namespace": "n", "uid": "u"}}
     for run in range(4):
         store.begin(pod, "c", run).close()

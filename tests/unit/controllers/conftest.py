@@ -7,10 +7,10 @@ from ambientlab.api.kinds import CORE, SHIPPED_CRDS
 from ambientlab.api.registry import Registry
 from ambientlab.apiserver.client import LocalClient
 from ambientlab.apiserver.verbs import Verbs
-from ambientlab.flow.clock import ManualClock
 from ambientlab.store.store import Store
 from support.cluster_world import Cluster, custom_resource, running
 from support.fake_client import FakeClient
+from support.manual_clock import ManualClock
 
 
 @pytest.fixture

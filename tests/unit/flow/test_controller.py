@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from ambientlab.flow.clock import ManualClock
 from ambientlab.flow.queue import Backoff
 from ambientlab.flow.reconcile import Controller, PermanentError, TemporaryError
+from support.manual_clock import ManualClock
 
 
 class Script:

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from ambientlab.flow.clock import ManualClock
 from ambientlab.flow.queue import Backoff, WorkQueue
+from support.manual_clock import ManualClock
 
 
 async def test_a_key_added_many_times_waits_once():

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ambientlab.api.objects import Object
-from ambientlab.node.agent.clock import Clock, within
+from ambientlab.flow.clock import Clock, sleep
+from ambientlab.node.agent.waiting import within
 
 _USER_AGENT = "kube-probe/1.37"
 _READ_LIMIT = 10 * 1024  # as much of an answer as a kubelet reads
@@ -54,7 +55,7 @@ async def act(handler: Object, target: Target, clock: Clock, timeout: float) -> 
         if action := handler.get("tcpSocket"):
             return await _tcp(action, target, clock, timeout)
         if action := handler.get("sleep"):
-            await clock.sleep(action["seconds"])
+            await sleep(clock, action["seconds"])
             return Outcome(True)
     except (ValueError, OSError) as error:
         return Outcome(False, str(error))

@@ -14,7 +14,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
-from ambientlab.node.agent.clock import Clock, SystemClock
+from ambientlab.flow.clock import Clock, LoopClock
 from ambientlab.node.agent.context import ClusterNetwork, NodeMeans
 from ambientlab.node.agent.events import EventRecorder
 from ambientlab.node.agent.logs import LogFile, LogStore
@@ -54,7 +54,7 @@ class NodeAgent:
         pod_cidr: str = "10.244.0.0/16",
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or SystemClock()
+        clock = clock or LoopClock()
         network = network or ClusterNetwork()
         self._client = client
         self._hooks = hooks

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 from ambientlab.api import objects
 from ambientlab.api.objects import Object
+from ambientlab.flow.clock import sleep
 from ambientlab.node.agent import actions, inside, launch, probes, stdio
 from ambientlab.node.agent.backoff import Backoff
-from ambientlab.node.agent.clock import to_completion, wait_any, within
 from ambientlab.node.agent.context import PodContext
 from ambientlab.node.agent.environment import ConfigError
 from ambientlab.node.agent.launch import ImageError
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.status import ContainerRecord, Role
+from ambientlab.node.agent.waiting import to_completion, wait_any, within
 from ambientlab.node.runtime import ContainerSpec, Process
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ class Container:
                     await self._be_component(program)
                 spec = await self._configuration(program)
                 self._replaced = False
-                began = self._means.clock.monotonic()
+                began = self._means.clock.time()
                 code = await self._one_run(spec)
                 if not self._goes_on(code):
                     return
-                await self._back_off(self._means.clock.monotonic() - began)
+                await self._back_off(self._means.clock.time() - began)
         finally:
             if self._killing is not None:
                 self._killing.cancel()
@@ -302,7 +303,7 @@ class Container:
             self.record.state = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
             self.record.ready = False
             self._context.changed()
-            await self._means.clock.sleep(delay)
+            await sleep(self._means.clock, delay)
         self.record.restart_count += 1
         self._run += 1
 
@@ -319,7 +320,7 @@ class Container:
             return
         self._event("Normal", "Killing", message or f"Stopping container {self.record.name}")
         runtime, clock = self._means.runtime, self._means.clock
-        deadline = clock.monotonic() + grace
+        deadline = clock.time() + grace
         hook = (self.spec.get("lifecycle") or {}).get("preStop")
         if hook and grace > 0:
             try:
@@ -328,10 +329,10 @@ class Container:
                 outcome = actions.Outcome(False, f"still running after the grace period of {grace:g}s")
             if not outcome.ok:
                 self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.detail}")
-            deadline = max(deadline, clock.monotonic() + _MIN_GRACE)
+            deadline = max(deadline, clock.time() + _MIN_GRACE)
         if self.process is process and grace > 0 and not self._context.hurry.is_set():
             runtime.signal(process, signal.SIGTERM)
-            await wait_any(clock, max(deadline - clock.monotonic(), 0.0), self._ended, self._context.hurry)
+            await wait_any(clock, max(deadline - clock.time(), 0.0), self._ended, self._context.hurry)
         if self.process is process:
             runtime.signal(process, signal.SIGKILL)
             await self._ended.wait()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ambientlab.api import kinds
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
+from ambientlab.flow.clock import Clock
 from ambientlab.node.agent import environment
-from ambientlab.node.agent.clock import Clock
 from ambientlab.node.agent.events import EventRecorder
 from ambientlab.node.agent.logs import LogFile, LogStore
 from ambientlab.node.agent.volumes import PodVolumes

@@ -16,7 +16,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
-from ambientlab.node.agent.clock import Clock
+from ambientlab.flow.clock import Clock
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ambientlab.api import objects
 from ambientlab.api.objects import Object
-from ambientlab.node.agent.clock import Clock
+from ambientlab.flow.clock import Clock
 
 ROTATE_AT = 10 * 1024 * 1024
 _LONGEST_LINE = 16 * 1024  # longer ones are written in parts, as container runtimes do

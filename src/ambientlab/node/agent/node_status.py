@@ -12,8 +12,8 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent import environment
-from ambientlab.node.agent.clock import Clock
 
 KUBELET_VERSION = "v1.37.1"
 _LEASE_NAMESPACE = "kube-node-lease"
@@ -63,7 +63,7 @@ class NodeStatus:
             except StatusError as error:
                 if error.code != 404:  # the namespace appears a moment after the server
                     raise
-            await self._clock.sleep(_LEASE_SECONDS / 4)
+            await sleep(self._clock, _LEASE_SECONDS / 4)
 
     async def _renew(self) -> None:
         now = objects.micro_timestamp(self._clock.now())

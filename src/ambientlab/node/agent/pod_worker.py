@@ -14,13 +14,14 @@ from typing import Any, Protocol
 from ambientlab.api import kinds, objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.flow.clock import sleep
 from ambientlab.node.agent import status
 from ambientlab.node.agent.backoff import Backoff
-from ambientlab.node.agent.clock import to_completion, wait_any
 from ambientlab.node.agent.container import Container
 from ambientlab.node.agent.context import NodeMeans, PodContext
 from ambientlab.node.agent.status import ContainerRecord, PodFacts, Role
 from ambientlab.node.agent.volumes import MountError, PodVolumes
+from ambientlab.node.agent.waiting import to_completion, wait_any
 from ambientlab.node.hooks import SandboxHook
 from ambientlab.node.runtime import SandboxSpec
 
@@ -165,7 +166,7 @@ class PodWorker:
             if deadline is None:
                 await work
             else:
-                timer = asyncio.create_task(self._means.clock.sleep(deadline))
+                timer = asyncio.create_task(sleep(self._means.clock, deadline))
                 await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
                 timer.cancel()
                 if not work.done():
@@ -244,7 +245,7 @@ class PodWorker:
                 message = f"Failed to create pod sandbox: {text}"
                 self._means.recorder.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
                 await to_completion(self._remove_sandbox())
-            await self._means.clock.sleep(backoff.next())
+            await sleep(self._means.clock, backoff.next())
 
     async def _create_sandbox(self) -> None:
         context = self._context
@@ -364,7 +365,7 @@ class PodWorker:
             if await self._write_status():
                 self._reported.set()
             else:
-                await self._means.clock.sleep(_STATUS_RETRY)
+                await sleep(self._means.clock, _STATUS_RETRY)
                 self._mark()
 
     async def _write_status(self) -> bool:

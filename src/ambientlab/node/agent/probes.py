@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ambientlab.api.objects import Object
+from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent.actions import Outcome
-from ambientlab.node.agent.clock import Clock
 
 _FIRST_PAUSE = 0.01  # seconds between the first two attempts; each pause is half as long again as the one before
 _GRACE = 1.0  # seconds before a failure counts, at most a period: a program needs a moment to listen
@@ -61,11 +61,11 @@ async def _watch_readiness(probe: Object, attempt: Attempt, listener: Listener, 
         listener.readiness(True)
         await _until_failed("Readiness", probe, attempt, listener, clock)
         listener.readiness(False)
-        await clock.sleep(_period(probe))
+        await sleep(clock, _period(probe))
 
 
 async def _watch_liveness(probe: Object, attempt: Attempt, listener: Listener, clock: Clock) -> None:
-    await clock.sleep(probe.get("initialDelaySeconds", 0))
+    await sleep(clock, probe.get("initialDelaySeconds", 0))
     await _until_failed("Liveness", probe, attempt, listener, clock)
     listener.condemned("Liveness")
 
@@ -75,13 +75,13 @@ async def _first_success(
 ) -> bool:
     """Returns True once it has succeeded `successThreshold` times in a row; False for a deadly probe that failed too
     often."""
-    await clock.sleep(probe.get("initialDelaySeconds", 0))
+    await sleep(clock, probe.get("initialDelaySeconds", 0))
     period, pause = _period(probe), _FIRST_PAUSE
-    due = clock.monotonic() + min(period, _GRACE)
+    due = clock.time() + min(period, _GRACE)
     successes = failures = 0
     while True:
         outcome = await attempt(probe, _timeout(probe))
-        now = clock.monotonic()
+        now = clock.time()
         if outcome.ok:
             successes += 1
             if successes >= probe.get("successThreshold", 1):
@@ -95,14 +95,14 @@ async def _first_success(
                     return False
         if now >= due:
             due = now + period
-        await clock.sleep(max(min(pause, due - now), 0.001))
+        await sleep(clock, max(min(pause, due - now), 0.001))
         pause = min(1.5 * pause, period)
 
 
 async def _until_failed(name: str, probe: Object, attempt: Attempt, listener: Listener, clock: Clock) -> None:
     failures = 0
     while failures < probe.get("failureThreshold", 3):
-        await clock.sleep(_period(probe))
+        await sleep(clock, _period(probe))
         outcome = await attempt(probe, _timeout(probe))
         if outcome.ok:
             failures = 0

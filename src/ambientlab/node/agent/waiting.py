@@ -1,43 +1,20 @@
-"""Time as the agent sees it, so that tests can make minutes pass in an instant."""
+"""Waiting with an end: for work, for events, and for work that must not be left half done."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
-from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
+
+from ambientlab.flow.clock import Clock, sleep
 
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some moment; never goes back."""
-        ...
-
-    async def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled and TimeoutError raised when it takes longer than `seconds`."""
     task = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    timer = asyncio.ensure_future(sleep(clock, seconds))
     try:
         await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -53,7 +30,7 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
 async def wait_any(clock: Clock, seconds: float, *events: asyncio.Event) -> bool:
     """Whether one of the events was set before `seconds` had passed."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    timer = asyncio.ensure_future(sleep(clock, seconds))
     try:
         await asyncio.wait({*waits, timer}, return_when=asyncio.FIRST_COMPLETED)
         return any(event.is_set() for event in events)
