@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ambientlab import labs
-from ambientlab.labs import stats
+from ambientlab.labs import stats, traffic
 from ambientlab.labs.model import Lab, Traffic
 
 HERE_DOCUMENT = re.compile(r"<<'EOF'\n(.*?)\nEOF\n", re.DOTALL)
@@ -62,6 +62,17 @@ def test_no_check_takes_long_to_judge(lab: Lab) -> None:
         for check in step.checks:
             if isinstance(check, Traffic):
                 assert stats.outcomes(check.requests, len(check.outcomes)) < 200_000
+
+
+def test_all_to_one_version_never_passes_for_a_split(lab: Lab) -> None:
+    for step in lab.steps:
+        for check in step.checks:
+            if isinstance(check, Traffic):
+                shares = traffic.shares(check.outcomes)
+                favourite = shares.index(max(shares))
+                alone = [check.requests if index == favourite else 0 for index in range(len(shares))]
+                if shares[favourite] < 100:
+                    assert stats.p_value(alone, shares) < stats.SIGNIFICANCE, step.title
 
 
 def test_the_transcript_is_typed_as_it_was() -> None:
