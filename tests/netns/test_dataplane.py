@@ -257,3 +257,25 @@ async def test_labels_move_running_pods_in_and_out_of_the_mesh(world: MeshWorld)
         await until(lambda: not world.istiod.captured, "out of the mesh")
         assert await answered(world, "client", ip, 8080)
         assert not await world.rules.installed(world.sandboxes["client"].netns)
+
+
+@in_node
+async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld) -> None:
+    """Each round of such a call would open the next, until the proxy has no descriptor left."""
+    await captured_pods(world)
+    await answered(world, "client", VIP, 5000)
+    world.namespace("outside")
+    await world.pod("stranger", "outside")
+    server = world.sandboxes["hello-v1"].spec.ip
+    own = world.sandboxes["client"].spec.ip
+    for pod, ip, port in (
+        ("client", "127.0.0.1", 15001),
+        ("client", "127.0.0.1", 15006),
+        ("client", own or "", 15006),
+        ("client", server or "", 15006),
+        ("stranger", server or "", 15006),
+    ):
+        status, why = await world.get(pod, ip, port)
+        assert status == 0, (pod, ip, port)
+        assert "Timeout" not in why, f"{pod} to {ip}:{port}: {why}"
+    assert await answered(world, "client", VIP, 5000)

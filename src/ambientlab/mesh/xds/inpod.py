@@ -49,6 +49,8 @@ SERVICE_NETWORK = ("10.96.0.0", 12)
 POD_NETWORK = ("10.244.0.0", 16)
 NODE = ("10.244.0.1", 32)
 """The pod network's gateway is the node itself, no pod."""
+LOOPBACK = ("127.0.0.0", 8)
+"""Never redirected: such a destination is the proxy's own port, called by the application."""
 
 
 def route_name(pod: Captured) -> str:
@@ -84,7 +86,11 @@ def _outbound(pod: Captured) -> Listener:
         listener_filters=[_original_dst()],
         traffic_direction="OUTBOUND",
         filter_chain_matcher=_by_network(
-            (NODE, "passthrough"), (SERVICE_NETWORK, "service"), (POD_NETWORK, "workload"), otherwise="passthrough"
+            (NODE, "passthrough"),
+            (SERVICE_NETWORK, "service"),
+            (POD_NETWORK, "workload"),
+            (LOOPBACK, "self-call"),
+            otherwise="passthrough",
         ),
     )
     source = [
@@ -103,6 +109,7 @@ def _outbound(pod: Captured) -> Listener:
             _tcp_chain("service", [*source, service], BLACKHOLE, logs),
             _tcp_chain("workload", [*source, workload, asked], BLACKHOLE, logs),
             _tcp_chain("passthrough", source, PASSTHROUGH, logs),
+            _self_call(),
         ]
     )
     return listener
@@ -110,12 +117,14 @@ def _outbound(pod: Captured) -> Listener:
 
 def _inbound_plaintext(pod: Captured) -> Listener:
     logs = access_log.plain_inbound(pod.name, pod.namespace)
+    self_call = _self_call()
+    self_call.filter_chain_match.destination_port.value = INBOUND_PLAINTEXT_PORT
     return Listener(
         name=f"inplain|{pod.namespace}/{pod.name}",
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
         listener_filters=[_original_dst(), _original_src()],
         traffic_direction="INBOUND",
-        filter_chains=[_tcp_chain("plaintext", [_netns(pod)], PASSTHROUGH, logs)],
+        filter_chains=[_tcp_chain("plaintext", [_netns(pod)], PASSTHROUGH, logs), self_call],
     )
 
 
@@ -145,6 +154,12 @@ def _inbound_hbone(pod: Captured) -> Listener:
         traffic_direction="INBOUND",
         filter_chains=[chain],
     )
+
+
+def _self_call() -> FilterChain:
+    """For connections to the proxy's own port: passing them on would call the proxy again, without end. Envoy closes
+    what comes to a chain without filters; ztunnel refuses it as well (istio/ztunnel, proxy.rs, Error::SelfCall)."""
+    return FilterChain(name="self-call")
 
 
 def _netns(pod: Captured) -> FilterStateValue:
