@@ -60,6 +60,26 @@ async def test_two_pods_talk_through_a_tunnel_that_names_both(world: MeshWorld) 
     assert {body.split()[0] for _, body in found} == {"v1", "v2"}
 
 
+@in_node
+async def test_the_tunnels_between_two_pods_share_one_connection(world: MeshWorld) -> None:
+    """As in ztunnel's pool: one HBONE connection for each pair of pods, however many connections it carries."""
+    await captured_pods(world)
+    await answered(world, "client", VIP, 5000)
+    for _ in range(40):
+        status, _ = await world.get("client", VIP, 5000)
+        assert status == 200
+    tunnels = [
+        peer for peer, state in connections(world.sandboxes["client"].pid) if peer.endswith(":3AA0") and state == "01"
+    ]
+    assert len(tunnels) == len(set(tunnels)) == 2, tunnels
+
+
+def connections(pid: int) -> list[tuple[str, str]]:
+    """Peer address and state of a pod's TCP sockets, as proc(5) writes them: hexadecimal, 15008 is 3AA0, 01 is open."""
+    with open(f"/proc/{pid}/net/tcp") as table:
+        return [(line.split()[2], line.split()[3]) for line in list(table)[1:]]
+
+
 async def waypoint_for_hello(world: MeshWorld) -> None:
     await captured_pods(world)
     await world.waypoint()

@@ -95,7 +95,7 @@ def _outbound(pod: Captured) -> Listener:
     )
     source = [
         _netns(pod),
-        filter_state(access_log.SOURCE_IDENTITY, pod.identity, shared="TRANSITIVE", factory=HASHABLE),
+        filter_state(access_log.SOURCE_IDENTITY, pod.identity, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_WORKLOAD, pod.name, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_NAMESPACE, pod.namespace, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="TRANSITIVE", factory=STRING),
@@ -163,7 +163,12 @@ def _self_call() -> FilterChain:
 
 
 def _netns(pod: Captured) -> FilterStateValue:
-    """Upstream connections are made as if from inside the pod."""
+    """Upstream connections are made as if from inside the pod.
+
+    The one hashable value that connections upstream share: Envoy's pools are keyed by all of them, in an order that is
+    not always the same, so that two would give one destination two pools. A pod has one identity, so its namespace says
+    enough.
+    """
     return filter_state(NETNS, pod.netns, shared="TRANSITIVE", factory=HASHABLE)
 
 

@@ -171,8 +171,8 @@ def connect_originate(gateway: Key) -> Listener:
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     state = SetFilterState(
         on_new_connection=[
-            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%", shared="ONCE"),
-            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%", shared="ONCE"),
+            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%"),
+            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%"),
         ]
     )
     proxy = TcpProxy(stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE)

@@ -16,9 +16,9 @@ from xds.type.v3.typed_struct_pb2 import TypedStruct
 from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
-    HASHABLE,
     ON_DEMAND,
     PEER_SANS,
+    STRING,
     TUNNEL_ADDRESS,
     bind_in_netns,
     eds_cluster,
@@ -95,13 +95,13 @@ def connect_originate_listener() -> Listener:
     listener.listener_filters.add(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
     state = SetFilterState(
         on_new_connection=[
-            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%", shared="ONCE"),
-            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%", shared="ONCE"),
+            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%"),
+            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%"),
             filter_state(
                 _CERTIFICATE,
                 f"{ON_DEMAND}%FILTER_STATE({access_log.SOURCE_IDENTITY}:PLAIN)%",
                 shared="ONCE",
-                factory=HASHABLE,
+                factory=STRING,
             ),
         ]
     )
