@@ -95,7 +95,7 @@ def test_xds(case: Case) -> None:
 
 
 def test_status(case: Case) -> None:
-    wanted = Statuses(case.index).wanted(NOW)
+    wanted = Statuses(case.index).wanted(case.index.findings(), NOW)
     status = {f"{resource.kind} {key}": value for (resource, key), value in wanted.items() if value}
     findings = [plain(diagnostic) for diagnostic in case.index.diagnostics()]
     case.compare("status", {"status": status, "diagnostics": findings})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef
+from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.conditions import Condition, merge
-from ambientlab.mesh.status.gateways import gateway_status
+from ambientlab.mesh.status.findings import MAX_MESSAGE, networking_status
+from ambientlab.mesh.status.gateways import gateway_status, ingress_status
 from ambientlab.mesh.status.http_routes import CONTROLLER, http_route_status
 from ambientlab.mesh.status.services import service_status
 
@@ -54,7 +55,7 @@ def test_route_parents() -> None:
         Diagnostic(REF, "NoMatchingParent", 'parent service: "b" not found', ACCEPTED, "spec.parentRefs[1]"),
         Diagnostic(REF, "BackendNotFound", "backend(x) not found", RESOLVED_REFS, "spec.rules[0].backendRefs[0]"),
     ]
-    status = http_route_status({**ROUTE, "status": {"parents": [theirs, stale]}}, notes, NOW)
+    status = http_route_status({**ROUTE, "status": {"parents": [theirs, stale]}}, notes, [], NOW)
     assert [(p["parentRef"]["name"], p["controllerName"]) for p in status["parents"]] == [
         ("gw", "example.com/other"),
         ("b", CONTROLLER),
@@ -65,8 +66,66 @@ def test_route_parents() -> None:
     assert by_name["b"]["Accepted"]["reason"] == "NoMatchingParent"
     assert by_name["a"]["ResolvedRefs"]["reason"] == by_name["b"]["ResolvedRefs"]["reason"] == "BackendNotFound"
     assert by_name["a"]["Accepted"]["observedGeneration"] == 2
-    again = http_route_status({**ROUTE, "status": status}, notes, THEN)
+    again = http_route_status({**ROUTE, "status": status}, notes, [], THEN)
     assert again == status
+
+
+def test_findings_are_conditions_while_they_hold() -> None:
+    rule: dict[str, Any] = {"metadata": {"name": "r", "namespace": "hello", "generation": 3}, "spec": {}}
+    ref = ObjectRef("DestinationRule", "hello", "r")
+    gap = unsupported(ref, "spec.workloadSelector")
+    effect = Diagnostic(ref, "NoWaypoint", "no effect on a: the service has no waypoint", field="spec.host")
+    status = networking_status(rule, [gap, effect, ignored(ref, "spec.exportTo", "nobody reads it")], NOW)
+    said = {c["type"]: (c["status"], c["reason"], c["message"], c["observedGeneration"]) for c in status["conditions"]}
+    assert said == {
+        "ambientlab.io/Unsupported": (
+            "True",
+            "Unsupported",
+            "spec.workloadSelector is not supported by ambientlab: it has no effect here",
+            3,
+        ),
+        "ambientlab.io/Finding": (
+            "True",
+            "Several",
+            "spec.host: no effect on a: the service has no waypoint; spec.exportTo: nobody reads it",
+            3,
+        ),
+    }
+    theirs = {"type": "Reconciled", "status": "True"}
+    later = networking_status({**rule, "status": {"conditions": [theirs, *status["conditions"]]}}, [gap], NOW)
+    assert [c["type"] for c in later["conditions"]] == ["Reconciled", "ambientlab.io/Unsupported"]
+    assert networking_status({**rule, "status": status}, [], NOW) == {}
+
+
+def test_many_findings_still_fit_a_condition() -> None:
+    ref = ObjectRef("HTTPRoute", "hello", "route")
+    found = [Diagnostic(ref, "Shadowed", f"{n:040}", field=f"spec.rules[{n}]") for n in range(2000)]
+    status = http_route_status(ROUTE, [], found, NOW)
+    message = next(c["message"] for c in status["parents"][0]["conditions"] if c["type"] == "ambientlab.io/Finding")
+    assert len(message) == MAX_MESSAGE
+    assert message.endswith("...")
+
+
+def test_a_finding_about_one_parent_is_not_said_of_another() -> None:
+    found = [Diagnostic(REF, "ForeignNamespace", "no effect on b", field="spec.parentRefs[1]")]
+    status = http_route_status(ROUTE, [], found, NOW)
+    types = {p["parentRef"]["name"]: [c["type"] for c in p["conditions"]] for p in status["parents"]}
+    assert "ambientlab.io/Finding" in types["b"]
+    assert "ambientlab.io/Finding" not in types["a"]
+
+
+def test_a_gateway_at_the_edge_is_refused_in_its_status() -> None:
+    waiting = [
+        {"type": t, "status": "Unknown", "reason": "Pending", "message": "Waiting for controller"}
+        for t in ("Accepted", "Programmed")
+    ]
+    gateway = {"metadata": {"name": "edge", "namespace": "hello", "generation": 1}, "status": {"conditions": waiting}}
+    conditions = ingress_status(gateway, NOW)["conditions"]
+    assert [(c["type"], c["status"], c["reason"]) for c in conditions] == [
+        ("Accepted", "False", "Unsupported"),
+        ("Programmed", "False", "Unsupported"),
+    ]
+    assert "nothing listens for this Gateway" in conditions[0]["message"]
 
 
 def test_no_waypoint_asked_for_no_condition() -> None:

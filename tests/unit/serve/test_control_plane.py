@@ -17,7 +17,7 @@ from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceSt
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from ambientlab.api.errors import StatusError
-from ambientlab.api.kinds import HTTPROUTE, NAMESPACE, POD, SERVICE
+from ambientlab.api.kinds import HTTPROUTE, NAMESPACE, POD, SERVICE, VIRTUALSERVICE
 from ambientlab.api.objects import Object
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -230,3 +230,32 @@ async def test_what_the_mesh_has_to_say_is_written_once_and_survives_a_lost_race
     world.client.put(SERVICE, service("another", "10.96.0.10"))
     await until(lambda: any("another" in host for host in world.istiod.index.services), "the next pass")
     assert len(world.client.writes) == writes
+
+
+async def test_findings_are_logged_once_and_stay_in_the_status_until_they_are_resolved(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "shop"}}]}]}
+    world.client.put(VIRTUALSERVICE, {"metadata": {"name": "v", "namespace": "hello", "generation": 1}, "spec": spec})
+
+    def finding() -> str:
+        found = world.client.get(VIRTUALSERVICE, "v", "hello") or {}
+        conditions = (found.get("status") or {}).get("conditions") or [{"reason": ""}]
+        return str(conditions[0]["reason"])
+
+    await until(lambda: finding() == "HostNotFound", "the finding in the status")
+    world.client.put(SERVICE, service("shop", "10.96.0.9"))
+    await until(lambda: finding() == "NoWaypoint", "the next finding")
+    world.client.put(SERVICE, service("other", "10.96.0.10"))
+    await until(lambda: any("other" in host for host in world.istiod.index.services), "the next pass")
+    host = "shop.hello.svc.cluster.local"
+    why = "the service has no waypoint (no istio.io/use-waypoint label on it or its namespace)"
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        f"VirtualService hello/v: spec.hosts: no effect: there is no service {host}",
+        f"VirtualService hello/v: spec.hosts: no effect on {host}: {why}",
+    ]
+    world.client.put(
+        VIRTUALSERVICE,
+        {**(world.client.get(VIRTUALSERVICE, "v", "hello") or {}), "spec": {**spec, "http": []}},
+    )
+    await until(lambda: not (world.client.get(VIRTUALSERVICE, "v", "hello") or {}).get("status"), "no finding")

@@ -17,6 +17,7 @@ class ObjectRef(NamedTuple):
 
 ACCEPTED = "Accepted"
 RESOLVED_REFS = "ResolvedRefs"
+UNSUPPORTED = "Unsupported"
 RESOLVED_WAYPOINTS = "ResolvedWaypoints"
 WAYPOINT_BOUND = "istio.io/WaypointBound"
 
@@ -35,10 +36,15 @@ class Diagnostic:
     condition: str = ""
     field: str = ""
 
+    @property
+    def text(self) -> str:
+        """The message, with what it is about where it does not name that itself."""
+        return self.message if not self.field or self.field in self.message else f"{self.field}: {self.message}"
+
 
 def unsupported(ref: ObjectRef, field: str, consequence: str = "it has no effect here") -> Diagnostic:
     """A field that Istio honours and this mesh does not yet."""
-    return Diagnostic(ref, "Unsupported", f"{field} is not supported yet: {consequence}", field=field)
+    return Diagnostic(ref, UNSUPPORTED, f"{field} is not supported by ambientlab: {consequence}", field=field)
 
 
 def ignored(ref: ObjectRef, field: str, why: str) -> Diagnostic:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from ambientlab.api import objects
@@ -157,13 +157,8 @@ class MeshIndex:
 
     def diagnostics(self) -> list[Diagnostic]:
         """Everything there is to say, ordered by object."""
-        readings = chain(self.http_routes.values(), self.virtual_services.values())
         found = [
-            *chain.from_iterable(reading.diagnostics for reading in readings),
-            *chain.from_iterable(routing.diagnostics for routing in self.routing.values()),
-            *chain.from_iterable(rule.diagnostics for rule in self.rules.values()),
-            *chain.from_iterable(self.unused_rules.values()),
-            *chain.from_iterable(self.unused_virtual_services.values()),
+            *self._of_configuration(),
             *(
                 Diagnostic(
                     ObjectRef("Service", *shape.key), shape.binding.reason, shape.binding.message, WAYPOINT_BOUND
@@ -172,7 +167,27 @@ class MeshIndex:
                 if shape.binding.reason
             ),
         ]
-        return sorted(found, key=lambda d: (d.object, d.field, d.reason, d.message))
+        return sorted(found, key=_order)
+
+    def findings(self) -> dict[ObjectRef, tuple[Diagnostic, ...]]:
+        """What no condition of Istio's says, by object."""
+        found: dict[ObjectRef, list[Diagnostic]] = {}
+        for diagnostic in self._of_configuration():
+            if not diagnostic.condition:
+                found.setdefault(diagnostic.object, []).append(diagnostic)
+        return {ref: tuple(sorted(some, key=_order)) for ref, some in found.items()}
+
+    def _of_configuration(self) -> Iterator[Diagnostic]:
+        readings = chain(self.http_routes.values(), self.virtual_services.values())
+        yield from chain.from_iterable(reading.diagnostics for reading in readings)
+        yield from chain.from_iterable(routing.diagnostics for routing in self.routing.values())
+        yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())
+        yield from chain.from_iterable(self.unused_rules.values())
+        yield from chain.from_iterable(self.unused_virtual_services.values())
+
+
+def _order(diagnostic: Diagnostic) -> tuple[ObjectRef, str, str, str]:
+    return diagnostic.object, diagnostic.field, diagnostic.reason, diagnostic.message
 
 
 def _sets(_: Context, key: Key, reading: Reading) -> Mapping[tuple[Key, int], RouteSet]:

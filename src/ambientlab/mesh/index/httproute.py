@@ -44,6 +44,7 @@ MISSING_LABEL = (
     "istio.io/use-waypoint label missing from parent and parent namespace; in ambient mode, route will not be respected"
 )
 NO_PARENT = "parent not found"
+_RULE = ("name", "matches", "filters", "backendRefs", "timeouts", "retry", "sessionPersistence")
 _RETRY_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled")
 
 
@@ -128,7 +129,11 @@ class _Reader:
             group, kind = ref.get("group", "gateway.networking.k8s.io"), ref.get("kind", "Gateway")
             parent = Key(ref.get("namespace") or self.key.namespace, ref["name"])
             if (group, kind) not in (("", "Service"), ("networking.istio.io", "ServiceEntry")):
-                self.notes.append(unsupported(self.ref, field, f"a {kind} is not a parent that serves routes here"))
+                message = (
+                    f'ambientlab serves routes in waypoints, whose parentRefs have group "" and kind Service; '
+                    f"a {kind} carries none here"
+                )
+                self.notes.append(Diagnostic(self.ref, "UnsupportedValue", message, ACCEPTED, field))
                 continue
             service = self.around.service(parent) if kind == "Service" else None
             if service is None:
@@ -145,7 +150,11 @@ class _Reader:
 
     def _rule(self, index: int, rule: Mapping[str, Any]) -> list[Draft]:
         field = f"spec.rules[{index}]"
-        self._unknown(field, rule, ("name", "matches", "filters", "backendRefs", "timeouts", "retry"))
+        self._unknown(field, rule, _RULE)
+        if rule.get("sessionPersistence"):
+            self.notes.append(
+                ignored(self.ref, f"{field}.sessionPersistence", "Istio implements no session persistence for routes")
+            )
         name = rule.get("name") or f"{self.key.namespace}.{self.key.name}.{index}"
         action, request, response = self._action(field, rule)
         return [

@@ -23,6 +23,7 @@ from ambientlab.mesh.index import RESOURCES, MeshIndex
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.connection import Connection
+from ambientlab.mesh.serve.findings import Announcer
 from ambientlab.mesh.serve.identity import Identity, TokenVerifier
 from ambientlab.mesh.serve.proxies import gateway_of, is_node_proxy
 from ambientlab.mesh.serve.secrets import Secrets
@@ -62,6 +63,7 @@ class ControlPlane:
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
         self._statuses = Statuses(self.index)
         self._writer = StatusWriter(client)
+        self._announcer = Announcer()
         self._captured: dict[str, Captured] = {}
         self._ztunnel = Ztunnel()
         self._waypoints: dict[Key, WaypointProxy] = {}
@@ -150,7 +152,10 @@ class ControlPlane:
 
     def _settle(self) -> None:
         self.index.settle()
-        self._writer.update(self._statuses.wanted(self._clock()), lambda place: self.index.sources[place[0]][place[1]])
+        findings = self.index.findings()
+        wanted = self._statuses.wanted(findings, self._clock())
+        self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])
+        self._announcer.update(findings)
 
     def _configure(self, connection: Connection) -> dict[str, set[str]]:
         gateway = self._gateways.get(connection)

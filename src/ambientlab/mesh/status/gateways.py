@@ -1,4 +1,4 @@
-"""Status of a waypoint's Gateway (pilot/pkg/config/kube/gateway/conversion.go, reportGatewayStatus)."""
+"""Status of Gateways (pilot/pkg/config/kube/gateway/conversion.go, reportGatewayStatus)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from ambientlab.mesh.index.waypoints import HBONE_PORT
 from ambientlab.mesh.ir import Service
 from ambientlab.mesh.status.conditions import Condition, merge
 
+NO_INGRESS = (
+    "ambientlab runs waypoints (gatewayClassName istio-waypoint) and no ingress or egress gateways: "
+    "nothing listens for this Gateway"
+)
 _FINE = "No errors found"
 
 
@@ -32,6 +36,15 @@ def gateway_status(obj: Object, host: str, service: Service | None, now: datetim
         status["addresses"] = [*addresses, {"type": "Hostname", "value": host}]
     before = {entry["name"]: entry for entry in status.get("listeners") or []}
     status["listeners"] = [_listener(item, before.get(item["name"]) or {}, generation, now) for item in listeners]
+    return status
+
+
+def ingress_status(obj: Object, now: datetime) -> Object:
+    """Of a class that Istio deploys a gateway for at the edge of the mesh."""
+    status: dict[str, Any] = dict(obj.get("status") or {})
+    wanted = [Condition(type_, False, "Unsupported", NO_INGRESS) for type_ in ("Accepted", "Programmed")]
+    generation = obj["metadata"].get("generation", 1)
+    status["conditions"] = merge(status.get("conditions") or [], wanted, generation, now)
     return status
 
 

@@ -8,20 +8,26 @@ from typing import Any
 
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, RESOLVED_WAYPOINTS, Diagnostic
+from ambientlab.mesh.status import findings
 from ambientlab.mesh.status.conditions import Condition, merge
 
 CONTROLLER = "istio.io/gateway-controller"
 
 
-def http_route_status(obj: Object, diagnostics: Sequence[Diagnostic], now: datetime) -> Object:
-    """The status with our entries up to date and those of other controllers as they are."""
+def http_route_status(
+    obj: Object, diagnostics: Sequence[Diagnostic], found: Sequence[Diagnostic], now: datetime
+) -> Object:
+    """The status with our entries up to date and those of other controllers as they are. `diagnostics` decide Istio's
+    conditions, `found` is what those leave unsaid."""
     metadata, namespace = obj["metadata"], obj["metadata"].get("namespace", "")
     current = (obj.get("status") or {}).get("parents") or []
     ours: dict[str, dict[str, Any]] = {}
     for i, ref in enumerate(obj["spec"].get("parentRefs") or []):
         name = _parent_string(ref, namespace)
-        if ref.get("kind", "Gateway") not in ("Service", "ServiceEntry") or name in ours:
+        if name in ours:
             continue
+        field = f"spec.parentRefs[{i}]"
+        wanted = [*_conditions(field, diagnostics), *findings.conditions(_about(field, found))]
         before: dict[str, Any] = next(
             (p for p in current if _is_ours(p) and _parent_string(p["parentRef"], namespace) == name), {}
         )
@@ -29,8 +35,8 @@ def http_route_status(obj: Object, diagnostics: Sequence[Diagnostic], now: datet
             "parentRef": ref,
             "controllerName": CONTROLLER,
             "conditions": merge(
-                before.get("conditions") or [],
-                _conditions(f"spec.parentRefs[{i}]", diagnostics),
+                findings.without_resolved(before.get("conditions") or [], wanted),
+                wanted,
                 metadata.get("generation", 1),
                 now,
             ),
@@ -60,6 +66,11 @@ def _conditions(field: str, diagnostics: Sequence[Diagnostic]) -> list[Condition
             # Istio leaves it True, and only the message tells
             waypoints = Condition(RESOLVED_WAYPOINTS, True, diagnostic.reason, diagnostic.message)
     return [accepted, resolved, waypoints]
+
+
+def _about(field: str, found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Without what concerns other parents."""
+    return [each for each in found if each.field == field or not each.field.startswith("spec.parentRefs[")]
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:

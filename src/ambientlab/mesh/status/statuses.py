@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ambientlab.api.kinds import GATEWAY, GATEWAYCLASS, HTTPROUTE, SERVICE
+from ambientlab.api.kinds import DESTINATIONRULE, GATEWAY, GATEWAYCLASS, HTTPROUTE, SERVICE, VIRTUALSERVICE
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
-from ambientlab.mesh.status.gateways import gateway_status
+from ambientlab.mesh.status.findings import networking_status
+from ambientlab.mesh.status.gateways import gateway_status, ingress_status
 from ambientlab.mesh.status.http_routes import http_route_status
 from ambientlab.mesh.status.services import service_status
 
 MESH_CONTROLLER = "istio.io/mesh-controller"
+GATEWAY_CONTROLLER = "istio.io/gateway-controller"
 
 Place = tuple[Resource, Key]
 
@@ -32,7 +35,8 @@ class Statuses:
         self._index = index
         self._memo: dict[Place, tuple[tuple[Any, ...], Object]] = {}
 
-    def wanted(self, now: datetime) -> dict[Place, Object]:
+    def wanted(self, findings: Mapping[ObjectRef, tuple[Diagnostic, ...]], now: datetime) -> dict[Place, Object]:
+        """`findings` are the index's, as of now."""
         index = self._index
         result: dict[Place, Object] = {}
         memo: dict[Place, tuple[tuple[Any, ...], Object]] = {}
@@ -46,14 +50,21 @@ class Statuses:
             result[place] = kept[1]
 
         for key, obj in index.sources[HTTPROUTE].items():
-            add(HTTPROUTE, key, http_route_status, obj, index.http_routes[key].diagnostics)
+            found = findings.get(ObjectRef(HTTPROUTE.kind, *key), ())
+            add(HTTPROUTE, key, http_route_status, obj, index.http_routes[key].diagnostics, found)
+        for resource in (VIRTUALSERVICE, DESTINATIONRULE):
+            for key, obj in index.sources[resource].items():
+                add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))
         for key, obj in index.sources[SERVICE].items():
             shape = index.shapes.get(index.host(key))
             add(SERVICE, key, service_status, obj, shape.binding if shape is not None else Binding())
         for key, obj in index.sources[GATEWAY].items():
             gateway_class = index.sources[GATEWAYCLASS].get(Key("", obj["spec"].get("gatewayClassName", "")))
-            if gateway_class is not None and gateway_class["spec"].get("controllerName") == MESH_CONTROLLER:
+            controller = gateway_class["spec"].get("controllerName") if gateway_class is not None else None
+            if controller == MESH_CONTROLLER:
                 host = index.host(key)
                 add(GATEWAY, key, gateway_status, obj, host, index.services.get(host))
+            elif controller == GATEWAY_CONTROLLER:
+                add(GATEWAY, key, ingress_status, obj)
         self._memo = memo
         return result
