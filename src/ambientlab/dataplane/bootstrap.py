@@ -5,6 +5,7 @@ Everything else they learn over delta ADS. The bootstrap carries the proxy's tok
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ FLAGS = (
     "--drain-strategy", "immediate",
     "--file-flush-interval-msec", "50",  # how long an access log line may lag behind its request
 )  # fmt: skip
+
+# Listeners of pods, tunnels and files: what is open besides the connections of clients.
+_OTHER_DESCRIPTORS = 600
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -101,12 +105,19 @@ def proxy_bootstrap(
                         "@type": _type(
                             "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
                         ),
-                        "max_active_downstream_connections": 50000,
+                        "max_active_downstream_connections": _most_connections(),
                     },
                 }
             ]
         },
     }
+
+
+def _most_connections() -> int:
+    """Each connection has a socket on either side of the proxy, and Envoy ends by an assertion when it cannot open one
+    (source/common/network/socket_interface_impl.cc). Containers inherit this process's limit."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(50_000, max(100, (descriptors - _OTHER_DESCRIPTORS) // 2))
 
 
 def _bootstrap(pod: Object, kind: str, cluster: str, token: str, xds_socket: str) -> dict[str, Any]:

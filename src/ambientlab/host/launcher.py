@@ -10,6 +10,7 @@ so the daemon's own modules are imported by the daemon alone.
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 import time
@@ -24,6 +25,7 @@ from ambientlab.node.linux.support import check
 
 def main(arguments: list[str]) -> int:
     began = time.monotonic()
+    _raise_descriptor_limit()
     name, state, run = arguments[:3]
     listener_fd, lock, progress_fd = map(int, arguments[3:6])
     paths = MeshPaths(name, Path(state), Path(run))
@@ -42,6 +44,16 @@ def main(arguments: list[str]) -> int:
         problems = check()
         progress.error(problems[0].summary if problems else str(error), *[problem.fix for problem in problems])
         return 1
+
+
+def _raise_descriptor_limit() -> None:
+    """Most machines give a process 1024 descriptors unless it asks: too few for a proxy that carries every pod's
+    connections. Container runtimes raise it as far, and no further: some programs visit every possible descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = 1 << 20
+    wanted = enough if hard == resource.RLIM_INFINITY else min(hard, enough)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

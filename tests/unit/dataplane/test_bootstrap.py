@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,16 @@ def test_nodes_are_named_as_istio_names_them() -> None:
         "waypoint~10.244.0.9~waypoint-5787f49bd8-ln7qr.hello~hello.svc.cluster.local",
     ]
     assert [node["cluster"] for node in nodes] == ["ztunnel", "waypoint.hello"]
+
+
+def test_an_envoy_turns_connections_away_before_it_runs_out_of_descriptors() -> None:
+    descriptors, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (1024, min(4096, hard)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            startup = bootstrap_for_ztunnel(POD, "a-token", **NODE_PATHS)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+        monitors = json.loads(startup.files[bootstrap.CONFIG][0])["overload_manager"]["resource_monitors"]
+        most = monitors[0]["typed_config"]["max_active_downstream_connections"]
+        assert 0 < 2 * most < limit
