@@ -14,6 +14,7 @@ from ambientlab.dataplane import envoy
 from ambientlab.dataplane.bootstrap import Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
 from ambientlab.images.program import Bind, Bootstrap, Launch
 from ambientlab.mesh.serve.identity import Identity
+from ambientlab.mesh.serve.proxies import NODE_PROXY, is_node_proxy
 
 # The audience Istio's proxies use towards istiod.
 AUDIENCE = "istio-ca"
@@ -30,7 +31,7 @@ class ProxyTokens:
         self._signer = signer
 
     def issue(self, pod: Object) -> str:
-        account = pod["spec"].get("serviceAccountName") or "default"
+        account = _identity(pod).service_account
         found = self._client.get(kinds.SERVICEACCOUNT, account, namespace(pod))
         now = int(time.time())
         claims = Claims(
@@ -56,12 +57,21 @@ class ProxyTokens:
         return Identity(claims.namespace, claims.service_account, claims.pod)
 
 
+def _identity(pod: Object) -> Identity:
+    return Identity(namespace(pod), pod["spec"].get("serviceAccountName") or "default", name(pod))
+
+
 def bootstraps(tokens: ProxyTokens, xds_socket: Path) -> Mapping[str, Bootstrap]:
     """The launches of the two proxy images, as `images.registry.Images` takes them."""
 
     def launch(startup: Callable[..., Startup], *, privileged: bool) -> Bootstrap:
         def bootstrap(pod: Object, container: Object) -> Launch:
-            del container  # every argument Istio's templates give a proxy is known from its pod
+            # Every argument Istio's templates give a proxy is known from its pod.
+            if privileged and not is_node_proxy(_identity(pod)):
+                raise ValueError(
+                    f'image "{container["image"]}" is the node proxy and may do what no other pod may: it runs only '
+                    f"as service account {NODE_PROXY[1]} of namespace {NODE_PROXY[0]}"
+                )
             made = startup(pod, tokens.issue(pod), envoy=str(envoy.binary()), xds_socket=str(xds_socket))
             return Launch(
                 argv=tuple(made.argv),

@@ -22,6 +22,15 @@ CREATE = [
     (
         kinds.POD,
         POD,
+        f"{C}.securityContext",
+        {"privileged": True},
+        "spec.containers[0].securityContext.privileged: Forbidden: disallowed by cluster policy",
+    ),
+    (kinds.POD, POD, "spec.hostPID", True, "spec.hostPID: Forbidden: disallowed by cluster policy"),
+    (kinds.POD, POD, "spec.hostIPC", True, "spec.hostIPC: Forbidden: disallowed by cluster policy"),
+    (
+        kinds.POD,
+        POD,
         f"{C}.image",
         " x",
         'spec.containers[0].image: Invalid value: " x": must not have leading or trailing whitespace',

@@ -62,6 +62,9 @@ def pod_spec(spec: Object, path: str, errors: Errors) -> None:
             elif one.get("name"):
                 names.add(one["name"])
     _host_ports(spec.get("containers") or [], child(path, "containers"), errors)
+    for field in ("hostPID", "hostIPC"):
+        if spec.get(field):
+            errors.append(forbidden(child(path, field), "disallowed by cluster policy"))
     scalars.one_of(child(path, "restartPolicy"), spec.get("restartPolicy"), _RESTART_POLICIES, errors)
     scalars.one_of(child(path, "dnsPolicy"), spec.get("dnsPolicy"), _DNS_POLICIES, errors)
     for field in ("terminationGracePeriodSeconds",):
@@ -103,6 +106,9 @@ def _container(value: Object, path: str, volumes: set[str], host_network: bool, 
         if hook in lifecycle:
             _handler(lifecycle[hook], child(path, f"lifecycle.{hook}"), (*_HANDLERS[:3], "sleep"), errors)
     _resources(value.get("resources") or {}, child(path, "resources"), errors)
+    if (value.get("securityContext") or {}).get("privileged"):
+        # As an API server without --allow-privileged answers: the node's own proxy alone may do more than a container.
+        errors.append(forbidden(child(path, "securityContext.privileged"), "disallowed by cluster policy"))
     scalars.one_of(child(path, "imagePullPolicy"), value.get("imagePullPolicy"), _PULL_POLICIES, errors)
     scalars.one_of(
         child(path, "terminationMessagePolicy"), value.get("terminationMessagePolicy"), _TERMINATION_POLICIES, errors
