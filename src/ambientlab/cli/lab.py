@@ -40,10 +40,12 @@ def list_(output: str) -> None:
         table(["NAME", "STEPS", "TITLE"], [[each.name, str(len(each.steps)), each.definition.title] for each in found])
 
 
-def _command(name: str, action: Callable[[labs.Lab, labs.Environment, Console], bool | None], text: str) -> None:
+def _command(
+    name_of_action: str, action: Callable[[labs.Lab, labs.Environment, Console], bool | None], text: str
+) -> None:
     """One subcommand per verb of `labs.guide`; False from it is exit status 1."""
 
-    @lab.command(name=name, help=text)
+    @lab.command(name=name_of_action, help=text)
     @_lab
     @name_option
     @_context
@@ -52,6 +54,8 @@ def _command(name: str, action: Callable[[labs.Lab, labs.Environment, Console], 
         environment = _environment(name, context, kubeconfig)
         if _guarded(lambda: action(labs.load(lab_name), environment, _console())) is False:
             raise SystemExit(1)
+        if name_of_action == "start" and context is None and "AMBIENTLAB_PATH" not in os.environ:
+            talk("Type the commands in: ambientlab shell")
 
 
 _command("start", guide.start, "Set up a lab's world and show its first step.")

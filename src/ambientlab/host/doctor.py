@@ -67,8 +67,10 @@ def _envoy() -> Finding:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("envoy", False, str(error), fix)
-    words = done.stdout.strip().splitlines()
-    return Finding("envoy", done.returncode == 0, words[-1].strip() if words else done.stderr.strip()[:200], fix)
+    # the last line reads: <path>  version: <commit>/<version>/<state>/<build>/<TLS library>
+    words = done.stdout.strip().rpartition("version: ")[2].split("/")
+    detail = f"{words[1]}, {envoy.binary()}" if len(words) > 1 else done.stderr.strip()[:200]
+    return Finding("envoy", done.returncode == 0, detail, fix)
 
 
 def _curl() -> Finding:

@@ -1,0 +1,75 @@
+"""The command line without a mesh: what it offers, how it reads values, how it prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ambientlab.cli import istioctl
+from ambientlab.cli.main import COMMANDS, cli
+from ambientlab.cli.mesh import Seconds
+from ambientlab.cli.output import table
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+
+
+def test_every_command_can_be_imported_and_explains_itself() -> None:
+    for name in COMMANDS:
+        done = CliRunner().invoke(cli, [name, "--help"])
+        if name not in ("kubectl", "istioctl"):  # there --help is the program's own
+            assert done.exit_code == 0, done.output
+            assert done.output.startswith("Usage: ")
+
+
+def test_the_readme_names_every_command() -> None:
+    for name in COMMANDS:
+        assert re.search(rf"`(ambientlab )?{name}\b", README), f"README.md does not name `{name}`"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("1m30s", 90), ("250ms", 0.25), ("1h", 3600), ("7", 7)])
+def test_durations_are_written_as_kubectl_takes_them(text: str, seconds: float) -> None:
+    assert Seconds().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "1x", "1 s", "-1s", "1m 30s", "s1"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a duration"):
+        Seconds().convert(text, None, None)
+
+
+def test_tables_have_kubectls_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    table(["NAME", "AGE"], [["a-long-name", "1s"], ["b", ""]])
+    assert capsys.readouterr().out == "NAME          AGE\na-long-name   1s\nb\n"
+
+
+def run_istioctl(*arguments: str) -> str:
+    from ambientlab.cli.waypoint import waypoint
+
+    istioctl.cli.add_command(waypoint)
+    return CliRunner().invoke(istioctl.cli, arguments).output
+
+
+def test_waypoint_generate_prints_a_gateway() -> None:
+    text = run_istioctl("waypoint", "generate", "-n", "hello", "--for", "all", "--name", "w")
+    assert "gatewayClassName: istio-waypoint" in text
+    assert "istio.io/waypoint-for: all" in text
+    assert "namespace: hello" in text
+    assert "protocol: HBONE" in text
+
+
+def test_waypoint_refuses_what_istioctl_refuses() -> None:
+    assert "invalid traffic type: x. Valid options are: [all none service workload]" in run_istioctl(
+        "waypoint", "generate", "--for", "x"
+    )
+    assert "'none' is a reserved value" in run_istioctl("waypoint", "generate", "--name", "none")
+    assert "must specify a waypoint name or delete all" in run_istioctl("waypoint", "delete")
+    assert "cannot specify waypoint names" in run_istioctl("waypoint", "delete", "a", "--all")
+
+
+def test_what_istioctl_lacks_is_said() -> None:
+    text = run_istioctl("analyze")
+    assert '"analyze" is not part of this istioctl. It has: ' in text
