@@ -6,7 +6,6 @@ down a moment later, when the work is done. The same words about the same object
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -66,6 +65,7 @@ class Recorder:
         self._pending: dict[Occurrence, _Pending] = {}
         self._written: OrderedDict[Occurrence, str] = OrderedDict()
         self._queue: WorkQueue[Occurrence] | None = None
+        self._serial = 0
 
     def record(
         self,
@@ -75,9 +75,11 @@ class Recorder:
         type_: Literal["Normal", "Warning"],
         reason: str,
         message: str,
+        at: datetime | None = None,
     ) -> None:
+        """`at` is when it happened, if that was not just now."""
         key = Occurrence(component, resource, namespace(obj), name(obj), uid(obj), type_, reason, message)
-        now = self._clock.now()
+        now = at or self._clock.now()
         pending = self._pending.setdefault(key, _Pending(0, now, now))
         pending.count += 1
         pending.last = now
@@ -97,7 +99,8 @@ class Recorder:
         home = key.namespace or _CLUSTER_NAMESPACE
         try:
             if not await self._count(key, home, pending):
-                created = await self._client.create(EVENT, _event(key, home, pending))
+                self._serial = (self._serial + 1) % 1000
+                created = await self._client.create(EVENT, _event(key, home, pending, self._serial))
                 self._remember(key, name(created))
         except StatusError as error:
             if error.code not in (403, 404):  # its namespace is going, or gone: so is who would read it
@@ -120,12 +123,14 @@ class Recorder:
             self._written.popitem(last=False)
 
 
-def _event(key: Occurrence, home: str, pending: _Pending) -> Object:
+def _event(key: Occurrence, home: str, pending: _Pending, serial: int) -> Object:
+    """`serial` tells apart what happened in one microsecond."""
+    nanoseconds = int(pending.first.timestamp() * 1_000_000) * 1000 + serial
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        # client-go's form: the object's name and a time in hexadecimal, unique enough to never be tried again.
-        "metadata": {"name": f"{key.name}.{time.time_ns():x}", "namespace": home},
+        # client-go's form, the object's name and the time in hexadecimal: within a second, kubectl orders events by it.
+        "metadata": {"name": f"{key.name}.{nanoseconds:x}", "namespace": home},
         "involvedObject": {
             "apiVersion": key.resource.api_version,
             "kind": key.resource.kind,

@@ -64,6 +64,7 @@ class Scheduler:
         """What POST pods/NAME/binding does at once is two writes here. They are staged together, the condition first:
         from the second on, the status is the node's to write."""
         where = name(pod), namespace(pod)
+        begun = self._clock.now()  # the kubelet may be done before the writes here are answered
         meta = {"uid": uid(pod)}
         conditions_now = self._with_scheduled(pod, {"status": "True"})
         await all_of(
@@ -75,7 +76,7 @@ class Scheduler:
             ]
         )
         message = f"Successfully assigned {namespace(pod)}/{name(pod)} to {node}"
-        self._recorder.record(SCHEDULER, POD, pod, "Normal", "Scheduled", message)
+        self._recorder.record(SCHEDULER, POD, pod, "Normal", "Scheduled", message, at=begun)
 
     async def _refuse(self, pod: Object, message: str) -> None:
         found = (pod.get("status") or {}).get("conditions") or []

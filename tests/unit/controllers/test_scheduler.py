@@ -1,6 +1,9 @@
 """Binding: every pod that fits gets the node, the others say why not."""
 
-from ambientlab.api.kinds import NODE, POD
+from datetime import timedelta
+
+from ambientlab.api.kinds import EVENT, NODE, POD
+from ambientlab.controllers.events import WRITE_DELAY, Recorder
 from support.cluster_world import node, pod
 
 
@@ -10,6 +13,18 @@ async def test_a_pod_is_bound_and_says_so(cluster):
     assert bound["spec"]["nodeName"] == "ambientlab"
     assert cluster.condition(bound, "PodScheduled")["status"] == "True"
     assert await cluster.events("one") == [("Normal", "Scheduled", "Successfully assigned hello/one to ambientlab")]
+
+
+async def test_a_pod_is_scheduled_before_anything_else_happens_to_it(cluster):
+    """Events of one second are ordered by their names, and the kubelet may be faster than the scheduler's own words."""
+    say = next(one._reconciler for one in cluster.controllers if isinstance(one._reconciler, Recorder))
+    created = await cluster.create(POD, pod("one"))
+    later = cluster.clock.now() + timedelta(microseconds=1)
+    say.record("kubelet", POD, created, "Normal", "Pulled", "there", at=later)
+    say.record("kubelet", POD, created, "Normal", "Created", "made", at=later)
+    await cluster.advance(WRITE_DELAY)
+    written = sorted(cluster.client.list(EVENT, "hello"), key=lambda event: event["metadata"]["name"])
+    assert [event["reason"] for event in written] == ["Scheduled", "Pulled", "Created"]
 
 
 async def test_a_pod_that_fits_nowhere_waits_until_a_node_does(cluster):
