@@ -79,7 +79,7 @@ class World:
             },
         )
         ca = CertificateAuthority.create(clock=self.clock)
-        self.istiod = ControlPlane(self.client, ca, TOKENS.get, socket, clock=self.clock)
+        self.istiod = ControlPlane(self.client, ca, TOKENS.get, socket, clock=self.clock, patience=1.0)
         self.socket = socket
 
     def clock(self) -> datetime:
@@ -189,9 +189,22 @@ async def test_capture_without_a_node_proxy_says_so_and_removal_needs_none(world
     await world.istiod.remove("never captured")
 
 
+async def test_a_node_proxy_that_is_starting_is_waited_for(world: World) -> None:
+    adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        while not adding.done():
+            await asyncio.wait((adding, asyncio.ensure_future(ztunnel.next(LISTENER))), return_when="FIRST_COMPLETED")
+        await adding
+    assert POD_OF_CLIENT.uid in world.istiod.captured
+
+
 async def test_a_node_proxy_that_comes_back_is_given_every_captured_pod(world: World) -> None:
-    with pytest.raises(ConnectionError):
-        await world.istiod.add(POD_OF_CLIENT)
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+        await ztunnel.next(LISTENER)
+        await adding
     async with world.proxy("ztunnel") as ztunnel:
         assert len([name for name in names(await ztunnel.ask(LISTENER)) if "client" in name]) == 3
 

@@ -55,8 +55,11 @@ class ControlPlane:
         socket: Path,
         *,
         clock: Clock = utc_now,
+        patience: float = ACKNOWLEDGE_TIMEOUT,
     ) -> None:
         self._client = client
+        self._patience = patience
+        self._node_proxy_present = asyncio.Event()
         self._clock = clock
         self.index = MeshIndex()
         self.secrets = Secrets(ca, self._entitled, issued=self._arm_renewal, clock=clock)
@@ -105,7 +108,14 @@ class ControlPlane:
         await self._writer.stop()
 
     async def add(self, pod: Captured) -> None:
-        """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
+        """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners.
+
+        A proxy that is starting, as with every pod of a node that starts, is waited for.
+        """
+        try:
+            await asyncio.wait_for(self._node_proxy_present.wait(), self._patience)
+        except TimeoutError:
+            raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system") from None
         self._captured[pod.uid] = pod
         await self._capture_changed()
 
@@ -128,7 +138,7 @@ class ControlPlane:
         self._settle()
         touched = self._configure(node_proxy)
         node_proxy.refresh_secrets()
-        await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), ACKNOWLEDGE_TIMEOUT)
+        await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), self._patience)
 
     def _handler(self, resource: Resource) -> Handler:
         def changed(event: Event) -> None:
@@ -165,7 +175,9 @@ class ControlPlane:
 
     def _admit(self, proxy: Identity) -> Connection | None:
         connection = Connection(proxy, self.secrets)
-        if not is_node_proxy(proxy):
+        if is_node_proxy(proxy):
+            self._node_proxy_present.set()
+        else:
             gateway = gateway_of(self._client, proxy)
             if gateway is None:
                 return None
@@ -175,6 +187,8 @@ class ControlPlane:
         return connection
 
     def _disconnected(self, connection: Connection) -> None:
+        if not any(is_node_proxy(other.proxy) for other in self.connections):
+            self._node_proxy_present.clear()
         gateway = self._gateways.pop(connection, None)
         if gateway is not None and gateway not in self._gateways.values():
             del self._waypoints[gateway]
