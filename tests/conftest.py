@@ -1,1 +1,17 @@
-"""Fixtures every room's tests may use."""
+"""What holds for every test: the folder it is in says what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+MARKED = ("netns", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = item.path.relative_to(FOLDER).parts[0]
+        if kind in MARKED:
+            item.add_marker(kind)

@@ -16,8 +16,6 @@ import pytest
 from ambientlab.host import inspect
 from support.mesh import Mesh
 
-pytestmark = pytest.mark.e2e
-
 
 def launcher(mesh: Mesh) -> int:
     pid = json.loads((mesh.root / "state/ambientlab/ambientlab/process.json").read_text())["pid"]

@@ -14,7 +14,7 @@ import pytest
 from ambientlab import labs
 from ambientlab.host.isolated import variables
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534

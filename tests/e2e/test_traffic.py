@@ -15,8 +15,6 @@ import pytest
 from support.mesh import Mesh
 from support.splits import fits
 
-pytestmark = pytest.mark.e2e
-
 HELLO = "http://helloworld.hello.svc.cluster.local:5000/hello"
 HTTPBIN = "http://httpbin.httpbin.svc.cluster.local:8000/get"
 LABELS = ["istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 
-import pytest
-
 from support.mesh import Mesh
 
 HASH = r"(?:[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-[a-z0-9]{5}"
@@ -203,7 +201,6 @@ def form(pattern: str) -> str:
     return r"\n".join(re.sub(r"(?<!\\) ", r"\\s+", line.strip()) for line in lines)
 
 
-@pytest.mark.e2e
 def test_the_transcript(lab: Mesh) -> None:
     for command, expected in STEPS:
         printed = "\n".join(line.rstrip() for line in lab.shell(command).text.strip().splitlines())

@@ -8,8 +8,6 @@ import struct
 
 import pytest
 
-pytestmark = pytest.mark.netns
-
 SO_MARK, SO_ORIGINAL_DST, IP_TRANSPARENT = 36, 80, 19
 MARK = 0x539
 

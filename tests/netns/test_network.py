@@ -14,8 +14,6 @@ import pytest
 from ambientlab.node.linux.netlink import NETLINK_NETFILTER, Message, Socket, attributes, text
 from support.node_world import endpoints, service, veths
 
-pytestmark = pytest.mark.netns
-
 HTTP = ("http", "TCP", 80)
 
 

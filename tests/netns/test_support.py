@@ -10,8 +10,6 @@ import pytest
 
 from ambientlab.node.linux.support import Facts, _devices, _kernel, check, explain, read_facts
 
-pytestmark = pytest.mark.netns
-
 
 def test_this_machine_can_run_a_node():
     assert check() == []

@@ -21,8 +21,6 @@ TIMEOUT = 60
 
 
 def in_node(body: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
-    import pytest
-
     def test() -> None:
         argv = [sys.executable, "-P", __file__, inspect.getfile(body), body.__name__]
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
@@ -31,7 +29,7 @@ def in_node(body: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
     test.__doc__ = body.__doc__
     test.__name__ = body.__name__
     test.body = body  # type: ignore[attr-defined]
-    return pytest.mark.netns(test)
+    return test
 
 
 def _daemon(node: Node, file: str, name: str) -> int:
