@@ -12,7 +12,7 @@ import yaml
 
 from ambientlab.api.client import Event
 from ambientlab.api.kinds import DEPLOYMENT, POD
-from support.kubectl_world import KUBECTL, World
+from support.kubectl_world import KUBECTL, World, serving
 
 HELLO = """
 apiVersion: v1
@@ -41,10 +41,8 @@ spec:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
+    async with serving(tmp_path) as made:
+        yield made
 
 
 async def test_apply_says_created_unchanged_configured(world: World) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.kubectl_world import World
+from support.kubectl_world import World, serving
 
 WIDGETS = """
 apiVersion: apiextensions.k8s.io/v1
@@ -53,12 +53,10 @@ spec: {size: 3, tags: [a]}
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path)
-    await made.start()
-    await made.ok("apply", "-f", "-", stdin=WIDGETS)
-    await made.ok("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=30s")
-    yield made
-    await made.stop()
+    async with serving(tmp_path) as made:
+        await made.ok("apply", "-f", "-", stdin=WIDGETS)
+        await made.ok("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=30s")
+        yield made
 
 
 async def test_a_custom_resource_lives_as_a_built_in_one(world: World) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import socket
+import ssl
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +76,13 @@ class World:
             "current-context": "x",
         }
 
+    def tls(self, *, certificate: bool = True) -> ssl.SSLContext:
+        """For clients that are not kubectl: the administrator's, or without a certificate nobody's."""
+        context = ssl.create_default_context(cadata=self.pki.ca_certificate.decode())
+        if certificate:
+            context.load_cert_chain(self.home / "pki/admin.crt", self.home / "pki/admin.key")
+        return context
+
     def as_token(self, token: str) -> dict[str, str]:
         path = self.home / "token-kubeconfig"
         path.write_bytes(orjson.dumps(self._kubeconfig({"token": token})))
@@ -114,3 +124,13 @@ class World:
         ran = await self.run(*arguments, stdin=stdin, env=env)
         assert ran.code != 0, f"kubectl {' '.join(arguments)} succeeded: {ran.out}"
         return ran.err
+
+
+@contextlib.asynccontextmanager
+async def serving(home: Path) -> AsyncIterator[World]:
+    world = World(home)
+    await world.start()
+    try:
+        yield world
+    finally:
+        await world.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from support.kubectl_world import World
+from support.kubectl_world import serving
 
 JUNK: tuple[Any, ...] = (
     None, True, 0, -1, 1 << 40, -(1 << 70), 1.5, "", "x", "a" * 300, "é\u0000", [], {}, [None], [[]], [{}],
     {"": 1}, {"a": {"b": [1]}}, "10.96.0.1", "None", [1, "x"], {"name": "x"},
 )  # fmt: skip
 NAMES = ("spec", "status", "metadata", "foo", "name", "$patch", "$setElementOrder/containers", "$retainKeys", "kind")
-TEMPLATE = {
+TEMPLATE: dict[str, Any] = {
     "metadata": {"labels": {"a": "b"}},
     "spec": {"containers": [{"name": "c", "image": "x", "ports": [{"containerPort": 80}], "env": [{"name": "A"}]}]},
 }
@@ -97,13 +96,11 @@ def request(chooser: random.Random) -> tuple[str, str, bytes, str]:
 
 @pytest.fixture
 async def http(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    world = World(tmp_path)
-    await world.start()
-    context = ssl.create_default_context(cadata=world.pki.ca_certificate.decode())
-    context.load_cert_chain(world.home / "pki/admin.crt", world.home / "pki/admin.key")
-    async with aiohttp.ClientSession(world.url, connector=aiohttp.TCPConnector(ssl=context)) as session:
+    async with (
+        serving(tmp_path) as world,
+        aiohttp.ClientSession(world.url, connector=aiohttp.TCPConnector(ssl=world.tls())) as session,
+    ):
         yield session
-    await world.stop()
 
 
 @pytest.mark.parametrize("seed", range(4))

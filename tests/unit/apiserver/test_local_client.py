@@ -21,17 +21,15 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import copy
 from ambientlab.api.resources import Resource
-from support.kubectl_world import World
+from support.kubectl_world import World, serving
 
 WIDGET = Resource("example.com", "v1", "widgets", "Widget")
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
+    async with serving(tmp_path) as made:
+        yield made
 
 
 def obj(kind: str, name: str, api_version: str = "v1", **more: Any) -> dict[str, Any]:

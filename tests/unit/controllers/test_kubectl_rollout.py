@@ -8,7 +8,7 @@ from ambientlab.api.crds import shipped
 from ambientlab.api.kinds import CUSTOMRESOURCEDEFINITION
 from ambientlab.flow.clock import LoopClock
 from support.cluster_world import Cluster, running
-from support.kubectl_world import World
+from support.kubectl_world import serving
 
 DAEMONSET = """
 apiVersion: apps/v1
@@ -33,11 +33,9 @@ spec:
 @pytest.fixture
 async def kubectl(tmp_path):
     """Runs kubectl in namespace hello of a cluster whose node obeys; returns what it printed."""
-    world = World(tmp_path)
-    await world.start()
-    for crd in shipped():
-        await world.server.ensure(CUSTOMRESOURCEDEFINITION, crd)
-    try:
+    async with serving(tmp_path) as world:
+        for crd in shipped():
+            await world.server.ensure(CUSTOMRESOURCEDEFINITION, crd)
         async with running(Cluster(world.server.client, LoopClock(), world.registry.resources, None)) as cluster:
             stop = cluster.serve_as_node()
 
@@ -46,8 +44,6 @@ async def kubectl(tmp_path):
 
             yield run
             stop()
-    finally:
-        await world.stop()
 
 
 async def test_a_deployments_revisions(kubectl):
