@@ -5,7 +5,7 @@ Errors a person should see are raised as `StatusError` before anything is stream
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,7 +61,7 @@ class Kubelet(Protocol):
 
     async def attach(self, pod: Object, container: str, *, stdin: bool, tty: bool) -> ExecSession: ...
 
-    def logs(self, pod: Object, options: LogOptions) -> AsyncIterator[bytes]: ...
+    def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]: ...
 
     async def connect(self, pod: Object, port: int) -> socket.socket:
         """A connected non-blocking TCP socket to 127.0.0.1:port inside the pod (port-forward)."""

@@ -17,7 +17,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ class LocalKubelet:
     async def attach(self, pod: Object, container: str, *, stdin: bool, tty: bool) -> LocalSession:
         return await self.exec(pod, container, self.attach_to, stdin=stdin, tty=tty)
 
-    async def logs(self, pod: Object, options: LogOptions) -> AsyncIterator[bytes]:
+    async def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]:
         self.log_options.append(options)
         if options.previous:
             raise StatusError(400, "BadRequest", 'previous terminated container "app" in pod "pod" not found')

@@ -29,7 +29,7 @@ async def handle_log(request: web.Request, kubelet: Kubelet, pod: Object) -> web
     if not pod["spec"].get("nodeName"):  # nothing has run yet: an empty log (registry/core/pod LogLocation)
         await response.prepare(request)
         return response
-    chunks = aiter(kubelet.logs(pod, options))
+    chunks = kubelet.logs(pod, options)
     first = asyncio.ensure_future(anext(chunks, b""))
     try:
         # A refusal comes with the first chunk, and then it can still be an HTTP status; but a silent log that is
@@ -48,7 +48,5 @@ async def handle_log(request: web.Request, kubelet: Kubelet, pod: Object) -> web
     finally:
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
+        await chunks.aclose()
     return response

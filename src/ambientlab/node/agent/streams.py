@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from ambientlab.api import objects
@@ -66,7 +66,7 @@ class AgentKubelet:
             raise _bad_request(f"container {found.record.name} has no standard input: set stdin: true in its spec")
         return _Attachment(found, found.pipes, found.log, stdin)
 
-    async def logs(self, pod: Object, options: LogOptions) -> AsyncIterator[bytes]:
+    async def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]:
         """Raises StatusError with the first item asked for, if there is no log."""
         path, writer = self._log(pod, options)
         async for chunk in logread.read(path, writer, options):
