@@ -7,6 +7,7 @@ import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,17 +52,18 @@ class AgentNode:
         return {"status": {"token": f"token of {namespace}/{account}", "expirationTimestamp": expires}}
 
     async def pod(self, name: str, image: str, **container):
-        spec = {"nodeName": "ambientlab", "containers": [{"name": "main", "image": image, **container}]}
-        for key in ("volumes", "terminationGracePeriodSeconds"):
-            if key in container:
-                spec[key] = spec["containers"][0].pop(key)
+        keys = {"volumes", "terminationGracePeriodSeconds"} & container.keys()
+        of_pod: dict[str, Any] = {key: container.pop(key) for key in keys}
+        main = {"name": "main", "image": image, **container}
+        spec = {"nodeName": "ambientlab", "containers": [main], **of_pod}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
         self.client.put(self.kinds.POD, pod)
         await self.until(lambda: self.is_ready(name))
         return self.client.get(self.kinds.POD, name, "default")
 
     def is_ready(self, name: str) -> bool:
-        status = self.client.get(self.kinds.POD, name, "default").get("status") or {}
+        pod = self.client.get(self.kinds.POD, name, "default") or {}
+        status = pod.get("status") or {}
         return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
 
     async def until(self, condition) -> None:

@@ -16,8 +16,6 @@ import pytest
 
 from ambientlab.node.runtime import ContainerSpec
 
-pytestmark = pytest.mark.netns
-
 KINDS = ("net", "mnt", "pid")
 STUBBORN = "trap '' TERM HUP INT; (setsid sleep 86400 &) ; nohup setsid sleep 86400 & sleep 86400"
 
@@ -40,6 +38,7 @@ def _start(node_command):
     command = node_command(three_pods_until_stopped, writable)
     process = subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[writable])
     os.close(writable)
+    assert process.stdout is not None
     assert process.stdout.readline() == "READY\n"
     return process, readable
 
@@ -201,6 +200,7 @@ sys.exit(launch.launch(main))
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "READY\n"
         process.terminate()
         _, errors = process.communicate(timeout=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ M = TypeVar("M", bound=Message)
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
 
 
-def parse(kind: type[M], value: Mapping[str, Any]) -> M:
+def parse(kind: type[M], value: dict[str, Any]) -> M:
     return json_format.ParseDict(value, kind())
 
 

@@ -11,9 +11,10 @@ from collections import defaultdict
 from ambientlab.api.client import Event
 from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.kinds import DAEMONSET, DEPLOYMENT, NAMESPACE, POD, REPLICASET, SERVICEACCOUNT
-from ambientlab.api.objects import copy, timestamp
+from ambientlab.api.objects import Object, copy, timestamp
+from ambientlab.api.resources import Resource
 
-_DEFAULTS = {
+_DEFAULTS: dict[Resource, Object] = {
     DEPLOYMENT: {
         "replicas": 1,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
@@ -29,7 +30,7 @@ _DEFAULTS = {
 class FakeClient:
     def __init__(self, clock):
         self._clock = clock
-        self._objects = defaultdict(dict)
+        self._objects: dict[Resource, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._watchers = defaultdict(list)
         self._versions = itertools.count(1)
         self._applied = {}

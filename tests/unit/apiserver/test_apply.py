@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambientlab.api.objects import copy
+from ambientlab.api.objects import Object, copy
 from ambientlab.api.schema import core, structural
 from ambientlab.apiserver.patch import fields, managed
 from ambientlab.apiserver.patch.apply import Conflicts, apply, settle
@@ -140,8 +140,8 @@ def test_fields_of_a_deployment_as_kube_apiserver_writes_them() -> None:
             },
         },
     }
-    port = {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}
-    container = {".": {}, "f:image": {}, "f:name": {}}
+    port: Object = {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}
+    container: Object = {".": {}, "f:image": {}, "f:name": {}}
     assert fields.encode(fields.applied(deployment, DEPLOYMENT)) == {
         "f:metadata": {"f:labels": {"f:app": {}}},
         "f:spec": {

@@ -30,6 +30,7 @@ class Mesh:
         self.ztunnel = Ztunnel()
         self.waypoint = WaypointProxy(Key("hello", "waypoint"))
         self.objects: dict[tuple[str, str], Object] = {}
+        self._told: tuple[Resources, Resources] = ({}, {})
         for name in ("worlds/hello.yaml", "cases/httproute_split.in.yaml"):
             for obj in yaml.safe_load_all((GOLDEN / name).read_text()):
                 self.put(obj)
@@ -44,10 +45,9 @@ class Mesh:
 
     def changed(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
         """(type, name) of what is new or another message: for the node proxy, and for the waypoint."""
-        before = getattr(self, "_resources", ({}, {}))
         self.index.settle()
-        now = (self.ztunnel.resources(self.index.mesh, [POD]), self.waypoint.resources(self.index.mesh))
-        self._resources = now
+        mesh, before = self.index.mesh, self._told
+        self._told = now = (self.ztunnel.resources(mesh, [POD]), self.waypoint.resources(mesh))
         return _difference(before[0], now[0]), _difference(before[1], now[1])
 
 

@@ -128,7 +128,8 @@ def test_a_change_touches_what_differs():
 
 
 def test_large_changes_are_split_with_services_last():
-    made, hairpins = _Changes(), Counter()
+    made = _Changes()
+    hairpins: Counter[bytes] = Counter()
     for index in range(1500):
         rules = service_rules(service(f"10.97.{index // 250}.{index % 250}"), [slice_of("10.244.0.5", "10.244.0.6")])
         made.replace(Rules(), rules, hairpins)
