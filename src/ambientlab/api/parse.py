@@ -21,6 +21,7 @@ from ambientlab.api.fielderrors import child, quote
 JSON_TYPES = frozenset({"application/json", "application/merge-patch+json", "application/json-patch+json", ""})
 YAML_TYPES = frozenset({"application/yaml", "application/apply-patch+yaml", "application/x-yaml", "text/yaml"})
 _MAX_YAML_NODES = 200_000
+_MAX_DEPTH = 1000
 
 
 @dataclass(slots=True)
@@ -39,10 +40,10 @@ def parse(body: bytes, content_type: str, *, find_duplicates: bool = True) -> Pa
             return _json(body, find_duplicates)
         if media_type in YAML_TYPES:
             return _yaml(body)
+        if media_type == protobuf.MEDIA_TYPE:
+            return Parsed(protobuf.decode(body))
     except RecursionError:
         raise StatusError(400, "BadRequest", "the body is nested too deeply") from None
-    if media_type == protobuf.MEDIA_TYPE:
-        return Parsed(protobuf.decode(body))
     raise StatusError(
         415,
         "UnsupportedMediaType",
@@ -113,6 +114,8 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def _yaml(body: bytes) -> Parsed:
     try:
+        if len(body) > _MAX_DEPTH:
+            _check_depth(body)
         root = yaml.compose(body, Loader=_Loader)
         if root is None:
             raise _unreadable("yaml: the document is empty", "expected an object", body)
@@ -123,6 +126,19 @@ def _yaml(body: bytes) -> Parsed:
     if not reader.duplicates:
         return Parsed(value)
     return Parsed(value, ["yaml: unmarshal errors:" + "".join(f"\n  {line}" for line in reader.duplicates)])
+
+
+def _check_depth(body: bytes) -> None:
+    """The composer calls itself for each level, in C: some ten thousand end the process without an exception. Raises
+    ValueError; YAMLError for what does not parse."""
+    depth = 0
+    for event in yaml.parse(body, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise ValueError(f"yaml: exceeded max depth of {_MAX_DEPTH}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _YamlReader:

@@ -7,6 +7,7 @@ import string
 from datetime import UTC, datetime
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +120,17 @@ def test_garbage_yaml(sample, text) -> None:
 def test_garbage_protobuf(head, tail) -> None:
     with contextlib.suppress(StatusError):
         protobuf.decode(b"k8s\x00" + head + tail)
+
+
+@pytest.mark.parametrize("depth", [300, 900, 1100, 200_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ("- ", ""), ("? ", "")])
+@pytest.mark.parametrize("content_type", TYPES[:3])
+def test_deep_nesting(depth: int, opening: str, closing: str, content_type: str) -> None:
+    """In C, recursion without a limit ends the process."""
+    inner = opening * depth + "1" + closing * depth
+    for body in (inner, f'{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "c"}}, "data": {inner}}}'):
+        with pytest.raises(StatusError):
+            admit.decode(REGISTRY, kinds.CONFIGMAP, body.encode(), content_type, "Strict")
 
 
 @settings(max_examples=100, deadline=None)
