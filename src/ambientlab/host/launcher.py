@@ -20,7 +20,6 @@ from ambientlab.host import process
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
 from ambientlab.node.linux.launch import Node, launch
-from ambientlab.node.linux.support import check
 
 
 def main(arguments: list[str]) -> int:
@@ -41,8 +40,7 @@ def main(arguments: list[str]) -> int:
     try:
         return launch(daemon, keep=(lock,))
     except OSError as error:
-        problems = check()
-        progress.error(problems[0].summary if problems else str(error), *[problem.fix for problem in problems])
+        progress.error(str(error))
         return 1
 
 

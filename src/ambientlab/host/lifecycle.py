@@ -18,7 +18,6 @@ from typing import Any
 
 from ambientlab.host import kubeconfig, process, tools
 from ambientlab.host.paths import MeshPaths
-from ambientlab.node.linux.support import check
 
 # SIGTERM gives every container its grace; a mesh that has not gone after this long is killed.
 STOP_PATIENCE = 15.0
@@ -45,9 +44,6 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
 
     `kubeconfig_path` is the file to merge the context into; None leaves the user's kubeconfig alone.
     """
-    problems = check()
-    if problems:
-        raise LifecycleError(problems[0].summary, *[problem.fix for problem in problems])
     if kubeconfig_path is not None:
         kubeconfig.verify(kubeconfig_path)
     paths.create()
@@ -57,6 +53,8 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
     if lock is not None:
         try:
             _start(paths, lock, patience, report)
+        except LifecycleError as error:
+            raise _explained(error) from error
         finally:
             os.close(lock)
     elif not _wait_ready(paths, patience):
@@ -188,6 +186,17 @@ def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step]
             f"the mesh did not become ready{f': {tail}' if tail else f' in {patience:.0f} s'}",
             f"see {paths.daemon_log}",
         )
+
+
+def _explained(error: LifecycleError) -> LifecycleError:
+    """What of the machine stands in the way of any mesh, if that is why a start failed. Asked only then: trying the
+    kernel's features, and loading what tries them, would cost every start a twentieth of a second or more."""
+    from ambientlab.node.linux.support import check  # noqa: PLC0415
+
+    problems = check()
+    if not problems:
+        return error
+    return LifecycleError(problems[0].summary, *[problem.fix for problem in problems])
 
 
 def _abandon(child: subprocess.Popen[bytes]) -> None:
