@@ -34,6 +34,9 @@ FLAGS = (
 # Listeners of pods, tunnels and files: what is open besides the connections of clients.
 _OTHER_DESCRIPTORS = 600
 
+OPEN_TUNNELS = "http.connect_terminate.downstream_rq_active"
+"""The gauge that tells whether a waypoint has anything under way."""
+
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -182,6 +185,7 @@ _STATS = {
                 {"prefix": "cluster.xds-grpc"},
                 {"prefix": "istio_"},
                 {"contains": "rbac"},
+                {"exact": OPEN_TUNNELS},
             ]
         }
     }

@@ -25,7 +25,7 @@ from ambientlab.host import kubeconfig, logs, process, seeds
 from ambientlab.host.lifecycle import credentials
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
-from ambientlab.host.proxies import ProxyTokens, bootstraps
+from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_busy
 from ambientlab.images.registry import Images
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
@@ -144,7 +144,7 @@ class Daemon:
         agent = NodeAgent(
             client,
             runtime,
-            Images(bootstraps(tokens, xds_socket)),
+            Images(bootstraps(tokens, xds_socket), {"proxyv2": waypoint_busy}),
             [capture],
             network.addresses,
             state_dir=self.paths.state / "node",

@@ -11,7 +11,14 @@ from ambientlab.api.client import Client
 from ambientlab.api.objects import Object, name, namespace, uid
 from ambientlab.apiserver.tokens import Claims, TokenError, TokenSigner
 from ambientlab.dataplane import envoy
-from ambientlab.dataplane.bootstrap import Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
+from ambientlab.dataplane.admin import AdminClient
+from ambientlab.dataplane.bootstrap import (
+    ADMIN_SOCKET,
+    OPEN_TUNNELS,
+    Startup,
+    bootstrap_for_waypoint,
+    bootstrap_for_ztunnel,
+)
 from ambientlab.images.program import Bind, Bootstrap, Launch
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.proxies import NODE_PROXY, is_node_proxy
@@ -86,3 +93,12 @@ def bootstraps(tokens: ProxyTokens, xds_socket: Path) -> Mapping[str, Bootstrap]
         "ztunnel": launch(bootstrap_for_ztunnel, privileged=True),
         "proxyv2": launch(bootstrap_for_waypoint, privileged=False),
     }
+
+
+async def waypoint_busy(pid: int) -> bool:
+    """Whether clients' connections are open in the tunnels of a waypoint, whose Envoy has this pid on the node."""
+    async with AdminClient(f"/proc/{pid}/root{ADMIN_SOCKET}", timeout=1.0) as admin:
+        try:
+            return any((await admin.stats(f"^{OPEN_TUNNELS}$")).values())
+        except OSError:
+            return False

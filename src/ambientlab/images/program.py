@@ -6,7 +6,7 @@ but its files are those of this installation, bound read-only into the container
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ class Launch:
 Bootstrap = Callable[[Object, Object], Launch]
 """Makes the launch of a proxy for (pod, container): its configuration depends on the pod it runs in."""
 
+Busy = Callable[[int], Awaitable[bool]]
+"""Asked about a running process by its pid; one that is gone is not busy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -43,7 +46,7 @@ class Program:
 
     `commands` maps executables which that image has and the machine lacks to what stands for them here. `component`
     names a part of the daemon: such a container has no process of its own, only a log. `bootstrap` replaces the
-    entrypoint of a proxy.
+    entrypoint of a proxy, and `busy` tells whether somebody still waits for its answer.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Program:
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     component: str = ""
     bootstrap: Bootstrap | None = None
+    busy: Busy | None = None
 
     def launch(self, pod: Object, container: Object, command: Sequence[str], arguments: Sequence[str]) -> Launch:
         """The launch for a container whose `command` and `args` are already expanded.

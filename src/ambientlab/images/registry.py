@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ambientlab.dataplane import envoy
 from ambientlab.images import interpreter, reference
-from ambientlab.images.program import Bind, Bootstrap, Program
+from ambientlab.images.program import Bind, Bootstrap, Busy, Program
 
 _ISTIO = r"(?:istio|istio-release|istio-testing|release)"
 
@@ -161,17 +161,26 @@ _PROXIES = (
 
 
 class Images:
-    """The images this node has. `bootstraps` makes the launches of proxies: keys `proxyv2` and `ztunnel`.
+    """The images this node has. `bootstraps` makes the launches of proxies: keys `proxyv2` and `ztunnel`. `busy` is for
+    those that should finish what they have begun before they end.
 
     An image whose bootstrap is not given does not exist here.
     """
 
-    def __init__(self, bootstraps: Mapping[str, Bootstrap] | None = None) -> None:
-        given = bootstraps or {}
+    def __init__(
+        self, bootstraps: Mapping[str, Bootstrap] | None = None, busy: Mapping[str, Busy] | None = None
+    ) -> None:
+        given, ending = bootstraps or {}, busy or {}
         if unknown := given.keys() - {name for name, _ in _PROXIES}:
             raise ValueError(f"no image takes a bootstrap named {', '.join(sorted(unknown))}")
         proxies = tuple(
-            _built(name, entry.image, entry.summary, rf"(?:.+/)?{_ISTIO}/{name}", _proxy(name, given[name]))
+            _built(
+                name,
+                entry.image,
+                entry.summary,
+                rf"(?:.+/)?{_ISTIO}/{name}",
+                _proxy(name, given[name], ending.get(name)),
+            )
             for name, entry in _PROXIES
             if name in given
         )
@@ -197,5 +206,5 @@ class Images:
         return tuple(built.entry for built in self._built)
 
 
-def _proxy(name: str, bootstrap: Bootstrap) -> Callable[[re.Match[str]], Program]:
-    return lambda _match: Program(name, "latest", bootstrap=bootstrap)
+def _proxy(name: str, bootstrap: Bootstrap, busy: Busy | None) -> Callable[[re.Match[str]], Program]:
+    return lambda _match: Program(name, "latest", bootstrap=bootstrap, busy=busy)

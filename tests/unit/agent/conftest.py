@@ -245,7 +245,9 @@ class AgentWorld:
         self.hook = Hook()
         self.tokens: list[Object] = []
         self.component = LogFile(path / "istiod.log", self.clock)
-        self.images = Images({"proxyv2": lambda pod, container: Launch(("sleep", "1000"))})
+        self.busy = False
+        self.asked = 0
+        self.images = Images({"proxyv2": lambda pod, container: Launch(("sleep", "1000"))}, {"proxyv2": self._is_busy})
         self._running: asyncio.Task[None] | None = None
         self.agent = self._agent()
         self.kubelet = AgentKubelet(self.agent, self.local_socket)
@@ -339,6 +341,11 @@ class AgentWorld:
             "spec": {"nodeName": "ambientlab", "containers": list(containers), **spec},
         }
         return await self.client.create(kinds.POD, pod)
+
+    async def _is_busy(self, pid: int) -> bool:
+        assert pid in self.runtime.live, "asked about a process that is not there"
+        self.asked += 1
+        return self.busy
 
     def pod(self, name: str) -> Object | None:
         return self.client.get(kinds.POD, name, "default")

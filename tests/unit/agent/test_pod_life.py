@@ -76,6 +76,47 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(w
     assert "signal 9" in world.runtime.calls
 
 
+PROXY = {"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.31.0"}
+
+
+async def test_a_proxy_finishes_what_is_under_way_before_it_ends(world: Any) -> None:
+    world.busy = True
+    await world.create("waypoint", PROXY)
+    await world.ready("waypoint")
+    await world.client.delete(kinds.POD, "waypoint", "default")
+    await world.until(lambda: world.asked == 1)
+    world.clock.advance(1)
+    await world.until(lambda: world.asked == 2)
+    assert "signal 15" not in world.runtime.calls
+    world.busy = False
+    world.clock.advance(1)
+    await world.until(lambda: world.pod("waypoint") is None)
+    assert "signal 15" in world.runtime.calls
+
+
+async def test_a_proxy_that_stays_busy_has_five_seconds(world: Any) -> None:
+    world.busy = True
+    await world.create("waypoint", PROXY)
+    await world.ready("waypoint")
+    await world.client.delete(kinds.POD, "waypoint", "default")
+    await world.until(lambda: world.asked == 1)
+    world.clock.advance(4.9)
+    await world.until(lambda: world.asked == 2)
+    assert "signal 15" not in world.runtime.calls
+    world.clock.advance(0.2)
+    await world.until(lambda: world.pod("waypoint") is None)
+
+
+async def test_a_forced_deletion_of_a_busy_proxy_does_not_wait(world: Any) -> None:
+    world.busy = True
+    await world.create("waypoint", PROXY)
+    await world.ready("waypoint")
+    await world.client.delete(kinds.POD, "waypoint", "default")
+    await world.until(lambda: world.asked == 1)
+    await world.client.delete(kinds.POD, "waypoint", "default", grace_seconds=0)
+    await world.until(lambda: world.runtime.live == {})
+
+
 async def test_a_forced_deletion_does_not_wait(world: Any) -> None:
     await world.create("stubborn", shell("trap '' TERM; while true; do sleep 0.01; done"))
     await world.ready("stubborn")
