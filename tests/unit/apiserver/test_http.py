@@ -364,3 +364,8 @@ async def test_token_review_and_eviction(world: World, http: aiohttp.ClientSessi
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "default"}}
     await send(http, "POST", "/api/v1/namespaces/default/pods/p/eviction", eviction, 201)
     assert world.server.client.get(POD, "p", "default") is None
+
+
+async def test_a_body_that_is_not_what_its_headers_say_is_the_clients_mistake(http: aiohttp.ClientSession) -> None:
+    answer = await send(http, "POST", CM, b"not compressed", 400, Content_Encoding="gzip")
+    assert answer["message"].startswith("the body cannot be read: ")

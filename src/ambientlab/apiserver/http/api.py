@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from ambientlab.api import admit, openapi
 from ambientlab.api.errors import StatusError
@@ -55,6 +56,8 @@ class API:
         except web.HTTPRequestEntityTooLarge:
             limit = f"Request entity too large: limit is {MAX_BODY}"
             return _failure(StatusError(413, "RequestEntityTooLarge", limit))
+        except (BadHttpMessage, web.RequestPayloadError) as error:  # a body that is not what its headers say
+            return _failure(StatusError(400, "BadRequest", f"the body cannot be read: {error.args[0]}"))
         except StoreError as error:
             return _failure(StatusError(500, "InternalError", f"Internal error occurred: {error}"))
         except (web.HTTPException, ConnectionError):
