@@ -14,8 +14,9 @@ from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.kinds import SERVICE
 from ambientlab.api.objects import Object, name
 from ambientlab.apiserver.refusals import invalid
+from ambientlab.cluster import SERVICE_CIDR
 
-SERVICE_NETWORK = ipaddress.IPv4Network("10.96.0.0/12")
+SERVICE_NETWORK = ipaddress.IPv4Network(SERVICE_CIDR)
 NODE_PORTS = range(30000, 32768)
 # min(max(16, size / 16), 256), the size of the band kept for explicit addresses.
 _BAND = 256

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ambientlab.cluster import DOMAIN, KUBERNETES_IP
+
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
@@ -28,9 +30,9 @@ SERVER_NAMES = (
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
+    f"kubernetes.default.svc.{DOMAIN}",
 )
-SERVER_ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1")
+SERVER_ADDRESSES = ("127.0.0.1", "::1", KUBERNETES_IP)
 
 
 @dataclass(frozen=True, slots=True)

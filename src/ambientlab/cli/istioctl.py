@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
+from ambientlab.cluster import ISTIO_VERSION
 from ambientlab.host.kubectl import Kubectl
-from ambientlab.host.seeds import ISTIO_VERSION
 
 
 class Istioctl(click.Group):

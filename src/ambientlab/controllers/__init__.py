@@ -19,7 +19,6 @@ from ambientlab.controllers.namespace import NamespaceController
 from ambientlab.controllers.replicaset import ReplicaSetController
 from ambientlab.controllers.scheduler import Scheduler
 from ambientlab.controllers.serviceaccount import ServiceAccountController
-from ambientlab.controllers.waypoint import Settings
 from ambientlab.controllers.world import World
 from ambientlab.flow.reconcile import Controller, Reconciler
 
@@ -34,11 +33,10 @@ def all_controllers(client: Client, options: Options) -> list[Controller[Any]]:
     clock = options.clock
     recorder = Recorder(client, clock)
     world = World(client, options.resources)
-    waypoints = Settings(options.proxy_image, options.cluster_domain, options.trust_domain)
     reconcilers: list[Reconciler[Any]] = [
         ServiceAccountController(client, options.cluster_root, options.mesh_root),
         GatewayClassController(client, clock),
-        GatewayController(client, recorder, waypoints),
+        GatewayController(client, recorder),
         DeploymentController(client, recorder, clock),
         Scheduler(client, recorder, clock),
         EndpointSliceController(client, clock),

@@ -41,9 +41,6 @@ class Options:
     resources: Callable[[], Sequence[Resource]]
     cluster_root: str
     mesh_root: str
-    proxy_image: str = "docker.io/istio/proxyv2:1.31.0"
-    cluster_domain: str = "cluster.local"
-    trust_domain: str = "cluster.local"
     clock: Clock = field(default_factory=LoopClock)
 
 

@@ -17,7 +17,7 @@ from ambientlab.controllers.base import Key, key_of
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.gatewayclass import BUILTIN, MESH_CONTROLLER
 from ambientlab.controllers.owners import is_deleting, owner_references
-from ambientlab.controllers.waypoint import MANAGED_LABEL, Settings, resources
+from ambientlab.controllers.waypoint import MANAGED_LABEL, resources
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import PermanentError, Stop
 
@@ -28,10 +28,9 @@ COMPONENT = "gateway-controller"
 class GatewayController:
     name = "gateway"
 
-    def __init__(self, client: Client, recorder: Recorder, settings: Settings) -> None:
+    def __init__(self, client: Client, recorder: Recorder) -> None:
         self._client = client
         self._recorder = recorder
-        self._settings = settings
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
         def gateway(event: Event) -> None:
@@ -67,7 +66,7 @@ class GatewayController:
             )
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "Unsupported", message)
             raise PermanentError(message)
-        for resource, wanted in resources(gateway, self._settings):
+        for resource, wanted in resources(gateway):
             if self._may_write(gateway, resource, wanted):
                 await self._client.apply(resource, wanted, manager=MANAGER)
 

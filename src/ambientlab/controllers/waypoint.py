@@ -8,12 +8,12 @@ here, `spec.replicas` among it, to the user.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
 from ambientlab.api.resources import Resource
+from ambientlab.cluster import DOMAIN, ISTIO_VERSION, TRUST_DOMAIN
 
 NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 CLASS_LABEL = "gateway.networking.k8s.io/gateway-class-name"
@@ -32,25 +32,19 @@ _NOT_PASSED_ON = (
 )
 _STATUS_PORT = 15021
 _PROXY_ID = 1337
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    image: str
-    cluster_domain: str
-    trust_domain: str
+_IMAGE = f"docker.io/istio/proxyv2:{ISTIO_VERSION}"
 
 
 def deployment_name(gateway: Object) -> str:
     return annotations_of(gateway).get(_NAME_OVERRIDE, name(gateway))
 
 
-def resources(gateway: Object, settings: Settings) -> Iterator[tuple[Resource, Object]]:
+def resources(gateway: Object) -> Iterator[tuple[Resource, Object]]:
     """In the order in which they need each other: the pods run as the account."""
     account = annotations_of(gateway).get(_ACCOUNT_OVERRIDE, name(gateway))
     yield SERVICEACCOUNT, _object(SERVICEACCOUNT, gateway, account, _annotations(gateway))
     deployment = _object(DEPLOYMENT, gateway, deployment_name(gateway), _annotations(gateway))
-    deployment["spec"] = _deployment_spec(gateway, account, settings)
+    deployment["spec"] = _deployment_spec(gateway, account)
     yield DEPLOYMENT, deployment
     near = {"networking.istio.io/traffic-distribution": "PreferClose", **_annotations(gateway)}
     service = _object(SERVICE, gateway, deployment_name(gateway), near)
@@ -118,7 +112,7 @@ def _service_ports(gateway: Object) -> Iterator[Object]:
             }
 
 
-def _deployment_spec(gateway: Object, account: str, settings: Settings) -> Object:
+def _deployment_spec(gateway: Object, account: str) -> Object:
     workload = deployment_name(gateway)
     return {
         "selector": {"matchLabels": {NAME_LABEL: name(gateway)}},
@@ -142,20 +136,20 @@ def _deployment_spec(gateway: Object, account: str, settings: Settings) -> Objec
             },
             "spec": {
                 "serviceAccountName": account,
-                "containers": [_proxy(gateway, account, settings)],
+                "containers": [_proxy(gateway, account)],
                 "volumes": list(_volumes()),
             },
         },
     }
 
 
-def _proxy(gateway: Object, account: str, settings: Settings) -> Object:
+def _proxy(gateway: Object, account: str) -> Object:
     return {
         "name": "istio-proxy",
-        "image": settings.image,
+        "image": _IMAGE,
         "args": [
             *("proxy", "waypoint"),
-            *("--domain", f"$(POD_NAMESPACE).svc.{settings.cluster_domain}"),
+            *("--domain", f"$(POD_NAMESPACE).svc.{DOMAIN}"),
             *("--serviceCluster", f"{account}.$(POD_NAMESPACE)"),
             *("--proxyLogLevel", "warning"),
             *("--proxyComponentLogLevel", "misc:error"),
@@ -166,7 +160,7 @@ def _proxy(gateway: Object, account: str, settings: Settings) -> Object:
             {"containerPort": _STATUS_PORT, "name": "status-port", "protocol": "TCP"},
             {"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"},
         ],
-        "env": list(_environment(gateway, settings)),
+        "env": list(_environment(gateway)),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
         "startupProbe": _probe(failureThreshold=30, periodSeconds=1),
         "readinessProbe": _probe(failureThreshold=4, periodSeconds=15),
@@ -192,7 +186,7 @@ def _probe(**timing: int) -> Object:
     }
 
 
-def _environment(gateway: Object, settings: Settings) -> Iterator[Object]:
+def _environment(gateway: Object) -> Iterator[Object]:
     workload = deployment_name(gateway)
     owner = f"kubernetes://apis/apps/v1/namespaces/{namespace(gateway)}/deployments/{workload}"
     fields = {
@@ -213,8 +207,8 @@ def _environment(gateway: Object, settings: Settings) -> Iterator[Object]:
         "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
         "ISTIO_META_WORKLOAD_NAME": workload,
         "ISTIO_META_OWNER": owner,
-        "ISTIO_META_MESH_ID": settings.trust_domain,
-        "TRUST_DOMAIN": settings.trust_domain,
+        "ISTIO_META_MESH_ID": TRUST_DOMAIN,
+        "TRUST_DOMAIN": TRUST_DOMAIN,
     }
     for variable, path in fields.items():
         yield {"name": variable, "valueFrom": {"fieldRef": {"fieldPath": path}}}

@@ -20,6 +20,7 @@ from ambientlab.apiserver.pki import PKI
 from ambientlab.apiserver.server import APIServer
 from ambientlab.apiserver.subresources import create_token
 from ambientlab.apiserver.tokens import TokenSigner
+from ambientlab.cluster import NODE_IP
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.dataplane.capture import Capture
 from ambientlab.host import kubeconfig, logs, process, seeds
@@ -160,7 +161,6 @@ class Daemon:
             run_dir=self.paths.run / "pods",
             token_issuer=request_token,
             components=self._components,
-            node=seeds.NODE_NAME,
         )
         api.kubelet = AgentKubelet(agent, socket_in)
         await self._seed(api, seeds.istio())
@@ -205,7 +205,7 @@ def _node_listener() -> socket.socket:
     """The API for pods, behind the Service `kubernetes`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((seeds.NODE_IP, seeds.API_PORT))
+    listener.bind((NODE_IP, seeds.API_PORT))
     listener.listen(256)
     return listener
 

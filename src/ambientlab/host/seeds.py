@@ -5,13 +5,9 @@ from __future__ import annotations
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
+from ambientlab.cluster import DNS_IP, ISTIO_VERSION, KUBERNETES_IP, NODE_IP, TRUST_DOMAIN
 
-NODE_NAME = "ambientlab"
-NODE_IP = "10.244.0.1"
 API_PORT = 6443
-KUBERNETES_IP = "10.96.0.1"
-DNS_IP = "10.96.0.10"
-ISTIO_VERSION = "1.31.0"
 ISTIO_NAMESPACE = "istio-system"
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", ISTIO_NAMESPACE)
@@ -35,7 +31,7 @@ def services() -> list[Seed]:
 
 def istio() -> list[Seed]:
     """istiod, ztunnel and istio-cni-node as an installation of the ambient profile shows them."""
-    mesh_config = "rootNamespace: istio-system\ntrustDomain: cluster.local\n"
+    mesh_config = f"rootNamespace: {ISTIO_NAMESPACE}\ntrustDomain: {TRUST_DOMAIN}\n"
     return [
         (
             kinds.CONFIGMAP,

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
 from ambientlab.api.objects import name, namespace
+from ambientlab.cluster import DNS_IP
 from ambientlab.node.dnswire import (
     CLASS_IN,
     TYPE_ANY,
@@ -28,7 +29,6 @@ from ambientlab.node.dnswire import (
     parse,
     refuse,
 )
-from ambientlab.node.network import DNS_IP
 from ambientlab.node.services import Key, ServiceIndex
 from ambientlab.node.zone import APEX, REVERSE, Zone, pod_records, service_records
 

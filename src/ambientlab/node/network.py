@@ -12,13 +12,9 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
+from ambientlab.cluster import DNS_IP, NODE_IP, POD_CIDR, SERVICE_CIDR
 from ambientlab.node.linux import links
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Socket, Visitor
-
-NODE_IP = "10.244.0.1"
-POD_CIDR = "10.244.0.0/16"
-SERVICE_CIDR = "10.96.0.0/12"
-DNS_IP = "10.96.0.10"
 
 _ETH0 = 2  # the index a pod's device gets: the first after loopback
 _FIRST_INDEX = 16

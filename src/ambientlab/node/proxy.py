@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
+from ambientlab.cluster import DNS_IP
 from ambientlab.node.linux.nft import Batch, Goto, Hook, Nft, concatenate, ipv4, port
 from ambientlab.node.linux.nft_expr import (
     TCP,
@@ -47,7 +48,6 @@ from ambientlab.node.linux.nft_expr import (
     reject,
     reject_tcp,
 )
-from ambientlab.node.network import DNS_IP
 from ambientlab.node.services import Key, ServiceIndex, endpoint_port
 
 log = logging.getLogger("ambientlab.kube-proxy")

@@ -19,6 +19,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from ambientlab.api.objects import Object, name, namespace
+from ambientlab.cluster import DOMAIN
 from ambientlab.node.dnswire import (
     TYPE_A,
     TYPE_AAAA,
@@ -33,7 +34,6 @@ from ambientlab.node.dnswire import (
 )
 from ambientlab.node.services import endpoint_port
 
-DOMAIN = "cluster.local"
 TTL = 5  # CoreDNS's kubernetes plugin's default
 APEX = encode_name(DOMAIN)
 REVERSE = encode_name("10.in-addr.arpa")

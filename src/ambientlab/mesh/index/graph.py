@@ -21,6 +21,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
+from ambientlab.cluster import DOMAIN, TRUST_DOMAIN
 from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.index import (
     effects,
@@ -48,7 +49,7 @@ RESOURCES = (
 class MeshIndex:
     """The mesh as of the last `settle`. Feed objects with `put` and `remove`, or events with `apply`."""
 
-    def __init__(self, *, domain: str = "cluster.local", trust_domain: str = "cluster.local") -> None:
+    def __init__(self, *, domain: str = DOMAIN, trust_domain: str = TRUST_DOMAIN) -> None:
         self.domain = domain
         self.graph = graph = Graph()
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
@@ -194,9 +195,9 @@ def _sets(_: Context, key: Key, reading: Reading) -> Mapping[tuple[Key, int], Ro
     return {(key, i): s for i, s in enumerate(reading.sets)}
 
 
-def index(listed: Mapping[Resource, Sequence[Object]], *, domain: str = "cluster.local") -> MeshIndex:
+def index(listed: Mapping[Resource, Sequence[Object]]) -> MeshIndex:
     """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over."""
-    built = MeshIndex(domain=domain, trust_domain=domain)
+    built = MeshIndex()
     for resource in RESOURCES:
         for obj in listed.get(resource, ()):
             built.put(resource, obj)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ambientlab.mesh.serve.identity import TRUST_DOMAIN
+from ambientlab.cluster import TRUST_DOMAIN
 
 LIFETIME = timedelta(hours=24)
 ROOT_LIFETIME = timedelta(days=3650)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-TRUST_DOMAIN = "cluster.local"
+from ambientlab.cluster import TRUST_DOMAIN
 
 
 def spiffe_id(namespace: str, service_account: str) -> str:

@@ -23,7 +23,8 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
-TRUST_DOMAIN = "cluster.local"
+from ambientlab.cluster import TRUST_DOMAIN
+
 HBONE_PORT = 15008
 CONNECT_ORIGINATE = "connect_originate"
 OWN_CERTIFICATE = "default"

@@ -14,8 +14,9 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.cluster import NODE_NAME
 from ambientlab.flow.clock import Clock, LoopClock
-from ambientlab.node.agent.context import ClusterNetwork, NodeMeans
+from ambientlab.node.agent.context import NodeMeans
 from ambientlab.node.agent.events import EventRecorder
 from ambientlab.node.agent.logs import LogFile, LogStore
 from ambientlab.node.agent.node_status import NodeStatus
@@ -49,26 +50,19 @@ class NodeAgent:
         run_dir: Path,
         token_issuer: TokenIssuer,
         components: Mapping[str, LogFile] | None = None,
-        node: str = "ambientlab",
-        network: ClusterNetwork | None = None,
-        pod_cidr: str = "10.244.0.0/16",
         clock: Clock | None = None,
     ) -> None:
         clock = clock or LoopClock()
-        network = network or ClusterNetwork()
         self._client = client
         self._hooks = hooks
         self._state_dir = state_dir
         self._run_dir = run_dir
         self._issue = token_issuer
-        self._node = node
-        self._recorder = EventRecorder(client, clock, node)
+        self._recorder = EventRecorder(client, clock)
         self.logs = LogStore(state_dir / "logs", clock)
         self.runtime = runtime
-        self._means = NodeMeans(
-            node, client, runtime, images, self._recorder, self.logs, clock, network, dict(components or {})
-        )
-        self._node_status = NodeStatus(client, clock, node, network.node_ip, pod_cidr, state_dir)
+        self._means = NodeMeans(client, runtime, images, self._recorder, self.logs, clock, dict(components or {}))
+        self._node_status = NodeStatus(client, clock, state_dir)
         self._addresses = addresses
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -117,7 +111,7 @@ class NodeAgent:
 
     def _on_pod(self, event: Event) -> None:
         pod = event.object
-        if pod["spec"].get("nodeName") != self._node:
+        if pod["spec"].get("nodeName") != NODE_NAME:
             return
         worker = self._workers.get(objects.uid(pod))
         if event.type == "DELETED":
@@ -183,7 +177,7 @@ class NodeAgent:
 
     def _forget_leftovers(self) -> None:
         """Deletes what pods that are gone have left on disk."""
-        pods = [pod for pod in self._client.list(kinds.POD) if pod["spec"].get("nodeName") == self._node]
+        pods = [pod for pod in self._client.list(kinds.POD) if pod["spec"].get("nodeName") == NODE_NAME]
         self.logs.keep_only(pods)
         wanted = {objects.uid(pod) for pod in pods}
         for root in (self._state_dir / "volumes", self._run_dir):

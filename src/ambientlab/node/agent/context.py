@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ambientlab.api import kinds
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
+from ambientlab.cluster import NODE_NAME
 from ambientlab.flow.clock import Clock
 from ambientlab.node.agent import environment
 from ambientlab.node.agent.events import EventRecorder
@@ -22,26 +23,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterNetwork:
-    """What pods are told about names and addresses."""
-
-    node_ip: str = "10.244.0.1"
-    dns_ip: str = "10.96.0.10"
-    domain: str = "cluster.local"
-
-
-@dataclass(frozen=True, slots=True)
 class NodeMeans:
     """What this node works with. `components` are the logs of the daemon's parts, by `Program.component`."""
 
-    node_name: str
     client: Client
     runtime: Runtime
     images: Images
     recorder: EventRecorder
     logs: LogStore
     clock: Clock
-    network: ClusterNetwork
     components: Mapping[str, LogFile]
 
 
@@ -61,7 +51,7 @@ class PodContext:
 
     @property
     def hostname(self) -> str:
-        return self.means.node_name if self.pod["spec"].get("hostNetwork") else environment.hostname(self.pod)
+        return NODE_NAME if self.pod["spec"].get("hostNetwork") else environment.hostname(self.pod)
 
     def lookup(self, kind: str, name: str) -> Object | None:
         """A ConfigMap or Secret of the pod's namespace."""

@@ -16,6 +16,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.cluster import NODE_NAME
 from ambientlab.flow.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,9 @@ class _Series:
 class EventRecorder:
     """`record` never waits and never fails; `run` writes what was recorded."""
 
-    def __init__(self, client: Client, clock: Clock, node: str) -> None:
+    def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._node = node
         self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
         self._pending: dict[tuple[str, ...], _Series] = {}
         self._recorded = asyncio.Event()
@@ -115,8 +115,8 @@ class EventRecorder:
             "reason": reason,
             "message": message,
             "type": kind,
-            "source": {"component": _COMPONENT, "host": self._node},
+            "source": {"component": _COMPONENT, "host": NODE_NAME},
             "firstTimestamp": objects.timestamp(now),
             "reportingComponent": _COMPONENT,
-            "reportingInstance": self._node,
+            "reportingInstance": NODE_NAME,
         }

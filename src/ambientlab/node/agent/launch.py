@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ambientlab.api import kinds, objects
 from ambientlab.api.objects import Object
+from ambientlab.cluster import DNS_IP, DOMAIN, NODE_IP
 from ambientlab.node.agent import environment
 from ambientlab.node.agent.environment import ConfigError
 from ambientlab.node.runtime import ContainerSpec, Mount
@@ -74,8 +75,7 @@ def _error(reason: str) -> Notice:
 
 def container_spec(context: PodContext, container: Object, program: Program, run: int) -> ContainerSpec:
     """Raises ConfigError for what is missing or cannot be."""
-    network = context.means.network
-    pod = with_addresses(context.pod, context.ip, network.node_ip)
+    pod = with_addresses(context.pod, context.ip, NODE_IP)
     host_network = bool(pod["spec"].get("hostNetwork"))
     own = {"HOSTNAME": context.hostname}
     own |= environment.service_variables(_services(context))
@@ -88,9 +88,9 @@ def container_spec(context: PodContext, container: Object, program: Program, run
         raise ConfigError(str(error)) from error
     ip = "" if host_network else context.ip
     files = {
-        "/etc/hosts": (environment.hosts_file(pod, ip, network.domain), 0o644),
+        "/etc/hosts": (environment.hosts_file(pod, ip, DOMAIN), 0o644),
         "/etc/hostname": (context.hostname.encode() + b"\n", 0o644),
-        "/etc/resolv.conf": (environment.resolv_conf(pod, network.dns_ip, network.domain), 0o644),
+        "/etc/resolv.conf": (environment.resolv_conf(pod, DNS_IP, DOMAIN), 0o644),
         **launch.files,
     }
     message_file = context.volumes.message_file(container["name"], run)

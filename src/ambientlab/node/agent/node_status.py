@@ -12,6 +12,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.cluster import NODE_IP, NODE_NAME, POD_CIDR
 from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent import environment
 
@@ -23,37 +24,34 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class NodeStatus:
-    def __init__(self, client: Client, clock: Clock, name: str, ip: str, pod_cidr: str, disk: Path) -> None:
+    def __init__(self, client: Client, clock: Clock, disk: Path) -> None:
         self._client = client
         self._clock = clock
-        self._name = name
-        self._ip = ip
-        self._pod_cidr = pod_cidr
         self._disk = disk
 
     async def register(self) -> None:
         """Creates the node, or brings the one of a former life up to date. Raises StatusError."""
         now = self._clock.now()
         architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
-        labels = {"kubernetes.io/hostname": self._name}
+        labels = {"kubernetes.io/hostname": NODE_NAME}
         for prefix in ("", "beta."):
             labels |= {f"{prefix}kubernetes.io/os": "linux", f"{prefix}kubernetes.io/arch": architecture}
-        spec = {"podCIDR": self._pod_cidr, "podCIDRs": [self._pod_cidr]}
-        existing = self._client.get(kinds.NODE, self._name)
+        spec = {"podCIDR": POD_CIDR, "podCIDRs": [POD_CIDR]}
+        existing = self._client.get(kinds.NODE, NODE_NAME)
         if existing is None:
             node: Object = {
                 "apiVersion": "v1",
                 "kind": "Node",
-                "metadata": {"name": self._name, "labels": labels},
+                "metadata": {"name": NODE_NAME, "labels": labels},
                 "spec": spec,
             }
             existing = await self._client.create(kinds.NODE, node)
         else:
             existing = await self._client.patch(
-                kinds.NODE, self._name, "", {"metadata": {"labels": labels}, "spec": spec}
+                kinds.NODE, NODE_NAME, "", {"metadata": {"labels": labels}, "spec": spec}
             )
-        status = node_status(existing, self._name, self._ip, architecture, self._disk, now)
-        await self._client.patch(kinds.NODE, self._name, "", {"status": status}, subresource="status")
+        status = node_status(existing, NODE_NAME, NODE_IP, architecture, self._disk, now)
+        await self._client.patch(kinds.NODE, NODE_NAME, "", {"status": status}, subresource="status")
 
     async def run(self) -> None:
         """Renews the lease until cancelled."""
@@ -67,16 +65,16 @@ class NodeStatus:
 
     async def _renew(self) -> None:
         now = objects.micro_timestamp(self._clock.now())
-        if self._client.get(kinds.LEASE, self._name, _LEASE_NAMESPACE) is not None:
-            await self._client.patch(kinds.LEASE, self._name, _LEASE_NAMESPACE, {"spec": {"renewTime": now}})
+        if self._client.get(kinds.LEASE, NODE_NAME, _LEASE_NAMESPACE) is not None:
+            await self._client.patch(kinds.LEASE, NODE_NAME, _LEASE_NAMESPACE, {"spec": {"renewTime": now}})
             return
-        node = self._client.get(kinds.NODE, self._name)
-        owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": objects.uid(node) if node else ""}
+        node = self._client.get(kinds.NODE, NODE_NAME)
+        owner = {"apiVersion": "v1", "kind": "Node", "name": NODE_NAME, "uid": objects.uid(node) if node else ""}
         lease: Object = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._name, "namespace": _LEASE_NAMESPACE, "ownerReferences": [owner]},
-            "spec": {"holderIdentity": self._name, "leaseDurationSeconds": _LEASE_SECONDS, "renewTime": now},
+            "metadata": {"name": NODE_NAME, "namespace": _LEASE_NAMESPACE, "ownerReferences": [owner]},
+            "spec": {"holderIdentity": NODE_NAME, "leaseDurationSeconds": _LEASE_SECONDS, "renewTime": now},
         }
         await self._client.create(kinds.LEASE, lease)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ambientlab.api import kinds, objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.cluster import NODE_IP
 from ambientlab.flow.clock import sleep
 from ambientlab.node.agent import status
 from ambientlab.node.agent.backoff import Backoff
@@ -154,7 +155,7 @@ class PodWorker:
             return
         due = 0.0
         if self._only_components():
-            self._context.ip = self._means.network.node_ip
+            self._context.ip = NODE_IP
         else:
             due = await self._set_up_volumes()
             await self._set_up_sandbox()
@@ -256,7 +257,7 @@ class PodWorker:
         except BaseException:
             self._release(ip)
             raise
-        context.ip = ip or self._means.network.node_ip
+        context.ip = ip or NODE_IP
         for hook in self._hooks:
             self._hooked.append(hook)
             await hook.sandbox_ready(self.pod, context.sandbox)
@@ -378,7 +379,7 @@ class PodWorker:
         facts = PodFacts(
             now=self._means.clock.now(),
             start_time=self._start_time,
-            host_ip=self._means.network.node_ip,
+            host_ip=NODE_IP,
             pod_ip=self._context.ip,
             sandbox_ready=self._context.sandbox is not None or any(c.is_component for c in self._containers.values()),
             failure=self._failure,

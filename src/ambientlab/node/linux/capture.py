@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import struct
 
+from ambientlab.cluster import DNS_IP
 from ambientlab.node.linux import links
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, visitor
 from ambientlab.node.linux.nft import Batch, Hook, Nft, ipv4, port
@@ -42,7 +43,6 @@ from ambientlab.node.linux.nft_expr import (
     store_ct_mark,
     store_meta,
 )
-from ambientlab.node.network import DNS_IP
 
 PROBE_SOURCE = "169.254.7.127"
 OUTBOUND_PORT = 15001

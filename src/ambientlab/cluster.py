@@ -1,0 +1,17 @@
+"""The names and addresses of every mesh. Nobody chooses them: each mesh is alone in network namespaces of its own."""
+
+from __future__ import annotations
+
+NODE_NAME = "ambientlab"
+NODE_IP = "10.244.0.1"
+"""Also the gateway of the pods' network."""
+
+POD_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/12"
+KUBERNETES_IP = "10.96.0.1"
+"""Of the Service `kubernetes`: the first of the range, as in every cluster."""
+
+DNS_IP = "10.96.0.10"
+DOMAIN = "cluster.local"
+TRUST_DOMAIN = "cluster.local"
+ISTIO_VERSION = "1.31.0"
