@@ -1,0 +1,15 @@
+"""What a mesh begins with is put into the store as it is, so it must be what reading it from a request would give."""
+
+from __future__ import annotations
+
+from ambientlab.api import admit, crds, kinds
+from ambientlab.api.objects import copy
+from ambientlab.api.registry import Registry
+from ambientlab.host import seeds
+
+
+def test_everything_shipped_is_as_decoding_gives_it() -> None:
+    registry = Registry()
+    shipped = [(kinds.CUSTOMRESOURCEDEFINITION, crd) for crd in crds.shipped()]
+    for resource, obj in [*shipped, *seeds.namespaces(), *seeds.services(), *seeds.istio()]:
+        assert admit.conform(registry, resource, copy(obj), "Strict") == (obj, [])
