@@ -93,11 +93,7 @@ class Capture:
         if sandbox.spec.ip is None:
             return
         entry = self._entries[uid(pod)] = _Entry(namespace(pod), name(pod), sandbox)
-        try:
-            await self._bring(uid(pod), entry, pod)
-        except Exception:
-            del self._entries[uid(pod)]
-            raise
+        await self._bring(uid(pod), entry, pod)
 
     async def sandbox_removing(self, pod: Object, sandbox: Sandbox) -> None:
         entry = self._entries.pop(uid(pod), None)
@@ -156,7 +152,7 @@ class Capture:
             try:
                 await self._sink.add(captured)
                 await self._rules.install(entry.sandbox.netns)
-            except BaseException:
+            except BaseException:  # cancelled, too: half a capture is none
                 await self._rules.remove(entry.sandbox.netns)
                 await self._sink.remove(key)
                 raise

@@ -15,5 +15,5 @@ class SandboxHook(Protocol):
         ...
 
     async def sandbox_removing(self, pod: Object, sandbox: Sandbox) -> None:
-        """After the containers have ended, before the namespaces go."""
+        """After the containers have ended, before the namespaces go; also after a `sandbox_ready` that has raised."""
         ...
