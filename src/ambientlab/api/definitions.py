@@ -26,7 +26,8 @@ class _File(msgspec.Struct):
 def _file() -> dict[str, msgspec.Raw]:
     # Only the package's data is wanted: importing it would load its JSON schema validator (60 ms, 5 MB).
     package = find_spec("kubernetes_validate")
-    assert package is not None and package.origin is not None
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("kubernetes_validate is not installed")
     releases = {
         tuple(map(int, match.groups())): directory
         for directory in Path(package.origin).with_name("kubernetes-json-schema").iterdir()
@@ -63,7 +64,6 @@ LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.Time"
-MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
 JSON_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 SCHEMA_OR_BOOL = f"{JSON_SCHEMA}OrBool"
 # Published as any value; a structural schema admits only the schema in them (and a bool in the first).

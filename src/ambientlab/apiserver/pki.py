@@ -126,9 +126,6 @@ def _name(common_name: str, organization: str = "") -> x509.Name:
     return x509.Name(attributes)
 
 
-_LEAVES = {"server": _name("kube-apiserver"), "admin": _name("kubernetes-admin", "system:masters")}
-
-
 def _issue(directory: Path, name: str, ca: _Pair | None, subject: x509.Name, now: datetime, *, server: bool) -> _Pair:
     """A new key and certificate, written to the directory; self-signed if there is no `ca` yet."""
     key = ec.generate_private_key(ec.SECP256R1())

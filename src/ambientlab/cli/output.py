@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import click
 
 EXIT_FAILURE = 1
-EXIT_BAD_INPUT = 65
 
 
 def _colour() -> bool:

@@ -38,40 +38,27 @@ class AdminClient:
     async def ready(self) -> bool:
         """Whether Envoy has its configuration and serves."""
         try:
-            return (await self._request("GET", "/ready")).strip() == b"LIVE"
+            return (await self._request("/ready")).strip() == b"LIVE"
         except OSError:
             return False
 
-    async def config_dump(self, **query: str) -> Any:
-        """The JSON of /config_dump; `include_eds="on"`, `resource`, `mask` and `name_regex` as Envoy documents them."""
-        return orjson.loads(await self._request("GET", "/config_dump", query))
-
     async def clusters(self) -> Any:
-        return orjson.loads(await self._request("GET", "/clusters", {"format": "json"}))
-
-    async def certificates(self) -> Any:
-        return orjson.loads(await self._request("GET", "/certs"))
+        return orjson.loads(await self._request("/clusters", {"format": "json"}))
 
     async def stats(self, name_regex: str = "") -> dict[str, int]:
         """Counters and gauges by name."""
         query = {"format": "json", "type": "All", **({"filter": name_regex} if name_regex else {})}
-        found = orjson.loads(await self._request("GET", "/stats", query))["stats"]
+        found = orjson.loads(await self._request("/stats", query))["stats"]
         return {stat["name"]: stat["value"] for stat in found if isinstance(stat.get("value"), int)}
 
-    async def prometheus(self) -> bytes:
-        return await self._request("GET", "/stats/prometheus")
-
-    async def set_log_level(self, level: str, logger: str = "") -> None:
-        await self._request("POST", "/logging", {logger or "level": level})
-
-    async def _request(self, method: str, path: str, query: dict[str, str] | None = None) -> bytes:
+    async def _request(self, path: str, query: dict[str, str] | None = None) -> bytes:
         if self._session is None:
             connector = aiohttp.UnixConnector(path=self._path)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         try:
             # Envoy takes a plus sign in a query for itself, not for a space
             url = URL(f"http://envoy{path}?{urlencode(query or {}, quote_via=quote)}", encoded=True)
-            async with self._session.request(method, url) as response:
+            async with self._session.get(url) as response:
                 body = await response.read()
         except TimeoutError:
             raise ConnectionError(f"Envoy does not answer on {self._path}") from None

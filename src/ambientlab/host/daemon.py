@@ -8,7 +8,6 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 import uvloop
 
@@ -197,8 +196,7 @@ class Daemon:
 
     async def _stop_agent(self) -> None:
         self.agent_task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await self.agent_task
+        await asyncio.gather(self.agent_task, return_exceptions=True)  # its own errors have ended `_serve` already
 
 
 def _node_listener() -> socket.socket:

@@ -46,10 +46,6 @@ class MeshPaths:
         return self.state / "logs"
 
     @property
-    def pod_logs(self) -> Path:
-        return self.logs / "pods"
-
-    @property
     def daemon_log(self) -> Path:
         return self.logs / "daemon.log"
 
@@ -91,7 +87,7 @@ class MeshPaths:
 
     def create(self) -> None:
         """Make every directory, 0700. Raises PathError when one cannot be made or belongs to somebody else."""
-        for directory in (self.state, self.pki, self.ca, self.logs, self.pod_logs, self.bin, self.scratch, self.run):
+        for directory in (self.state, self.pki, self.ca, self.logs, self.bin, self.scratch, self.run):
             _private_directory(directory)
 
 

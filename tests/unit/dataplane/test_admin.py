@@ -35,16 +35,11 @@ async def test_everything_but_ready_is_answered_before_there_is_a_configuration(
     assert not await admin.ready()
     assert (await admin.stats("^server.concurrency$")) == {"server.concurrency": 1}
     assert [c["name"] for c in (await admin.clusters())["cluster_statuses"]] == ["xds-grpc"]
-    assert "bootstrap" in repr(await admin.config_dump(mask="bootstrap"))
-    assert await admin.certificates() == {"certificates": []}
-    assert b"envoy_server_concurrency" in await admin.prometheus()
-    await admin.set_log_level("info")
-    await admin.set_log_level("debug", "config")
 
 
 async def test_envoys_refusal_is_told_in_its_words(admin: AdminClient) -> None:
-    with pytest.raises(OSError, match="no such thing"):
-        await admin.config_dump(resource="no such thing")
+    with pytest.raises(OSError, match="Invalid re2 regex"):
+        await admin.stats("[")
 
 
 async def test_the_socket_is_its_owners(admin: AdminClient, directory: Path) -> None:

@@ -173,7 +173,7 @@ class API:
             case "create", False, "":
                 return await self._writer.create(request, resource, target)
             case "create", True, subresource if subresource:
-                return await self._writer.create_below(request, resource, target)
+                return await self._writer.create_below(request, target)
             case "update", True, _:
                 return await self._writer.update(request, resource, target)
             case "patch", True, _:
@@ -182,7 +182,7 @@ class API:
                 return await self._writer.delete(request, resource, target)
             case "deletecollection", False, "":
                 selection = Selection.read(resource, target.namespace, "", request.query)
-                return await self._writer.delete_collection(request, resource, target, selection)
+                return await self._writer.delete_collection(request, resource, selection)
         raise refusals.method_not_allowed()
 
     def _answer(self, request: web.Request, resource: Resource, outcome: Outcome, form: Form) -> web.Response:

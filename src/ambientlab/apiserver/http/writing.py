@@ -47,7 +47,7 @@ class Writer:
         entry = await self._verbs.create(resource, target.namespace, obj, options)
         return Outcome(201, entry, warnings=warnings)
 
-    async def create_below(self, request: web.Request, resource: Resource, target: Target) -> Outcome:
+    async def create_below(self, request: web.Request, target: Target) -> Outcome:
         """POST to a subresource."""
         where = target.namespace, target.name
         match target.subresource:
@@ -114,9 +114,7 @@ class Writer:
             details["group"] = resource.group
         return Outcome(200, body=success(details))
 
-    async def delete_collection(
-        self, request: web.Request, resource: Resource, target: Target, selection: Selection
-    ) -> Outcome:
+    async def delete_collection(self, request: web.Request, resource: Resource, selection: Selection) -> Outcome:
         options = await self._delete_options(request)
         found = selection.of(self._verbs.store.list(self._verbs.collection(resource), selection.namespace))
         return Outcome(200, entries=await deletion.delete_all(self._verbs, resource, found, options))

@@ -31,7 +31,7 @@ def compute(
     `collided`: the name of the new ReplicaSet is taken by another template, so the next pass needs another hash."""
     sets = [*old, *([new] if new is not None else [])]
     previous = deployment.get("status") or {}
-    counts = _counts(deployment, new, sets)
+    counts = _counts(new, sets)
     found: list[Condition] = _paused(deployment, previous.get("conditions") or [], now)
     if has_deadline(deployment) and new is not None:
         found = _created(found, new, now, created)
@@ -78,7 +78,7 @@ def _deadline_left(deployment: Object, progressing: Condition, now: datetime) ->
     return limit - (now - since).total_seconds()
 
 
-def _counts(deployment: Object, new: Object | None, sets: Sequence[Object]) -> dict[str, int]:
+def _counts(new: Object | None, sets: Sequence[Object]) -> dict[str, int]:
     def total(count: str) -> int:
         return sum((rs.get("status") or {}).get(count, 0) for rs in sets)
 

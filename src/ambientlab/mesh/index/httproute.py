@@ -261,7 +261,7 @@ class _Reader:
                 if error.reason == "BackendNotFound":
                     key = Key(ref.get("namespace") or self.key.namespace, ref["name"])
                     destination = Destination(self.around.host(key), ref["port"])
-            request, response = self._backend_filters(where, ref)
+            request, response = self._backend_filters(ref)
             result.append(WeightedDestination(weight, destination, found, request, response))
         if mirror_error is not None and errors:
             where, last = errors[-1]
@@ -298,7 +298,7 @@ class _Reader:
             )
         return Destination(self.around.host(key), ref["port"])
 
-    def _backend_filters(self, field: str, ref: Mapping[str, Any]) -> tuple[HeaderChange, HeaderChange]:
+    def _backend_filters(self, ref: Mapping[str, Any]) -> tuple[HeaderChange, HeaderChange]:
         request = response = HeaderChange()
         for item in ref.get("filters") or []:
             match item["type"]:

@@ -56,7 +56,7 @@ class WaypointProxy:
         for service in served:
             for port in service.ports:
                 chains += self._port(mesh, result, service, port)
-        self._direct(mesh, result, chains)
+        self._direct(mesh, chains)
         declared = tuple(c for c in chains if not c.detected)
         detected = tuple(c for c in chains if c.detected)
         for name, some in (("main_internal", declared), ("main_internal_detect", detected)):
@@ -131,7 +131,7 @@ class WaypointProxy:
             )
         return name
 
-    def _direct(self, mesh: Mesh, result: Resources, chains: list[Chain]) -> None:
+    def _direct(self, mesh: Mesh, chains: list[Chain]) -> None:
         """Connections to the addresses of workloads that use this waypoint; HTTP is recognised, not routed."""
         ips = tuple(sorted(w.ip for w in mesh.workloads.values() if w.waypoint == self.gateway))
         if not ips:
