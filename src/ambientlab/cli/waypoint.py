@@ -25,6 +25,7 @@ _TRAFFIC_TYPES = ["all", "none", "service", "workload"]
 _namespace = click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
 _name = click.option("--name", default="waypoint", show_default=True, help="Name of the waypoint.")
 _for = click.option("--for", "traffic", default="", help=f"Traffic type: one of {_TRAFFIC_TYPES}.")
+_timeout = click.option("--waypoint-timeout", "timeout", default="1m30s", show_default=True, help="How long to wait.")
 _revision = click.option("-r", "--revision", default="", help="The revision to label the waypoint with.")
 
 
@@ -41,7 +42,7 @@ def waypoint() -> None:
 @click.option("--enroll-namespace", is_flag=True, help="Label the namespace with the waypoint's name.")
 @click.option("--overwrite", is_flag=True, help="Overwrite the waypoint that the namespace uses.")
 @click.option("-w", "--wait", is_flag=True, help="Wait for the waypoint to be ready.")
-@click.option("--timeout", default="90s", show_default=True, help="How long --wait waits.")
+@_timeout
 @click.pass_obj
 def apply(
     cluster: Cluster,
@@ -74,11 +75,7 @@ def apply(
     found = gateway["metadata"]["name"]
     click.echo(f"✅ waypoint {where}/{found} applied")
     if wait:
-        try:
-            condition = ["--for=condition=Programmed", f"--timeout={timeout}"]
-            cluster.kubectl.run(["wait", *condition, f"{_RESOURCE}/{found}", "-n", where])
-        except KubectlError as error:
-            raise click.ClickException(f"timed out while waiting for waypoint: {error}") from error
+        _await(cluster, where, found, timeout, "timed out while waiting for waypoint")
         click.echo(f"✅ waypoint {where}/{found} is ready!")
     if enroll_namespace:
         cluster.kubectl.run(["label", "namespace", where, f"{_USE_WAYPOINT}={found}", "--overwrite"])
@@ -126,26 +123,39 @@ def list_(cluster: Cluster, namespace: str, everywhere: bool) -> None:
 
 @waypoint.command()
 @_namespace
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Show the status of all waypoints.")
+@click.option("-w", "--wait/--no-wait", default=True, show_default=True, help="Wait for the waypoints to be ready.")
+@_timeout
+@click.argument("arguments", nargs=-1)
 @click.pass_obj
-def status(cluster: Cluster, namespace: str) -> None:
-    """Show the status of waypoints in a namespace."""
-    found = _waypoints(cluster, cluster.namespace(namespace))
+def status(
+    cluster: Cluster, namespace: str, everywhere: bool, wait: bool, timeout: str, arguments: tuple[str, ...]
+) -> None:
+    """Show the status of waypoints."""
+    if arguments:
+        raise click.ClickException(f'unknown subcommand "{arguments[0]}"')
+    where = None if everywhere else cluster.namespace(namespace)
+    found = _waypoints(cluster, where)
+    if wait:
+        for gateway in found:
+            if _programmed(gateway).get("status") != "True":
+                home, name = gateway["metadata"]["namespace"], gateway["metadata"]["name"]
+                _await(cluster, home, name, timeout, "timed out while retrieving status for waypoint")
+                found = _waypoints(cluster, where)
     if not found:
         click.echo("No waypoints found.")
         return
-    rows = [["NAMESPACE", "NAME", "STATUS", "TYPE", "REASON", "MESSAGE"]]
+    rows = [[*(["NAMESPACE"] if everywhere else []), "NAME", "STATUS", "TYPE", "REASON", "MESSAGE"]]
     for gateway in found:
         condition = _programmed(gateway)
-        rows.append(
-            [
-                gateway["metadata"]["namespace"],
-                gateway["metadata"]["name"],
-                condition.get("status", "False"),
-                condition.get("type", "Programmed"),
-                condition.get("reason", ""),
-                condition.get("message", ""),
-            ]
-        )
+        row = [
+            gateway["metadata"]["name"],
+            condition.get("status", "False"),
+            condition.get("type", "Programmed"),
+            condition.get("reason", ""),
+            condition.get("message", ""),
+        ]
+        rows.append([gateway["metadata"]["namespace"], *row] if everywhere else row)
     _columns(rows)
 
 
@@ -164,16 +174,13 @@ def delete(cluster: Cluster, namespace: str, names: tuple[str, ...], everything:
             "must specify a waypoint name or delete all using --all or delete specific revision using --revision"
         )
     where = cluster.namespace(namespace)
+    there = {
+        gateway["metadata"]["name"]: gateway["metadata"].get("labels") or {} for gateway in _waypoints(cluster, where)
+    }
     if not names:
-        names = tuple(
-            gateway["metadata"]["name"]
-            for gateway in _waypoints(cluster, where)
-            if not revision or (gateway["metadata"].get("labels") or {}).get(_REVISION) == revision
-        )
-        if not names:
-            click.echo("No waypoints found.")
+        names = tuple(name for name, labels in there.items() if not revision or labels.get(_REVISION) == revision)
     for name in names:
-        if cluster.kubectl.get(_RESOURCE, name, where) is None:
+        if name not in there:
             click.echo(f"waypoint {where}/{name} not found")
             continue
         cluster.kubectl.run(["delete", _RESOURCE, name, "-n", where, "--wait=false"])
@@ -205,6 +212,14 @@ def _gateway(name: str, namespace: str, traffic: str, revision: str) -> dict[str
 def _waypoints(cluster: Cluster, namespace: str | None) -> list[dict[str, Any]]:
     found = [each for each in cluster.kubectl.list(_RESOURCE, namespace) if each["spec"]["gatewayClassName"] == _CLASS]
     return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
+
+
+def _await(cluster: Cluster, namespace: str, name: str, timeout: str, failure: str) -> None:
+    condition = ["--for=condition=Programmed", f"--timeout={timeout}"]
+    try:
+        cluster.kubectl.run(["wait", *condition, f"{_RESOURCE}/{name}", "-n", namespace])
+    except KubectlError as error:
+        raise click.ClickException(f"{failure}\t{namespace}/{name}: {error}") from error
 
 
 def _programmed(gateway: dict[str, Any]) -> dict[str, str]:
