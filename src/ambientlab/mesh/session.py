@@ -304,8 +304,8 @@ class Session:
         [(name, version)] = push.versions.items()
         if version is None:  # nothing to keep the proxy from: it has no reason to refuse, and asking again has no end
             channel.held.pop(name, None)
-            return [Fault(request.type_url, f"refused to remove {name}: {request.error_detail.message}")]
-        rejection = Rejected(request.type_url, name, version, request.error_detail.message.strip())
+            return [Fault(request.type_url, f"refused to remove {name}: {_reason(request.error_detail.message)}")]
+        rejection = Rejected(request.type_url, name, version, _reason(request.error_detail.message))
         if name in channel.desired:
             channel.rejected[name] = rejection
             channel.mark(name)
@@ -354,3 +354,9 @@ class Session:
             channel.held.pop(name, None)
             channel.rejected.pop(name, None)
             channel.mark(name, owed=channel.wildcard)
+
+
+def _reason(detail: str) -> str:
+    """One line of why a proxy refused. Where a message breaks a rule of its definition, Envoy prints the whole message,
+    hundreds of lines, before the reason (source/common/protobuf/utility.h, ProtoValidationException)."""
+    return " ".join(detail.rpartition("\n: ")[2].split())

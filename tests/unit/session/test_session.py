@@ -329,6 +329,16 @@ def test_a_refused_removal_is_reported_and_not_repeated(peer: Peer) -> None:
     assert peer.sent() == []
 
 
+def test_a_reason_is_one_line_without_the_message_it_is_about(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r", "bad")})
+    peer.request("RDS", "r")
+    peer.sent()
+    said = 'goo.gle/debugproto  name: "r"\nvirtual_hosts {\n}\n: Proto constraint validation failed (Route: bad\n path)'
+    [rejected] = peer.nack("RDS", said)
+    assert isinstance(rejected, Rejected)
+    assert rejected.detail == "Proto constraint validation failed (Route: bad path)"
+
+
 def test_versions_depend_on_content_alone() -> None:
     assert cluster("a").version == cluster("a").version
     assert cluster("a").version != cluster("a", "x").version
