@@ -1,0 +1,1 @@
+"""Objects on disk: revisions, watches and compaction, as etcd gives them to an API server."""
