@@ -1,0 +1,224 @@
+"""Who goes through a waypoint and who does not, what `istioctl waypoint` says, and waypoints that come, go and restart.
+
+The tests of this module walk one mesh through these states, in order. Every request that passes the waypoint is
+answered 418 there; those that go directly reach the application.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from support.mesh import Mesh
+from support.splits import fits
+
+pytestmark = pytest.mark.e2e
+
+HELLO = "http://helloworld.hello.svc.cluster.local:5000/hello"
+CODE = ["-o", "/dev/null", "-w", "%{http_code}\\n"]
+DIRECT, THROUGH_THE_WAYPOINT = "200", "418"
+BOUND = "--for=jsonpath={.status.conditions[?(@.type=='istio.io/WaypointBound')].reason}"
+
+
+def fault(spec: str) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: marked, namespace: hello}}
+spec:
+  hosts: [helloworld]
+  http:
+  - fault: {spec}
+    route: [{{destination: {{host: helloworld}}}}]
+"""
+
+
+MARKED = fault("{abort: {httpStatus: 418, percentage: {value: 100}}}")
+
+
+def ask(lab: Mesh, pod: str, namespace: str, count: int, *arguments: str) -> list[str]:
+    loop = f'i=0; while [ $i -lt {count} ]; do curl -sS -m 20 "$@" || echo; i=$((i+1)); done'
+    command = ["exec", pod, "-n", namespace, "--", "sh", "-c", loop, "sh", *arguments, HELLO]
+    return lab.kubectl(*command, timeout=120).splitlines()
+
+
+def answered(lab: Mesh, code: str, pod: str = "curl", namespace: str = "test") -> None:
+    """Wait for a first answer of `code`; from then on there is no other."""
+    eventually(lambda: ask(lab, pod, namespace, 1, *CODE) == [code], f"an answer {code} for {namespace}/{pod}")
+    assert set(ask(lab, pod, namespace, 30, *CODE)) == {code}
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, f"no {what} for 20 s"
+
+
+def findings(lab: Mesh) -> list[str]:
+    conditions = lab.json("get", "virtualservice", "marked", "-n", "hello").get("status", {}).get("conditions", [])
+    return [condition["reason"] for condition in conditions]
+
+
+def instances(lab: Mesh) -> list[str]:
+    selector = "gateway.networking.k8s.io/gateway-name=waypoint"
+    return lab.kubectl("get", "pods", "-n", "hello", "-l", selector, "-o", "name").split()
+
+
+def client(lab: Mesh, name: str, namespace: str, *labels: str) -> None:
+    image = "--image=docker.io/curlimages/curl:8.16.0"
+    lab.kubectl("run", name, "-n", namespace, image, *labels, "--command", "--", "sleep", "infinity")
+    lab.kubectl("wait", "-n", namespace, "--for=condition=Ready", f"pod/{name}")
+
+
+@pytest.fixture(scope="module")
+def hello(lab: Mesh) -> Mesh:
+    """helloworld in the mesh, with a VirtualService that only a waypoint would follow."""
+    work = lab.root / "state/ambientlab/ambientlab/work"
+    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient")
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    lab.apply(MARKED)
+    return lab
+
+
+def test_a_waypoint_that_nobody_asked_for_changes_nothing(hello: Mesh) -> None:
+    assert hello.ambientlab("istioctl", "waypoint", "list", "-n", "hello").out == "No waypoints found.\n"
+    hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
+    answered(hello, DIRECT)
+    assert "conditions" not in hello.json("get", "service", "helloworld", "-n", "hello")["status"]
+    assert findings(hello) == ["NoWaypoint"]
+    logged = hello.kubectl("logs", "-n", "istio-system", "deploy/istiod")
+    said = "VirtualService hello/marked: spec.hosts: no effect on helloworld.hello.svc.cluster.local"
+    assert logged.count(said) == 1
+
+
+def test_the_label_brings_traffic_to_it(hello: Mesh) -> None:
+    hello.kubectl("label", "ns", "hello", "istio.io/use-waypoint=waypoint")
+    hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointAccepted", "service/helloworld")
+    answered(hello, THROUGH_THE_WAYPOINT)
+    eventually(lambda: findings(hello) == [], "VirtualService without findings")
+
+
+def test_what_istioctl_says_of_it(hello: Mesh) -> None:
+    def istioctl(*arguments: str) -> str:
+        return hello.ambientlab("istioctl", "waypoint", *arguments).text
+
+    programmed = "Resource programmed, assigned to service(s) waypoint.hello.svc.cluster.local:15008"
+    assert istioctl("list", "-n", "hello").splitlines() == [
+        "NAME         REVISION     TRAFFIC TYPE     PROGRAMMED",
+        "waypoint     default      none             True",
+    ]
+    assert istioctl("list", "-A").splitlines()[1].split() == ["hello", "waypoint", "default", "none", "True"]
+    assert istioctl("status", "-n", "hello").splitlines() == [
+        "NAME         STATUS     TYPE           REASON         MESSAGE",
+        f"waypoint     True       Programmed     Programmed     {programmed}",
+    ]
+    assert istioctl("status", "-A").split()[:2] == ["NAMESPACE", "NAME"]
+    assert 'unknown subcommand "waypoint"' in istioctl("status", "waypoint", "-n", "hello")
+    assert hello.apply(istioctl("generate", "-n", "hello"), "--dry-run=server").startswith("gateway.gateway")
+
+
+def test_clients_outside_the_mesh_pass_it_by(hello: Mesh) -> None:
+    client(hello, "outsider", "default")
+    client(hello, "opted-out", "test", "--labels=istio.io/dataplane-mode=none")
+    for name, namespace in (("outsider", "default"), ("opted-out", "test")):
+        pod = hello.json("get", "pod", name, "-n", namespace)
+        assert "ambient.istio.io/redirection" not in pod["metadata"].get("annotations", {})
+        versions = [line.split()[2] for line in ask(hello, name, namespace, 100)]
+        fits(versions, {"v1,": 50.0, "v2,": 50.0})
+    answered(hello, THROUGH_THE_WAYPOINT)
+
+
+def test_a_service_can_stay_out_of_it(hello: Mesh) -> None:
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", "istio.io/use-waypoint=none")
+    answered(hello, DIRECT)
+    assert "conditions" not in hello.json("get", "service", "helloworld", "-n", "hello")["status"]
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", "istio.io/use-waypoint-")
+    answered(hello, THROUGH_THE_WAYPOINT)
+
+
+def test_a_label_that_names_no_waypoint_leaves_traffic_direct(hello: Mesh) -> None:
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", "istio.io/use-waypoint=nobody")
+    hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointIsNotReady", "service/helloworld")
+    answered(hello, DIRECT)
+    (condition,) = hello.json("get", "service", "helloworld", "-n", "hello")["status"]["conditions"]
+    assert (condition["status"], condition["message"]) == ("False", 'waypoint "hello/nobody" is not ready')
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", "istio.io/use-waypoint-")
+    answered(hello, THROUGH_THE_WAYPOINT)
+
+
+def test_two_instances_share_the_work(hello: Mesh) -> None:
+    hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=2")
+    hello.kubectl("rollout", "status", "deploy/waypoint", "-n", "hello")
+    assert set(ask(hello, "curl", "test", 40, *CODE)) == {THROUGH_THE_WAYPOINT}
+    pods = instances(hello)
+    assert len(pods) == 2
+    logs = partial(hello.kubectl, "logs", "-n", "hello")
+    eventually(lambda: all(" 418 FI " in logs(pod) for pod in pods), "request in each of them")
+    hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=1")
+    eventually(lambda: len(instances(hello)) == 1, "second instance that ends")
+    answered(hello, THROUGH_THE_WAYPOINT)
+
+
+def test_a_restart_under_load_costs_no_request(hello: Mesh) -> None:
+    """Endpoints go before their pod, and a pod ends what it has begun: of quick and of slow requests none fails."""
+    hello.apply(fault("{delay: {fixedDelay: 0.7s, percentage: {value: 50}}}"))
+    answered(hello, DIRECT)  # now of the application, behind the waypoint
+    loop = 'while [ ! -e /tmp/stop ]; do curl -sS -m 20 -o /dev/null -w "%{http_code}\\n" "$0" 2>&1; done'
+    four = f"for n in 1 2 3 4; do ({loop}) & done; wait"
+    hello.kubectl("exec", "curl", "-n", "test", "--", "rm", "-f", "/tmp/stop")
+    with hello.background("exec", "curl", "-n", "test", "--", "sh", "-c", four, HELLO) as asking:
+        for _ in range(2):
+            (old,) = instances(hello)
+            hello.kubectl("rollout", "restart", "deploy/waypoint", "-n", "hello")
+            hello.kubectl("rollout", "status", "deploy/waypoint", "-n", "hello")
+            hello.kubectl("wait", "-n", "hello", "--for=delete", old)
+        hello.kubectl("exec", "curl", "-n", "test", "--", "touch", "/tmp/stop")
+        answers = asking.finish()
+    assert len(answers) > 20
+    assert set(answers) == {"200"}, {answer: answers.count(answer) for answer in set(answers)}
+
+
+def test_a_deleted_waypoint_leaves_traffic_direct(hello: Mesh) -> None:
+    hello.apply(MARKED)
+    answered(hello, THROUGH_THE_WAYPOINT)
+    deleted = hello.ambientlab("istioctl", "waypoint", "delete", "waypoint", "nobody", "-n", "hello")
+    assert sorted(deleted.out.splitlines()) == ["waypoint hello/nobody not found", "waypoint hello/waypoint deleted"]
+    hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointIsNotReady", "service/helloworld")
+    answered(hello, DIRECT)
+    assert findings(hello) == ["NoWaypoint"]
+    hello.kubectl("wait", "-n", "hello", "--for=delete", "deployment/waypoint", "service/waypoint")
+    hello.kubectl("label", "ns", "hello", "istio.io/use-waypoint-")
+    eventually(
+        lambda: "conditions" not in hello.json("get", "service", "helloworld", "-n", "hello")["status"],
+        "Service without conditions",
+    )
+
+
+def test_what_is_not_built_is_refused_where_it_is_looked_for(hello: Mesh) -> None:
+    hello.apply(
+        """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: hello}
+spec:
+  gatewayClassName: istio
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: hello, namespace: hello}
+spec:
+  host: helloworld
+  workloadSelector: {matchLabels: {app: helloworld}}
+"""
+    )
+    hello.kubectl("wait", "-n", "hello", "--for=condition=Programmed=false", "gateway/edge")
+    unsupported = "--for=condition=ambientlab.io/Unsupported"
+    hello.kubectl("wait", "-n", "hello", unsupported, "destinationrule/hello")
+    described = hello.kubectl("describe", "gateway/edge", "destinationrule/hello", "-n", "hello")
+    assert "nothing listens for this Gateway" in described
+    assert "spec.workloadSelector is not supported by ambientlab" in described
