@@ -25,11 +25,13 @@ def _one(paths: MeshPaths, number: int) -> float:
     name = f"pod-{number}"
     running = threading.Event()
     moment = 0.0
+    api = Api(paths)  # before the clock starts: TLS credentials are read
+    api.connect()
 
     def follow() -> None:
         nonlocal moment
         path = f"/api/v1/namespaces/default/pods?watch=true&fieldSelector=metadata.name%3D{name}"
-        for event in Api(paths).watch(path):
+        for event in api.watch(path):
             if event["object"].get("status", {}).get("phase") == "Running":
                 moment = time.perf_counter()
                 running.set()

@@ -24,6 +24,10 @@ class Api:
         context.load_cert_chain(paths.pki / "admin.crt", paths.pki / "admin.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", lifecycle.saved_port(paths), context=context)
 
+    def connect(self) -> None:
+        """Now, rather than with the first request."""
+        self._connection.connect()
+
     def patch(self, path: str, body: Any) -> None:
         self._connection.request(
             "PATCH",
