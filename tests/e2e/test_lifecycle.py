@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,31 @@ def test_a_full_disk_is_named(home: Mesh) -> None:
     change = f"syscalls.mount('tmpfs', {str(state)!r}, 'tmpfs', 0, 'size=256k')"
     said = ambientlab_on_another_machine(home, change, "up")
     assert "is full: free some space" in said
+
+
+def test_several_ups_at_once_are_one_mesh(home: Mesh) -> None:
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: home.ambientlab("up", "-q"), range(4)))
+    assert [done.code for done in results] == [0] * 4, [done.text for done in results]
+    assert len(json.loads(home.ambientlab("status", "-o", "json").out)) == 1
+
+
+def test_a_start_over_garbage_names_it_or_makes_it_anew(home: Mesh) -> None:
+    assert home.ambientlab("up", "-q").code == 0
+    assert home.ambientlab("down").code == 0
+    state = home.root / "state/ambientlab/ambientlab"
+    for name in ("mesh.json", "process.json"):
+        (state / name).write_bytes(b"\xff{")
+    (home.root / "run/ambientlab/ambientlab/xds").mkdir(parents=True)
+    (home.root / "run/ambientlab/ambientlab/xds/xds.sock").write_text("not a socket")
+    done = home.ambientlab("up", "-q")
+    assert "Traceback" not in done.text
+    assert "exists and is not a socket" in done.err
+    assert home.ambientlab("down").code == 0
+    assert home.ambientlab("up", "-q").text == ""
+    assert home.ambientlab("down").code == 0
+    (state / "state.db").write_bytes(b"garbage" * 1000)
+    done = home.ambientlab("up", "-q")
+    assert done.code == 1
+    assert "Traceback" not in done.text
+    assert "state.db" in done.err

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+_LOCK_LIFETIME = 60.0  # seconds
 _LOCK_PATIENCE = 5.0
 _LISTS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
 
@@ -154,6 +155,14 @@ def _write(path: Path, config: dict[str, Any]) -> None:
         ) from error
 
 
+def _abandoned(lock: Path) -> bool:
+    """Whether whoever made it must have been killed: a change takes milliseconds, and client-go names no holder."""
+    try:
+        return time.time() - lock.stat().st_mtime > _LOCK_LIFETIME
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(path.name + ".lock")
@@ -164,7 +173,9 @@ def _locked(path: Path) -> Iterator[None]:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
             break
         except FileExistsError:
-            if time.monotonic() > deadline:
+            if _abandoned(lock):
+                lock.unlink(missing_ok=True)
+            elif time.monotonic() > deadline:
                 raise KubeconfigError(
                     f"{lock} has been there for {_LOCK_PATIENCE:.0f} s: remove it if nobody holds it"
                 ) from None

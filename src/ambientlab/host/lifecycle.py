@@ -47,11 +47,11 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
     if kubeconfig_path is not None:
         kubeconfig.verify(kubeconfig_path)
     paths.create()
-    tools.install(paths.bin)
     lock = process.acquire(paths)
     started = lock is not None
     if lock is not None:
         try:
+            tools.install(paths.bin)
             _start(paths, lock, patience, report)
         except LifecycleError as error:
             raise _explained(error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,11 @@ def test_which_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kubeconfig.target() == tmp_path / ".kube" / "config"
+
+
+def test_a_lock_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
+    lock = tmp_path / "config.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    kubeconfig.merge(tmp_path / "config", "ambientlab-x", CREDENTIALS)
+    assert not lock.exists()
