@@ -8,7 +8,6 @@ trusts the server.
 from __future__ import annotations
 
 import ipaddress
-import os
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ambientlab.cluster import DOMAIN, KUBERNETES_IP
+from ambientlab.files import write_whole
 
 CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=365)
@@ -75,17 +75,6 @@ class PKI:
 
 
 _Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Put a secret in place at once and whole: readable by nobody else, at no moment half written."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
@@ -164,8 +153,8 @@ def _issue(directory: Path, name: str, ca: _Pair | None, subject: x509.Name, now
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in SERVER_ADDRESSES]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     certificate = builder.sign(issuer_key, hashes.SHA256())
-    write_private(directory / f"{name}.key", _key_pem(key))
-    write_private(directory / f"{name}.crt", _certificate_pem(certificate))
+    write_whole(directory / f"{name}.key", _key_pem(key))
+    write_whole(directory / f"{name}.crt", _certificate_pem(certificate))
     return certificate, key
 
 

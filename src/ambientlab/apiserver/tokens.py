@@ -19,9 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from ambientlab.apiserver.pki import read_key, write_private
+from ambientlab.apiserver.pki import read_key
+from ambientlab.cluster import DOMAIN
+from ambientlab.files import write_whole
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
+ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
 API_AUDIENCE = ISSUER
 _SIZE = 32
 
@@ -68,7 +70,7 @@ class TokenSigner:
             pem = key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            write_private(path, pem)
+            write_whole(path, pem)
         return cls(key)
 
     def sign(self, claims: Claims, issued: int) -> str:

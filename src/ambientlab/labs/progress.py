@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from ambientlab.files import write_whole
 from ambientlab.labs.environment import CommandError
 
 FILE = ".ambientlab-lab.json"
@@ -55,11 +55,8 @@ class Progress:
         self.save()
 
     def save(self) -> None:
-        """Replaces the file in one go: a crash leaves the old one or the new one."""
         path = self._directory / FILE
-        fresh = path.with_name(FILE + ".new")
         try:
-            fresh.write_bytes(msgspec.json.encode(_Stored(self.lab, self.step, self.hints)))
-            os.replace(fresh, path)
+            write_whole(path, msgspec.json.encode(_Stored(self.lab, self.step, self.hints)))
         except OSError as error:
             raise CommandError(f"cannot write {path}: {error.strerror}") from error

@@ -6,7 +6,6 @@ client and server use. https://github.com/spiffe/spiffe/blob/main/standards/X509
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ambientlab.cluster import TRUST_DOMAIN
+from ambientlab.files import write_whole
 
 LIFETIME = timedelta(hours=24)
 ROOT_LIFETIME = timedelta(days=3650)
@@ -135,8 +135,8 @@ class CertificateAuthority:
 
     def _save(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(directory / CERTIFICATE_FILE, self.root_pem, 0o644)
-        _write(directory / KEY_FILE, _pem(self._key), 0o600)
+        write_whole(directory / CERTIFICATE_FILE, self.root_pem, 0o644)
+        write_whole(directory / KEY_FILE, _pem(self._key))
 
 
 def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
@@ -157,15 +157,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Atomic, durable, and never readable by others for a moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with open(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
