@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ambientlab.api import selectors
 from ambientlab.api.client import Client, Event
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD
@@ -21,13 +20,13 @@ from ambientlab.controllers.owners import (
     claim,
     controller_of,
     controller_reference,
-    enqueue_controller,
+    enqueue_owners,
     is_deleting,
 )
 from ambientlab.controllers.pods import from_template, is_finished, is_ready, seconds_to_available
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
-from ambientlab.flow.reconcile import PermanentError, Stop
+from ambientlab.flow.reconcile import Stop
 
 COMPONENT = "daemonset-controller"
 HASH_LABEL = "controller-revision-hash"
@@ -54,13 +53,6 @@ class DaemonSetController:
         self._clock = clock
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
-        def pod(event: Event) -> None:
-            if not enqueue_controller(queue, DAEMONSET, event) and event.type != "DELETED":
-                for ds in self._client.list(DAEMONSET, namespace(event.object)):
-                    selector = selectors.from_object(ds["spec"].get("selector"))
-                    if selector is not None and selector.matches(labels_of(event.object)):
-                        queue.add(key_of(ds))
-
         def node(event: Event) -> None:
             if event.type == "MODIFIED" and event.old is not None and same_place(event.old, event.object):
                 return
@@ -69,7 +61,7 @@ class DaemonSetController:
 
         return [
             self._client.watch(DAEMONSET, lambda event: queue.add(key_of(event.object))),
-            self._client.watch(POD, pod),
+            self._client.watch(POD, lambda event: enqueue_owners(queue, self._client, DAEMONSET, event)),
             self._client.watch(NODE, node),
         ]
 
@@ -78,21 +70,15 @@ class DaemonSetController:
         if ds is None:
             return None
         hash_ = content_hash(ds["spec"]["template"])
-        pods = await self._pods(ds)
+        pods = await claim(self._client, DAEMONSET, ds, POD)
         if not is_deleting(ds):
             await self._record_revision(ds, hash_)
             await self._place(ds, hash_, pods)
-            pods = await self._pods(ds)
+            pods = await claim(self._client, DAEMONSET, ds, POD)
         await write_status(self._client, DAEMONSET, ds, self._status(ds, hash_, pods))
         now, min_ready = self._clock.now(), ds["spec"].get("minReadySeconds", 0)
         waits = (seconds_to_available(pod, min_ready, now) for pod in pods if not is_deleting(pod))
         return min((wait for wait in waits if wait), default=None)
-
-    async def _pods(self, ds: Object) -> list[Object]:
-        selector = selectors.from_object(ds["spec"]["selector"])
-        if selector is None or not selector.requirements:
-            raise PermanentError("spec.selector selects every pod of the namespace; give it a label")
-        return await claim(self._client, DAEMONSET, ds, selector, POD, self._client.list(POD, namespace(ds)))
 
     def _nodes(self, ds: Object) -> list[str]:
         spec = _pod_spec(ds["spec"]["template"]["spec"])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from ambientlab.api import selectors
 from ambientlab.api.client import Client, Event
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
 from ambientlab.api.resources import Resource
-from ambientlab.api.selectors import LabelSelector
-from ambientlab.controllers.base import Key
+from ambientlab.controllers.base import Key, key_of
 from ambientlab.flow.queue import WorkQueue
+from ambientlab.flow.reconcile import PermanentError
 
 
 def owner_references(obj: Object) -> list[dict[str, Any]]:
@@ -37,31 +37,34 @@ def is_deleting(obj: Object) -> bool:
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
-def enqueue_controller(queue: WorkQueue[Key], resource: Resource, event: Event) -> bool:
-    """Add the object of `resource` that controls the event's object, and the one that did before the change.
-    False when nobody controls it."""
-    found = False
+def enqueue_owners(queue: WorkQueue[Key], client: Client, resource: Resource, event: Event) -> None:
+    """Add those of `resource` that a change concerns: who controls the event's object, who did before the change, and
+    for an orphan whoever would adopt it."""
+    controlled = False
     for obj in (event.object, event.old):
         ref = controller_of(obj) if obj is not None else None
         if ref is not None:
-            found = True
+            controlled = True
             if ref["kind"] == resource.kind and ref["apiVersion"] == resource.api_version:
                 queue.add(Key(namespace(event.object), ref["name"]))
-    return found
+    labels = labels_of(event.object)
+    if controlled or event.type == "DELETED" or not labels:
+        return
+    for owner in client.list(resource, namespace(event.object)):
+        selector = selectors.from_object(owner["spec"].get("selector"))
+        if selector is not None and selector.matches(labels):
+            queue.add(key_of(owner))
 
 
-async def claim(
-    client: Client,
-    owner_resource: Resource,
-    owner: Object,
-    selector: LabelSelector,
-    resource: Resource,
-    candidates: Iterable[Object],
-) -> list[Object]:
-    """Those of `candidates` that `owner` controls, after adopting orphans the selector matches and releasing what it
-    no longer matches. An owner being deleted keeps what it has and takes nothing new."""
+async def claim(client: Client, owner_resource: Resource, owner: Object, resource: Resource) -> list[Object]:
+    """What `owner` controls of `resource`, after adopting orphans its selector matches and releasing what it no longer
+    matches. An owner being deleted keeps what it has and takes nothing new. Raises PermanentError for a selector that
+    would match everything."""
+    selector = selectors.from_object(owner["spec"]["selector"])
+    if selector is None or not selector.requirements:
+        raise PermanentError(f"spec.selector selects all {resource.plural} of the namespace; give it a label")
     mine = []
-    for obj in candidates:
+    for obj in client.list(resource, namespace(owner)):
         ref = controller_of(obj)
         if ref is None:
             if selector.matches(labels_of(obj)) and not is_deleting(owner) and not is_deleting(obj):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ambientlab.api import selectors
-from ambientlab.api.client import Client, Event
+from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import POD, REPLICASET
-from ambientlab.api.objects import Object, labels_of, name, namespace
+from ambientlab.api.objects import Object, labels_of, name
 from ambientlab.controllers import conditions
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, lost_race, write_status
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.owners import claim, enqueue_controller, is_deleting
+from ambientlab.controllers.owners import claim, enqueue_owners, is_deleting
 from ambientlab.controllers.pods import deletion_rank, from_template, is_active, is_ready, seconds_to_available
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
-from ambientlab.flow.reconcile import PermanentError, Stop
+from ambientlab.flow.reconcile import Stop
 
 COMPONENT = "replicaset-controller"
 
@@ -30,48 +29,30 @@ class ReplicaSetController:
         self._clock = clock
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
-        def pod(event: Event) -> None:
-            if not enqueue_controller(queue, REPLICASET, event) and event.type != "DELETED":
-                self._enqueue_adopters(queue, event.object)
-
         return [
             self._client.watch(REPLICASET, lambda event: queue.add(key_of(event.object))),
-            self._client.watch(POD, pod),
+            self._client.watch(POD, lambda event: enqueue_owners(queue, self._client, REPLICASET, event)),
         ]
-
-    def _enqueue_adopters(self, queue: WorkQueue[Key], pod: Object) -> None:
-        if not labels_of(pod):
-            return
-        for rs in self._client.list(REPLICASET, namespace(pod)):
-            selector = selectors.from_object(rs["spec"].get("selector"))
-            if selector is not None and selector.matches(labels_of(pod)):
-                queue.add(key_of(rs))
 
     async def reconcile(self, key: Key) -> float | None:
         rs = self._client.get(REPLICASET, key.name, key.namespace)
         if rs is None:
             return None
-        pods = await self._pods(rs)
+        pods = await claim(self._client, REPLICASET, rs, POD)
         failure: StatusError | None = None
         if not is_deleting(rs):
             try:
                 if await self._size(rs, [pod for pod in pods if is_active(pod)]):
-                    pods = await self._pods(rs)
+                    pods = await claim(self._client, REPLICASET, rs, POD)
             except StatusError as error:
                 if lost_race(error):
                     raise
                 failure = error
-                pods = await self._pods(rs)
+                pods = await claim(self._client, REPLICASET, rs, POD)
         await write_status(self._client, REPLICASET, rs, self._status(rs, pods, failure))
         if failure is not None:
             raise failure
         return self._next_available(rs, pods)
-
-    async def _pods(self, rs: Object) -> list[Object]:
-        selector = selectors.from_object(rs["spec"]["selector"])
-        if selector is None or not selector.requirements:
-            raise PermanentError("spec.selector selects every pod of the namespace; give it a label")
-        return await claim(self._client, REPLICASET, rs, selector, POD, self._client.list(POD, namespace(rs)))
 
     async def _size(self, rs: Object, pods: Sequence[Object]) -> bool:
         """Create what is missing or delete what is too much, all at once. True if there was anything to do."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ambientlab.api import selectors
 from ambientlab.api.client import Client, Event
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import DEPLOYMENT, POD, REPLICASET
-from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
+from ambientlab.api.objects import Object, annotations_of, name, namespace, uid
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, write_status
 from ambientlab.controllers.deployment import revisions, rollout, status
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.owners import claim, controller_of, enqueue_controller, is_deleting
+from ambientlab.controllers.owners import claim, controller_of, enqueue_owners, is_deleting
 from ambientlab.controllers.pods import is_finished
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
-from ambientlab.flow.reconcile import PermanentError, Stop
+from ambientlab.flow.reconcile import Stop
 
 
 class _Sets(NamedTuple):
@@ -41,10 +40,6 @@ class DeploymentController:
         self._clock = clock
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
-        def replicaset(event: Event) -> None:
-            if not enqueue_controller(queue, DEPLOYMENT, event) and event.type != "DELETED":
-                self._enqueue_adopters(queue, event.object)
-
         def pod(event: Event) -> None:
             # Recreate waits for pods to be gone, which no status of a ReplicaSet tells.
             owner = controller_of(event.object)
@@ -56,15 +51,9 @@ class DeploymentController:
 
         return [
             self._client.watch(DEPLOYMENT, lambda event: queue.add(key_of(event.object))),
-            self._client.watch(REPLICASET, replicaset),
+            self._client.watch(REPLICASET, lambda event: enqueue_owners(queue, self._client, DEPLOYMENT, event)),
             self._client.watch(POD, pod),
         ]
-
-    def _enqueue_adopters(self, queue: WorkQueue[Key], rs: Object) -> None:
-        for deployment in self._client.list(DEPLOYMENT, namespace(rs)):
-            selector = selectors.from_object(deployment["spec"].get("selector"))
-            if selector is not None and selector.matches(labels_of(rs)):
-                queue.add(key_of(deployment))
 
     async def reconcile(self, key: Key) -> float | None:
         deployment = self._client.get(DEPLOYMENT, key.name, key.namespace)
@@ -113,11 +102,7 @@ class DeploymentController:
         )
 
     async def _sets(self, deployment: Object) -> _Sets:
-        selector = selectors.from_object(deployment["spec"]["selector"])
-        if selector is None or not selector.requirements:
-            raise PermanentError("spec.selector selects every pod of the namespace; give it a label")
-        candidates = self._client.list(REPLICASET, namespace(deployment))
-        mine = await claim(self._client, DEPLOYMENT, deployment, selector, REPLICASET, candidates)
+        mine = await claim(self._client, DEPLOYMENT, deployment, REPLICASET)
         new = revisions.find_new(deployment, mine)
         return _Sets(new, [rs for rs in mine if rs is not new])
 
