@@ -17,10 +17,9 @@ from ambientlab.api.objects import Object, copy, name, namespace, parse_timestam
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import admission, refusals, strategy
 from ambientlab.apiserver.crds import CLEANUP_FINALIZER
-from ambientlab.apiserver.options import DeleteOptions
+from ambientlab.apiserver.options import DeleteOptions, WriteOptions
 from ambientlab.apiserver.verbs import Verbs, deletable
 from ambientlab.store.entry import Entry
-from ambientlab.store.log import StoreError
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -41,18 +40,7 @@ async def delete(
     gone = deletable(resource, obj)
     if not gone and obj == current.object:
         return current, False
-    obj["apiVersion"] = verbs.registry.storage(resource).api_version
-    try:
-        if gone:
-            verbs.admission.released(resource, obj)
-            entry = await verbs.store.delete(current.collection, current.key, obj)
-            assert entry is not None
-        else:
-            entry = await verbs.store.put(current.collection, current.key, obj)
-    except StoreError as error:
-        verbs.admission.rebuild()
-        raise StatusError(500, "InternalError", f"Internal error occurred: {error}") from error
-    return verbs.represent(resource, entry), gone
+    return await verbs.commit(resource, current.key, obj, current.object, WriteOptions()), gone
 
 
 async def delete_all(

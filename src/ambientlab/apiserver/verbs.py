@@ -125,7 +125,7 @@ class Verbs:
         key = admission.key(namespace, name(obj))
         if self.store.latest(self.collection(resource), key) is not None:
             raise refusals.already_exists(resource, name(obj))
-        return await self._put(resource, key, obj, None, options)
+        return await self.commit(resource, key, obj, None, options)
 
     async def update(
         self,
@@ -244,7 +244,7 @@ class Verbs:
         admit.validate_update(self.registry, resource, obj, old, subresource=validated_as)
         if not subresource:
             self.admission.allocate(resource, obj, old)
-        return await self._put(resource, current.key, obj, old, options)
+        return await self.commit(resource, current.key, obj, old, options)
 
     def _check_identity(self, resource: Resource, obj: Object, old: Object) -> None:
         given, stored = obj["metadata"], old["metadata"]
@@ -273,7 +273,10 @@ class Verbs:
             before, after = _without_status(before), _without_status(after)
         return managed.update(before, after, node, known, writer, now)
 
-    async def _put(self, resource: Resource, key: str, obj: Object, old: Object | None, options: WriteOptions) -> Entry:
+    async def commit(
+        self, resource: Resource, key: str, obj: Object, old: Object | None, options: WriteOptions
+    ) -> Entry:
+        """Store what has passed every check; an object that is deleted and waits for nothing goes. No await before."""
         obj["apiVersion"] = self.registry.storage(resource).api_version
         collection = self.collection(resource)
         if options.dry_run:
