@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-from ambientlab.api import cel, jsonpath
+from ambientlab.api import cel, jsonpath, re2
 from ambientlab.api.fielderrors import Errors, child, invalid, key, not_supported, required
 from ambientlab.api.objects import Object
 from ambientlab.api.validation import meta, structural
@@ -115,8 +113,8 @@ def _schema(schema: Object, path: str, errors: Errors, *, junctor: bool = False)
 def _compiles(schema: Object, path: str, errors: Errors) -> None:
     if pattern := schema.get("pattern"):
         try:
-            structural.pattern(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+            structural.check_pattern(pattern)
+        except re2.ExpressionError as error:
             errors.append(
                 invalid(child(path, "pattern"), pattern, f"must be a valid regular expression, but isn't: {error}")
             )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from ambientlab.api import re2
 from ambientlab.api.fielderrors import quote
 
 Messages = list[str]
@@ -144,14 +145,12 @@ def export_to(names: Iterable[str], namespace: str) -> Messages:
 
 
 def expression(text: str, where: str) -> Messages:
-    """An RE2 expression. Python's is close; what RE2 lacks (look-around, back-references) is refused as RE2 does."""
+    """An RE2 expression."""
     if len(text) > 1024:
         return [f"{quote(where)}: regex is too large, max length allowed is 1024"]
-    hint = "Istio uses RE2 style regex-based match (https://github.com/google/re2/wiki/Syntax)"
-    if match := re.search(r"\(\?(?:[=!]|<[=!])|(?<!\\)(?:\\\\)*\\[1-9]", text):
-        return [f"{quote(where)}: error parsing regexp: invalid or unsupported Perl syntax: `{match[0]}`; {hint}"]
     try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        return [f"{quote(where)}: error parsing regexp: {error}; {hint}"]
+        re2.check(text)
+    except re2.ExpressionError as error:
+        hint = "Istio uses RE2 style regex-based match (https://github.com/google/re2/wiki/Syntax)"
+        return [f"{quote(where)}: {error}; {hint}"]
     return []
