@@ -13,6 +13,7 @@ from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.kinds import DAEMONSET, DEPLOYMENT, NAMESPACE, POD, REPLICASET, SERVICEACCOUNT
 from ambientlab.api.objects import Object, copy, timestamp
 from ambientlab.api.resources import Resource
+from ambientlab.apiserver.patch.merge import merge_patch
 
 _DEFAULTS: dict[Resource, Object] = {
     DEPLOYMENT: {
@@ -75,7 +76,7 @@ class FakeClient:
     async def patch(self, resource, name, namespace, patch, *, subresource=""):
         await asyncio.sleep(0)
         key, old = self._find(resource, name, namespace)
-        return self._replace(resource, key, old, _merge(copy(old), copy(patch)), subresource)
+        return self._replace(resource, key, old, merge_patch(copy(old), copy(patch)), subresource)
 
     async def apply(self, resource, obj, *, manager, subresource=""):
         await asyncio.sleep(0)
@@ -85,7 +86,7 @@ class FakeClient:
         old = self.get(resource, key[1], key[0])
         if old is None:
             return await self.create(resource, obj)
-        return self._replace(resource, key, old, _merge(_prune(copy(old), before, obj), copy(obj)), subresource)
+        return self._replace(resource, key, old, merge_patch(_prune(copy(old), before, obj), copy(obj)), subresource)
 
     async def delete(self, resource, name, namespace="", *, uid="", grace_seconds=None, propagation="Background"):
         await asyncio.sleep(0)
@@ -160,18 +161,6 @@ class FakeClient:
         for handler in self._watchers[resource]:
             asyncio.get_running_loop().call_soon(handler, Event(type_, obj, old))
         return obj
-
-
-def _merge(target, patch):
-    """RFC 7386."""
-    for key, value in patch.items():
-        if value is None:
-            target.pop(key, None)
-        elif isinstance(value, dict):
-            target[key] = _merge(target[key] if isinstance(target.get(key), dict) else {}, value)
-        else:
-            target[key] = value
-    return target
 
 
 def _prune(target, before, now):

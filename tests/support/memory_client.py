@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from ambientlab.api import objects
 from ambientlab.api.client import Event, EventType, Handler, Propagation, Unsubscribe
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
+from ambientlab.apiserver.patch.merge import merge_patch
 
 Place = tuple[str, str]
 
@@ -65,12 +65,12 @@ class MemoryClient:
     async def patch(
         self, resource: Resource, name: str, namespace: str, patch: Object, *, subresource: str = ""
     ) -> Object:
-        merged = _merge(objects.copy(self._must(resource, name, namespace)), patch)
+        merged = merge_patch(objects.copy(self._must(resource, name, namespace)), patch)
         return self._write(f"patch {subresource}".strip(), resource, merged)
 
     async def apply(self, resource: Resource, obj: Object, *, manager: str, subresource: str = "") -> Object:
         current = self.get(resource, objects.name(obj), objects.namespace(obj)) or {}
-        return self._write("apply", resource, _merge(objects.copy(current), obj))
+        return self._write("apply", resource, merge_patch(objects.copy(current), obj))
 
     async def delete(
         self,
@@ -107,16 +107,3 @@ class MemoryClient:
     def _tell(self, resource: Resource, type_: EventType, obj: Object, old: Object | None) -> None:
         for handler in list(self._handlers.get(resource, ())):
             handler(Event(type_, obj, old))
-
-
-def _merge(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merge(merged.get(key), value)
-    return merged

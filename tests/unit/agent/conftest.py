@@ -21,6 +21,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Event, Handler
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
+from ambientlab.apiserver.patch.merge import merge_patch
 from ambientlab.images.program import Launch
 from ambientlab.images.registry import Images
 from ambientlab.node.agent.agent import NodeAgent
@@ -70,7 +71,7 @@ class MemoryClient:
             raise StatusError(409, "Conflict", "another uid")
         await asyncio.sleep(0)
         self.writes.append((f"patch {subresource}".strip(), resource.kind, objects.copy(patch)))
-        new = merged(self.objects.get(key, old), objects.copy(patch))
+        new = merge_patch(self.objects.get(key, old), objects.copy(patch))
         self._commit("MODIFIED", key, new)
         return new
 
@@ -118,19 +119,6 @@ class MemoryClient:
             if watched == kind:
                 handler(event)
         self.changed.set()
-
-
-def merged(target: Object, patch: Object) -> Object:
-    """RFC 7386."""
-    result = dict(target)
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict):
-            result[key] = merged(result.get(key) or {}, value)
-        else:
-            result[key] = value
-    return result
 
 
 @dataclass
