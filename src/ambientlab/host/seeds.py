@@ -59,11 +59,24 @@ def istio() -> list[Seed]:
         (kinds.DEPLOYMENT, _istiod()),
         (
             kinds.DAEMONSET,
-            _daemonset("ztunnel", "ztunnel", _istio_image("ztunnel"), "istio-proxy", ["proxy", "ztunnel"]),
+            _daemonset(
+                "ztunnel",
+                "ztunnel",
+                {
+                    "name": "istio-proxy",
+                    "image": _istio_image("ztunnel"),
+                    "args": ["proxy", "ztunnel"],
+                    "readinessProbe": _ZTUNNEL_PROBE,
+                },
+            ),
         ),
         (
             kinds.DAEMONSET,
-            _daemonset("istio-cni-node", "istio-cni", _istio_image("install-cni"), "install-cni", ["install-cni"]),
+            _daemonset(
+                "istio-cni-node",
+                "istio-cni",
+                {"name": "install-cni", "image": _istio_image("install-cni"), "args": ["install-cni"]},
+            ),
         ),
     ]
 
@@ -98,7 +111,11 @@ def _istiod() -> Object:
     }
 
 
-def _daemonset(name: str, account: str, image: str, container: str, args: list[str]) -> Object:
+# As in Istio's chart: Ready is what has its configuration, not what has merely been started.
+_ZTUNNEL_PROBE: Object = {"httpGet": {"path": "/healthz/ready", "port": 15021}}
+
+
+def _daemonset(name: str, account: str, container: Object) -> Object:
     """hostNetwork, as both are in this node: the proxy opens its listeners inside each pod's namespace itself."""
     labels = {"app": name} if name == "ztunnel" else {"k8s-app": name}
     return {
@@ -110,7 +127,7 @@ def _daemonset(name: str, account: str, image: str, container: str, args: list[s
                 "spec": {
                     "serviceAccountName": account,
                     "hostNetwork": True,
-                    "containers": [{"name": container, "image": image, "args": args}],
+                    "containers": [container],
                 },
             },
         },

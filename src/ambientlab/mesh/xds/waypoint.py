@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Mesh, Port, RouteTable, Service
 from ambientlab.mesh.xds import endpoints, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
@@ -43,7 +44,7 @@ class WaypointProxy:
             LISTENER: {
                 "connect_terminate": waypoint_listeners.connect_terminate(),
                 CONNECT_ORIGINATE: waypoint_listeners.connect_originate(gateway),
-                "health": waypoint_listeners.health(),
+                HEALTH: health(),
             },
         }
 

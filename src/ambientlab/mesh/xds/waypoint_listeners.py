@@ -48,7 +48,6 @@ from ambientlab.mesh.xds.messages import (
 from ambientlab.mesh.xds.routes import FAULT
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 
-STATUS_PORT = 15021
 PEER_PRINCIPAL = "io.istio.peer_principal"
 LOCAL_PRINCIPAL = "io.istio.local_principal"
 _HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
@@ -186,19 +185,6 @@ def connect_originate(gateway: Key) -> Listener:
     chain.filters.add(name="envoy.filters.network.set_filter_state", typed_config=packed(state))
     chain.filters.add(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
     return listener
-
-
-def health() -> Listener:
-    """What the readiness probe of the Deployment asks. It is served once the configuration has arrived."""
-    manager = HttpConnectionManager(stat_prefix="health")
-    host = manager.route_config.virtual_hosts.add(name="health", domains=["*"])
-    route = host.routes.add(name="ready")
-    route.match.path = "/healthz/ready"
-    route.direct_response.status = 200
-    _add_http_filter(manager, "envoy.filters.http.router", Router())
-    return Listener(
-        name="health", address=socket_address("0.0.0.0", STATUS_PORT), filter_chains=[_chain("health", manager)]
-    )
 
 
 def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
