@@ -12,8 +12,8 @@ from ambientlab.labs.environment import CommandError, Environment
 from ambientlab.labs.model import Check, Kubectl, Log, Output, Traffic
 
 ATTEMPTS = 2
-"""Samples of traffic before a split is called wrong. A change takes a moment to reach every proxy, and a true split is
-called false by one sample in a thousand, by two in a million; a split that is far off fails every time."""
+"""Samples of traffic before a split is called wrong. A change takes a moment to reach every proxy, which the first
+sample may have met; a split that is far off fails every time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 
 SIGNIFICANCE = 1e-6
-"""How often a true split is called false. A run judges some twenty of them: it is wrong once in 50,000 runs."""
+"""How often a true split is called false. A run judges some twenty of them: by chance it is
+wrong in fewer than one of 50,000 runs."""
 
 MAX_OUTCOMES = 500_000
 """Of a test: the enumeration takes about a second at this many."""

@@ -7,6 +7,7 @@ and the route back to a source is the device of the pod that owns it.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 from collections import OrderedDict
@@ -127,7 +128,7 @@ class NodeNetwork:
         try:
             self._detacher.request([links.delete_link(index)])
         except OSError as error:
-            if error.errno != 19:  # ENODEV: it went with its namespace
+            if error.errno != errno.ENODEV:  # it went with its namespace
                 raise
 
 

@@ -19,12 +19,12 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
-from ambientlab.cluster import DNS_IP
+from ambientlab.cluster import DNS_IP, SERVICE_CIDR
 from ambientlab.node.linux.nft import Batch, Goto, Hook, Nft, concatenate, ipv4, port
 from ambientlab.node.linux.nft_expr import (
     TCP,
@@ -55,7 +55,7 @@ log = logging.getLogger("ambientlab.kube-proxy")
 TABLE = "kube-proxy"
 
 _PROTOCOLS = {"TCP": TCP, "UDP": UDP}
-_SERVICE_MASK, _SERVICE_NETWORK = bytes([255, 240, 0, 0]), bytes([10, 96, 0, 0])
+_SERVICE_NETWORK = IPv4Network(SERVICE_CIDR)
 _BATCH_ELEMENTS = 2000  # what the send buffer of a netlink socket holds for certain
 
 T = TypeVar("T")
@@ -273,8 +273,8 @@ def _fixed_rules() -> Batch:
     still_a_service = (
         load_destination(),
         differ(ipv4(DNS_IP)),
-        mask(_SERVICE_MASK),
-        equal(_SERVICE_NETWORK),
+        mask(_SERVICE_NETWORK.netmask.packed),
+        equal(_SERVICE_NETWORK.network_address.packed),
     )
     batch.add_rule("unserved", *still_a_service, load_meta(Meta.PROTOCOL), equal(TCP), reject_tcp())
     batch.add_rule("unserved", *still_a_service, reject())

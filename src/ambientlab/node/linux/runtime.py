@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -109,13 +110,13 @@ class LinuxRuntime:
     ) -> tuple[Process, int | None]:
         main = self._alive(container)
         if main is None:
-            raise ProcessLookupError(3, "cannot exec in a stopped container")
+            raise ProcessLookupError(errno.ESRCH, "cannot exec in a stopped container")
         request = NewExec(next(self._ids), container.pid, list(argv), dict(env), cwd, stdio is None, main.privileged)
         return await self._spawn(request, stdio or (), main.sandbox, privileged=main.privileged)
 
     async def wait(self, process: Process) -> int:
         if not isinstance(process, _Running):
-            raise ProcessLookupError(3, f"process {process.pid} is not of this runtime")
+            raise ProcessLookupError(errno.ESRCH, f"process {process.pid} is not of this runtime")
         return await asyncio.shield(process.exit)
 
     def signal(self, process: Process, signum: int) -> None:

@@ -9,6 +9,7 @@ It ends with 0 when the channel closes, and with it every process it started (no
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -105,7 +106,7 @@ class _Zygote:
 
     def _handle_of(self, pid: int, what: str) -> _PidHandle:
         if pid not in self._children:
-            raise ProcessLookupError(3, f"the {what} has ended")
+            raise ProcessLookupError(errno.ESRCH, f"the {what} has ended")
         return _PidHandle(os.pidfd_open(pid))
 
     def _reap(self) -> None:
