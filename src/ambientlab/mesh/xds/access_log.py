@@ -42,12 +42,16 @@ WAYPOINT_FORMAT = (
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
 
-_ERRORS = (
-    (("NC", "NR"), "no service for target address"),
-    (("UH", "UO"), "no healthy upstream"),
-    (("UF", "URX", "LH"), "connection failed: %UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+_DENIED = ((("NC", "NR"), "no service for target address"), (("UH", "UO"), "no healthy upstream"))
+"""Why a connection had nowhere to go, by Envoy's response flags, as ztunnel puts it."""
+
+_FAILED = ("UF", "URX", "LH")
+_FAILURES = (
+    ("refused", "connection failed: Connection refused (os error 111)"),
+    ("tunnel_response:503", "http status: 503 Service Unavailable"),
 )
-"""What went wrong, by Envoy's response flags, as ztunnel puts it."""
+"""What became of a connection that had: parts of Envoy's reason, and ztunnel's words for it."""
+_REASON = "upstream.transport_failure_reason"
 
 
 def workload_fields(side: str, workload: str, namespace: str) -> str:
@@ -55,13 +59,17 @@ def workload_fields(side: str, workload: str, namespace: str) -> str:
 
 
 def plain_fields(service: str, workload: Workload | None) -> str:
-    """What is known beforehand of an endpoint outside the tunnels."""
-    return " ".join(_identified(service, workload))
+    """What is known beforehand of an endpoint outside the tunnels: fields, each with a space behind it."""
+    return "".join(f"{field} " for field in _identified(service, workload))
 
 
 def tunnel_fields(service: str, workload: Workload) -> str:
     """What is known beforehand of an endpoint at the end of a tunnel, whose identity is therefore proved."""
-    return " ".join([*_identified(service, workload), f'dst.identity="{workload.identity}"'])
+    return f'{plain_fields(service, workload)}dst.identity="{workload.identity}" '
+
+
+def service_field(service: str) -> str:
+    return f'dst.service="{service}" '
 
 
 def _identified(service: str, workload: Workload | None) -> list[str]:
@@ -82,6 +90,7 @@ def tunnelled_outbound() -> list[AccessLog]:
         "dst.addr=%DYNAMIC_METADATA(istio:tunnel)% dst.hbone_addr=%DOWNSTREAM_LOCAL_ADDRESS% "
         f"%DYNAMIC_METADATA(istio:{TARGET})%",
         "outbound",
+        "%DOWNSTREAM_LOCAL_ADDRESS%",
     )
 
 
@@ -89,9 +98,10 @@ def plain_outbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a captured connection that enters no tunnel: those that do are logged there."""
     source = workload_fields("src", workload, namespace)
     return _variants(
-        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% "
-        f"%UPSTREAM_METADATA(istio:{TARGET})%",
+        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% "
+        f"%METADATA(UPSTREAM_HOST:istio:{TARGET})%%METADATA(CLUSTER:istio:{TARGET})%",
         "outbound",
+        "%DOWNSTREAM_LOCAL_ADDRESS%",
         only=_PLAIN_UPSTREAM,
     )
 
@@ -102,28 +112,36 @@ def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[Acce
     return _variants(
         f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {workload_fields('src', *names)} "
         'src.identity="%DOWNSTREAM_PEER_URI_SAN%" dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% dst.hbone_addr=%REQ(:AUTHORITY)% '
-        f'{workload_fields("dst", workload, namespace)} dst.identity="{identity}"',
+        f'%METADATA(ROUTE:istio:{TARGET})%{workload_fields("dst", workload, namespace)} dst.identity="{identity}" ',
         "inbound",
+        "%DOWNSTREAM_LOCAL_ADDRESS%",
     )
 
 
 def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a connection from outside the mesh to a captured pod."""
     target = workload_fields("dst", workload, namespace)
-    return _variants(f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {target}", "inbound")
+    fields = f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {target} "
+    return _variants(fields, "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
 
 
 def waypoint() -> list[AccessLog]:
     return [_stdout(WAYPOINT_FORMAT, None, omit_empty=False)]
 
 
-def _variants(fields: str, direction: str, *, only: str = "") -> list[AccessLog]:
-    failed = [flag for flags, _ in _ERRORS for flag in flags]
-    logs = [_stdout(_line("info", fields, direction, ""), _without(failed, only))]
-    for flags, words in _ERRORS:
-        # a connection that found no upstream has no address to be judged by
-        condition = only if "UF" in flags else ""
-        logs.append(_stdout(_line("error", fields, direction, f' error="{words}"'), _with(flags, condition)))
+def _variants(fields: str, direction: str, target: str, *, only: str = "") -> list[AccessLog]:
+    """`fields` end in a space; `target` is what was asked for, which is all there is to say of what led nowhere."""
+    denied = [flag for flags, _ in _DENIED for flag in flags]
+    logs = [_stdout(_line("info", fields, direction, ""), _without([*denied, *_FAILED], only))]
+    for flags, words in _DENIED:
+        text = f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr={target} "
+        line = f'{_TIME}\twarn\taccess\tconnection failed\t{text}direction="{direction}" error="{words}: {target}"\n'
+        logs.append(_stdout(line, _with(flags)))
+    known = [(words, f"{_REASON}.contains('{part}')") for part, words in _FAILURES]
+    others = " && ".join(f"!({condition})" for _, condition in known)
+    for words, condition in [*known, ("connection failed: %UPSTREAM_TRANSPORT_FAILURE_REASON%", others)]:
+        line = _line("error", fields, direction, f' error="{words}"')
+        logs.append(_stdout(line, _with(_FAILED, *filter(None, [only, condition]))))
     return logs
 
 
@@ -132,18 +150,18 @@ def _line(level: str, fields: str, direction: str, error: str) -> str:
     if direction == "inbound":
         received, sent = sent, received
     return (
-        f'{_TIME}\t{level}\taccess\tconnection complete\t{fields} direction="{direction}" '
+        f'{_TIME}\t{level}\taccess\tconnection complete\t{fields}direction="{direction}" '
         f'bytes_sent={sent} bytes_recv={received} duration="%DURATION%ms"{error}\n'
     )
 
 
-def _with(flags: Sequence[str], condition: str) -> AccessLogFilter:
+def _with(flags: Sequence[str], *conditions: str) -> AccessLogFilter:
     by_flag = AccessLogFilter()
     by_flag.response_flag_filter.flags.extend(flags)
-    if not condition:
+    if not conditions:
         return by_flag
     both = AccessLogFilter()
-    both.and_filter.filters.extend([by_flag, _expression(condition)])
+    both.and_filter.filters.extend([by_flag, _expression(" && ".join(conditions))])
     return both
 
 

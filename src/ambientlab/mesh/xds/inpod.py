@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -29,6 +30,7 @@ from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
     HBONE_PORT,
+    ISTIO_METADATA,
     NETNS,
     ORIGINAL_LOCAL,
     PROXY_MARK,
@@ -36,6 +38,7 @@ from ambientlab.mesh.xds.messages import (
     TCP_CLUSTER,
     ads,
     filter_state,
+    metadata,
     packed,
     server_tls,
     socket_address,
@@ -62,21 +65,31 @@ def listeners(pod: Captured) -> dict[str, Listener]:
     return {listener.name: listener for listener in made}
 
 
-def inbound_routes(name: str, ip: str) -> RouteConfiguration:
+def inbound_routes(name: str, ip: str, services: Sequence[tuple[int, str]]) -> RouteConfiguration:
     """CONNECT to the pod's own address and nothing else: who holds a mesh certificate must not be able to reach into
-    what the pod alone can reach. Apart from the listener, so that it can change under open connections."""
+    what the pod alone can reach. Apart from the listener, so that it can change under open connections.
+
+    `services` pairs ports of the pod with a service that leads there: for the log, a best guess as in ztunnel
+    (src/proxy.rs, guess_inbound_service).
+    """
     routes = RouteConfiguration(name=name)
     routes.validate_clusters.value = False
     host = routes.virtual_hosts.add(name=name, domains=["*"])
-    route = host.routes.add()
+    for port, service in services:
+        route = _connect(host.routes.add())
+        route.match.headers.add(name=":authority").string_match.exact = f"{ip}:{port}"
+        route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
+    _connect(host.routes.add()).match.headers.add(name=":authority").string_match.prefix = f"{ip}:"
+    return routes
+
+
+def _connect(route: Route) -> Route:
     route.match.connect_matcher.SetInParent()
-    authority = route.match.headers.add(name=":authority")
-    authority.string_match.prefix = f"{ip}:"
     route.route.cluster = INBOUND
     route.route.timeout.SetInParent()
     upgrade = route.route.upgrade_configs.add(upgrade_type="CONNECT")
     upgrade.connect_config.SetInParent()
-    return routes
+    return route
 
 
 def _outbound(pod: Captured) -> Listener:

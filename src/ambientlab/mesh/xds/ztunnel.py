@@ -27,8 +27,7 @@ from google.protobuf.message import Message
 
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import Mesh, Protocol
-from ambientlab.mesh.xds import endpoints, inpod
-from ambientlab.mesh.xds.health import HEALTH, health
+from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
@@ -46,7 +45,7 @@ class Ztunnel:
     def __init__(self) -> None:
         self._constant: dict[str, dict[str, Message]] = {
             CLUSTER: shared_clusters(),
-            LISTENER: {CONNECT_ORIGINATE: connect_originate_listener(), HEALTH: health()},
+            LISTENER: {CONNECT_ORIGINATE: connect_originate_listener()},
         }
         self._clusters: Memo[Cluster] = Memo()
         self._assignments: Memo[ClusterLoadAssignment] = Memo()
@@ -71,14 +70,27 @@ class Ztunnel:
             name = f"ip|{workload.ip}"
             waypoint = mesh.waypoints.get(workload.waypoint) if workload.waypoint else None
             if waypoint is None and workload.protocol is Protocol.TCP:
-                clusters[name] = self._clusters.get(name, inpod_passthrough, name)
+                fields = access_log.plain_fields("", workload)
+                clusters[name] = self._clusters.get(name, inpod_passthrough, name, fields)
                 continue
             clusters[name] = self._clusters.get(name, destination_cluster, name)
             assignments[name] = self._assignments.get(name, endpoints.of_workload, name, workload, waypoint)
+        served = _served(mesh)
         for pod in captured:
             listeners |= self._listeners.get(pod.uid, inpod.listeners, pod)
             name = inpod.route_name(pod)
-            routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip)
+            routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip, tuple(served.get(pod.ip, ())))
         for memo in (self._clusters, self._assignments, self._listeners, self._routes):
             memo.end_round()
         return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}
+
+
+def _served(mesh: Mesh) -> dict[str, list[tuple[int, str]]]:
+    """By address: the ports that services have there, and the service that a connection to one is put down to."""
+    found: dict[str, dict[int, str]] = {}
+    for service in mesh.services.values():
+        for endpoint in service.endpoints:
+            known = found.setdefault(endpoint.ip, {})
+            for _, target in endpoint.ports:
+                known[target] = min(service.host, known.get(target, service.host))
+    return {ip: sorted(ports.items()) for ip, ports in found.items()}

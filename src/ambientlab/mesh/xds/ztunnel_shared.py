@@ -16,6 +16,7 @@ from xds.type.v3.typed_struct_pb2 import TypedStruct
 from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
+    ISTIO_METADATA,
     ON_DEMAND,
     PEER_SANS,
     STRING,
@@ -25,6 +26,7 @@ from ambientlab.mesh.xds.messages import (
     filter_state,
     http2_options,
     mesh_tls,
+    metadata,
     original_dst_cluster,
     packed,
     reach_both_ways,
@@ -47,9 +49,12 @@ def shared_clusters() -> dict[str, Message]:
     return {cluster.name: cluster for cluster in clusters}
 
 
-def inpod_passthrough(name: str) -> Cluster:
-    """To the address the client asked for, from the pod's network namespace, in plain TCP."""
-    return original_dst_cluster(name, upstream_bind_config=bind_in_netns())
+def inpod_passthrough(name: str, fields: str = "") -> Cluster:
+    """To the address the client asked for, from the pod's network namespace, in plain TCP. `fields` are for the log."""
+    cluster = original_dst_cluster(name, upstream_bind_config=bind_in_netns())
+    if fields:
+        cluster.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: fields}}))
+    return cluster
 
 
 def destination_cluster(name: str) -> Cluster:
