@@ -28,6 +28,7 @@ from google.protobuf.message import Message
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import Mesh, Protocol
 from ambientlab.mesh.xds import access_log, endpoints, inpod
+from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
@@ -45,7 +46,7 @@ class Ztunnel:
     def __init__(self) -> None:
         self._constant: dict[str, dict[str, Message]] = {
             CLUSTER: shared_clusters(),
-            LISTENER: {CONNECT_ORIGINATE: connect_originate_listener()},
+            LISTENER: {CONNECT_ORIGINATE: connect_originate_listener(), HEALTH: health()},
         }
         self._clusters: Memo[Cluster] = Memo()
         self._assignments: Memo[ClusterLoadAssignment] = Memo()
