@@ -40,6 +40,12 @@ def labels_of(obj: Object) -> dict[str, str]:
     return obj["metadata"].get("labels") or {}
 
 
+def condition_holds(obj: Object, type_: str) -> bool:
+    """Whether the status has this condition, and it is True."""
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == type_ and one["status"] == "True" for one in conditions)
+
+
 def annotations_of(obj: Object) -> dict[str, str]:
     return obj["metadata"].get("annotations") or {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, condition_holds
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
@@ -22,8 +22,7 @@ def establish(crd: Object, others: Iterable[Object], now: str) -> None:
     before = crd.get("status") or {}
     accepted = ("NamesAccepted", "False", "NamesConflict", taken) if taken else _ACCEPTED
     conditions = [_condition(*accepted, before, now)]
-    established = any(c["type"] == "Established" and c["status"] == "True" for c in before.get("conditions") or ())
-    if not taken or established:
+    if not taken or is_established(crd):
         conditions.append(_condition(*_ESTABLISHED, before, now))
     storage = [version.get("name", "") for version in spec.get("versions") or () if version.get("storage")]
     stored = [*(before.get("storedVersions") or ())]
@@ -39,8 +38,7 @@ _ESTABLISHED = ("Established", "True", "InitialNamesAccepted", "the initial name
 
 
 def is_established(crd: Object) -> bool:
-    conditions = (crd.get("status") or {}).get("conditions") or ()
-    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+    return condition_holds(crd, "Established")
 
 
 def _lower(names: Object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ambientlab.api.objects import Object, timestamp
+from ambientlab.api.objects import timestamp
 
 Condition = dict[str, Any]
 
@@ -40,8 +40,3 @@ def put(conditions: list[Condition], new: Condition) -> list[Condition]:
     if old is not None and old["status"] == new["status"]:
         new = {**new, "lastTransitionTime": old["lastTransitionTime"]}
     return [*without(conditions, new["type"]), new]
-
-
-def is_true(obj: Object, type_: str) -> bool:
-    found = find((obj.get("status") or {}).get("conditions") or [], type_)
-    return found is not None and found["status"] == "True"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ambientlab.api.objects import Object, annotations_of, name, namespace, parse_timestamp
+from ambientlab.api.objects import Object, annotations_of, condition_holds, name, namespace, parse_timestamp
 from ambientlab.api.resources import Resource
-from ambientlab.controllers.conditions import find, is_true
+from ambientlab.controllers.conditions import find
 from ambientlab.controllers.names import generate_name
 from ambientlab.controllers.owners import controller_reference, is_deleting
 
@@ -46,7 +46,7 @@ def is_active(pod: Object) -> bool:
 
 
 def is_ready(pod: Object) -> bool:
-    return is_true(pod, "Ready")
+    return condition_holds(pod, "Ready")
 
 
 def seconds_to_available(pod: Object, min_ready_seconds: int, now: datetime) -> float | None:

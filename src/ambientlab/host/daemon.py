@@ -13,7 +13,7 @@ import uvloop
 
 from ambientlab.api import crds, kinds
 from ambientlab.api.client import Client, Event
-from ambientlab.api.objects import Object, namespace
+from ambientlab.api.objects import Object, condition_holds, namespace
 from ambientlab.api.registry import Registry
 from ambientlab.apiserver.pki import PKI
 from ambientlab.apiserver.server import APIServer
@@ -227,7 +227,4 @@ async def _ready(client: Client) -> None:
 
 
 def _is_ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return namespace(pod) == seeds.ISTIO_NAMESPACE and any(
-        each["type"] == "Ready" and each["status"] == "True" for each in conditions
-    )
+    return namespace(pod) == seeds.ISTIO_NAMESPACE and condition_holds(pod, "Ready")

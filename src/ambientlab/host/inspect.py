@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ambientlab.api.objects import condition_holds
 from ambientlab.host import process
 from ambientlab.host.kubectl import Kubectl, KubectlError
 from ambientlab.host.lifecycle import saved_port
@@ -24,7 +25,7 @@ def inspect(paths: MeshPaths) -> dict[str, Any]:
         "context": paths.context,
         "kubeconfig": str(paths.kubeconfig),
         "pods": len(pods) if pods is not None else None,
-        "podsReady": sum(map(_ready, pods)) if pods is not None else None,
+        "podsReady": sum(condition_holds(pod, "Ready") for pod in pods) if pods is not None else None,
         "memoryMiB": memory(found.pid) >> 20 if found else None,
         "state": str(paths.state),
     }
@@ -35,11 +36,6 @@ def _pods(paths: MeshPaths) -> list[dict[str, Any]] | None:
         return Kubectl(paths.kubeconfig).list("pods")
     except KubectlError:
         return None
-
-
-def _ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 def memory(root: int) -> int:

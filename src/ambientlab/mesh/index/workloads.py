@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ambientlab.api import objects
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, condition_holds
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.waypoints import GATEWAY_NAME, HBONE_PORT, WaypointGateway, bind
 from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
@@ -48,10 +48,7 @@ def workload(
 
 
 def _ready(pod: Object) -> bool:
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return not pod["metadata"].get("deletionTimestamp") and condition_holds(pod, "Ready")
 
 
 def waypoint_of(key: Key, value: Workload) -> tuple[Key, ...]:
