@@ -39,6 +39,12 @@ _MATCH = (
     "withoutHeaders", "sourceLabels", "gateways", "sourceNamespace", "statPrefix",
 )  # fmt: skip
 _REDIRECT_CODES = (301, 302, 303, 307, 308)
+_GRPC_STATUS = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+"""By number. https://github.com/grpc/grpc/blob/master/doc/statuscodes.md"""
 _HTTP_CODES = range(100, 600)
 
 
@@ -205,9 +211,11 @@ class _Reader:
             self._unknown(f"{field}.delay", spec, ("fixedDelay", "percentage", "percent"))
             delay = Delay(milliseconds(spec.get("fixedDelay") or "0"), self._share(f"{field}.delay", spec))
         if spec := item.get("abort"):
-            self._unknown(f"{field}.abort", spec, ("httpStatus", "percentage"))
+            self._unknown(f"{field}.abort", spec, ("httpStatus", "grpcStatus", "percentage"))
             if spec.get("httpStatus"):
                 abort = Abort(spec["httpStatus"], self._share(f"{field}.abort", spec))
+            elif spec.get("grpcStatus") in _GRPC_STATUS:
+                abort = Abort(0, self._share(f"{field}.abort", spec), _GRPC_STATUS.index(spec["grpcStatus"]))
         return Fault(delay, abort) if delay or abort else None
 
     def _share(self, field: str, spec: Mapping[str, Any]) -> int:

@@ -78,10 +78,11 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """`parts_per_million` of the requests are answered by the proxy."""
+    """`parts_per_million` of the requests are answered by the proxy: with a status of gRPC, if there is one."""
 
     http_status: int
     parts_per_million: int
+    grpc_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

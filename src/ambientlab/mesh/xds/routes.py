@@ -212,7 +212,10 @@ def _fault(fault: ir.Fault) -> HTTPFault:
         result.delay.fixed_delay.CopyFrom(duration(fault.delay.milliseconds))
         result.delay.percentage.CopyFrom(percent(fault.delay.parts_per_million))
     if fault.abort is not None:
-        result.abort.http_status = fault.abort.http_status
+        if fault.abort.grpc_status is not None:
+            result.abort.grpc_status = fault.abort.grpc_status
+        else:
+            result.abort.http_status = fault.abort.http_status
         result.abort.percentage.CopyFrom(percent(fault.abort.parts_per_million))
     return result
 
