@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ambientlab.api.objects import Object
@@ -123,16 +124,13 @@ class _Reader:
             return DirectResponse(response["status"], (response.get("body") or {}).get("string", ""))
         routes = rule.get("route") or []
         destinations = [
-            self._destination(f"{field}.route[{i}]", item)
-            for i, item in enumerate(routes)
+            self._destination(item)
+            for item in routes
             # the weight of an only destination says nothing
             if len(routes) == 1 or item.get("weight")
         ]
         if len(routes) == 1:
-            destinations = [
-                WeightedDestination(max(d.weight, 1), d.destination, d.found, d.request_headers, d.response_headers)
-                for d in destinations
-            ]
+            destinations = [replace(d, weight=max(d.weight, 1)) for d in destinations]
         if not destinations:
             self.notes.append(Diagnostic(self.ref, "NoDestination", f"{field} names no destination", field=field))
             return DirectResponse(500)
@@ -148,13 +146,12 @@ class _Reader:
         host = host_of(item.get("host", ""), self.key.namespace, self.domain)
         return Destination(host, (item.get("port") or {}).get("number") or 0, item.get("subset") or "")
 
-    def _destination(self, field: str, item: Mapping[str, Any]) -> WeightedDestination:
+    def _destination(self, item: Mapping[str, Any]) -> WeightedDestination:
         headers = item.get("headers") or {}
         request, authority = _headers(headers.get("request"))
         response, _ = _headers(headers.get("response"))
-        if authority:
-            self.notes.append(unsupported(self.ref, f"{field}.headers.request.set.host"))
-        return WeightedDestination(item.get("weight") or 0, self._target(item["destination"]), True, request, response)
+        target = self._target(item["destination"])
+        return WeightedDestination(item.get("weight") or 0, target, True, request, response, authority)
 
     def _mirrors(self, rule: Mapping[str, Any]) -> list[Mirror]:
         result = []

@@ -59,13 +59,14 @@ class Destination:
 @dataclass(frozen=True, slots=True)
 class WeightedDestination:
     """A share of the requests. Where what it names is not there, `found` is false and the proxy answers the share
-    itself, with the `not_found_status` of the route."""
+    itself, with the `not_found_status` of the route. `authority`, if any, replaces the one asked for."""
 
     weight: int
     destination: Destination
     found: bool = True
     request_headers: HeaderChange = HeaderChange()
     response_headers: HeaderChange = HeaderChange()
+    authority: str = ""
 
 
 @dataclass(frozen=True, slots=True)

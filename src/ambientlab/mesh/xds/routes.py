@@ -134,12 +134,17 @@ def _forward(route: EnvoyRoute, match: ir.Match, action: ir.Forward, cluster_nam
         RouteAction.INTERNAL_SERVER_ERROR if action.not_found_status == 500 else RouteAction.SERVICE_UNAVAILABLE
     )
     if len(action.destinations) == 1:
-        result.cluster = cluster_name(action.destinations[0].destination)
-        _change_headers(route, action.destinations[0])
+        only = action.destinations[0]
+        result.cluster = cluster_name(only.destination)
+        if only.authority:
+            result.host_rewrite_literal = only.authority
+        _change_headers(route, only)
     else:
         for item in action.destinations:
             share = result.weighted_clusters.clusters.add(name=cluster_name(item.destination))
             share.weight.value = item.weight
+            if item.authority:
+                share.host_rewrite_literal = item.authority
             _change_headers(share, item)
     result.timeout.CopyFrom(duration(action.timeout_ms))
     if (policy := _retry(action.retries)) is not None:
