@@ -6,6 +6,7 @@ answered 418 there; those that go directly reach the application.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -222,3 +223,48 @@ spec:
     described = hello.kubectl("describe", "gateway/edge", "destinationrule/hello", "-n", "hello")
     assert "nothing listens for this Gateway" in described
     assert "spec.workloadSelector is not supported by ambientlab" in described
+
+
+def test_what_the_node_proxy_says_of_connections_that_led_nowhere(hello: Mesh) -> None:
+    """In ztunnel's words: early refusals name what was asked for, failures the address that was tried."""
+    hello.apply(
+        """
+apiVersion: v1
+kind: Service
+metadata: {name: empty, namespace: default}
+spec: {selector: {app: nobody}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: closed, namespace: default}
+spec: {selector: {run: outsider}, ports: [{port: 80, targetPort: 9999}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: closed, namespace: hello}
+spec: {selector: {app: helloworld}, ports: [{port: 80, targetPort: 9999}]}
+"""
+    )
+    vip = hello.json("get", "service", "empty", "-n", "default")["spec"]["clusterIP"]
+    slices = ("endpointslice", "-l", "kubernetes.io/service-name=closed")
+    pod = hello.json("get", "pod", "outsider", "-n", "default")["status"]["podIP"]
+    hello.kubectl("wait", "-n", "default", "--for=jsonpath={.endpoints[0].addresses[0]}=" + pod, *slices)
+    for host in ("empty.default", "closed.default", "closed.hello"):
+        hello.kubectl("exec", "curl", "-n", "test", "--", "curl", "-sS", f"http://{host}", check=False)
+    wanted = [
+        f'warn\taccess\tconnection failed\tsrc.addr=SRC dst.addr={vip}:80 direction="outbound" '
+        f'error="no healthy upstream: {vip}:80"',
+        'error\taccess\tconnection complete\tsrc.addr=SRC src.workload="curl" src.namespace="test" '
+        f'dst.addr={pod}:9999 dst.service="closed.default.svc.cluster.local" dst.workload="outsider" '
+        'dst.namespace="default" direction="outbound" bytes_sent=0 bytes_recv=0 duration="Nms" '
+        'error="connection failed: Connection refused (os error 111)"',
+        'error="http status: 503 Service Unavailable"',
+    ]
+
+    def logged() -> str:
+        text = hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel", "--tail=20")
+        return re.sub(r'duration="\d+ms"', 'duration="Nms"', re.sub(r"src\.addr=\S+", "src.addr=SRC", text))
+
+    eventually(lambda: all(line in logged() for line in wanted), f"lines {wanted}")
+    inbound = [line for line in logged().splitlines() if 'direction="inbound"' in line and "error" in line]
+    assert 'dst.service="closed.hello.svc.cluster.local"' in inbound[-1]
