@@ -6,7 +6,9 @@ What is not built says so and exits 1; nothing pretends to work.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,14 +64,18 @@ def version(cluster: Cluster, remote: bool, short: bool) -> None:
     click.echo(f"client version: {ISTIO_VERSION}")
     if not remote:
         return
-    click.echo(f"control plane version: {ISTIO_VERSION}")
-    proxies = [
-        pod
-        for pod in cluster.kubectl.list("pods")
-        if pod["metadata"].get("labels", {}).get("app") == "ztunnel"
-        or "gateway.networking.k8s.io/gateway-name" in pod["metadata"].get("labels", {})
-    ]
-    click.echo(f"data plane version: {ISTIO_VERSION} ({len(proxies)} proxies)")
+    pods = cluster.kubectl.list("pods")
+    for version in _versions(pods, "pilot"):
+        click.echo(f"control plane version: {version}")
+    proxies = Counter(_versions(pods, "ztunnel") + _versions(pods, "proxyv2"))
+    words = [f"{version} ({count} proxies)" for version, count in sorted(proxies.items())]
+    click.echo(f"data plane version: {', '.join(words) or 'none'}")
+
+
+def _versions(pods: list[dict[str, Any]], image: str) -> list[str]:
+    """The tags that the containers of an Istio image run, one for each."""
+    images = [container["image"] for pod in pods for container in pod["spec"]["containers"]]
+    return [tag for name, _, tag in (each.rpartition(":") for each in images) if name.endswith(f"/{image}")]
 
 
 def main() -> None:

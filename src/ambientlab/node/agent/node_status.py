@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from datetime import datetime
@@ -15,6 +16,8 @@ from ambientlab.api.objects import Object
 from ambientlab.cluster import NODE_IP, NODE_NAME, POD_CIDR
 from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent import environment
+
+log = logging.getLogger(__name__)
 
 KUBELET_VERSION = "v1.37.1"
 _LEASE_NAMESPACE = "kube-node-lease"
@@ -59,8 +62,7 @@ class NodeStatus:
             try:
                 await self._renew()
             except StatusError as error:
-                if error.code != 404:  # the namespace appears a moment after the server
-                    raise
+                log.warning("the node's lease is not renewed: %s", error.message)
             await sleep(self._clock, _LEASE_SECONDS / 4)
 
     async def _renew(self) -> None:
