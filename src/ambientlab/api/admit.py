@@ -22,6 +22,7 @@ from ambientlab.api.validation import meta, rules, structural
 
 FieldValidation = Literal["Strict", "Warn", "Ignore"]
 _MAX_WARNINGS = 100
+_MAX_DEPTH = 220
 
 
 def decode(
@@ -76,6 +77,7 @@ def _conform(
             obj, reading = typed.read(entry.schema, value)
             unknown, error = reading.unknown, reading.error
         else:
+            _check_depth(value)
             obj, unknown, error = _custom(entry.schema, value)
     except RecursionError:
         raise _bad_request(f"{kind} is nested too deeply") from None
@@ -89,6 +91,23 @@ def _conform(
     if not isinstance(obj.get("metadata"), dict) and resource.kind != "DeleteOptions":
         obj["metadata"] = {}
     return obj, problems if field_validation == "Warn" else []
+
+
+def _check_depth(value: Any) -> None:
+    """Raises RecursionError for what could not be encoded again: orjson writes no more than 254 levels, and events,
+    Tables and managed fields add some. Kinds with types of their own end earlier."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        if not level:
+            return
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    raise RecursionError
 
 
 def _identify(registry: Registry, resource: Resource, value: Object) -> tuple[str, str]:

@@ -94,7 +94,10 @@ class _Compiled:
     uses_old_self: bool
 
     def evaluate(self, self_: Any, old_self: Any = None) -> Any:
-        value = self.expression.eval(data={"self": self_, "oldSelf": old_self})
+        try:
+            value = self.expression.eval(data={"self": self_, "oldSelf": old_self})
+        except RuntimeError as error:  # a rule that takes more steps than the evaluator grants one
+            raise CelError(str(error).partition("\n")[0]) from None
         if value.type() == _cel().Type.ERROR:
             raise CelError(str(value.value()))
         return value.plain_value()

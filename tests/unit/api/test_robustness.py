@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ambientlab.api import admit, crds, kinds, openapi, protobuf, selectors, tables
 from ambientlab.api.errors import StatusError
 from ambientlab.api.registry import Registry
+from ambientlab.api.resources import Resource
 from support.api_samples import (
     CONFIGMAP,
     DEPLOYMENT,
@@ -131,6 +132,56 @@ def test_deep_nesting(depth: int, opening: str, closing: str, content_type: str)
     for body in (inner, f'{{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {{"name": "c"}}, "data": {inner}}}'):
         with pytest.raises(StatusError):
             admit.decode(REGISTRY, kinds.CONFIGMAP, body.encode(), content_type, "Strict")
+
+
+def _free_form(**schema: object) -> tuple[Registry, Resource]:
+    """A kind that keeps unknown fields."""
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True, **schema}},
+    }
+    spec = {
+        "group": "example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+        "versions": [version],
+    }
+    registry = Registry()
+    [resource] = registry.put_crd({"metadata": {"name": "things.example.com"}, "spec": spec})
+    return registry, resource
+
+
+def _deep(depth: int) -> bytes:
+    return b'{"a":' * depth + b"1" + b"}" * depth
+
+
+@pytest.mark.parametrize("depth", [100, 200])
+def test_what_is_taken_can_be_written_again(depth: int) -> None:
+    registry, resource = _free_form()
+    obj, _ = admit.decode(registry, resource, _deep(depth), "application/json", "Strict")
+    assert orjson.dumps({"items": [{"object": obj}]})
+
+
+@pytest.mark.parametrize("depth", [230, 260, 500, 900])
+def test_what_could_not_be_written_again_is_not_taken(depth: int) -> None:
+    registry, resource = _free_form()
+    with pytest.raises(StatusError, match="Thing is nested too deeply"):
+        admit.decode(registry, resource, _deep(depth), "application/json", "Strict")
+
+
+def test_a_rule_of_too_many_steps_is_refused() -> None:
+    rule = "self.l.all(x, self.l.all(y, self.l.all(z, x + y + z >= 0)))"
+    registry, resource = _free_form(
+        properties={"l": {"type": "array", "items": {"type": "integer"}}},
+        **{"x-kubernetes-validations": [{"rule": rule}]},
+    )
+    obj, _ = admit.conform(
+        registry, resource, {"metadata": {"name": "a", "namespace": "b"}, "l": list(range(300))}, "Ignore"
+    )
+    with pytest.raises(StatusError, match="evaluating rule"):
+        admit.validate_create(registry, resource, obj)
 
 
 @settings(max_examples=100, deadline=None)

@@ -108,3 +108,16 @@ def test_merge_patch_as_in_appendix_a_of_rfc_7386(target: Any, patch: Any, expec
 def test_a_merge_patch_applied_twice_is_applied_once(target: Any, patch: Any) -> None:
     once = merge_patch(target, patch)
     assert merge_patch(once, patch) == once
+
+
+def test_a_document_copied_into_itself_does_not_grow_without_end() -> None:
+    with pytest.raises(PatchError, match="exceeding the limit 3145728"):
+        json_patch({"a": "x" * 100}, [{"op": "copy", "from": "", "path": f"/{n}"} for n in range(60)])
+
+
+def test_a_value_too_deep_to_be_copied_is_told_as_such() -> None:
+    deep: Any = 1
+    for _ in range(500):
+        deep = {"a": deep}
+    with pytest.raises(RecursionError):
+        json_patch({}, [{"op": "add", "path": "/b", "value": deep}])

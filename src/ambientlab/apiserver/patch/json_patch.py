@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from ambientlab.api.objects import copy
+
+# As a kube-apiserver's: a document copied into itself doubles with each operation.
+_MAX_COPIED = 3 << 20
 
 
 class PatchError(Exception):
@@ -16,11 +21,19 @@ class MalformedPatch(Exception):
 
 
 def json_patch(document: Any, operations: Any) -> Any:
-    """A new document. Raises `MalformedPatch` and `PatchError`; then nothing is applied."""
+    """A new document. Raises `MalformedPatch`, `PatchError` and RecursionError; then nothing is applied."""
     if not isinstance(operations, list):
         raise MalformedPatch("a JSON patch is a list of operations")
     result = {"": copy(document)}  # so that the whole document, too, is a member of something
+    copied = 0
     for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            copied += _size(_get(result, _source(operation), "copy"))
+            if copied > _MAX_COPIED:
+                raise PatchError(
+                    "Unable to complete the copy, the accumulated size increase of copy is "
+                    f"{copied}, exceeding the limit {_MAX_COPIED}"
+                )
         _apply(result, operation)
     return result.get("")
 
@@ -55,6 +68,13 @@ def _apply(root: dict[str, Any], operation: Any) -> None:
                 raise PatchError(f"testing path {path} failed: test failed")
         case _:
             raise MalformedPatch(f"unknown operation {name!r} in a JSON patch")
+
+
+def _size(value: Any) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except orjson.JSONEncodeError as error:  # for its depth alone, as in `copy`
+        raise RecursionError(str(error)) from None
 
 
 def copy_value(value: Any) -> Any:
