@@ -72,6 +72,23 @@ async def mounts_are_read_only_unless_asked(world):
             await world.container(await world.sandbox(), "true", mounts=(Mount("/no/such/place", "/a"),))
 
 
+async def a_link_in_a_volume_leads_nowhere_else(world):
+    """Whatever it was when the kubelet looked: a container may have changed it since."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.makedirs(f"{directory}/volume/inner")
+        for name, to in (("out", directory), ("up", "../"), ("in", "inner")):
+            os.symlink(to, f"{directory}/volume/{name}")
+
+        async def mounted(name):
+            mount = Mount(f"{directory}/volume/{name}", "/mnt/x", within=f"{directory}/volume")
+            return await world.container(await world.sandbox(), "ls", "-d", "/mnt/x", mounts=(mount,))
+
+        assert await mounted("in") == (0, "/mnt/x\n")
+        for name in ("out", "up"):
+            with pytest.raises(OSError, match=f"mount /mnt/x: .*/{name}: .*ross-device link"):
+                await mounted(name)
+
+
 async def an_image_cannot_reach_out(world):
     with tempfile.TemporaryDirectory() as image:
         _make_image(Path(image))
@@ -241,6 +258,7 @@ SCENARIOS = [
     sees_a_machine_of_its_own,
     cannot_change_the_machine,
     mounts_are_read_only_unless_asked,
+    a_link_in_a_volume_leads_nowhere_else,
     an_image_cannot_reach_out,
     errors_are_worded_as_runc_does,
     exit_codes_and_signals,

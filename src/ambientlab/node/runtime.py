@@ -33,11 +33,16 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`source` (a path of the node) bind-mounted at `target` inside the container."""
+    """`source` (a path of the node) bind-mounted at `target` inside the container.
+
+    `within` is a directory above `source` that it must not lead out of at the moment of mounting: what is below may be
+    a container's to change, also after it was looked at.
+    """
 
     source: str
     target: str
     read_only: bool = True
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True)

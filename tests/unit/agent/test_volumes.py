@@ -120,13 +120,16 @@ async def test_a_sub_path_cannot_leave_its_volume(world: Any, sub: str) -> None:
     assert f'subPath "{sub}" must be a relative path without ".."' in world.events("Failed")[0]
 
 
-async def test_a_link_in_a_volume_cannot_lead_out_of_it(world: Any) -> None:
+@pytest.mark.parametrize("sub", ["out", "out/new"])
+async def test_a_link_in_a_volume_cannot_lead_out_of_it(world: Any, tmp_path: Path, sub: str) -> None:
     path = await with_volume(world, {"emptyDir": {}})
-    (path / "out").symlink_to("/etc")
+    (tmp_path / "elsewhere").mkdir()
+    (path / "out").symlink_to(tmp_path / "elsewhere")
     volumes = world.agent.worker(world.pod("web")).context.volumes
-    mount = {"name": "v", "mountPath": "/data", "subPath": "out"}
+    mount = {"name": "v", "mountPath": "/data", "subPath": sub}
     with pytest.raises(Exception, match="leads out of its volume"):
         volumes.mounts(world.pod("web"), {**SLEEP, "volumeMounts": [mount]}, {})
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 @pytest.mark.parametrize(

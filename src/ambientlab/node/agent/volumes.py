@@ -73,11 +73,13 @@ class PodVolumes:
                 raise ConfigError(f'volumeMounts: volume "{mount["name"]}" is not in spec.volumes')
             fixed = any(kind in volume for kind in _CONTENT)
             source = self._path(volume)
+            within = ""
             sub = environment.expand(mount["subPathExpr"], env) if "subPathExpr" in mount else mount.get("subPath", "")
             if sub:
+                within = str(source.resolve())
                 source = self._below(source, sub, fixed)
             read_only = fixed or bool(mount.get("readOnly"))
-            result.append(Mount(str(source), str(PurePosixPath("/") / mount["mountPath"]), read_only))
+            result.append(Mount(str(source), str(PurePosixPath("/") / mount["mountPath"]), read_only, within))
         # An outer mount must not hide an inner one.
         return tuple(sorted(result, key=lambda m: m.target.count("/")))
 
@@ -102,15 +104,15 @@ class PodVolumes:
         path = PurePosixPath(sub)
         if path.is_absolute() or ".." in path.parts:
             raise ConfigError(f'subPath "{sub}" must be a relative path without ".."')
-        target = volume / path
+        # A container may have put a link into its emptyDir: it must not lead out of the volume.
+        target = (volume / path).resolve()
+        if not target.is_relative_to(volume.resolve()):
+            raise ConfigError(f'subPath "{sub}" leads out of its volume')
         if not fixed and not target.exists():
             target.mkdir(parents=True)
-        # A container may have put a link into its emptyDir: it must not lead out of the volume.
-        if not target.resolve().is_relative_to(volume.resolve()):
-            raise ConfigError(f'subPath "{sub}" leads out of its volume')
         if not target.exists():
             raise ConfigError(f'subPath "{sub}" does not exist in its volume')
-        return target.resolve()
+        return target
 
     async def _set_up_one(self, pod: Object, volume: Object, now: float) -> None:
         if "emptyDir" in volume:

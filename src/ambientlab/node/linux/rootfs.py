@@ -142,7 +142,13 @@ def _bind(source: str, target: str, *, read_only: bool = True) -> None:
 
 def _open_source(mount: Mount) -> int:
     try:
-        return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+        if not mount.within:
+            return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+        directory = os.open(mount.within, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return syscalls.open_beneath(directory, os.path.relpath(mount.source, mount.within))
+        finally:
+            os.close(directory)
     except OSError as error:
         raise OSError(error.errno, f"mount {mount.target}: {mount.source}: {error.strerror}") from error
 

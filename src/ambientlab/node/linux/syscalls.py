@@ -38,6 +38,10 @@ _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_BENEATH = 0x08
+
+_OPENAT2 = 437
 _MOUNT_SETATTR = 442  # numbers from 424 on are the same on every architecture
 _OTHERS = {"x86_64": (155, 126), "aarch64": (41, 91)}
 
@@ -90,6 +94,20 @@ def read_only(path: str) -> None:
         ctypes.c_size_t(len(attributes)),
     )
     _check(result, f"mount_setattr {path}")
+
+
+def open_beneath(directory: int, path: str) -> int:
+    """A path descriptor of what is at `path`, which no link can lead out of `directory` (openat2, Linux 5.6)."""
+    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    found: int = _libc.syscall(
+        ctypes.c_long(_OPENAT2),
+        ctypes.c_int(directory),
+        os.fsencode(path),
+        ctypes.c_char_p(how),
+        ctypes.c_size_t(len(how)),
+    )
+    _check(found, f"open {path}")
+    return found
 
 
 def detach(path: str) -> None:
