@@ -36,7 +36,9 @@ from ambientlab.mesh.xds.ztunnel import Ztunnel
 
 log = logging.getLogger("ambientlab.istiod")
 
-DEBOUNCE = 0.010
+DEBOUNCE = 0.002
+"""A pass of a learner's mesh takes about as long. The write of a status follows each change of a route and has a pass
+too: what the user does next must not wait long for that one."""
 ACKNOWLEDGE_TIMEOUT = 5.0
 """Seconds a proxy may take to open or close a pod's listeners: it takes milliseconds when it lives."""
 
