@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
 
 from ambientlab.flow.clock import LoopClock
 from ambientlab.host.paths import MeshPaths
@@ -37,12 +42,34 @@ class ComponentHandler(logging.Handler):
         self._file.write_line(self.format(record))
 
 
+class DaemonHandler(logging.StreamHandler[TextIO]):
+    """Writes to stderr, which is the daemon's log at `path`, and sees to it that clients and pods, who cause many of the
+    lines, do not fill the disk: past `limit` bytes what is there moves to `.log.1`. The file itself stays the same, since
+    launcher and zygote append to it, too.
+    """
+
+    def __init__(self, path: Path, limit: int = 4 << 20) -> None:
+        super().__init__()
+        self._path = path
+        self._limit = limit
+        self._written = 0
+        self.setFormatter(IstioFormatter())
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        self._written += len(line)
+        if self._written > self._limit:
+            self._written = len(line)
+            with suppress(OSError):
+                shutil.copyfile(self._path, self._path.with_suffix(".log.1"))
+                os.truncate(self._path, 0)
+        return line
+
+
 def configure(paths: MeshPaths) -> Mapping[str, LogFile]:
     """Send the daemon's log to stderr, which `up` has pointed at its file, and open the components' logs."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(IstioFormatter())
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [DaemonHandler(paths.daemon_log)]
     root.setLevel(logging.WARNING)
     logging.getLogger("ambientlab").setLevel(logging.INFO)
     files = {}
