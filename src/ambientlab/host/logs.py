@@ -43,9 +43,10 @@ class ComponentHandler(logging.Handler):
 
 
 class DaemonHandler(logging.StreamHandler[TextIO]):
-    """Writes to stderr, which is the daemon's log at `path`, and sees to it that clients and pods, who cause many of the
-    lines, do not fill the disk: past `limit` bytes what is there moves to `.log.1`. The file itself stays the same, since
-    launcher and zygote append to it, too.
+    """Writes to stderr, which is the daemon's log at `path`, and bounds it: clients and pods cause many of its lines.
+
+    Past `limit` bytes what is there moves to `.log.1`. The file itself stays the same, since launcher and zygote append
+    to it, too.
     """
 
     def __init__(self, path: Path, limit: int = 4 << 20) -> None:
