@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from ambientlab.host import inspect, process
@@ -26,9 +25,8 @@ done
 
 def rows() -> list[Row]:
     began = time.perf_counter()
-    printed = ambientlab("lab", "run", "--isolated", "traffic-management")
+    ambientlab("lab", "run", "--isolated", "traffic-management")
     seconds = time.perf_counter() - began
-    injected = sum(float(each) for each in re.findall(r"injected delay: ([0-9.]+) s", printed))
     with mesh(lab=True) as paths:
         shell(DEPLOY)
         found = process.running(paths)
@@ -36,6 +34,6 @@ def rows() -> list[Row]:
         pids = inspect.tree(found.pid)
         memory = inspect.memory(found.pid) / (1 << 20)
     return [
-        at_most("the whole lab besides injected delays", seconds - injected, "s", 60, f"{seconds:.1f} s in all"),
+        at_most("the whole lab, injected delays included", seconds, "s", 60),
         at_most("memory of all processes, lab deployed (PSS)", memory, "MB", 400, f"{len(pids)} processes"),
     ]
