@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import uvloop
 
@@ -91,6 +92,20 @@ def _enable_collector() -> None:
     gc.enable()
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What the mesh signs with: API and client certificates, service account tokens, workload identities."""
+
+    pki: PKI
+    signer: TokenSigner
+    ca: CertificateAuthority
+
+    @classmethod
+    def load(cls, paths: MeshPaths) -> Keys:
+        """Read from the state directory; what is not there yet is made."""
+        return cls(PKI.load(paths.pki), TokenSigner.load(paths.pki), CertificateAuthority.open(paths.ca))
+
+
 class Daemon:
     """One mesh. Constructing does no I/O; `agent_task` runs for as long as the node works."""
 
@@ -107,66 +122,19 @@ class Daemon:
 
     async def start(self, progress: Progress) -> None:
         """Returns when everything is Ready."""
-        store = Store(self.paths.database)
-        store.open()
-        self._stops.append(store.close)
-        pki = PKI.load(self.paths.pki)
-        signer = TokenSigner.load(self.paths.pki)
-        ca = CertificateAuthority.open(self.paths.ca)
-        registry = Registry()
-        api = APIServer(store, registry, pki=pki, signer=signer)
-        await self._seed(api, [(kinds.CUSTOMRESOURCEDEFINITION, crd) for crd in crds.shipped()])
-        await self._seed(api, seeds.namespaces())
+        keys = Keys.load(self.paths)
         network = self._start_network()
-        await self._seed(api, seeds.services())
-        await api.start([self._listener, _node_listener()])
-        self._stops.append(api.stop)
-        kubeconfig.write_standalone(self.paths.kubeconfig, self.paths.context, credentials(self.paths))
+        api = await self._start_api(keys)
         progress.step("Kubernetes API")
-        client = api.client
-        await self._start_services(client)
+        await self._start_services(api.client)
         progress.step("Node network, Services and DNS")
-        options = Options(registry.resources, pki.ca_certificate.decode(), ca.root_pem.decode())
-        for controller in all_controllers(client, options):
-            controller.start()
-            self._stops.append(controller.stop)
-        self.paths.xds.mkdir(mode=0o700, exist_ok=True)
-        xds_socket = self.paths.xds / "xds.sock"
-        tokens = ProxyTokens(client, signer)
-        control_plane = ControlPlane(client, ca, tokens.verify, xds_socket)
-        await control_plane.start()
-        self._stops.append(control_plane.stop)
+        self._start_controllers(api, keys)
+        tokens = ProxyTokens(api.client, keys.signer)
+        istiod = await self._start_istiod(api.client, keys.ca, tokens)
         progress.step("Controllers and istiod")
-        rules = InPodRules()
-        rules.start()
-        self._stops.append(rules.close)
-        capture = Capture(client, control_plane, rules)
-        capture.start()
-        self._stops.append(capture.stop)
-        runtime = LinuxRuntime(self._node.zygote, network)
-        runtime.start()
-        self._stops.append(runtime.close)
-
-        async def request_token(namespace: str, account: str, request: Object) -> Object:
-            return create_token(api.verbs, signer, namespace, account, request)
-
-        agent = NodeAgent(
-            client,
-            runtime,
-            Images(bootstraps(tokens, xds_socket), {"proxyv2": waypoint_busy}),
-            [capture],
-            network.addresses,
-            state_dir=self.paths.state / "node",
-            run_dir=self.paths.run / "pods",
-            token_issuer=request_token,
-            components=self._components,
-        )
-        api.kubelet = AgentKubelet(agent, socket_in)
-        await self._seed(api, seeds.istio())
-        await agent.start()
-        self.agent_task = asyncio.create_task(agent.run())
-        self._stops.append(self._stop_agent)
-        await _ready(client)
+        capture = self._start_capture(api.client, istiod)
+        await self._start_agent(api, keys.signer, tokens, network, capture)
+        await _ready(api.client)
         progress.step("ztunnel, istio-cni and istiod Ready")
 
     async def stop(self) -> None:
@@ -186,6 +154,19 @@ class Daemon:
         self._stops.append(network.close)
         return network
 
+    async def _start_api(self, keys: Keys) -> APIServer:
+        store = Store(self.paths.database)
+        store.open()
+        self._stops.append(store.close)
+        api = APIServer(store, Registry(), pki=keys.pki, signer=keys.signer)
+        await self._seed(api, [(kinds.CUSTOMRESOURCEDEFINITION, crd) for crd in crds.shipped()])
+        await self._seed(api, seeds.namespaces())
+        await self._seed(api, seeds.services())
+        await api.start([self._listener, _node_listener()])
+        self._stops.append(api.stop)
+        kubeconfig.write_standalone(self.paths.kubeconfig, self.paths.context, credentials(self.paths))
+        return api
+
     async def _start_services(self, client: Client) -> None:
         proxy = Proxy(client)
         proxy.start()
@@ -193,6 +174,56 @@ class Daemon:
         dns = DnsServer(client)
         await dns.start()
         self._stops.append(dns.close)
+
+    def _start_controllers(self, api: APIServer, keys: Keys) -> None:
+        options = Options(api.registry.resources, keys.pki.ca_certificate.decode(), keys.ca.root_pem.decode())
+        for controller in all_controllers(api.client, options):
+            controller.start()
+            self._stops.append(controller.stop)
+
+    async def _start_istiod(self, client: Client, ca: CertificateAuthority, tokens: ProxyTokens) -> ControlPlane:
+        self.paths.xds.mkdir(mode=0o700, exist_ok=True)
+        istiod = ControlPlane(client, ca, tokens.verify, self.paths.xds_socket)
+        await istiod.start()
+        self._stops.append(istiod.stop)
+        return istiod
+
+    def _start_capture(self, client: Client, istiod: ControlPlane) -> Capture:
+        rules = InPodRules()
+        rules.start()
+        self._stops.append(rules.close)
+        capture = Capture(client, istiod, rules)
+        capture.start()
+        self._stops.append(capture.stop)
+        return capture
+
+    async def _start_agent(
+        self, api: APIServer, signer: TokenSigner, tokens: ProxyTokens, network: NodeNetwork, capture: Capture
+    ) -> None:
+        """The node goes to work: Istio's own pods, and those a former life of the mesh had."""
+        runtime = LinuxRuntime(self._node.zygote, network)
+        runtime.start()
+        self._stops.append(runtime.close)
+
+        async def request_token(namespace: str, account: str, request: Object) -> Object:
+            return create_token(api.verbs, signer, namespace, account, request)
+
+        agent = NodeAgent(
+            api.client,
+            runtime,
+            Images(bootstraps(tokens, self.paths.xds_socket), {"proxyv2": waypoint_busy}),
+            [capture],
+            network.addresses,
+            state_dir=self.paths.state / "node",
+            run_dir=self.paths.run / "pods",
+            token_issuer=request_token,
+            components=self._components,
+        )
+        api.kubelet = AgentKubelet(agent, socket_in)
+        await self._seed(api, seeds.istio())
+        await agent.start()
+        self.agent_task = asyncio.create_task(agent.run())
+        self._stops.append(self._stop_agent)
 
     async def _stop_agent(self) -> None:
         self.agent_task.cancel()

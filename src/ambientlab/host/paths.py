@@ -82,6 +82,10 @@ class MeshPaths:
         return self.run / "xds"
 
     @property
+    def xds_socket(self) -> Path:
+        return self.xds / "xds.sock"
+
+    @property
     def context(self) -> str:
         return f"ambientlab-{self.name}"
 
