@@ -309,7 +309,7 @@ async def test_a_route_that_envoy_refuses_takes_nothing_down(world: MeshWorld) -
     bad["spec"]["rules"][0]["matches"] = [{"path": {"type": "RegularExpression", "value": "/(("}}]  # type: ignore[index]
     world.client.put(HTTPROUTE, bad)
     [waypoint] = [c for c in world.istiod.connections if c.proxy.service_account == "waypoint"]
-    await until(lambda: waypoint.session.rejections, "the refusal")
+    await until(lambda: bool(waypoint.session.rejections), "the refusal")
     assert [refused.detail for refused in waypoint.session.rejections] == ["missing ): /(("]
     assert (await world.get("client", VIP, 5000))[0] == 200, "what ran before goes on"
     world.service("hello-v1", "hello", "10.96.0.51", {5000: 8080}, ["hello-v1"])
