@@ -232,6 +232,13 @@ def test_a_delay_holds_back_its_share(httpbin: Mesh) -> None:
     fits(["late" if float(line.split()[1]) >= 0.4 else "at once" for line in taken], {"late": 50.0, "at once": 50.0})
 
 
+def test_a_delay_for_one_in_a_thousand(httpbin: Mesh) -> None:
+    httpbin.apply(fault("{delay: {fixedDelay: 2s, percentage: {value: 0.1}}}"))
+    taken = httpbin.sample(HTTPBIN, 300, "-o", "/dev/null", "-w", "%{http_code} %{time_total}\\n")
+    assert {line.split()[0] for line in taken} == {"200"}
+    fits(["late" if float(line.split()[1]) >= 2 else "at once" for line in taken], {"late": 0.1, "at once": 99.9})
+
+
 def test_delay_and_abort_throw_dice_of_their_own(httpbin: Mesh) -> None:
     httpbin.apply(
         fault("{delay: {fixedDelay: 0.4s, percentage: {value: 50}}, abort: {httpStatus: 418, percentage: {value: 50}}}")
