@@ -108,7 +108,7 @@ async def test_edit_with_an_editor(world: World) -> None:
     editor = world.home / "editor"
     editor.write_text('#!/bin/sh\nsed -i "s/replicas: 1/replicas: 7/" "$1"\n')
     editor.chmod(0o755)
-    env = {**world.env, "KUBE_EDITOR": str(editor)}
+    env = {**world.env, "KUBE_EDITOR": str(editor), "TMPDIR": str(world.home)}
     assert await world.ok("edit", "deploy", "helloworld-v1", env=env) == "deployment.apps/helloworld-v1 edited\n"
     jsonpath = "jsonpath={.spec.replicas}"
     assert await world.ok("get", "deploy", "helloworld-v1", "-o", jsonpath) == "7"

@@ -130,7 +130,9 @@ def _runtime_home() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if base.startswith("/") and os.access(base, os.W_OK | os.X_OK):
         return Path(base) / "ambientlab"
-    return Path(f"/tmp/ambientlab-{os.geteuid()}")
+    places = (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp")
+    place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), "/tmp")
+    return Path(place) / f"ambientlab-{os.geteuid()}"
 
 
 def known_meshes() -> list[str]:

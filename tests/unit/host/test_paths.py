@@ -29,6 +29,14 @@ def test_directories_are_private(home: Path) -> None:
     assert paths.context == "ambientlab-demo"
 
 
+def test_without_a_runtime_directory_sockets_go_where_temporary_files_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setenv("TMPDIR", str(home))
+    assert mesh_paths("demo").run == home / f"ambientlab-{os.geteuid()}" / "demo"
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "A", "-a", "a-", "x" * 41, "a b", "a\n"])
 def test_names_that_are_no_path_segment_are_refused(name: str) -> None:
     with pytest.raises(PathError, match="mesh name"):

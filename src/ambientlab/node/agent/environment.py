@@ -20,6 +20,9 @@ Lookup = Callable[[str, str], Object | None]
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+TAR_OPTIONS = "--no-same-owner"
+"""For `kubectl cp`, which unpacks with the tar inside: a node knows one user, so files can belong to nobody else."""
+
 
 class ConfigError(Exception):
     """Something a container refers to is missing: CreateContainerConfigError, tried again when it appears."""

@@ -102,7 +102,14 @@ def container_spec(context: PodContext, container: Object, program: Program, run
     return ContainerSpec(
         name=container["name"],
         argv=launch.argv,
-        env={"PATH": environment.PATH, "HOME": "/root", **_terminal(container), **launch.env, **variables},
+        env={
+            "PATH": environment.PATH,
+            "HOME": "/root",
+            "TAR_OPTIONS": environment.TAR_OPTIONS,
+            **_terminal(container),
+            **launch.env,
+            **variables,
+        },
         cwd=container.get("workingDir") or launch.cwd,
         files=files,
         mounts=mounts,
