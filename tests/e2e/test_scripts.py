@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,9 +53,10 @@ def test_the_lab_on_a_clean_clone_as_an_ordinary_user(place: Path) -> None:
     inherited = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "LANG", "LC_"))}
     # The system's own interpreter: one below root's home is closed to everybody else.
     env = {**inherited, "HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": "/usr/bin/python3"}
+    identity: dict[str, Any] = {} if user == os.geteuid() else {"user": user, "group": user, "extra_groups": []}
     done = subprocess.run(
-        ["scripts/lab"], cwd=clone, env=env, user=user, group=user, extra_groups=[], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        ["scripts/lab"], cwd=clone, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        **identity,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:]
     verified(done.stdout)
