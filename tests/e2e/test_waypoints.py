@@ -164,27 +164,6 @@ def test_two_instances_share_the_work(hello: Mesh) -> None:
     answered(hello, THROUGH_THE_WAYPOINT)
 
 
-def test_a_restart_under_load_costs_no_request(hello: Mesh) -> None:
-    """Endpoints go before their pod, and a pod ends what it has begun: of quick and of slow requests none fails."""
-    hello.apply(fault("{delay: {fixedDelay: 0.7s, percentage: {value: 50}}}"))
-    answered(hello, DIRECT)  # now of the application, behind the waypoint
-    loop = 'while [ ! -e /tmp/stop ]; do curl -sS -m 20 -o /dev/null -w "%{http_code}\\n" "$0" 2>&1; done'
-    four = f"for n in 1 2 3 4; do ({loop}) & done; wait"
-    hello.kubectl("exec", "curl", "-n", "test", "--", "rm", "-f", "/tmp/stop")
-    with hello.background("exec", "curl", "-n", "test", "--", "sh", "-c", four, HELLO) as asking:
-        # kubectl marks a restart by the second, and refuses a second one within it
-        restart = ("rollout", "restart", "deploy/waypoint", "-n", "hello")
-        for _ in range(2):
-            (old,) = instances(hello)
-            eventually(lambda: hello.kubectl(*restart, check=False).endswith("restarted\n"), "restart that begins")
-            hello.kubectl("rollout", "status", "deploy/waypoint", "-n", "hello")
-            hello.kubectl("wait", "-n", "hello", "--for=delete", old)
-        hello.kubectl("exec", "curl", "-n", "test", "--", "touch", "/tmp/stop")
-        answers = asking.finish()
-    assert len(answers) > 20
-    assert set(answers) == {"200"}, {answer: answers.count(answer) for answer in set(answers)}
-
-
 def test_a_deleted_waypoint_leaves_traffic_direct(hello: Mesh) -> None:
     hello.apply(MARKED)
     answered(hello, THROUGH_THE_WAYPOINT)
