@@ -228,7 +228,7 @@ def _keep_destination() -> Filter:
 
 
 def _connect_route(host: Message, cluster: str, target: str) -> None:
-    route = host.routes.add()  # type: ignore[attr-defined]
+    route = host.routes.add()  # type: ignore[attr-defined]  # a RouteConfiguration's virtual host
     route.match.connect_matcher.SetInParent()
     if target:
         matcher = route.match.headers.add(name=":authority").string_match
