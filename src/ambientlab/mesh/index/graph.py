@@ -22,8 +22,9 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import DOMAIN, TRUST_DOMAIN
-from ambientlab.flow.collection import Collection, Context, Graph, Source
+from ambientlab.flow.collection import Collection, Context, Derive, Graph, Source
 from ambientlab.mesh.index import (
+    coverage,
     effects,
     grants,
     httproute,
@@ -135,6 +136,11 @@ class MeshIndex:
             self.virtual_services,
             lambda ctx, key, reading: effects.of_virtual_service(ctx, key, reading, self.shapes),
         )
+        self.exempt_fields = [
+            graph.derive(f"{resource.plural} fields", self.sources[resource], _exempt_fields(resource.kind))
+            for resource in RESOURCES
+            if resource.kind in coverage.EXEMPTIONS
+        ]
         self.mesh = Mesh(self.workloads, self.services, self.waypoints, self.routes)
 
     def host(self, service: Key) -> str:
@@ -185,6 +191,8 @@ class MeshIndex:
         yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())
         yield from chain.from_iterable(self.unused_rules.values())
         yield from chain.from_iterable(self.unused_virtual_services.values())
+        for fields in self.exempt_fields:
+            yield from chain.from_iterable(fields.values())
 
 
 def _order(diagnostic: Diagnostic) -> tuple[ObjectRef, str, str, str]:
@@ -193,6 +201,14 @@ def _order(diagnostic: Diagnostic) -> tuple[ObjectRef, str, str, str]:
 
 def _sets(_: Context, key: Key, reading: Reading) -> Mapping[tuple[Key, int], RouteSet]:
     return {(key, i): s for i, s in enumerate(reading.sets)}
+
+
+def _exempt_fields(kind: str) -> Derive[Key, Object, Key, tuple[Diagnostic, ...]]:
+    def read(_: Context, key: Key, obj: Object) -> Mapping[Key, tuple[Diagnostic, ...]]:
+        found = coverage.findings(ObjectRef(kind, *key), obj)
+        return {key: found} if found else {}
+
+    return read
 
 
 def index(listed: Mapping[Resource, Sequence[Object]]) -> MeshIndex:

@@ -18,7 +18,6 @@ from ambientlab.mesh.index.diagnostics import (
     RESOLVED_WAYPOINTS,
     Diagnostic,
     ObjectRef,
-    ignored,
     unsupported,
 )
 from ambientlab.mesh.index.drafts import REQUEST_PORT, Draft, Reading, RouteSet, header_change, unknown_fields
@@ -100,10 +99,6 @@ class _Reader:
         for n, (field, met) in enumerate(self.errors, 1):
             condition = RESOLVED_REFS if n == len(self.errors) else ""
             self.notes.append(Diagnostic(self.ref, met.reason, met.message, condition, field))
-        if self.spec.get("hostnames"):
-            self.notes.append(
-                ignored(self.ref, "spec.hostnames", "hostnames are not used when the parent is a Service")
-            )
         drafts.sort(key=_precedence)
         sets = tuple(
             RouteSet(
@@ -151,10 +146,6 @@ class _Reader:
     def _rule(self, index: int, rule: Mapping[str, Any]) -> list[Draft]:
         field = f"spec.rules[{index}]"
         self._unknown(field, rule, _RULE)
-        if rule.get("sessionPersistence"):
-            self.notes.append(
-                ignored(self.ref, f"{field}.sessionPersistence", "Istio implements no session persistence for routes")
-            )
         name = rule.get("name") or f"{self.key.namespace}.{self.key.name}.{index}"
         action, request, response = self._action(field, rule)
         return [

@@ -97,9 +97,6 @@ class _Reader:
 
     def _concerns_waypoints(self, field: str, match: Mapping[str, Any]) -> bool:
         if match.get("sourceLabels"):
-            self.notes.append(
-                ignored(self.ref, f"{field}.sourceLabels", "a match on source labels never holds in ambient mode")
-            )
             return False
         if match.get("gateways") and "mesh" not in match["gateways"]:
             self.notes.append(ignored(self.ref, f"{field}.gateways", "the match is not for the gateway `mesh`"))

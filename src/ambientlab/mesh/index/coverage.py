@@ -1,0 +1,111 @@
+"""Which fields of each kind have no effect here, and whose doing that is.
+
+This is the one place that says it: the findings in statuses and in istiod's log come from these tables, and so does
+docs/compatibility.md. A field without an entry is honoured; that it is, its golden cases show. What depends on a
+field's value, and not on its being set, is said by whoever reads the kind.
+
+A path is written as in `spec.http[].match[].headers{}.exact`: `[]` any item of a list, `{}` any entry of a map. An
+entry covers everything below its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ambientlab.api.objects import Object
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
+
+
+class Effect(StrEnum):
+    """IGNORED and REFUSED by Istio's ambient mode too, REFUSED in words of its own; UNSUPPORTED here alone."""
+
+    IGNORED = "ignored"
+    REFUSED = "refused"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """`why` says why Istio passes a field over, how it refuses it, or what happens instead of what it would do."""
+
+    effect: Effect
+    why: str
+
+
+def _ignored(why: str) -> Exemption:
+    return Exemption(Effect.IGNORED, why)
+
+
+def _refused(how: str) -> Exemption:
+    return Exemption(Effect.REFUSED, how)
+
+
+def _unsupported(consequence: str = "it has no effect here") -> Exemption:
+    return Exemption(Effect.UNSUPPORTED, consequence)
+
+
+EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
+    "HTTPRoute": {
+        "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
+        "spec.rules[].filters[].extensionRef": _refused("such a route has Accepted=False, InvalidFilter"),
+    },
+    "VirtualService": {
+        "spec.http[].match[].sourceLabels": _ignored("a match on source labels never holds in ambient mode"),
+    },
+}
+"""Kind -> path -> exemption."""
+
+
+@dataclass(slots=True)
+class _Step:
+    exemption: Exemption | None = None
+    below: dict[str, _Step] = field(default_factory=dict)
+
+
+def _tree(table: Mapping[str, Exemption]) -> _Step:
+    root = _Step()
+    for path, exemption in table.items():
+        step = root
+        for name in steps(path):
+            step = step.below.setdefault(name, _Step())
+        step.exemption = exemption
+    return root
+
+
+def steps(path: str) -> list[str]:
+    """`spec.http[].name` -> ["spec", "http", "[]", "name"]."""
+    return path.replace("[]", ".[]").replace("{}", ".{}").split(".")
+
+
+_TREES = {kind: _tree(table) for kind, table in EXEMPTIONS.items()}
+
+
+def findings(ref: ObjectRef, obj: Object) -> tuple[Diagnostic, ...]:
+    """What is to be said of the fields that are set in an object."""
+    tree = _TREES.get(ref.kind)
+    return () if tree is None else tuple(_walk(ref, "", obj, tree))
+
+
+def _walk(ref: ObjectRef, path: str, value: Any, step: _Step) -> Iterator[Diagnostic]:
+    if value in (None, "", [], {}):
+        return
+    if step.exemption is not None:
+        match step.exemption.effect:
+            case Effect.IGNORED:
+                yield ignored(ref, path, step.exemption.why)
+            case Effect.UNSUPPORTED:
+                yield unsupported(ref, path, step.exemption.why)
+        return
+    for name, below in step.below.items():
+        match name:
+            case "[]" if isinstance(value, list):
+                for i, item in enumerate(value):
+                    yield from _walk(ref, f"{path}[{i}]", item, below)
+            case "{}" if isinstance(value, dict):
+                for key, item in value.items():
+                    yield from _walk(ref, f"{path}[{key}]", item, below)
+            case _ if isinstance(value, dict):
+                yield from _walk(ref, f"{path}.{name}" if path else name, value.get(name), below)
