@@ -24,7 +24,7 @@ async def sees_a_machine_of_its_own(world):
         "sh",
         "-c",
         "echo $$; hostname; id -u; pwd; echo $GREETING; cat /etc/config/app; ls -d /home/* /root/* 2>/dev/null; "
-        "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; ls /proc | grep -c '^[0-9]'",
+        "grep -E '^(CapEff|NoNewPrivs|Seccomp|SigIgn):' /proc/self/status; ls /proc | grep -c '^[0-9]'",
         env={"GREETING": "hello"},
         cwd="/made/for/it",
         files={"/etc/config/app": (b"port=5000\n", 0o640)},
@@ -34,6 +34,7 @@ async def sees_a_machine_of_its_own(world):
     assert lines[:6] == ["1", "helloworld-v1-abc", "0", "/made/for/it", "hello", "port=5000"]
     assert "CapEff:\t00000000a80425fb" in lines
     assert "NoNewPrivs:\t1" in lines
+    assert "SigIgn:\t0000000000000000" in lines
     assert not [line for line in lines if line.startswith(("/home", "/root"))]
     assert int(lines[-2]) <= 5, "processes of others are visible"
 

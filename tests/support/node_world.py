@@ -263,6 +263,7 @@ def main(path: str, function: str, user: str, *descriptors: str) -> int:
     if user == "ordinary" and os.geteuid() == 0:
         _become_nobody()
     keep = [int(descriptor) for descriptor in descriptors]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as when a mesh is started by nohup
 
     async def run(node: Node) -> None:
         world = World(node, keep[0] if keep else -1)

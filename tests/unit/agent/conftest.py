@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -121,6 +122,11 @@ class MemoryClient:
         self.changed.set()
 
 
+def _default_signals() -> None:
+    """As in a container, whatever the tests' own parent ignores (nohup: SIGHUP)."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @dataclass
 class LocalRuntime:
     """Processes of this machine, in no namespace. `failures` are raised by the next sandboxes."""
@@ -169,7 +175,13 @@ class LocalRuntime:
         if shutil.which(argv[0], path=env.get("PATH")) is None:
             raise OSError(errno.ENOENT, f'exec: "{argv[0]}": executable file not found in $PATH')
         process = subprocess.Popen(
-            argv, env=dict(env), stdin=stdio[0], stdout=stdio[1], stderr=stdio[2], start_new_session=True
+            argv,
+            env=dict(env),
+            stdin=stdio[0],
+            stdout=stdio[1],
+            stderr=stdio[2],
+            start_new_session=True,
+            preexec_fn=_default_signals,
         )
         self.live[process.pid] = process
         return Process(process.pid)

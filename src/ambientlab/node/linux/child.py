@@ -36,7 +36,8 @@ def run(work: Callable[[socket.socket], None], report: int) -> NoReturn:
     channel = socket.socket(fileno=report)
     try:
         signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT):
+        # whatever was ignored outside, as SIGHUP is by nohup, a program would ignore as well
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(signum, signal.SIG_DFL)
         work(channel)
     except OSError as error:
