@@ -39,13 +39,14 @@ def to(*shares: tuple[ir.Destination, int], **fields: Any) -> ir.Forward:
     return ir.Forward(weighted, not_found_status=500, **fields)
 
 
-def listener(name: str, port: int, routes: dict[str, Any], *, fault: bool = False) -> dict[str, Any]:
+def listener(name: str, port: int, routes: dict[str, Any], *, front: bool = False) -> dict[str, Any]:
     filters = [{"name": "envoy.filters.http.router"}]
-    if fault:
-        filters.insert(0, {"name": "envoy.filters.http.fault"})
+    if front:
+        filters[:0] = [{"name": "envoy.filters.http.fault"}, {"name": "envoy.filters.http.cors"}]
     types = {
         "envoy.filters.http.router": "router.v3.Router",
         "envoy.filters.http.fault": "fault.v3.HTTPFault",
+        "envoy.filters.http.cors": "cors.v3.Cors",
     }
     for item in filters:
         item["typed_config"] = {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{types[item['name']]}"}  # type: ignore[assignment]  # JSON
@@ -88,7 +89,7 @@ async def serving(directory: Path, routes: Sequence[ir.Route]) -> AsyncIterator[
     inline = json_format.MessageToDict(config, preserving_proto_field_name=True)
     bootstrap = {
         "static_resources": {
-            "listeners": [backend("v1", first), backend("v2", second), listener("front", front, inline, fault=True)],
+            "listeners": [backend("v1", first), backend("v2", second), listener("front", front, inline, front=True)],
             "clusters": [cluster("v1", first), cluster("v2", second)],
         }
     }
@@ -113,13 +114,13 @@ async def serving(directory: Path, routes: Sequence[ir.Route]) -> AsyncIterator[
         await process.wait()
 
 
-async def get(port: int, *paths: str, **headers: str) -> list[tuple[int, dict[str, str], str]]:
+async def get(port: int, *paths: str, method: str = "GET", **headers: str) -> list[tuple[int, dict[str, str], str]]:
     """Requests on one connection: (status, headers, body) of each."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     extra = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     results = []
     for path in paths:
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: asked\r\n{extra}\r\n".encode())
+        writer.write(f"{method} {path} HTTP/1.1\r\nhost: asked\r\n{extra}\r\n".encode())
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         found = dict(line.split(": ", 1) for line in lines[1:] if line)
         body = await reader.readexactly(int(found.get("content-length", 0)))
@@ -200,3 +201,56 @@ async def test_matches_redirects_and_headers(tmp_path: Path) -> None:
     assert (plain[1]["seen-x-set"], plain[1]["x-c"]) == ("here", "3")
     assert query[1]["seen-name"] == "v2"
     assert refused["seen-name"] == "v1"
+
+
+async def test_cors(tmp_path: Path) -> None:
+    some = ir.Cors(
+        (ir.StringMatch("exact", "https://one.example"), ir.StringMatch("regex", r"^https://.*\.two\.example$")),
+        methods=("GET", "PUT"),
+        headers=("x-asked",),
+        exposed_headers=("x-seen",),
+        credentials=True,
+        max_age_s=50,
+        forward_unmatched=False,
+    )
+    table = [
+        route(to((V1, 1)), "/some", cors=some),
+        route(to((V1, 1)), "/on", cors=ir.Cors(some.origins)),
+        route(ir.Redirect(302, host="moved.example"), "/moved", cors=some),
+    ]
+
+    async def preflight(port: int, path: str, origin: str) -> dict[str, str]:
+        ((status, headers, _),) = await get(
+            port, path, method="OPTIONS", origin=origin, access_control_request_method="PUT"
+        )
+        assert status == 200
+        return {
+            name.removeprefix("access-control-"): value
+            for name, value in headers.items()
+            if name.startswith(("access-control-", "seen-"))
+        }
+
+    allowed = {
+        "allow-methods": "GET,PUT",
+        "allow-headers": "x-asked",
+        "allow-credentials": "true",
+        "expose-headers": "x-seen",
+        "max-age": "50",
+    }
+    async with serving(tmp_path, table) as port:
+        for origin in ("https://one.example", "https://a.two.example"):
+            assert await preflight(port, "/some", origin) == {"allow-origin": origin, **allowed}
+            ((_, headers, _),) = await get(port, "/some", origin=origin)
+            assert headers["access-control-allow-origin"] == origin
+            assert headers["access-control-expose-headers"] == "x-seen"
+            assert headers["seen-name"] == "v1"
+        # what Envoy answers itself carries no such header
+        ((status, headers, _),) = await get(port, "/moved", origin="https://one.example")
+        assert status == 302
+        assert "access-control-allow-origin" not in headers
+        # another origin is not allowed, and its preflight gets to the backend only where that is wanted
+        refused = await preflight(port, "/some", "https://other.example")
+        assert not {"allow-origin", "seen-name"} & set(refused)
+        assert "seen-name" in await preflight(port, "/on", "https://other.example")
+        ((_, headers, _),) = await get(port, "/some", origin="https://other.example")
+        assert "access-control-allow-origin" not in headers

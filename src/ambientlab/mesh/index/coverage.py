@@ -50,6 +50,7 @@ def _unsupported(consequence: str = "it has no effect here") -> Exemption:
 EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     "HTTPRoute": {
         "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
+        "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),
         "spec.rules[].filters[].extensionRef": _refused("such a route has Accepted=False, InvalidFilter"),
     },
     "VirtualService": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.index.diagnostics import ObjectRef
 from ambientlab.mesh.ir import Key
 
 
@@ -11,14 +12,14 @@ class Grants:
     def __init__(self, grants: Collection[Key, Object]) -> None:
         self._by_namespace = grants.index(lambda key, _: (key.namespace,))
 
-    def allowed(self, ctx: Context, source: str, target: Key) -> bool:
-        """Whether HTTPRoutes of namespace `source` may refer to a Service (gateway-api, ReferenceGrantSpec)."""
+    def allowed(self, ctx: Context, source: ObjectRef, target: Key) -> bool:
+        """Whether a route may refer to a Service of another namespace (gateway-api, ReferenceGrantSpec)."""
         for grant in ctx.select(self._by_namespace, target.namespace):
             spec = grant["spec"]
             froms = any(
                 f.get("group") == "gateway.networking.k8s.io"
-                and f.get("kind") == "HTTPRoute"
-                and f.get("namespace") == source
+                and f.get("kind") == source.kind
+                and f.get("namespace") == source.namespace
                 for f in spec.get("from") or []
             )
             tos = any(

@@ -26,6 +26,7 @@ from ambientlab.flow.collection import Collection, Context, Derive, Graph, Sourc
 from ambientlab.mesh.index import (
     coverage,
     effects,
+    gatewayroute,
     grants,
     httproute,
     services,
@@ -92,7 +93,7 @@ class MeshIndex:
         granted = grants.Grants(self.sources[REFERENCEGRANT])
 
         def read_http_route(ctx: Context, key: Key, obj: Object) -> Mapping[Key, Reading]:
-            around = httproute.Surroundings(
+            around = gatewayroute.Surroundings(
                 lambda service: ctx.fetch(service_objects, service),
                 lambda name: objects.labels_of(ctx.fetch(namespaces, Key("", name)) or {"metadata": {}}),
                 lambda source, target: granted.allowed(ctx, source, target),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.drafts import REQUEST_PORT, Draft, RouteSet
-from ambientlab.mesh.index.httproute import precedence
+from ambientlab.mesh.index.gatewayroute import precedence
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.values import host_matches
 from ambientlab.mesh.ir import (

@@ -15,6 +15,7 @@ from ambientlab.mesh.ir.mesh import Mesh
 from ambientlab.mesh.ir.routes import (
     Abort,
     Action,
+    Cors,
     Delay,
     Destination,
     DirectResponse,
@@ -38,6 +39,7 @@ __all__ = [
     "Abort",
     "Action",
     "AppProtocol",
+    "Cors",
     "Delay",
     "Destination",
     "DirectResponse",

@@ -93,6 +93,23 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Cors:
+    """How the proxy itself answers cross-origin requests of `origins`.
+
+    A preflight of any other origin goes on to the destination if `forward_unmatched`, and otherwise gets an answer that
+    allows nothing. Without `max_age_s`, seconds, browsers are not told how long to remember.
+    """
+
+    origins: tuple[StringMatch, ...]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    exposed_headers: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age_s: int | None = None
+    forward_unmatched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """`attempts` of 0 forbids retries; without a policy, the mesh's default applies."""
 
@@ -163,6 +180,7 @@ class Route:
     fault: Fault | None = None
     request_headers: HeaderChange = HeaderChange()
     response_headers: HeaderChange = HeaderChange()
+    cors: Cors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RetryPolic
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
@@ -20,6 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 from ambientlab.mesh import ir
 from ambientlab.mesh.xds.messages import packed
 
+CORS = "envoy.filters.http.cors"
 FAULT = "envoy.filters.http.fault"
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 
@@ -72,6 +74,8 @@ def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
                 result.direct_response.body.inline_string = action.body
     if route.fault is not None:
         result.typed_per_filter_config[FAULT].CopyFrom(packed(_fault(route.fault)))
+    if route.cors is not None:
+        result.typed_per_filter_config[CORS].CopyFrom(packed(_cors(route.cors)))
     return result
 
 
@@ -222,6 +226,21 @@ def _fault(fault: ir.Fault) -> HTTPFault:
         else:
             result.abort.http_status = fault.abort.http_status
         result.abort.percentage.CopyFrom(percent(fault.abort.parts_per_million))
+    return result
+
+
+def _cors(cors: ir.Cors) -> CorsPolicy:
+    result = CorsPolicy(
+        allow_methods=",".join(cors.methods),
+        allow_headers=",".join(cors.headers),
+        expose_headers=",".join(cors.exposed_headers),
+        max_age="" if cors.max_age_s is None else str(cors.max_age_s),
+    )
+    for origin in cors.origins:
+        _string(result.allow_origin_string_match.add(), origin)
+    if cors.credentials:
+        result.allow_credentials.value = True
+    result.forward_not_matching_preflights.value = cors.forward_unmatched
     return result
 
 

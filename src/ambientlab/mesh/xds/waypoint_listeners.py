@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
@@ -45,7 +46,7 @@ from ambientlab.mesh.xds.messages import (
     server_tls,
     socket_address,
 )
-from ambientlab.mesh.xds.routes import FAULT
+from ambientlab.mesh.xds.routes import CORS, FAULT
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 
 PEER_PRINCIPAL = "io.istio.peer_principal"
@@ -203,6 +204,7 @@ def _add_routing_filters(manager: HttpConnectionManager) -> None:
     manager.access_log.extend(access_log.waypoint())
     manager.upgrade_configs.add(upgrade_type="websocket")
     _add_http_filter(manager, FAULT, HTTPFault())
+    _add_http_filter(manager, CORS, Cors())
     _add_http_filter(manager, "envoy.filters.http.router", Router())
 
 

@@ -1,0 +1,255 @@
+"""What the routes of Gateway API have in common, as Istio reads those whose parents are Services
+(pilot/pkg/config/kube/gateway: conversion.go, route_collections.go).
+
+Whether a backend exists is part of the reading, because it decides the status of the route; the share of a backend that
+does not stays in the split. For mesh parents Istio does not ask for a ReferenceGrant, and so neither do we: a reference
+that would need one elsewhere is only a finding.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ambientlab.api import objects
+from ambientlab.api.objects import Object
+from ambientlab.mesh.index.diagnostics import (
+    ACCEPTED,
+    RESOLVED_REFS,
+    RESOLVED_WAYPOINTS,
+    Diagnostic,
+    ObjectRef,
+    unsupported,
+)
+from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change, unknown_fields
+from ambientlab.mesh.ir import Destination, HeaderChange, Key, Mirror, Route, StringMatch, WeightedDestination
+
+MISSING_LABEL = (
+    "istio.io/use-waypoint label missing from parent and parent namespace; in ambient mode, route will not be respected"
+)
+NO_PARENT = "parent not found"
+
+
+class RouteError(Exception):
+    """A reference that cannot be followed. `hard` voids the whole route; otherwise only what refers is void."""
+
+    def __init__(self, reason: str, message: str, *, hard: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.hard = hard
+
+
+class Surroundings:
+    """What a route's reading depends on. Each answer is a dependency."""
+
+    def __init__(
+        self,
+        service: Callable[[Key], Object | None],
+        namespace_labels: Callable[[str], Mapping[str, str]],
+        granted: Callable[[ObjectRef, Key], bool],
+        domain: str,
+    ) -> None:
+        self.service = service
+        self.namespace_labels = namespace_labels
+        self.granted = granted
+        self.domain = domain
+
+    def host(self, key: Key) -> str:
+        return f"{key.name}.{key.namespace}.svc.{self.domain}"
+
+
+class RouteReader(ABC):
+    """Reads one route; a subclass knows the rules of its kind."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, key: Key, obj: Object, around: Surroundings) -> None:
+        self.key = key
+        self.spec: dict[str, Any] = obj["spec"]
+        self.created: str = obj["metadata"].get("creationTimestamp", "")
+        self.around = around
+        self.ref = ObjectRef(self.kind, key.namespace, key.name)
+        self.notes: list[Diagnostic] = []
+        self.errors: list[tuple[str, RouteError]] = []
+
+    @abstractmethod
+    def rule(self, field: str, name: str, rule: Mapping[str, Any]) -> list[Draft]:
+        """The routes of one rule, one for each match. Raises a hard RouteError where the whole object is void."""
+
+    def read(self) -> Reading:
+        parents = self._parents()
+        drafts: list[Draft] = []
+        try:
+            for i, rule in enumerate(self.spec.get("rules") or []):
+                name = rule.get("name") or f"{self.key.namespace}.{self.key.name}.{i}"
+                drafts += self.rule(f"spec.rules[{i}]", name, rule)
+        except RouteError as error:
+            drafts = []
+            self.errors = [("spec.rules", error)]
+        # Istio reports one error, the last it met
+        for n, (field, met) in enumerate(self.errors, 1):
+            condition = RESOLVED_REFS if n == len(self.errors) else ""
+            self.notes.append(Diagnostic(self.ref, met.reason, met.message, condition, field))
+        drafts.sort(key=lambda draft: precedence(draft.route))
+        sets = tuple(
+            RouteSet(
+                self.ref, self.created, (host,), (), True, port, tuple(Draft(d.route, port) for d in drafts), field
+            )
+            for field, host, port in parents
+            if drafts
+        )
+        return Reading(sets, tuple(self.notes))
+
+    def _parents(self) -> list[tuple[str, str, int]]:
+        """(field, host, port or 0) of each parent that is a Service and exists."""
+        found: dict[tuple[str, int], str] = {}
+        for i, ref in enumerate(self.spec.get("parentRefs") or []):
+            field = f"spec.parentRefs[{i}]"
+            group, kind = ref.get("group", "gateway.networking.k8s.io"), ref.get("kind", "Gateway")
+            parent = Key(ref.get("namespace") or self.key.namespace, ref["name"])
+            if (group, kind) not in (("", "Service"), ("networking.istio.io", "ServiceEntry")):
+                message = (
+                    f'ambientlab serves routes in waypoints, whose parentRefs have group "" and kind Service; '
+                    f"a {kind} carries none here"
+                )
+                self.notes.append(Diagnostic(self.ref, "UnsupportedValue", message, ACCEPTED, field))
+                continue
+            service = self.around.service(parent) if kind == "Service" else None
+            if service is None:
+                what = "service" if kind == "Service" else "service entry"
+                message = f'parent {what}: "{parent.name}" not found'
+                self.notes.append(Diagnostic(self.ref, "NoMatchingParent", message, ACCEPTED, field))
+                self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", NO_PARENT, RESOLVED_WAYPOINTS, field))
+                continue
+            labels = (objects.labels_of(service), self.around.namespace_labels(parent.namespace))
+            if not any(label.get("istio.io/use-waypoint", "none").lower() not in ("", "none") for label in labels):
+                self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", MISSING_LABEL, RESOLVED_WAYPOINTS, field))
+            found.setdefault((self.around.host(parent), ref.get("port") or 0), field)
+        return [(field, host, port) for (host, port), field in found.items()]
+
+    def destinations(
+        self, field: str, refs: list[Mapping[str, Any]], mirror_error: RouteError | None = None
+    ) -> tuple[WeightedDestination, ...]:
+        result: list[WeightedDestination] = []
+        errors: list[tuple[str, RouteError]] = []
+        for i, ref in enumerate(refs):
+            weight = ref.get("weight", 1)
+            if weight == 0:
+                continue
+            where = f"{field}.backendRefs[{i}]"
+            found = True
+            try:
+                destination = self._backend(where, ref)
+            except RouteError as error:
+                if error.hard:
+                    raise
+                errors.append((where, error))
+                found, destination = False, Destination("", 0)
+                if error.reason == "BackendNotFound":
+                    key = Key(ref.get("namespace") or self.key.namespace, ref["name"])
+                    destination = Destination(self.around.host(key), ref["port"])
+            request, response, authority = self._backend_filters(ref)
+            result.append(WeightedDestination(weight, destination, found, request, response, authority))
+        if mirror_error is not None and errors:
+            where, last = errors[-1]
+            errors[-1] = (where, RouteError(last.reason, f"{last.message}; {mirror_error.message}"))
+        elif mirror_error is not None:
+            errors.append((f"{field}.filters", mirror_error))
+        self.errors += errors
+        return tuple(result)
+
+    def _backend(self, field: str, ref: Mapping[str, Any]) -> Destination:
+        group, kind, name = ref.get("group", ""), ref.get("kind", "Service"), ref["name"]
+        if (group, kind) != ("", "Service"):
+            raise RouteError("InvalidKind", f'referencing unsupported backendRef: group "{group}" kind "{kind}"')
+        if "." in name:
+            raise RouteError(
+                "InvalidDestination",
+                "service name invalid; the name of the Service must be used, not the hostname.",
+                hard=True,
+            )
+        if not ref.get("port"):
+            raise RouteError("InvalidDestination", "port is required in backendRef", hard=True)
+        key = Key(ref.get("namespace") or self.key.namespace, name)
+        if self.around.service(key) is None:
+            raise RouteError("BackendNotFound", f"backend({self.around.host(key)}) not found")
+        if key.namespace != self.key.namespace and not self.around.granted(self.ref, key):
+            self.notes.append(
+                Diagnostic(
+                    self.ref,
+                    "ReferenceGrantMissing",
+                    f"no ReferenceGrant in {key.namespace} lets {self.kind}s of {self.key.namespace} refer to Service "
+                    f"{key.name}; Istio does not require one in a mesh, other implementations do",
+                    field=field,
+                )
+            )
+        return Destination(self.around.host(key), ref["port"])
+
+    def _backend_filters(self, ref: Mapping[str, Any]) -> tuple[HeaderChange, HeaderChange, str]:
+        """Changes of requests and of responses, and the authority that the former ask for."""
+        request = response = HeaderChange()
+        authority = ""
+        for item in ref.get("filters") or []:
+            match item["type"]:
+                case "RequestHeaderModifier":
+                    request, authority = modifier(item.get("requestHeaderModifier"))
+                case "ResponseHeaderModifier":
+                    response, _ = modifier(item.get("responseHeaderModifier"))
+                case other:
+                    raise RouteError("InvalidFilter", f'unsupported filter type "{other}"', hard=True)
+        return request, response, authority
+
+    def mirror(self, field: str, item: Mapping[str, Any]) -> Mirror:
+        """Of 0 parts where a percentage says so: it is left out, not one of everything."""
+        destination = self._backend(field, item["backendRef"])
+        parts = 1_000_000
+        if fraction := item.get("fraction"):
+            parts = fraction["numerator"] * 1_000_000 // fraction.get("denominator", 100)
+        elif item.get("percent") is not None:
+            parts = item["percent"] * 10_000
+        return Mirror(destination, parts)
+
+    def unknown(self, field: str, value: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        self.notes += [unsupported(self.ref, f"{field}.{name}") for name in unknown_fields(value, known)]
+
+
+def precedence(route: Route) -> tuple[int, int, bool, int, int]:
+    """Sorts the most specific match first: exact, then prefix, then regular-expression paths, then those of any path;
+    longer before shorter; then a method, then more headers, then more query parameters (HTTPRouteRule.matches). Ties
+    keep their order."""
+    match = route.match
+    path = match.path or StringMatch("present")
+    rank = {"exact": 3, "path-prefix": 2, "prefix": 2, "regex": 1}.get(path.kind, 0)
+    return (-rank, -len(path.value), match.method is None, -len(match.headers), -len(match.query))
+
+
+def named_matches(items: list[Mapping[str, Any]] | None, *, lower: bool) -> tuple[tuple[str, StringMatch], ...]:
+    """Names that differ in case only are one name to the proxy, and all their conditions must hold: Istio does not pass
+    over the later ones, as the specification would have it."""
+    found = [
+        (
+            item["name"].lower() if lower else item["name"],
+            StringMatch("regex" if item.get("type") == "RegularExpression" else "exact", item["value"]),
+        )
+        for item in items or []
+    ]
+    return tuple(sorted(found, key=lambda named: named[0]))
+
+
+def modifier(item: Mapping[str, Any] | None) -> tuple[HeaderChange, str]:
+    """The change, and the authority it asks for. A value no header can have voids the route (isValidHeaderValue)."""
+    item = item or {}
+    for header in [*(item.get("set") or ()), *(item.get("add") or ())]:
+        if any((c < " " and c != "\t") or c == "\x7f" for c in header["value"]):
+            name = header["name"]
+            raise RouteError("InvalidFilter", f'header "{name}" value contains invalid characters', hard=True)
+
+    def first_wins(entries: list[Mapping[str, str]] | None) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for entry in entries or []:
+            headers.setdefault(entry["name"].lower(), entry["value"])
+        return headers
+
+    return header_change(first_wins(item.get("set")), first_wins(item.get("add")), item.get("remove") or [])
