@@ -70,7 +70,8 @@ def _conditions(field: str, diagnostics: Sequence[Diagnostic]) -> list[Condition
 
 def _about(field: str, found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without what concerns other parents."""
-    return [each for each in found if each.field == field or not each.field.startswith("spec.parentRefs[")]
+    others = "spec.parentRefs["
+    return [each for each in found if f"{each.field}.".startswith(f"{field}.") or not each.field.startswith(others)]
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
