@@ -95,6 +95,24 @@ DESTINATIONRULE: Object = {
         "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v2", "labels": {"version": "v2"}}],
     },
 }
+SERVICEENTRY: Object = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "ServiceEntry",
+    "metadata": {"name": "api", "namespace": "egress"},
+    "spec": {
+        "hosts": ["api.example.com"],
+        "location": "MESH_EXTERNAL",
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}],
+        "resolution": "STATIC",
+        "endpoints": [{"address": "192.0.2.1", "ports": {"http": 9090}, "labels": {"version": "v1"}, "weight": 3}],
+    },
+}
+WORKLOADENTRY: Object = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "WorkloadEntry",
+    "metadata": {"name": "vm", "namespace": "egress"},
+    "spec": {"address": "192.0.2.7", "labels": {"app": "api"}, "serviceAccount": "api"},
+}
 DROP = object()
 
 

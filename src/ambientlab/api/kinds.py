@@ -118,7 +118,26 @@ DESTINATIONRULE = Resource(
     categories=("istio-io", "networking-istio-io"),
     subresources=("status",),
 )
+SERVICEENTRY = Resource(
+    ISTIO_NETWORKING,
+    "v1",
+    "serviceentries",
+    "ServiceEntry",
+    short_names=("se",),
+    categories=("istio-io", "networking-istio-io"),
+    subresources=("status",),
+)
+WORKLOADENTRY = Resource(
+    ISTIO_NETWORKING,
+    "v1",
+    "workloadentries",
+    "WorkloadEntry",
+    short_names=("we",),
+    categories=("istio-io", "networking-istio-io"),
+    subresources=("status",),
+)
 
 SHIPPED_CRDS: tuple[Resource, ...] = (
     GATEWAYCLASS, GATEWAY, HTTPROUTE, REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE,
+    SERVICEENTRY, WORKLOADENTRY,
 )  # fmt: skip

@@ -7,7 +7,16 @@ import pytest
 from ambientlab.api import admit, crds, kinds
 from ambientlab.api.errors import StatusError
 from ambientlab.api.registry import Registry
-from support.api_samples import DESTINATIONRULE, DROP, GATEWAY, HTTPROUTE, VIRTUALSERVICE, spoiled
+from support.api_samples import (
+    DESTINATIONRULE,
+    DROP,
+    GATEWAY,
+    HTTPROUTE,
+    SERVICEENTRY,
+    VIRTUALSERVICE,
+    WORKLOADENTRY,
+    spoiled,
+)
 
 B = "spec.rules.0.backendRefs.0"
 UNCHECKED = (
@@ -227,6 +236,101 @@ DESTINATIONRULES = [
 def test_istio_refuses_a_destination_rule(refusal, admitted, path, value, text) -> None:
     admitted(kinds.DESTINATIONRULE, DESTINATIONRULE)
     assert text in refusal(kinds.DESTINATIONRULE, spoiled(DESTINATIONRULE, path, value)).message
+
+
+SERVICEENTRIES = [
+    ("spec", DROP, "spec: Required value"),
+    ("spec.hosts", DROP, "spec.hosts: Required value"),
+    ("spec.hosts", [], "spec.hosts in body should have at least 1 items"),
+    ("spec.hosts.0", "*", "hostname cannot be wildcard"),
+    ("spec.hosts.0", "a..b", 'invalid (label "" invalid)'),
+    ("spec.resolution", "SRV", 'spec.resolution: Unsupported value: "SRV"'),
+    ("spec.resolution", "NONE", "NONE mode cannot set endpoints"),
+    ("spec.resolution", DROP, "NONE mode cannot set endpoints"),
+    ("spec.workloadSelector", {"labels": {"a": "b"}}, "only one of WorkloadSelector or Endpoints can be set"),
+    ("spec.workloadSelector", {"labels": {"a": "*"}}, "wildcard is not supported in selector"),
+    ("spec.addresses", ["10.1.2"], "10.1.2 is not a valid IP"),
+    ("spec.addresses", ["10.1.2.0/99"], "10.1.2.0/99 is not a valid CIDR block"),
+    ("spec.ports.0.number", 0, "port must be between 1-65535"),
+    ("spec.ports.0.targetPort", 65536, "port must be between 1-65535"),
+    ("spec.ports.0.name", "a_b", "invalid port name: a_b"),
+    ("spec.ports.0.protocol", "HTTP3", "unsupported protocol: HTTP3"),
+    ("spec.ports.1", {"number": 80, "name": "more"}, "port number cannot be duplicated"),
+    ("spec.ports.1", {"number": 81, "name": "http"}, "spec.ports[1]: Duplicate value"),
+    ("spec.hosts.1", "b.example.com", None),
+    ("spec.endpoints.0.ports", {"grpc": 1}, "endpoint port 1 is not defined by the service entry"),
+    ("spec.endpoints.0.ports", {"http": 0}, "port must be between 1-65535"),
+    ("spec.endpoints.0.ports", {"a_b": 1}, "port name must be valid"),
+    ("spec.endpoints.0.address", DROP, "Address is required"),
+    ("spec.endpoints.0.address", "example.com", 'endpoint address "example.com" is not a valid IP address'),
+    ("spec.endpoints.0.address", "unix://here", "UDS must be an absolute path or abstract socket"),
+    ("spec.endpoints.0.address", "unix:///run/x", "UDS may not include ports"),
+    ("spec.endpoints.0.labels", {"a": "b c"}, 'invalid tag value: "b c"'),
+    ("spec.exportTo", ["~"], None),
+    ("spec.exportTo", ["~", "a"], "cannot export service entry to no one (~) and someone"),
+    ("spec.exportTo", ["*", "a"], "cannot have both public (*) and non-public exportTo values for a resource"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), SERVICEENTRIES)
+def test_what_is_refused_of_a_service_entry(refusal, admitted, path, value, text) -> None:
+    admitted(kinds.SERVICEENTRY, SERVICEENTRY)
+    spoilt = spoiled(SERVICEENTRY, path, value)
+    if text is None:
+        admitted(kinds.SERVICEENTRY, spoilt)
+    else:
+        assert text in refusal(kinds.SERVICEENTRY, spoilt).message
+
+
+DNS_ENTRIES = [
+    ({}, None),
+    ({"endpoints": [{"address": "a.example.com"}]}, None),
+    ({"addresses": ["10.1.0.0/16"]}, "CIDR addresses are allowed only for NONE/STATIC resolution types"),
+    ({"hosts": ["*.example.com"]}, "hosts must be FQDN if no endpoints are provided for resolution mode DNS"),
+    ({"hosts": ["*.example.com"], "endpoints": [{"address": "a.example.com"}]}, None),
+    ({"endpoints": [{"address": "a_b"}]}, 'endpoint address "a_b" is not a valid FQDN or an IP address'),
+    (
+        {"resolution": "DNS_ROUND_ROBIN", "endpoints": [{"address": "a.example.com"}, {"address": "b.example.com"}]},
+        "DNS_ROUND_ROBIN mode cannot have multiple endpoints",
+    ),
+    (
+        {"hosts": ["a.example.com", "b.example.com"], "ports": [{"number": 5, "name": "tcp", "protocol": "TCP"}]},
+        "multiple hosts provided with non-HTTP, non-TLS ports",
+    ),
+    ({"resolution": "DYNAMIC_DNS", "hosts": ["*.example.com"]}, None),
+]
+
+
+@pytest.mark.parametrize(("more", "text"), DNS_ENTRIES)
+def test_service_entries_that_dns_resolves(refusal, admitted, more, text) -> None:
+    ports = [{"number": 80, "name": "http", "protocol": "http"}]
+    spec = {"hosts": ["api.example.com"], "ports": ports, "resolution": "DNS"} | more
+    if text is None:
+        admitted(kinds.SERVICEENTRY, SERVICEENTRY | {"spec": spec})
+    else:
+        assert text in refusal(kinds.SERVICEENTRY, SERVICEENTRY | {"spec": spec}).message
+
+
+WORKLOADENTRIES = [
+    ("spec.address", "vm.example.com", None),
+    ("spec.address", "unix:///run/vm", None),
+    ("spec.address", "unix:///run/", "UDS may not be a dir"),
+    ("spec.address", "a_b", 'endpoint address "a_b" is not a valid FQDN or an IP address'),
+    ("spec.address", DROP, "Address is required"),
+    ("spec", {"network": "far"}, None),
+    ("spec.labels", {"": "x"}, 'invalid tag key: ""'),
+    ("spec.weight", -1, "spec.weight in body should be greater than or equal to 0"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), WORKLOADENTRIES)
+def test_what_is_refused_of_a_workload_entry(refusal, admitted, path, value, text) -> None:
+    admitted(kinds.WORKLOADENTRY, WORKLOADENTRY)
+    spoilt = spoiled(WORKLOADENTRY, path, value)
+    if text is None:
+        admitted(kinds.WORKLOADENTRY, spoilt)
+    else:
+        assert text in refusal(kinds.WORKLOADENTRY, spoilt).message
 
 
 @pytest.mark.parametrize("crd", crds.shipped(), ids=lambda crd: crd["metadata"]["name"])

@@ -23,7 +23,9 @@ from support.api_samples import (
     HTTPROUTE,
     POD,
     SERVICE,
+    SERVICEENTRY,
     VIRTUALSERVICE,
+    WORKLOADENTRY,
 )
 
 REGISTRY = Registry()
@@ -38,6 +40,8 @@ SAMPLES = [
     (kinds.GATEWAY, GATEWAY),
     (kinds.VIRTUALSERVICE, VIRTUALSERVICE),
     (kinds.DESTINATIONRULE, DESTINATIONRULE),
+    (kinds.SERVICEENTRY, SERVICEENTRY),
+    (kinds.WORKLOADENTRY, WORKLOADENTRY),
     (kinds.CUSTOMRESOURCEDEFINITION, crds.shipped()[3]),
 ]
 TYPES = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "text/plain", ""]

@@ -8,7 +8,7 @@ import pytest
 
 from ambientlab.api import kinds, objects, tables
 from ambientlab.api.jsonpath import PathError, compile_path, find
-from support.api_samples import DESTINATIONRULE, HTTPROUTE, VIRTUALSERVICE
+from support.api_samples import DESTINATIONRULE, HTTPROUTE, SERVICEENTRY, VIRTUALSERVICE, WORKLOADENTRY
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -200,6 +200,18 @@ ROWS = [
         DESTINATIONRULE | {"metadata": _meta("hello-world-dr", 16)},
         ["NAME", "HOST", "AGE"],
         ["hello-world-dr", "helloworld", "16s"],
+    ),
+    (
+        kinds.SERVICEENTRY,
+        SERVICEENTRY | {"metadata": _meta("api", 5)},
+        ["NAME", "HOSTS", "LOCATION", "RESOLUTION", "AGE"],
+        ["api", '["api.example.com"]', "MESH_EXTERNAL", "STATIC", "5s"],
+    ),
+    (
+        kinds.WORKLOADENTRY,
+        WORKLOADENTRY | {"metadata": _meta("vm", 6)},
+        ["NAME", "AGE", "ADDRESS"],
+        ["vm", "6s", "192.0.2.7"],
     ),
     (
         kinds.HTTPROUTE,

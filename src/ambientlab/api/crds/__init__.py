@@ -11,13 +11,15 @@ from ambientlab.api.crds import (
     gatewayclass,
     httproute,
     referencegrant,
+    serviceentry,
     virtualservice,
+    workloadentry,
 )
 from ambientlab.api.objects import Object
 
 
 def shipped() -> tuple[Object, ...]:
-    """GatewayClass, Gateway, HTTPRoute, ReferenceGrant, VirtualService and DestinationRule, without status."""
+    """In the order they appear in discovery, without status."""
     return (
         gatewayclass.crd(),
         gateway.crd(),
@@ -25,4 +27,6 @@ def shipped() -> tuple[Object, ...]:
         referencegrant.crd(),
         virtualservice.crd(),
         destinationrule.crd(),
+        serviceentry.crd(),
+        workloadentry.crd(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ambientlab.api.crds import istioapi as common
 from ambientlab.api.crds.dsl import (
+    AGE,
     Printed,
     Schema,
     array,
@@ -280,5 +281,5 @@ def crd() -> Object:
         "dr",
         doc="Subsets of a host, and how connections to it are made.",
         spec=_spec(),
-        columns=(Printed("Host", ".spec.host", doc="Service it is for."),),
+        columns=(Printed("Host", ".spec.host", doc="Service it is for."), AGE),
     )

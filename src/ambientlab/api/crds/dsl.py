@@ -37,8 +37,8 @@ def boolean(doc: str, **more: Any) -> Schema:
     return _schema("boolean", doc, (), more)
 
 
-def integer(doc: str, **more: Any) -> Schema:
-    return _schema("integer", doc, (), more)
+def integer(doc: str, *, rules: Rules = (), **more: Any) -> Schema:
+    return _schema("integer", doc, rules, more)
 
 
 def int32(doc: str, **more: Any) -> Schema:

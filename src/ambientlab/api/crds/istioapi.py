@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ambientlab.api.crds.dsl import (
-    AGE,
     Printed,
+    Rules,
     Schema,
     array,
     at_most_one,
@@ -35,8 +35,12 @@ def duration(doc: str) -> Schema:
     return string(doc, rules=[rule])
 
 
-def uint32(doc: str, *, minimum: int = 0, **more: Any) -> Schema:
-    return integer(doc, minimum=minimum, maximum=_UINT32_MAX, **more)
+def uint32(doc: str, *, minimum: int = 0, rules: Rules = (), **more: Any) -> Schema:
+    return integer(doc, minimum=minimum, maximum=_UINT32_MAX, rules=rules, **more)
+
+
+def port_number(doc: str) -> Schema:
+    return uint32(doc, rules=[("port must be between 1-65535", "0 < self && self <= 65535")])
 
 
 def strings(doc: str) -> Schema:
@@ -114,7 +118,14 @@ def _status() -> Schema:
 
 
 def networking(
-    kind: str, plural: str, short_name: str, *, doc: str, spec: Schema, columns: Sequence[Printed]
+    kind: str,
+    plural: str,
+    short_name: str,
+    *,
+    doc: str,
+    spec: Schema,
+    columns: Sequence[Printed],
+    spec_required: bool = False,
 ) -> Object:
     """A CRD of networking.istio.io as Istio serves it: three versions of one schema, v1 stored."""
     return definition(
@@ -126,6 +137,6 @@ def networking(
         categories=("istio-io", "networking-istio-io"),
         versions=_VERSIONS,
         storage="v1",
-        columns=(*columns, AGE),
-        fields={"spec": spec, "status": _status()},
+        columns=columns,
+        fields={"spec!" if spec_required else "spec": spec, "status": _status()},
     )

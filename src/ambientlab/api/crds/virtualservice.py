@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from ambientlab.api.crds import istioapi as common
-from ambientlab.api.crds.dsl import Printed, Schema, array, at_most_one, boolean, enum, int32, mapping, obj, string
+from ambientlab.api.crds.dsl import (
+    AGE,
+    Printed,
+    Schema,
+    array,
+    at_most_one,
+    boolean,
+    enum,
+    int32,
+    mapping,
+    obj,
+    string,
+)
 from ambientlab.api.objects import Object
 
 
@@ -268,5 +280,6 @@ def crd() -> Object:
         columns=(
             Printed("Gateways", ".spec.gateways", doc="Gateways it is bound to."),
             Printed("Hosts", ".spec.hosts", doc="Hosts it is for."),
+            AGE,
         ),
     )

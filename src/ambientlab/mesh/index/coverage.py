@@ -53,6 +53,8 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),
         "spec.rules[].filters[].extensionRef": _refused("such a route has Accepted=False, InvalidFilter"),
     },
+    "ServiceEntry": {"spec": _unsupported()},
+    "WorkloadEntry": {"spec": _unsupported()},
     "VirtualService": {
         "spec.http[].match[].sourceLabels": _ignored("a match on source labels never holds in ambient mode"),
     },

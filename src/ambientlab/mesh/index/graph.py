@@ -17,7 +17,9 @@ from ambientlab.api.kinds import (
     POD,
     REFERENCEGRANT,
     SERVICE,
+    SERVICEENTRY,
     VIRTUALSERVICE,
+    WORKLOADENTRY,
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
@@ -43,7 +45,7 @@ from ambientlab.mesh.ir import Key, Mesh, RouteTable, Service, Waypoint, Workloa
 
 RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, REFERENCEGRANT, VIRTUALSERVICE,
-    DESTINATIONRULE,
+    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
 

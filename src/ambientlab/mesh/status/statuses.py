@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ambientlab.api.kinds import DESTINATIONRULE, GATEWAY, GATEWAYCLASS, HTTPROUTE, SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import (
+    DESTINATIONRULE,
+    GATEWAY,
+    GATEWAYCLASS,
+    HTTPROUTE,
+    SERVICE,
+    SERVICEENTRY,
+    VIRTUALSERVICE,
+    WORKLOADENTRY,
+)
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
@@ -52,7 +61,7 @@ class Statuses:
         for key, obj in index.sources[HTTPROUTE].items():
             found = findings.get(ObjectRef(HTTPROUTE.kind, *key), ())
             add(HTTPROUTE, key, http_route_status, obj, index.http_routes[key].diagnostics, found)
-        for resource in (VIRTUALSERVICE, DESTINATIONRULE):
+        for resource in (VIRTUALSERVICE, DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY):
             for key, obj in index.sources[resource].items():
                 add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))
         for key, obj in index.sources[SERVICE].items():

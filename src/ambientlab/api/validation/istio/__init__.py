@@ -1,4 +1,4 @@
-"""What Istio's validating webhook refuses of VirtualServices and DestinationRules (istio/istio pkg/config/validation).
+"""What Istio's validating webhook refuses of the kinds of its networking API (istio/istio pkg/config/validation).
 
 The rules the mesh can meet are here, in Istio's words. Its warnings, which refuse nothing, are not.
 """
@@ -9,7 +9,7 @@ from ambientlab.api import kinds
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.api.validation.istio import destinationrule, virtualservice
+from ambientlab.api.validation.istio import destinationrule, serviceentry, virtualservice
 
 _WEBHOOK = 'admission webhook "validation.istio.io" denied the request'
 
@@ -22,6 +22,10 @@ def validate(resource: Resource, obj: Object) -> None:
             errors = virtualservice.validate(spec, obj["metadata"].get("namespace", ""))
         case kinds.DESTINATIONRULE.kind:
             errors = destinationrule.validate(spec, obj["metadata"].get("namespace", ""))
+        case kinds.SERVICEENTRY.kind:
+            errors = serviceentry.service_entry(spec, obj["metadata"].get("namespace", ""))
+        case kinds.WORKLOADENTRY.kind:
+            errors = serviceentry.workload_entry(spec)
         case _:
             return
     if errors:

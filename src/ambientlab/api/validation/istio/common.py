@@ -85,6 +85,20 @@ def seconds(text: str) -> Decimal | None:
     return sign * total if rest and at == len(rest) else None
 
 
+def port_name(name: str) -> Messages:
+    return [] if is_label(name) else [f"invalid port name: {name}"]
+
+
+def ip_subnet(text: str) -> Messages:
+    """An address, or one with the length of its network's prefix."""
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        what = "CIDR block" if "/" in text else "IP"
+        return [f"{text} is not a valid {what}"]
+    return []
+
+
 def duration(text: str) -> Messages:
     value = seconds(text)
     if value is None:
@@ -124,7 +138,8 @@ def subset_name(name: str) -> Messages:
     return [] if is_label(name) else [f"subset name is invalid: {name}"]
 
 
-def export_to(names: Iterable[str], namespace: str) -> Messages:
+def export_to(names: Iterable[str], namespace: str, *, to_nobody: bool = False) -> Messages:
+    """`to_nobody` allows `~`, as ServiceEntries do."""
     problems: Messages = []
     seen: set[str] = set()
     listed = list(names)
@@ -134,6 +149,8 @@ def export_to(names: Iterable[str], namespace: str) -> Messages:
             problems.append(f"duplicate entries in exportTo: . and current namespace {namespace}")
         elif key in seen:
             problems.append(f"duplicate entries in exportTo for entry {name}")
+        elif key == "~" and to_nobody:
+            pass
         elif key == "~":
             problems.append("exportTo ~ (none) is not allowed for Istio configuration objects")
         elif key not in ("*", ".") and not is_label(key):
@@ -141,6 +158,8 @@ def export_to(names: Iterable[str], namespace: str) -> Messages:
         seen.add(key)
     if "*" in seen and len(listed) > 1:
         problems.append("cannot have both public (*) and non-public exportTo values for a resource")
+    if "~" in seen and to_nobody and len(listed) > 1:
+        problems.append("cannot export service entry to no one (~) and someone")
     return problems
 
 

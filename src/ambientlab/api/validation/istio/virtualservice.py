@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from ambientlab.api.fielderrors import quote
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common
@@ -69,11 +67,7 @@ def _overlap(one: str, other: str) -> bool:
 def _l4_match(match: Object) -> Messages:
     problems: Messages = []
     for subnet in match.get("destinationSubnets") or ():
-        try:
-            ipaddress.ip_interface(subnet)
-        except ValueError:
-            what = "CIDR block" if "/" in subnet else "IP"
-            problems.append(f"{subnet} is not a valid {what}")
+        problems += common.ip_subnet(subnet)
     if match.get("port"):
         problems += common.port(match["port"])
     return problems + common.labels(match.get("sourceLabels")) + gateway_names(match.get("gateways") or ())
