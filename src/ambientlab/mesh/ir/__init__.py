@@ -32,7 +32,7 @@ from ambientlab.mesh.ir.routes import (
     StringMatch,
     WeightedDestination,
 )
-from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Service, Subset
+from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
 from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workload
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Port",
     "Protocol",
     "Redirect",
+    "Resolution",
     "RetryPolicy",
     "Rewrite",
     "Route",

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from ambientlab.mesh.ir.workloads import Key, Labels, Workload
 
-__all__ = ["AppProtocol", "Endpoint", "Labels", "Port", "Service", "Subset"]
+__all__ = ["AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset"]
 
 
 class AppProtocol(StrEnum):
@@ -29,6 +29,26 @@ class AppProtocol(StrEnum):
         return self in (AppProtocol.HTTP2, AppProtocol.GRPC)
 
 
+class Resolution(StrEnum):
+    """How a proxy finds the addresses of a service's endpoints (networking/v1alpha3/service_entry.proto)."""
+
+    STATIC = "STATIC"
+    """The endpoints say."""
+    NONE = "NONE"
+    """It is the address that the client called."""
+    DNS = "DNS"
+    """The endpoints' names say: every address they have."""
+    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    """The only endpoint's name says: the first address it has when a connection is made."""
+    DYNAMIC_DNS = "DYNAMIC_DNS"
+    """The name that the client asked for says."""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether endpoints are names to be resolved."""
+        return self in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     number: int
@@ -38,11 +58,16 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One ready address of a service. `ports` maps service ports to target ports; no `workload`, no mesh identity."""
+    """One ready address of a service, or with a resolution by DNS its name.
 
-    ip: str
+    `ports` maps service ports to target ports; no `workload`, no mesh identity. Weights are relative to each other's, 0
+    is as good as 1.
+    """
+
+    address: str
     ports: tuple[tuple[int, int], ...]
     workload: Workload | None
+    weight: int = 0
 
     def target(self, port: int) -> int | None:
         """The port to connect to for service port `port`, or None where this endpoint does not serve it."""
@@ -62,7 +87,11 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`host` is the fully qualified name; `waypoint` is set only while it can be used; all endpoints are ready."""
+    """Something that clients call by name, whatever object of the API declares it: `kind` and `key` say which.
+
+    `host` is the fully qualified name, or a wildcard that begins with `*.`; `waypoint` is set only while it can be
+    used; all endpoints are ready. `subject_alt_names` are those that a server's certificate may bear.
+    """
 
     namespace: str
     name: str
@@ -72,6 +101,9 @@ class Service:
     endpoints: tuple[Endpoint, ...]
     subsets: tuple[Subset, ...]
     waypoint: Key | None
+    kind: str = "Service"
+    resolution: Resolution = Resolution.STATIC
+    subject_alt_names: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:

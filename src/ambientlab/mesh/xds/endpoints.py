@@ -55,12 +55,12 @@ def of_workload(name: str, workload: Workload, waypoint: Waypoint | None) -> Clu
 
 def _direct(endpoint: Endpoint, port: int, host: str) -> LbEndpoint:
     workload = endpoint.workload
-    target = f"{endpoint.ip}:{port}"
+    target = f"{endpoint.address}:{port}"
     if workload is not None and workload.protocol is Protocol.HBONE:
         return _tunnelled(workload, HBONE_PORT, target, host)
     log = access_log.plain_fields(host, workload)
     result = LbEndpoint(metadata=metadata({ISTIO_METADATA: {access_log.TARGET: log}}))
-    result.endpoint.address.CopyFrom(socket_address(endpoint.ip, port))
+    result.endpoint.address.CopyFrom(socket_address(endpoint.address, port))
     return result
 
 

@@ -91,7 +91,7 @@ def _served(mesh: Mesh) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, dict[int, str]] = {}
     for service in mesh.services.values():
         for endpoint in service.endpoints:
-            known = found.setdefault(endpoint.ip, {})
+            known = found.setdefault(endpoint.address, {})
             for _, target in endpoint.ports:
                 known[target] = min(service.host, known.get(target, service.host))
     return {ip: sorted(ports.items()) for ip, ports in found.items()}
