@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ambientlab.api import cel, jsonpath, re2
+from ambientlab import re2
+from ambientlab.api import cel, jsonpath
 from ambientlab.api.fielderrors import Errors, child, invalid, key, not_supported, required
 from ambientlab.api.objects import Object
 from ambientlab.api.validation import meta, structural

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from ambientlab.api import crds, re2
+from ambientlab import re2
+from ambientlab.api import crds
 from ambientlab.api.fielderrors import (
     Errors,
     child,

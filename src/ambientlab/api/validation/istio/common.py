@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from ambientlab.api import re2
+from ambientlab import re2
 from ambientlab.api.fielderrors import quote
 
 Messages = list[str]
