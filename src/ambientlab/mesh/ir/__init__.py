@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from ambientlab.mesh.ir.mesh import Mesh
 from ambientlab.mesh.ir.routes import (
+    DEFAULT_RETRIES,
+    UNROUTED_RETRIES,
     Abort,
     Action,
     Cors,
@@ -36,6 +38,8 @@ from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Res
 from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workload
 
 __all__ = [
+    "DEFAULT_RETRIES",
+    "UNROUTED_RETRIES",
     "Abort",
     "Action",
     "AppProtocol",

@@ -23,7 +23,6 @@ from ambientlab.mesh.xds.messages import packed
 
 CORS = "envoy.filters.http.cors"
 FAULT = "envoy.filters.http.fault"
-RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 
 ClusterName = Callable[[ir.Destination], str]
 
@@ -46,8 +45,8 @@ def default_routes(name: str, host: str, port: int, grpc: bool) -> RouteConfigur
     route.route.cluster = name
     route.route.timeout.SetInParent()
     if not grpc:
-        route.route.retry_policy.retry_on = "reset-before-request"
-        route.route.retry_policy.num_retries.value = 2
+        route.route.retry_policy.retry_on = ir.UNROUTED_RETRIES.retry_on
+        route.route.retry_policy.num_retries.value = ir.UNROUTED_RETRIES.attempts
     return config
 
 
@@ -194,8 +193,8 @@ def _retry(policy: ir.RetryPolicy | None) -> RetryPolicy | None:
     """The mesh's default unless the route says otherwise; None where it forbids retries."""
     if policy is not None and policy.attempts <= 0:
         return None
-    result = RetryPolicy(retry_on=RETRY_ON, host_selection_retry_max_attempts=5)
-    result.num_retries.value = 2
+    result = RetryPolicy(retry_on=ir.DEFAULT_RETRIES.retry_on, host_selection_retry_max_attempts=5)
+    result.num_retries.value = ir.DEFAULT_RETRIES.attempts
     result.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
     )

@@ -1,0 +1,127 @@
+"""Which routes match a request, and by which of their conditions those that do not.
+
+Every condition is Envoy's, as `mesh.xds.routes` asks for it: strings compare byte by byte, regular expressions are RE2
+and match the whole value, several headers of one name are joined by commas, the first of several query parameters
+counts, and nothing is decoded (source/common/http/header_utility.cc, source/common/router/config_utility.cc).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ambientlab import re2
+from ambientlab.mesh.decide import paths
+from ambientlab.mesh.decide.request import Request
+from ambientlab.mesh.ir import Match, Route, RouteTable, StringMatch
+
+_VERBS = {
+    "exact": ("is", "is not"),
+    "prefix": ("starts with", "does not start with"),
+    "path-prefix": ("is below", "is not below"),
+    "regex": ("matches", "does not match"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of a route, held against a request.
+
+    `subject` is what it is about ("path", "header end-user", "query parameter q"), `found` what the request has of it,
+    None if nothing. An `inverted` one asks for the opposite. `error` is why it cannot be told.
+    """
+
+    subject: str
+    wanted: StringMatch
+    found: str | None
+    inverted: bool
+    holds: bool
+    error: str = ""
+
+    def __str__(self) -> str:
+        """How it came out, in words: `path /b is not below /a`."""
+        if self.error:
+            return f"{self.subject}: {self.error}"
+        if self.found is None or self.wanted.kind == "present":
+            return f"there is {'no ' if self.found is None else ''}{self.subject}"
+        verbs = _VERBS[self.wanted.kind]
+        verb = verbs[not (self.holds ^ self.inverted)]
+        return f"{self.subject} {self.found} {verb} {self.wanted.value or 'empty'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A route of a table at its place, held against a request. A route without conditions matches everything."""
+
+    index: int
+    route: Route
+    checks: tuple[Check, ...]
+
+    @property
+    def matches(self) -> bool:
+        return all(check.holds for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.holds)
+
+
+def candidates(table: RouteTable, request: Request) -> tuple[Candidate, ...]:
+    """All routes of a table, in the order they are tried: the first that matches decides."""
+    return tuple(Candidate(i, route, checks(route.match, request)) for i, route in enumerate(table.routes))
+
+
+def checks(match: Match, request: Request) -> tuple[Check, ...]:
+    path = paths.split(request.path)[0]
+    result = []
+    if match.path is not None and not (match.path.kind in ("prefix", "path-prefix") and match.path.value in ("", "/")):
+        result.append(_check("path", match.path, path))
+    for subject, wanted in (("method", match.method), ("authority", match.authority), ("scheme", match.scheme)):
+        if wanted is not None:
+            result.append(_check(subject, wanted, request.header(f":{subject}")))
+    result += [_check(f"header {name}", wanted, request.header(name)) for name, wanted in match.headers]
+    result += [_unwanted(f"header {name}", wanted, request.header(name)) for name, wanted in match.without_headers]
+    parameters = query_parameters(request.path)
+    result += [_check(f"query parameter {name}", wanted, parameters.get(name)) for name, wanted in match.query]
+    return tuple(result)
+
+
+def query_parameters(path: str) -> dict[str, str]:
+    """The first value of each, as it is written."""
+    result: dict[str, str] = {}
+    for part in paths.split(path)[1][1:].split("&"):
+        name, _, value = part.partition("=")
+        result.setdefault(name, value)
+    return result
+
+
+def _check(subject: str, wanted: StringMatch, found: str | None) -> Check:
+    try:
+        return Check(subject, wanted, found, False, found is not None and holds(wanted, found))
+    except re2.ExpressionError as error:
+        return Check(subject, wanted, found, False, False, str(error))
+
+
+def _unwanted(subject: str, wanted: StringMatch, found: str | None) -> Check:
+    """A header that is missing counts as an empty one, unless any value at all is unwanted."""
+    if wanted.kind == "present":
+        return Check(subject, wanted, found, True, found is None)
+    try:
+        return Check(subject, wanted, found, True, not holds(wanted, found or ""))
+    except re2.ExpressionError as error:
+        return Check(subject, wanted, found, True, False, str(error))
+
+
+def holds(wanted: StringMatch, found: str) -> bool:
+    """Raises `re2.ExpressionError`. The case of a regular expression's letters counts always."""
+    if wanted.kind == "present":
+        return True
+    if wanted.kind == "regex":
+        return re2.fullmatch(wanted.value, found)
+    value = wanted.value
+    if wanted.ignore_case:
+        value, found = value.lower(), found.lower()
+    if wanted.kind == "exact":
+        return found == value
+    if wanted.kind == "prefix":
+        return found.startswith(value)
+    return value == "/" or found == value or found.startswith(value + "/")

@@ -1,0 +1,148 @@
+"""What a waypoint does with a request for a port of a service: the route table, the route's faults, then its action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ambientlab.mesh.decide import endpoints, faults, headers, lots, paths
+from ambientlab.mesh.decide.answers import local_answer
+from ambientlab.mesh.decide.decision import Delivered, Hop, Outcome, Reason, Result, Routing
+from ambientlab.mesh.decide.matching import candidates
+from ambientlab.mesh.decide.request import Request
+from ambientlab.mesh.ir import (
+    DEFAULT_RETRIES,
+    UNROUTED_RETRIES,
+    AppProtocol,
+    Destination,
+    DirectResponse,
+    Endpoint,
+    Forward,
+    HeaderChange,
+    Key,
+    Mesh,
+    Port,
+    Protocol,
+    Redirect,
+    Route,
+    Service,
+    WeightedDestination,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where a request is decided about. `identity` is the waypoint's, which its tunnels show."""
+
+    mesh: Mesh
+    waypoint: Key
+    identity: str
+
+
+def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, tuple[Outcome, ...]]:
+    request = replace(request, path=paths.normalised(request.path))
+    table = at.mesh.routes.get((service.host, port.number))
+    if table is None:
+        # gRPC's streams do not suit retries (BuildDefaultHTTPInboundRoute)
+        retries = None if port.protocol is AppProtocol.GRPC else UNROUTED_RETRIES
+        itself = Destination(service.host, port.number)
+        return Routing(at.waypoint, retries=retries), _outcomes(_to(at, itself, request))
+    tried = candidates(table, request)
+    chosen = next((candidate for candidate in tried if candidate.matches), None)
+    if chosen is None:
+        answer = local_answer(request, 404, Reason.NO_ROUTE)
+        return Routing(at.waypoint, table, tried), _outcomes(lots.certain(answer))
+    action = chosen.route.action
+    routing = Routing(at.waypoint, table, tried, chosen)
+    if isinstance(action, Forward):
+        asked = DEFAULT_RETRIES if action.retries is None else action.retries
+        retries = asked if asked.attempts > 0 else None
+        routing = replace(routing, timeout_ms=action.timeout_ms, retries=retries, mirrors=action.mirrors)
+    return routing, _by_route(at, chosen.route, request)
+
+
+def _by_route(at: At, route: Route, request: Request) -> tuple[Outcome, ...]:
+    ends = _by_action(at, route, request)
+    found = lots.joined(
+        faults.drawn(route.fault, request),
+        lambda drawn: (
+            lots.certain((drawn[0], drawn[1]))
+            if drawn[1] is not None
+            else tuple((share, (drawn[0], end)) for share, end in ends)
+        ),
+    )
+    return tuple(Outcome(share, end, delay) for share, (delay, end) in found)
+
+
+def _by_action(at: At, route: Route, request: Request) -> lots.Lot[Result]:
+    match route.action:
+        case Redirect() as action:
+            where = paths.location(request.path, request.authority, request.scheme, route.match, action)
+            found = headers.changed((("location", where),), [route.response_headers])
+            return lots.certain(local_answer(request, action.status, Reason.REDIRECT, headers=found))
+        case DirectResponse() as action:
+            found = headers.changed((), [route.response_headers])
+            return lots.certain(
+                local_answer(request, action.status, Reason.DIRECT_RESPONSE, action.body, headers=found)
+            )
+        case Forward() as action:
+            shares = lots.weighted((item.weight, item) for item in action.destinations)
+            return lots.joined(shares, lambda item: _forwarded(at, route, action, item, request))
+
+
+def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination, request: Request) -> lots.Lot[Result]:
+    """Changes of a share are made before its route's, unless it is the only one: then both are one change."""
+    if len(action.destinations) == 1:
+        before: tuple[HeaderChange, ...] = (headers.together(route.request_headers, item.request_headers),)
+        after: tuple[HeaderChange, ...] = (headers.together(route.response_headers, item.response_headers),)
+    else:
+        before = (item.request_headers, route.request_headers)
+        after = (item.response_headers, route.response_headers)
+    authority = item.authority
+    path = request.path
+    if (rewrite := action.rewrite) is not None:
+        authority = rewrite.authority or authority
+        path = paths.rewritten(path, route.match, rewrite)
+    sent = replace(
+        request,
+        headers=headers.changed(request.headers, before),
+        authority=authority or request.authority,
+        path=path,
+    )
+    return _to(at, item.destination, request, sent, after, action.not_found_status)
+
+
+def _to(
+    at: At,
+    destination: Destination,
+    request: Request,
+    sent: Request | None = None,
+    changes: tuple[HeaderChange, ...] = (),
+    not_found_status: int = 503,
+) -> lots.Lot[Result]:
+    found = endpoints.chosen(at.mesh, destination)
+    if found is None:
+        return lots.certain(local_answer(request, not_found_status, Reason.NO_CLUSTER, destination=destination))
+    if not found:
+        body = "no healthy upstream"
+        return lots.certain(local_answer(request, 503, Reason.NO_ENDPOINT, body, destination=destination))
+    made = tuple(change for change in changes if change)
+    return tuple(
+        (
+            share,
+            Delivered(destination, endpoint, hop_to(endpoint, destination.port, at.identity), sent or request, made),
+        )
+        for share, endpoint in found
+    )
+
+
+def hop_to(endpoint: Endpoint, port: int, identity: str) -> Hop:
+    """The last leg, from a proxy that shows `identity` in tunnels."""
+    workload = endpoint.workload
+    address = f"{endpoint.address}:{endpoint.target(port)}"
+    if workload is None or workload.protocol is Protocol.TCP or not identity:
+        return Hop(Protocol.TCP, address, workload.key if workload is not None else None)
+    return Hop(Protocol.HBONE, address, workload.key, None, identity, workload.identity)
+
+
+def _outcomes(results: lots.Lot[Result]) -> tuple[Outcome, ...]:
+    return tuple(Outcome(share, result) for share, result in results)

@@ -1,0 +1,189 @@
+"""Which way a request goes: who is captured, which waypoint, which endpoint; without any route."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Why, by_answer, by_workload, decide
+from ambientlab.mesh.ir import Key, Protocol
+from support.decisions import CURL, HELLO, ask, indexed, objects_in, versions, world
+
+HALF = Fraction(1, 2)
+WAYPOINT = Key("hello", "waypoint")
+LEAVE_THE_WAYPOINT = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: hello, labels: {istio.io/dataplane-mode: ambient}}
+"""
+SPLIT = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: helloworld, namespace: hello}
+spec:
+  host: helloworld
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: helloworld, namespace: hello}
+spec:
+  hosts: [helloworld]
+  http:
+  - route:
+    - {destination: {host: helloworld, subset: v1}, weight: 95}
+    - {destination: {host: helloworld, subset: v2}, weight: 5}
+---
+"""
+
+
+def test_without_a_waypoint_connections_are_spread_evenly_and_a_virtual_service_is_ignored() -> None:
+    decision = ask(SPLIT + LEAVE_THE_WAYPOINT)
+    assert (decision.waypoint, decision.why, decision.routing) == (None, Why.NO_WAYPOINT, None)
+    assert versions(decision) == {"v1": HALF, "v2": HALF}
+
+
+def test_with_a_waypoint_the_virtual_service_decides() -> None:
+    decision = ask(SPLIT)
+    assert (decision.waypoint, decision.why) == (WAYPOINT, Why.SERVICE)
+    assert versions(decision) == {"v1": Fraction(95, 100), "v2": Fraction(5, 100)}
+
+
+@pytest.mark.parametrize("client", [None, Key("httpbin", "httpbin-686d6fc899-2x7hk")])
+def test_a_client_outside_the_mesh_passes_the_waypoint_by(client: Key | None) -> None:
+    decision = ask(SPLIT, client=client, url="http://helloworld.hello.svc.cluster.local:5000")
+    assert (decision.waypoint, decision.why) == (None, Why.NOT_CAPTURED)
+    assert versions(decision) == {"v1": HALF, "v2": HALF}
+    assert {result.hop.protocol for result in decision.delivered()} == {Protocol.TCP}
+
+
+def test_a_waypoint_without_rules_balances_requests_evenly() -> None:
+    decision = ask("")
+    assert decision.routing is not None
+    assert decision.routing.table is None
+    assert versions(decision) == {"v1": HALF, "v2": HALF}
+
+
+def test_both_legs_are_tunnels_with_the_identities_of_their_ends() -> None:
+    decision = ask("")
+    [hop] = decision.hops
+    assert (hop.protocol, hop.endpoint, hop.waypoint) == (Protocol.HBONE, "10.96.0.9:15008", WAYPOINT)
+    assert hop.source_identity == "spiffe://cluster.local/ns/test/sa/curl"
+    assert hop.target_identity == "spiffe://cluster.local/ns/hello/sa/waypoint"
+    last = {result.hop for result in decision.delivered()}
+    assert {(leg.protocol, leg.source_identity, leg.target_identity) for leg in last} == {
+        (Protocol.HBONE, hop.target_identity, "spiffe://cluster.local/ns/hello/sa/default")
+    }
+    assert {leg.endpoint for leg in last} == {"10.244.0.11:5000", "10.244.0.12:5000"}
+
+
+def test_an_endpoint_outside_the_mesh_is_reached_in_plain_tcp() -> None:
+    [outcome] = ask("", "http://httpbin.httpbin:8000/get").outcomes
+    assert isinstance(outcome.result, Delivered)
+    assert outcome.result.hop.protocol is Protocol.TCP
+    assert outcome.result.hop.endpoint == "10.244.0.31:8080"
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("helloworld.hello", True),
+        ("helloworld.hello.svc", True),
+        ("HelloWorld.hello.svc.cluster.local", True),
+        ("helloworld.hello.svc.cluster.local.", True),
+        ("10.96.0.20", True),
+        ("helloworld", False),
+        ("helloworld.hello.", False),
+    ],
+)
+def test_names_are_looked_up_as_in_the_clients_pod(host: str, found: bool) -> None:
+    decision = ask("", f"http://{host}:5000")
+    assert (decision.target.service != "") is found
+    if not found:
+        [outcome] = decision.outcomes
+        assert outcome.result == Failed(Reason.UNRESOLVED)
+
+
+def test_the_address_of_a_pod_is_no_service() -> None:
+    decision = ask(SPLIT, "http://10.244.0.12:5000")
+    assert (decision.why, decision.routing) == (Why.NO_WAYPOINT, None)
+    assert decision.target.workload == Key("hello", "helloworld-v2-6746879bdd-l2qgw")
+    assert versions(decision) == {"v2": 1}
+
+
+def test_a_pod_with_a_waypoint_of_its_own_is_reached_through_it_and_routed_by_nothing() -> None:
+    for_all = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: hello, labels: {istio.io/waypoint-for: all}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+status: {addresses: [{type: IPAddress, value: 10.96.0.9}]}
+"""
+    decision = ask(f"{SPLIT}{for_all}", "http://10.244.0.12:5000")
+    assert (decision.waypoint, decision.why, decision.routing) == (WAYPOINT, Why.WORKLOAD, None)
+    assert versions(decision) == {"v2": 1}
+
+
+def test_a_name_without_an_address_of_its_own_stands_for_its_endpoints() -> None:
+    headless = """
+apiVersion: v1
+kind: Service
+metadata: {name: helloworld, namespace: hello, labels: {istio.io/use-waypoint: none}}
+spec: {clusterIP: None, clusterIPs: [None], ports: [{name: http, port: 5000, protocol: TCP}]}
+"""
+    assert versions(ask(headless)) == {"v1": HALF, "v2": HALF}
+
+
+def test_what_cannot_work_fails_with_a_reason() -> None:
+    gone = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: waypoint-7d9f-xxxxx
+  namespace: hello
+  labels: {gateway.networking.k8s.io/gateway-name: waypoint}
+spec: {serviceAccountName: waypoint, nodeName: ambientlab}
+status: {phase: Running, podIP: 10.244.0.9, conditions: [{type: Ready, status: "False"}]}
+"""
+    for text, url, reason in [
+        ("", "http://helloworld.hello:81", Reason.NO_PORT),
+        (LEAVE_THE_WAYPOINT, "http://helloworld.hello:81", Reason.NO_PORT),
+        (gone, HELLO, Reason.NO_ENDPOINT),
+        ("", "https://helloworld.hello:5000", Reason.PROTOCOL),
+        ("", "http://nowhere.hello", Reason.UNRESOLVED),
+    ]:
+        [outcome] = ask(text, url).outcomes
+        assert outcome.result == Failed(reason)
+        assert by_answer(outcome.result) == "000"
+
+
+def test_tls_passes_a_waypoint_where_the_protocol_is_found_out() -> None:
+    unnamed = """
+apiVersion: v1
+kind: Service
+metadata: {name: helloworld, namespace: hello}
+spec: {clusterIP: 10.96.0.20, clusterIPs: [10.96.0.20], ports: [{name: http, port: 5000, appProtocol: unknown}]}
+"""
+    text = SPLIT + unnamed
+    assert ask(text, "http://helloworld.hello:5000").routing is not None
+    decision = ask(text, "https://helloworld.hello:5000")
+    assert (decision.waypoint, decision.routing) == (WAYPOINT, None)
+    assert versions(decision) == {"v1": HALF, "v2": HALF}
+
+
+def test_an_outside_address_is_passed_through() -> None:
+    decision = ask("", "http://192.0.2.7/")
+    assert decision.why is Why.OUTSIDE
+    assert decision.distribution(by_workload) == {"192.0.2.7": 1}
+
+
+def test_who_asks_must_be_somebody() -> None:
+    with pytest.raises(KeyError):
+        decide(indexed(*world()).mesh, Key("test", "nobody"), Request.to(HELLO))
+    with pytest.raises(ValueError, match="no URL"):
+        Request.to("ftp://helloworld.hello")
+    assert objects_in("") == []
+    assert ask("", client=CURL).source.captured
