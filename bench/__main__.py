@@ -14,7 +14,8 @@ SUITES = {
     "apply": "kubectl apply of a pod to Running",
     "route": "a route change to the first request on it",
     "lab": "the whole lab, and the memory of every process with it deployed",
-    "throughput": "L4 and waypoint against hand-written Envoy configuration",
+    "throughput": "L4 against hand-written Envoy configuration",
+    "l7": "waypoints against hand-written Envoy configuration, and with many routes",
 }
 
 

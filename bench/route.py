@@ -6,11 +6,14 @@ every namespace of a machine shares. An HTTPRoute sends everything to one versio
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 
 from ambientlab.host import tools
+from ambientlab.host.paths import MeshPaths
 from bench.report import Row, timing
 from bench.world import Api, kubectl, mesh, shell
 
@@ -40,28 +43,39 @@ kubectl wait -n hello --for=condition=Available deploy --all
 
 
 def rows() -> list[Row]:
+    with world() as paths:
+        return changes(paths, "route change to first request")
+
+
+@contextlib.contextmanager
+def world() -> Iterator[MeshPaths]:
+    """A mesh in whose namespace hello a waypoint routes to v1 or v2 of helloworld."""
     with mesh(lab=True) as paths:
         shell(WORLD)
         kubectl("apply", "-f", "-", stdin=_route())
-        command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", CLIENT]
-        api = Api(paths)
-        seconds = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-            assert client.stdout is not None
-            for number in range(ROUNDS):
-                version = f"v{number % 2 + 1}"
-                began = time.monotonic()
-                api.patch(ROUTE, {"spec": {"rules": [_rule(version)]}})
-                while True:
-                    moment, _, words = client.stdout.readline().partition(" ")
-                    if version in words:
-                        break
-                seconds.append(float(moment) - began)
-            client.kill()
-        return [
-            timing("route change to first request", seconds[1:], at_most=0.05),
-            timing("route change to first request", seconds[1:], at_most=0.05, quantile=0.99),
-        ]
+        yield paths
+
+
+def changes(paths: MeshPaths, name: str) -> list[Row]:
+    command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", CLIENT]
+    api = Api(paths)
+    seconds = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        for number in range(ROUNDS):
+            version = f"v{number % 2 + 1}"
+            began = time.monotonic()
+            api.patch(ROUTE, {"spec": {"rules": [_rule(version)]}})
+            while True:
+                moment, _, words = client.stdout.readline().partition(" ")
+                if version in words:
+                    break
+            seconds.append(float(moment) - began)
+        client.kill()
+    return [
+        timing(name, seconds[1:], at_most=0.05),
+        timing(name, seconds[1:], at_most=0.05, quantile=0.99),
+    ]
 
 
 def _rule(version: str) -> dict[str, object]:

@@ -19,6 +19,8 @@ SERVER_ARGUMENTS = [
     "--log-level", "warning",
 ]  # fmt: skip
 """Of the Envoy that is the server in both meshes."""
+RULES = tuple(f"/rule-{number:04}" for number in range(1000))
+"""Prefixes of the rules that one service has in both meshes, in the order they are tried."""
 
 
 class HandWritten:

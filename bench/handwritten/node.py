@@ -27,7 +27,7 @@ from ambientlab.node.linux.launch import Node, launch
 from ambientlab.node.linux.runtime import LinuxRuntime
 from ambientlab.node.network import NodeNetwork
 from ambientlab.node.runtime import ContainerSpec, Mount, Process, Sandbox, SandboxSpec
-from bench.handwritten import HERE, SERVER_ARGUMENTS
+from bench.handwritten import HERE, RULES, SERVER_ARGUMENTS
 
 SERVICE_VIP = "10.96.1.4"
 WAYPOINT_SERVICE_VIP = "10.96.1.7"
@@ -63,6 +63,7 @@ class World:
             "waypoint_identity": IDENTITIES["waypoint"],
             "service_vip": SERVICE_VIP,
             "waypoint_service_vip": WAYPOINT_SERVICE_VIP,
+            "routes": json.dumps([_route({"path": "/"}), *(_route({"prefix": path}) for path in RULES)]),
             "log_format": json.dumps(WAYPOINT_FORMAT),
         }
         node = await self.runtime.create_sandbox(SandboxSpec("node", "node", None))
@@ -73,6 +74,7 @@ class World:
         urls = {
             "service": f"http://{SERVICE_VIP}:{PORT}/",
             "waypoint": f"http://{WAYPOINT_SERVICE_VIP}:{PORT}/",
+            "rules": f"http://{WAYPOINT_SERVICE_VIP}:{PORT}{RULES[-1]}",
             "passthrough": f"http://{outside.spec.ip}:{PORT}/",
         }
         for url in urls.values():
@@ -129,6 +131,10 @@ class World:
     async def _container(self, sandbox: Sandbox, spec: ContainerSpec) -> Process:
         with _output() as (_, stdio):
             return await self.runtime.start_container(sandbox, spec, stdio)
+
+
+def _route(match: Mapping[str, str]) -> dict[str, object]:
+    return {"match": match, "route": {"cluster": "server", "timeout": "0s"}}
 
 
 @contextlib.contextmanager

@@ -1,0 +1,95 @@
+"""The same topology twice: a mesh of ours, and Envoys configured by hand (`bench.handwritten`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench import compare
+from bench.compare import Run
+from bench.handwritten import RULES, SERVER_ARGUMENTS, HandWritten
+from bench.report import Row
+from bench.world import kubectl, mesh, shell
+
+WAYPOINT = """
+istioctl waypoint apply -n bench --wait
+kubectl wait pod --all -n bench --for=condition=Ready
+kubectl wait pod --all -n outside --for=condition=Ready
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """`urls` are of the mesh: service, waypoint, rules, direct."""
+
+    urls: dict[str, str]
+    by_hand: HandWritten
+
+    def compare(self, name: str, path: str, hand_path: str = "", least: float | None = None) -> list[Row]:
+        hand = self.by_hand.urls[hand_path or path]
+        return compare.rows(name, (in_pod("bench"), self.urls[path]), (self.by_hand.run, hand), least)
+
+
+@contextlib.contextmanager
+def both() -> Iterator[Topology]:
+    with mesh(lab=False), HandWritten() as by_hand:
+        kubectl("apply", "-f", "-", stdin=_world())
+        shell(WAYPOINT)
+        yield Topology(_urls(), by_hand)
+
+
+def in_pod(namespace: str) -> Run:
+    return lambda argv: kubectl("exec", "client", "-n", namespace, "--", *argv)
+
+
+def _urls() -> dict[str, str]:
+    services = json.loads(kubectl("get", "service", "-n", "bench", "-o", "json"))["items"]
+    addresses = {each["metadata"]["name"]: each["spec"]["clusterIP"] for each in services}
+    direct = kubectl("get", "pod", "server", "-n", "outside", "-o", "jsonpath={.status.podIP}")
+    return {
+        "service": f"http://{addresses['service']}:8080/",
+        "waypoint": f"http://{addresses['service-with-waypoint']}:8080/",
+        "rules": f"http://{addresses['service-with-rules']}:8080{RULES[-1]}",
+        "direct": f"http://{direct}:8080/",
+    }
+
+
+def _world() -> str:
+    """A client and a server in the mesh, the same outside of it; services without a waypoint, with one, and with one
+    that has many rules to try."""
+    behind_waypoint = {"istio.io/use-waypoint": "waypoint"}
+    objects = [
+        _object("Namespace", "bench", labels={"istio.io/dataplane-mode": "ambient"}),
+        _object("Namespace", "outside"),
+        _service("service"),
+        _service("service-with-waypoint", behind_waypoint),
+        _service("service-with-rules", behind_waypoint),
+        _rules("service-with-rules"),
+    ]
+    for namespace in ("bench", "outside"):
+        objects.append(_pod("client", namespace, {"image": "curlimages/curl", "command": ["sleep", "infinity"]}))
+        objects.append(_pod("server", namespace, {"image": "envoyproxy/envoy", "args": SERVER_ARGUMENTS}))
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def _object(kind: str, name: str, **metadata: object) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **metadata}}
+
+
+def _pod(name: str, namespace: str, container: dict[str, object]) -> dict[str, object]:
+    pod = _object("Pod", name, namespace=namespace, labels={"app": name})
+    return {**pod, "spec": {"containers": [{"name": name, **container}]}}
+
+
+def _service(name: str, labels: dict[str, str] | None = None) -> dict[str, object]:
+    ports = [{"name": "http", "port": 8080}]
+    service = _object("Service", name, namespace="bench", labels=labels or {})
+    return {**service, "spec": {"selector": {"app": "server"}, "ports": ports}}
+
+
+def _rules(service: str) -> dict[str, object]:
+    http = [{"match": [{"uri": {"prefix": path}}], "route": [{"destination": {"host": service}}]} for path in RULES]
+    rules = _object("VirtualService", service, namespace="bench")
+    return {**rules, "apiVersion": "networking.istio.io/v1", "spec": {"hosts": [service], "http": http}}
