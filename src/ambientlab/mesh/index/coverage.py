@@ -56,7 +56,14 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     "ServiceEntry": {"spec": _unsupported()},
     "WorkloadEntry": {"spec": _unsupported()},
     "VirtualService": {
+        "spec.http[].fault.abort.http2Error": _refused("HTTP/2 abort fault injection not supported yet"),
+        "spec.http[].fault.delay.exponentialDelay": _refused("exponentialDelay not supported yet"),
         "spec.http[].match[].sourceLabels": _ignored("a match on source labels never holds in ambient mode"),
+        "spec.http[].match[].sourceNamespace": _ignored(
+            "a waypoint compares it with its own namespace, never with the client's"
+        ),
+        "spec.tcp": _unsupported(),
+        "spec.tls": _unsupported(),
     },
 }
 """Kind -> path -> exemption."""

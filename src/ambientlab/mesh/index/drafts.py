@@ -7,21 +7,31 @@ redirect port of `REQUEST_PORT` stand for "as the service has it", and `tables` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
-from ambientlab.mesh.ir import HeaderChange, Key, Route
+from ambientlab.mesh.ir import HeaderChange, Key, Match, Route
 
 REQUEST_PORT = -1
+_EVERYTHING = (("present", ""), ("prefix", "/"), ("prefix", ""), ("path-prefix", "/"), ("regex", ".*"))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`port` is the only service port the route is for, or 0."""
+    """`port` is the only service port the route is for, or 0; `source_namespace` that of the only waypoints, or ""."""
 
     route: Route
     port: int = 0
+    source_namespace: str = ""
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether no request to any port gets past it (route.go, IsCatchAllRoute)."""
+        path = self.route.match.path
+        everything = path is None or (path.kind, path.value) in _EVERYTHING
+        rest = replace(self.route.match, path=None) == Match()
+        return everything and rest and not (self.port or self.source_namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,8 @@ class RouteSet:
     """The routes of one object for some hosts, in the order they are tried.
 
     `export_to` is a VirtualService's; `gateway_api` tells the two APIs' semantics apart; `field` is the part of the
-    object that asked for these hosts.
+    object that asked for these hosts. `http` is whether the object says anything about HTTP: it then keeps others from
+    doing so, even if it has no drafts.
     """
 
     origin: ObjectRef
@@ -40,6 +51,7 @@ class RouteSet:
     port: int
     drafts: tuple[Draft, ...]
     field: str
+    http: bool = True
 
     @property
     def key(self) -> Key:

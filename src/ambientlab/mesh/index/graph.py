@@ -26,7 +26,9 @@ from ambientlab.api.resources import Resource
 from ambientlab.cluster import DOMAIN, TRUST_DOMAIN
 from ambientlab.flow.collection import Collection, Context, Derive, Graph, Source
 from ambientlab.mesh.index import (
+    candidates,
     coverage,
+    delegates,
     effects,
     gatewayroute,
     grants,
@@ -58,7 +60,7 @@ class MeshIndex:
         self.graph = graph = Graph()
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         pods, namespaces, classes = self.sources[POD], self.sources[NAMESPACE], self.sources[GATEWAYCLASS]
-        service_objects = self.sources[SERVICE]
+        service_objects, virtual_service_objects = self.sources[SERVICE], self.sources[VIRTUALSERVICE]
         slices = self.sources[ENDPOINTSLICE].index(services.slice_of)
 
         gateways = graph.derive(
@@ -106,12 +108,21 @@ class MeshIndex:
         self.http_routes: Collection[Key, Reading] = graph.derive(
             "HTTPRoutes read", self.sources[HTTPROUTE], read_http_route
         )
+        roots = virtual_service_objects.index(delegates.targets)
         self.virtual_services: Collection[Key, Reading] = graph.derive(
             "VirtualServices read",
-            self.sources[VIRTUALSERVICE],
-            lambda _, key, obj: {key: virtualservice.read(key, obj, domain)},
+            virtual_service_objects,
+            lambda ctx, key, obj: {
+                key: virtualservice.read(
+                    key,
+                    obj,
+                    domain,
+                    lambda other: ctx.fetch(virtual_service_objects, other),
+                    lambda other: bool(ctx.select(roots, other)),
+                )
+            },
         )
-        route_sets = tables.RouteSets(
+        route_sets = candidates.RouteSets(
             graph.derive("HTTPRoute sets", self.http_routes, _sets),
             graph.derive("VirtualService sets", self.virtual_services, _sets),
         )
@@ -124,7 +135,8 @@ class MeshIndex:
                 found = rules.subsets(ctx, target.key.namespace, of, shape.binding.waypoint)
                 return frozenset(subset.name for subset in found)
 
-            value = tables.routing(ctx, shape, route_sets, lambda of: ctx.fetch(self.shapes, of), names)
+            around = tables.Surroundings(lambda of: ctx.fetch(self.shapes, of), names)
+            value = tables.routing(ctx, shape, route_sets, around)
             return {} if value is None else {host: value}
 
         self.routing: Collection[str, tables.Routing] = graph.derive("routing", self.shapes, route)

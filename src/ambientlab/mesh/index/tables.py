@@ -1,23 +1,19 @@
 """Which routes a service's port gets, from all the objects that ask for some.
 
-The rules are Istio's for waypoints. The candidates come in this order: VirtualServices private or exported to the
-waypoint's namespace, HTTPRoutes of that namespace, then all others, each by creation (push_context.go,
-VirtualServicesForGateway); those of other namespaces than the service's and the waypoint's are left out, and the first
-of the rest decides ALONE (listener_waypoint.go, buildWaypointInboundHTTPRouteConfig). HTTPRoutes of one namespace for
-the same service and port count as one (route_collections.go, mergeHTTPRoutes).
+Of the candidates that say anything about HTTP, the first decides ALONE, for all ports: one that it has no route for is
+forwarded to as if there were no routes at all (listener_waypoint.go, buildWaypointInboundHTTPRouteConfig).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ambientlab.flow.collection import Collection, Context
+from ambientlab.flow.collection import Context
+from ambientlab.mesh.index.candidates import Candidate, RouteSets, admitted
 from ambientlab.mesh.index.diagnostics import Diagnostic
-from ambientlab.mesh.index.drafts import REQUEST_PORT, Draft, RouteSet
-from ambientlab.mesh.index.gatewayroute import precedence
+from ambientlab.mesh.index.drafts import REQUEST_PORT
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.index.values import host_matches
 from ambientlab.mesh.ir import (
     AppProtocol,
     Destination,
@@ -40,38 +36,28 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """One or more route sets that count as one. `rank` is the place in the order of candidates."""
+class Surroundings:
+    """What routes refer to. Each answer is a dependency."""
 
-    rank: tuple[int, str, str]
-    sets: tuple[RouteSet, ...]
-    drafts: tuple[Draft, ...]
+    shape: Callable[[str], Shape | None]
+    subset_names: Callable[[str], frozenset[str]]
 
+    def exists(self, destination: Destination) -> bool:
+        shape = self.shape(destination.host)
+        if shape is None or shape.port(destination.port) is None:
+            return False
+        return not destination.subset or destination.subset in self.subset_names(destination.host)
 
-class RouteSets:
-    """Route sets by the host they are for."""
-
-    def __init__(self, *collections: Collection[tuple[Key, int], RouteSet]) -> None:
-        self._exact = [sets.index(lambda _, s: s.hosts) for sets in collections]
-        self._wild = [
-            sets.index(lambda _, s: ("*",) if any(h.startswith("*") for h in s.hosts) else ()) for sets in collections
-        ]
-
-    def of(self, ctx: Context, host: str) -> list[RouteSet]:
-        exact = [s for index in self._exact for s in ctx.select(index, host)]
-        wild = [
-            s for index in self._wild for s in ctx.select(index, "*") if any(host_matches(h, host) for h in s.hosts)
-        ]
-        return exact + [s for s in wild if s not in exact]
+    def placed(self, destination: Destination, port: int) -> Destination:
+        """With its port: where none is named, an only port of the service, or else the port asked for."""
+        if destination.port or not destination.host:
+            return destination
+        shape = self.shape(destination.host)
+        number = shape.ports[0].number if shape is not None and len(shape.ports) == 1 else port
+        return replace(destination, port=number)
 
 
-def routing(
-    ctx: Context,
-    shape: Shape,
-    sets: RouteSets,
-    lookup: Callable[[str], Shape | None],
-    subset_names: Callable[[str], frozenset[str]],
-) -> Routing | None:
+def routing(ctx: Context, shape: Shape, sets: RouteSets, around: Surroundings) -> Routing | None:
     """None for a service that no object wants to route."""
     asking = sets.of(ctx, shape.host)
     if not asking:
@@ -82,98 +68,45 @@ def routing(
         message = f"no effect on {shape.host}: the service has no waypoint ({why})"
         return Routing((), tuple(Diagnostic(s.origin, "NoWaypoint", message, field=s.field) for s in asking))
     notes: list[Diagnostic] = []
-    eligible: list[RouteSet] = []
-    for s in asking:
-        if s.origin.namespace not in (shape.key.namespace, waypoint.namespace):
-            notes.append(
-                Diagnostic(
-                    s.origin,
-                    "ForeignNamespace",
-                    f"no effect on {shape.host}: a waypoint takes routes only from the namespace of the service "
-                    f"({shape.key.namespace}) or its own ({waypoint.namespace})",
-                    field=s.field,
-                )
-            )
-        elif not _visible(s, waypoint.namespace):
-            notes.append(
-                Diagnostic(
-                    s.origin,
-                    "NotExported",
-                    f"no effect on {shape.host}: exportTo does not reach {waypoint.namespace}, where its waypoint is",
-                    field="spec.exportTo",
-                )
-            )
-        else:
-            eligible.append(s)
-    candidates = sorted(_candidates(eligible, waypoint.namespace), key=lambda c: c.rank)
+    candidates = [c for c in admitted(asking, shape, waypoint, notes) if any(s.http for s in c.sets)]
     if not candidates:
         return Routing((), tuple(notes))
-    winner = candidates[0]
-    for loser in candidates[1:]:
-        notes += [
-            Diagnostic(
-                s.origin,
-                "Shadowed",
-                f"no effect on {shape.host}: {winner.sets[0].origin} was there first, and a waypoint follows only one",
-                field=s.field,
-            )
-            for s in loser.sets
-        ]
-    tables = []
-    for port in shape.ports:
-        if not (port.protocol.http or port.protocol is AppProtocol.UNDECLARED):
-            continue
-        routes = tuple(
-            _resolve(d.route, port.number, lookup, subset_names) for d in winner.drafts if d.port in (0, port.number)
-        )
-        if routes:
-            tables.append(RouteTable(shape.host, port.number, routes))
+    winner, losers = candidates[0], candidates[1:]
+    notes += _shadowed(shape, winner, losers)
+    tables = tuple(_tables(shape, winner, waypoint, around))
     if not tables:
-        notes += [
-            Diagnostic(
-                s.origin, "NoPort", f"no effect on {shape.host}: it has no HTTP port that matches", field=s.field
-            )
-            for s in winner.sets
-        ]
+        notes += _idle(shape, winner)
     notes += _missing(winner, tables)
-    return Routing(tuple(tables), tuple(notes))
+    return Routing(tables, tuple(notes))
 
 
-def _visible(s: RouteSet, namespace: str) -> bool:
-    return not s.export_to or any(
-        e in ("*", namespace) or (e == "." and s.origin.namespace == namespace) for e in s.export_to
-    )
+def _tables(shape: Shape, winner: Candidate, waypoint: Key, around: Surroundings) -> Iterator[RouteTable]:
+    for port in shape.ports:
+        if port.protocol.http or port.protocol is AppProtocol.UNDECLARED:
+            routes = tuple(
+                _resolved(draft.route, port.number, around)
+                for draft in winner.drafts
+                if draft.port in (0, port.number) and draft.source_namespace in ("", waypoint.namespace)
+            )
+            if routes:
+                yield RouteTable(shape.host, port.number, routes)
 
 
-def _candidates(sets: list[RouteSet], home: str) -> list[_Candidate]:
-    result = []
-    merged: dict[tuple[str, int], list[RouteSet]] = {}
-    for s in sets:
-        if s.gateway_api:
-            merged.setdefault((s.origin.namespace, s.port), []).append(s)
-            continue
-        if s.export_to == (".",):
-            place = 0
-        elif s.export_to and "*" not in s.export_to:
-            place = 1
-        else:
-            place = 3
-        result.append(_Candidate((place, s.created, f"{s.origin.name}.{s.origin.namespace}"), (s,), s.drafts))
-    for (namespace, port), group in merged.items():
-        group.sort(key=lambda s: (s.created, s.origin.namespace, s.origin.name))
-        drafts = sorted((d for s in group for d in s.drafts), key=lambda d: precedence(d.route))
-        name = f"{namespace}~{port}~" if port else f"{namespace}~"
-        place = 2 if namespace == home else 3
-        result.append(_Candidate((place, group[0].created, name), tuple(group), tuple(drafts)))
-    return result
+def _shadowed(shape: Shape, winner: Candidate, losers: list[Candidate]) -> list[Diagnostic]:
+    first = winner.sets[0].origin
+    message = f"no effect on {shape.host}: {first} was there first, and a waypoint follows only one"
+    return [Diagnostic(s.origin, "Shadowed", message, field=s.field) for loser in losers for s in loser.sets]
 
 
-def _resolve(
-    route: Route,
-    port: int,
-    lookup: Callable[[str], Shape | None],
-    subset_names: Callable[[str], frozenset[str]],
-) -> Route:
+def _idle(shape: Shape, winner: Candidate) -> list[Diagnostic]:
+    if winner.drafts:
+        reason, why = "NoPort", "it has no HTTP port that matches"
+    else:
+        reason, why = "NoRoute", "none of its routes can match at a waypoint, which forwards all requests as they are"
+    return [Diagnostic(s.origin, reason, f"no effect on {shape.host}: {why}", field=s.field) for s in winner.sets]
+
+
+def _resolved(route: Route, port: int, around: Surroundings) -> Route:
     action = route.action
     if isinstance(action, Redirect):
         number = port if action.port == REQUEST_PORT else action.port
@@ -181,33 +114,19 @@ def _resolve(
         return replace(route, action=replace(action, port=0 if number == own else number))
     if not isinstance(action, Forward):
         return route
-
-    def place(destination: Destination) -> Destination:
-        if destination.port or not destination.host:
-            return destination
-        shape = lookup(destination.host)
-        number = shape.ports[0].number if shape is not None and len(shape.ports) == 1 else port
-        return replace(destination, port=number)
-
-    def exists(destination: Destination) -> bool:
-        shape = lookup(destination.host)
-        if shape is None or shape.port(destination.port) is None:
-            return False
-        return not destination.subset or destination.subset in subset_names(destination.host)
-
     destinations: list[WeightedDestination] = []
     for item in action.destinations:
-        there = place(item.destination)
-        destinations.append(replace(item, destination=there, found=item.found and exists(there)))
+        there = around.placed(item.destination, port)
+        destinations.append(replace(item, destination=there, found=item.found and around.exists(there)))
     mirrors: list[Mirror] = []
     for mirror in action.mirrors:
-        there = place(mirror.destination)
-        if exists(there):
+        there = around.placed(mirror.destination, port)
+        if around.exists(there):
             mirrors.append(replace(mirror, destination=there))
     return replace(route, action=replace(action, destinations=tuple(destinations), mirrors=tuple(mirrors)))
 
 
-def _missing(winner: _Candidate, tables: list[RouteTable]) -> list[Diagnostic]:
+def _missing(winner: Candidate, tables: tuple[RouteTable, ...]) -> list[Diagnostic]:
     """Findings for shares that nothing serves; the status of an HTTPRoute says so only of whole Services."""
     seen: dict[tuple[tuple[str, Key], Destination], int] = {}
     for table in tables:

@@ -28,8 +28,9 @@ def milliseconds(text: str) -> int:
 
 
 def parts_per_million(percent: Any) -> int:
-    """Istio's Percent, of which 0.0001 is the smallest that Envoy can tell from nothing."""
-    return round(float(percent) * 10_000)
+    """Istio's Percent, of which 0.0001 is the smallest that Envoy can tell from nothing. What is less than a millionth
+    is cut off (route.go, translatePercentToFractionalPercent)."""
+    return int(float(percent) * 10_000)
 
 
 def host_of(name: str, namespace: str, domain: str) -> str:

@@ -111,13 +111,16 @@ class Cors:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`attempts` of 0 forbids retries; without a policy, the mesh's default applies."""
+    """`attempts` of 0 forbids retries; without a policy, the mesh's default applies. `same_hosts` allows a retry to
+    reach a host again that was tried already, `other_localities` a host of the next priority."""
 
     attempts: int
     per_try_timeout_ms: int = 0
     retry_on: str = ""
     status_codes: tuple[int, ...] = ()
     backoff_ms: int = 0
+    same_hosts: bool = False
+    other_localities: bool = False
 
 
 DEFAULT_RETRIES = RetryPolicy(2, retry_on="connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes")
@@ -169,8 +172,11 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class DirectResponse:
+    """`encoded` is a body in base64, which need not be text."""
+
     status: int
     body: str = ""
+    encoded: str = ""
 
 
 Action = Forward | Redirect | DirectResponse
@@ -178,7 +184,8 @@ Action = Forward | Redirect | DirectResponse
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`origin` names the object that asked for it ("HTTPRoute hello/route"); `name` goes into logs."""
+    """`origin` names the object that asked for it ("HTTPRoute hello/route"); `name` goes into logs, `stat_prefix` into
+    the names of statistics, which are kept for a route only if it has one."""
 
     name: str
     origin: tuple[str, Key]
@@ -188,6 +195,7 @@ class Route:
     request_headers: HeaderChange = HeaderChange()
     response_headers: HeaderChange = HeaderChange()
     cors: Cors | None = None
+    stat_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
+    PreviousPrioritiesConfig,
+)
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.duration_pb2 import Duration
@@ -57,7 +61,7 @@ def _config(name: str, port: int) -> tuple[RouteConfiguration, VirtualHost]:
 
 
 def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
-    result = EnvoyRoute(name=route.name, match=_match(route.match))
+    result = EnvoyRoute(name=route.name, match=_match(route.match), stat_prefix=route.stat_prefix)
     kind, key = route.origin
     result.decorator.operation = f"{key.name}:{port}/*"
     result.metadata.filter_metadata["istio"].update({"config": f"{kind} {key}"})
@@ -69,7 +73,9 @@ def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
             _redirect(result, action)
         case ir.DirectResponse() as action:
             result.direct_response.status = action.status
-            if action.body:
+            if action.encoded:
+                result.direct_response.body.inline_bytes = b64decode(action.encoded)
+            elif action.body:
                 result.direct_response.body.inline_string = action.body
     if route.fault is not None:
         result.typed_per_filter_config[FAULT].CopyFrom(packed(_fault(route.fault)))
@@ -209,6 +215,11 @@ def _retry(policy: ir.RetryPolicy | None) -> RetryPolicy | None:
         result.retriable_status_codes.extend(policy.status_codes)
     if policy.per_try_timeout_ms:
         result.per_try_timeout.CopyFrom(duration(policy.per_try_timeout_ms))
+    if policy.same_hosts:
+        del result.retry_host_predicate[:]
+    if policy.other_localities:
+        result.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        result.retry_priority.typed_config.CopyFrom(packed(PreviousPrioritiesConfig(update_frequency=2)))
     if policy.backoff_ms:
         result.retry_back_off.base_interval.CopyFrom(duration(policy.backoff_ms))
     return result
