@@ -45,6 +45,7 @@ class Case:
         header = dict(line[2:].split(": ", 1) for line in text.splitlines()[1:3] if line.startswith("# "))
         self.name = name
         self.everything = header.get("show") == "everything"
+        self.clusters = self.everything or header.get("show") == "clusters"
         found: dict[tuple[str, str, str, str], Object] = {}
         for source in ((HERE / "worlds" / f"{header['world']}.yaml").read_text(), text):
             for obj in yaml.safe_load_all(source):
@@ -87,11 +88,18 @@ def test_ir(case: Case) -> None:
         "waypoints": {str(key): plain(value) for key, value in mesh.waypoints.items()},
         "routes": routes,
     }
-    case.compare("ir", result if case.everything else {"routes": routes})
+    shown = result if case.everything else {"routes": routes}
+    if case.clusters:
+        shown["policies"] = {
+            "|".join((service.host, str(port), subset)): plain(policy)
+            for service in mesh.services.values()
+            for port, subset, policy in service.policies
+        }
+    case.compare("ir", shown)
 
 
 def test_xds(case: Case) -> None:
-    case.compare("xds", {name: shown(resources, case.everything) for name, resources in case.proxies()})
+    case.compare("xds", {name: shown(resources, case, name) for name, resources in case.proxies()})
 
 
 def test_status(case: Case) -> None:
@@ -134,11 +142,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def shown(resources: Resources, everything: bool) -> dict[str, Any]:
+def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
     """All of the routes and the endpoints; of what hardly depends on the case only the names, unless asked for."""
     result: dict[str, Any] = {}
+    clusters = case.clusters and proxy != "ztunnel"
     for title, kind in TYPES.items():
-        if everything or kind in (ENDPOINTS, ROUTES):
+        if case.everything or kind in (ENDPOINTS, ROUTES) or (clusters and kind == CLUSTER):
             result[title] = {name: as_json(message) for name, message in resources[kind].items()}
         else:
             result[title] = sorted(resources[kind])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.index.subsets import Rule
 from ambientlab.mesh.ir import Key
 
 

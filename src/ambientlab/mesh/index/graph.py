@@ -29,12 +29,12 @@ from ambientlab.mesh.index import (
     candidates,
     coverage,
     delegates,
+    destinationrules,
     effects,
     gatewayroute,
     grants,
     httproute,
     services,
-    subsets,
     tables,
     virtualservice,
     waypoints,
@@ -81,9 +81,9 @@ class MeshIndex:
         self.rules = graph.derive(
             "destination rules",
             self.sources[DESTINATIONRULE],
-            lambda ctx, key, obj: subsets.read(ctx, key, obj, domain),
+            lambda ctx, key, obj: destinationrules.read(ctx, key, obj, domain),
         )
-        rules = subsets.Rules(self.rules)
+        rules = destinationrules.Rules(self.rules)
         self.shapes: Collection[str, Shape] = graph.derive(
             "service shapes",
             service_objects,
@@ -132,8 +132,8 @@ class MeshIndex:
                 target = ctx.fetch(self.shapes, of)
                 if target is None:
                     return frozenset()
-                found = rules.subsets(ctx, target.key.namespace, of, shape.binding.waypoint)
-                return frozenset(subset.name for subset in found)
+                rule = rules.of(ctx, target.key.namespace, of, shape.binding.waypoint)
+                return frozenset(subset.name for subset, _ in rule.subsets) if rule is not None else frozenset()
 
             around = tables.Surroundings(lambda of: ctx.fetch(self.shapes, of), names)
             value = tables.routing(ctx, shape, route_sets, around)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context, Index
-from ambientlab.mesh.index.subsets import Rules
+from ambientlab.mesh.index.destinationrules import Rules, policies_of
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
 from ambientlab.mesh.ir import AppProtocol, Endpoint, Key, Port, Service, Traffic, Workload
 
@@ -111,6 +111,7 @@ def service(
     for ip, numbers in sorted(ports.items()):
         owners = ctx.select(by_ip, ip)
         endpoints.append(Endpoint(ip, tuple(sorted(numbers.items())), owners[0] if owners else None))
+    rule = rules.of(ctx, value.key.namespace, host, value.binding.waypoint)
     return {
         host: Service(
             value.key.namespace,
@@ -119,7 +120,8 @@ def service(
             value.vips,
             value.ports,
             tuple(endpoints),
-            rules.subsets(ctx, value.key.namespace, host, value.binding.waypoint),
+            () if rule is None else tuple(subset for subset, _ in rule.subsets),
             value.binding.waypoint,
+            policies=policies_of(rule, value.ports),
         )
     }

@@ -2,7 +2,8 @@
 
     Workload ──waypoint──▶ Waypoint ◀──waypoint── Service ──endpoints──▶ Workload
                                                   │   ▲
-                                       RouteTable ┘   └── Destination (a service's port, or a subset of it)
+                                       RouteTable ┘   └── Destination (a service's port, or a subset of it,
+                                                           with a TrafficPolicy)
 
 Everything that decides about traffic (Envoy's configuration, the expected split, an explanation) reads these values
 and nothing else, so that they cannot disagree. Equal values mean equal behaviour: a stage that produced the same value
@@ -35,6 +36,21 @@ from ambientlab.mesh.ir.routes import (
     WeightedDestination,
 )
 from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
+from ambientlab.mesh.ir.traffic import (
+    Algorithm,
+    ConnectionPool,
+    ConsistentHash,
+    HashKey,
+    LoadBalancer,
+    Localities,
+    OutlierDetection,
+    RetryBudget,
+    TcpKeepalive,
+    Tls,
+    TrafficPolicy,
+    Tunnel,
+    Warmup,
+)
 from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workload
 
 __all__ = [
@@ -42,7 +58,10 @@ __all__ = [
     "UNROUTED_RETRIES",
     "Abort",
     "Action",
+    "Algorithm",
     "AppProtocol",
+    "ConnectionPool",
+    "ConsistentHash",
     "Cors",
     "Delay",
     "Destination",
@@ -50,16 +69,21 @@ __all__ = [
     "Endpoint",
     "Fault",
     "Forward",
+    "HashKey",
     "HeaderChange",
     "Key",
     "Labels",
+    "LoadBalancer",
+    "Localities",
     "Match",
     "Mesh",
     "Mirror",
+    "OutlierDetection",
     "Port",
     "Protocol",
     "Redirect",
     "Resolution",
+    "RetryBudget",
     "RetryPolicy",
     "Rewrite",
     "Route",
@@ -67,7 +91,12 @@ __all__ = [
     "Service",
     "StringMatch",
     "Subset",
+    "TcpKeepalive",
+    "Tls",
     "Traffic",
+    "TrafficPolicy",
+    "Tunnel",
+    "Warmup",
     "Waypoint",
     "WeightedDestination",
     "Workload",

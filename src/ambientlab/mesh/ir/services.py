@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ambientlab.mesh.ir.traffic import TrafficPolicy
 from ambientlab.mesh.ir.workloads import Key, Labels, Workload
 
 __all__ = ["AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset"]
@@ -91,6 +92,8 @@ class Service:
 
     `host` is the fully qualified name, or a wildcard that begins with `*.`; `waypoint` is set only while it can be
     used; all endpoints are ready. `subject_alt_names` are those that a server's certificate may bear.
+
+    `policies` is (port, subset, what holds for it), with port 0 for what holds for no port in particular.
     """
 
     namespace: str
@@ -104,6 +107,7 @@ class Service:
     kind: str = "Service"
     resolution: Resolution = Resolution.STATIC
     subject_alt_names: tuple[str, ...] = ()
+    policies: tuple[tuple[int, str, TrafficPolicy], ...] = ()
 
     @property
     def key(self) -> Key:
@@ -111,3 +115,10 @@ class Service:
 
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
+
+    def policy(self, port: int, subset: str = "") -> TrafficPolicy:
+        """How to talk to a port; the port 0 is for what is asked of the service as a whole."""
+        return next((p for number, name, p in self.policies if (number, name) == (port, subset)), _NOTHING_ASKED)
+
+
+_NOTHING_ASKED = TrafficPolicy()

@@ -21,6 +21,7 @@ from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawB
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from ambientlab.cluster import TRUST_DOMAIN
@@ -52,13 +53,20 @@ ISTIO_METADATA = "istio"
 SOCKET_MATCH_METADATA = "envoy.transport_socket_match"
 
 _UNLIMITED = 4294967295
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_INTERNAL_UPSTREAM = "envoy.transport_sockets.internal_upstream"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def packed(message: Message) -> AnyMessage:
     """Deterministic, so that equal configuration has equal bytes."""
     result = AnyMessage()
     result.Pack(message, deterministic=True)
+    return result
+
+
+def duration(milliseconds: int) -> Duration:
+    result = Duration()
+    result.FromMilliseconds(milliseconds)
     return result
 
 
@@ -134,7 +142,17 @@ def internal_upstream(*host_metadata: str) -> TransportSocket:
     for name in host_metadata:
         passed = socket.passthrough_metadata.add(name=name)
         passed.kind.host.SetInParent()
-    return TransportSocket(name="envoy.transport_sockets.internal_upstream", typed_config=packed(socket))
+    return TransportSocket(name=_INTERNAL_UPSTREAM, typed_config=packed(socket))
+
+
+def with_inner(socket: TransportSocket, inner: TransportSocket) -> TransportSocket:
+    """`inner` in place of plain bytes: on the connection, or inside the internal listener that `socket` leads to."""
+    if socket.name != _INTERNAL_UPSTREAM:
+        return inner
+    outer = InternalUpstreamTransport()
+    socket.typed_config.Unpack(outer)
+    outer.transport_socket.CopyFrom(inner)
+    return TransportSocket(name=_INTERNAL_UPSTREAM, typed_config=packed(outer))
 
 
 def reach_both_ways(cluster: Cluster) -> Cluster:
@@ -147,19 +165,11 @@ def reach_both_ways(cluster: Cluster) -> Cluster:
     return cluster
 
 
-def http2_options(*, allow_connect: bool = True) -> dict[str, AnyMessage]:
+def http2_options() -> dict[str, AnyMessage]:
     options = HttpProtocolOptions()
-    options.explicit_http_config.http2_protocol_options.allow_connect = allow_connect
+    options.explicit_http_config.http2_protocol_options.allow_connect = True
     options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = 100
-    return {_HTTP_OPTIONS: packed(options)}
-
-
-def downstream_protocol_options() -> dict[str, AnyMessage]:
-    """Upstream as the request came: HTTP/1.1 stays HTTP/1.1, HTTP/2 stays HTTP/2."""
-    options = HttpProtocolOptions()
-    options.use_downstream_protocol_config.http_protocol_options.SetInParent()
-    options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
-    return {_HTTP_OPTIONS: packed(options)}
+    return {HTTP_OPTIONS: packed(options)}
 
 
 def mesh_tls(certificate: str) -> CommonTlsContext:

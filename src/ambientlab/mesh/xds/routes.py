@@ -20,26 +20,28 @@ from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_
 )
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from google.protobuf.duration_pb2 import Duration
 
 from ambientlab.mesh import ir
-from ambientlab.mesh.xds.messages import packed
+from ambientlab.mesh.xds.messages import duration, packed
 
 CORS = "envoy.filters.http.cors"
 FAULT = "envoy.filters.http.fault"
 
 ClusterName = Callable[[ir.Destination], str]
+HashedBy = Callable[[ir.Destination], ir.HashKey | None]
 
 _REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
 
 
-def table_routes(name: str, table: ir.RouteTable, cluster_name: ClusterName) -> RouteConfiguration:
+def table_routes(
+    name: str, table: ir.RouteTable, cluster_name: ClusterName, hashed_by: HashedBy = lambda _: None
+) -> RouteConfiguration:
     config, host = _config(name, table.port)
-    host.routes.extend(_route(route, table.port, cluster_name) for route in table.routes)
+    host.routes.extend(_route(route, table.port, cluster_name, hashed_by) for route in table.routes)
     return config
 
 
-def default_routes(name: str, host: str, port: int, grpc: bool) -> RouteConfiguration:
+def default_routes(name: str, host: str, port: int, grpc: bool, hashed_by: ir.HashKey | None) -> RouteConfiguration:
     """All requests to the service itself: `name` is its cluster's. Istio retries only what was never sent, and not for
     gRPC, whose streams that does not suit (BuildDefaultHTTPInboundRoute)."""
     config, virtual_host = _config(name, port)
@@ -51,6 +53,8 @@ def default_routes(name: str, host: str, port: int, grpc: bool) -> RouteConfigur
     if not grpc:
         route.route.retry_policy.retry_on = ir.UNROUTED_RETRIES.retry_on
         route.route.retry_policy.num_retries.value = ir.UNROUTED_RETRIES.attempts
+    if hashed_by is not None:
+        _hash(route.route, hashed_by)
     return config
 
 
@@ -60,7 +64,7 @@ def _config(name: str, port: int) -> tuple[RouteConfiguration, VirtualHost]:
     return config, config.virtual_hosts.add(name=f"inbound|http|{port}", domains=["*"])
 
 
-def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
+def _route(route: ir.Route, port: int, cluster_name: ClusterName, hashed_by: HashedBy) -> EnvoyRoute:
     result = EnvoyRoute(name=route.name, match=_match(route.match), stat_prefix=route.stat_prefix)
     kind, key = route.origin
     result.decorator.operation = f"{key.name}:{port}/*"
@@ -69,6 +73,9 @@ def _route(route: ir.Route, port: int, cluster_name: ClusterName) -> EnvoyRoute:
     match route.action:
         case ir.Forward() as action:
             _forward(result, route.match, action, cluster_name)
+            for item in action.destinations:
+                if item.weight and (key := hashed_by(item.destination)) is not None:
+                    _hash(result.route, key)
         case ir.Redirect() as action:
             _redirect(result, action)
         case ir.DirectResponse() as action:
@@ -163,6 +170,24 @@ def _forward(route: EnvoyRoute, match: ir.Match, action: ir.Forward, cluster_nam
     for mirror in action.mirrors:
         policy_ = result.request_mirror_policies.add(cluster=cluster_name(mirror.destination))
         policy_.runtime_fraction.CopyFrom(RuntimeFractionalPercent(default_value=percent(mirror.parts_per_million)))
+
+
+def _hash(result: RouteAction, key: ir.HashKey) -> None:
+    """consistentHashToHashPolicy. All destinations of a route share its keys."""
+    policy = result.hash_policy.add()
+    match key.kind:
+        case "header":
+            policy.header.header_name = key.name
+        case "query":
+            policy.query_parameter.name = key.name
+        case "source-ip":
+            policy.connection_properties.source_ip = True
+        case "cookie":
+            policy.cookie.name, policy.cookie.path = key.name, key.path
+            if key.lifetime is not None:
+                policy.cookie.ttl.CopyFrom(duration(key.lifetime))
+            for name, value in key.attributes:
+                policy.cookie.attributes.add(name=name, value=value)
 
 
 def _rewrite(result: RouteAction, match: ir.Match, rewrite: ir.Rewrite) -> None:
@@ -275,9 +300,3 @@ def _add_headers(target: Any, change: ir.HeaderChange) -> None:
 
 def percent(parts_per_million: int) -> FractionalPercent:
     return FractionalPercent(numerator=parts_per_million, denominator=FractionalPercent.MILLION)
-
-
-def duration(milliseconds: int) -> Duration:
-    result = Duration()
-    result.FromMilliseconds(milliseconds)
-    return result

@@ -18,12 +18,13 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
-from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Mesh, Port, RouteTable, Service
+from ambientlab.mesh.ir import AppProtocol, Destination, Forward, HashKey, Key, Mesh, Port, RouteTable, Service
 from ambientlab.mesh.xds import endpoints, routes, waypoint_clusters, waypoint_listeners
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.waypoint_clusters import with_subset
 from ambientlab.mesh.xds.waypoint_listeners import Chain
 
 UNKNOWN_SERVICE = "UnknownService"
@@ -80,7 +81,7 @@ class WaypointProxy:
             name = waypoint_clusters.inbound_name(service.host, port.number, "http")
             self._cluster(result, service, port, name)
             for subset in service.subsets:
-                self._cluster(result, service, port, name, subset.name)
+                self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
             self._route(mesh, result, service, port, name)
             chain = self._chains.get(name, waypoint_listeners.http_chain, name, port.protocol.http2)
             chains.append(Chain(name, targets, chain, detected, http=True))
@@ -91,26 +92,33 @@ class WaypointProxy:
             chains.append(Chain(name, targets, chain, detected, http=False))
         return chains
 
-    def _cluster(self, result: Resources, service: Service, port: Port, base: str, subset_name: str = "") -> str:
-        name = waypoint_clusters.with_subset(base, subset_name)
+    def _cluster(self, result: Resources, service: Service, port: Port, name: str, subset_name: str = "") -> None:
         subset = service.subset(subset_name) if subset_name else None
-        result[CLUSTER][name] = self._clusters.get(name, waypoint_clusters.service_cluster, name, port.protocol)
-        result[ENDPOINTS][name] = self._assignments.get(
-            name, endpoints.of_endpoints, name, service, port.number, subset
-        )
-        return name
+        policy = service.policy(port.number, subset_name)
+        cluster = self._clusters.get(name, waypoint_clusters.service_cluster, name, port.protocol, subset_name, policy)
+        result[CLUSTER][name] = cluster
+        if cluster.type == Cluster.EDS:
+            result[ENDPOINTS][name] = self._assignments.get(
+                name, endpoints.of_endpoints, name, service, port.number, subset
+            )
 
     def _route(self, mesh: Mesh, result: Resources, service: Service, port: Port, name: str) -> None:
         table = mesh.routes.get((service.host, port.number))
         if table is None:
+            key = _hash_key(service, port.number)
             result[ROUTES][name] = self._routes.get(
-                name, routes.default_routes, name, service.host, port.number, port.protocol is AppProtocol.GRPC
+                name, routes.default_routes, name, service.host, port.number, port.protocol is AppProtocol.GRPC, key
             )
             return
         names: dict[Destination, str] = {}
+        keys: dict[Destination, HashKey | None] = {}
         for destination in _destinations(table):
             names[destination] = self._destination(mesh, result, destination)
-        result[ROUTES][name] = self._routes.get(name, _table_routes, name, table, tuple(names.items()))
+            target = mesh.services.get(destination.host)
+            keys[destination] = _hash_key(target, destination.port, destination.subset) if target is not None else None
+        result[ROUTES][name] = self._routes.get(
+            name, _table_routes, name, table, tuple(names.items()), tuple(keys.items())
+        )
 
     def _destination(self, mesh: Mesh, result: Resources, destination: Destination) -> str:
         """The cluster that serves a destination. One of a service that has another waypoint or none is made here; the
@@ -122,14 +130,10 @@ class WaypointProxy:
         if service is None or service.waypoint == self.gateway:
             kind = "http" if port is None or port.protocol.http or port.protocol is AppProtocol.UNDECLARED else "tcp"
             base = waypoint_clusters.inbound_name(destination.host, destination.port, kind)
-            return waypoint_clusters.with_subset(base, destination.subset)
+            return with_subset(base, destination.subset)
         name = waypoint_clusters.outbound_name(destination.host, destination.port, destination.subset)
-        subset = service.subset(destination.subset) if destination.subset else None
-        if port is not None and (subset is not None or not destination.subset):
-            result[CLUSTER][name] = self._clusters.get(name, waypoint_clusters.service_cluster, name, port.protocol)
-            result[ENDPOINTS][name] = self._assignments.get(
-                name, endpoints.of_endpoints, name, service, port.number, subset
-            )
+        if port is not None and (not destination.subset or service.subset(destination.subset) is not None):
+            self._cluster(result, service, port, name, destination.subset)
         return name
 
     def _direct(self, mesh: Mesh, chains: list[Chain]) -> None:
@@ -143,8 +147,18 @@ class WaypointProxy:
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
 
 
-def _table_routes(name: str, table: RouteTable, names: tuple[tuple[Destination, str], ...]) -> RouteConfiguration:
-    return routes.table_routes(name, table, dict(names).__getitem__)
+def _table_routes(
+    name: str,
+    table: RouteTable,
+    names: tuple[tuple[Destination, str], ...],
+    keys: tuple[tuple[Destination, HashKey | None], ...],
+) -> RouteConfiguration:
+    return routes.table_routes(name, table, dict(names).__getitem__, dict(keys).__getitem__)
+
+
+def _hash_key(service: Service, port: int, subset: str = "") -> HashKey | None:
+    balancer = service.policy(port, subset).load_balancer
+    return balancer.hash.key if balancer is not None and balancer.hash is not None else None
 
 
 def _destinations(table: RouteTable) -> list[Destination]:

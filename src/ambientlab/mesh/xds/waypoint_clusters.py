@@ -7,12 +7,13 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 
-from ambientlab.mesh.ir import AppProtocol
+from ambientlab.mesh.ir import AppProtocol, TrafficPolicy
+from ambientlab.mesh.xds import traffic_policy
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HBONE_PORT,
+    ISTIO_METADATA,
     OWN_CERTIFICATE,
-    downstream_protocol_options,
     eds_cluster,
     http2_options,
     internal_cluster,
@@ -54,16 +55,16 @@ def shared() -> dict[str, Message]:
     return {cluster.name: cluster for cluster in made}
 
 
-def service_cluster(name: str, protocol: AppProtocol) -> Cluster:
-    cluster = reach_both_ways(eds_cluster(name, lb_policy="LEAST_REQUEST"))
-    if protocol.http2:
-        options = http2_options(allow_connect=False)
-    elif protocol is AppProtocol.UNDECLARED:
-        options = downstream_protocol_options()
-    else:
-        return cluster
-    for key, value in options.items():
-        cluster.typed_extension_protocol_options[key].CopyFrom(value)
+def service_cluster(name: str, protocol: AppProtocol, subset: str, policy: TrafficPolicy) -> Cluster:
+    """The metadata is Istio's: `istioctl proxy-config cluster` shows which rule holds (AddConfigInfoMetadata)."""
+    cluster = reach_both_ways(eds_cluster(name))
+    traffic_policy.apply(cluster, protocol, policy)
+    if policy.origin is not None:
+        namespace, rule = policy.origin
+        config = f"/apis/networking.istio.io/v1/namespaces/{namespace}/destination-rule/{rule}"
+        cluster.metadata.filter_metadata[ISTIO_METADATA].update({"config": config})
+    if subset:
+        cluster.metadata.filter_metadata[ISTIO_METADATA].update({"subset": subset})
     return cluster
 
 
