@@ -111,3 +111,38 @@ def test_connect_reaches_the_pod_itself_only() -> None:
     routes = Ztunnel().resources(MeshIndex().mesh, [POD])[ROUTES]["inbound|test/curl"]
     (route,) = routes.virtual_hosts[0].routes  # type: ignore[attr-defined]  # a RouteConfiguration
     assert [(h.name, h.string_match.prefix) for h in route.match.headers] == [(":authority", "10.244.0.10:")]
+
+
+def test_a_traffic_policy_touches_the_clusters_of_its_service_only(mesh: Mesh) -> None:
+    rule: Any = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "helloworld-v1", "namespace": "hello"},
+        "spec": {"host": "helloworld-v1", "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 1}}}},
+    }
+    mesh.put(rule)
+    inbound = "inbound-vip|5000|http|helloworld-v1.hello.svc.cluster.local"
+    assert mesh.changed() == (set(), {(CLUSTER, inbound)})
+
+    hashed = copy.deepcopy(rule)
+    hashed["spec"]["trafficPolicy"]["loadBalancer"] = {"consistentHash": {"httpHeaderName": "x-user"}}
+    mesh.put(hashed)
+    # what to hash is said by the routes to it: its own, and those that another service's route leads there
+    assert mesh.changed() == (set(), {(CLUSTER, inbound), (ROUTES, inbound), (ROUTES, CHAIN)})
+
+    same = copy.deepcopy(hashed)
+    same["metadata"]["labels"] = {"edited": "true"}
+    mesh.put(same)
+    assert mesh.changed() == (set(), set())
+
+
+def test_a_new_subset_is_a_new_cluster(mesh: Mesh) -> None:
+    rule = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "helloworld", "namespace": "hello"},
+        "spec": {"host": "helloworld", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]},
+    }
+    mesh.put(rule)
+    subset = "inbound-vip|5000|http/v1|helloworld.hello.svc.cluster.local"
+    assert mesh.changed() == (set(), {(CLUSTER, subset), (ENDPOINTS, subset)})

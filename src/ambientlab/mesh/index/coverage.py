@@ -47,7 +47,33 @@ def _unsupported(consequence: str = "it has no effect here") -> Exemption:
     return Exemption(Effect.UNSUPPORTED, consequence)
 
 
+_TRAFFIC_POLICY = {
+    "loadBalancer.localityLbSetting": _unsupported(),
+    "loadBalancer.zoneAwareLbSetting": _ignored("zone-aware load balancing is not supported in ambient mode"),
+    "outlierDetection.consecutiveErrors": _ignored(
+        "it is not read any more: consecutive5xxErrors and consecutiveGatewayErrors are"
+    ),
+    "outlierDetection.outlierDetectionHttpErrorCodes": _ignored("Istio 1.31 does not read it yet"),
+    "retryBudget.budgetInterval": _unsupported("the requests under way are counted"),
+    "tls.credentialName": _unsupported("connections fail for want of the Secret"),
+}
+_TRAFFIC_POLICIES = (
+    "spec.trafficPolicy",
+    "spec.trafficPolicy.portLevelSettings[]",
+    "spec.subsets[].trafficPolicy",
+    "spec.subsets[].trafficPolicy.portLevelSettings[]",
+)
+
 EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
+    "DestinationRule": {
+        "spec.workloadSelector": _ignored("a waypoint passes over rules for single clients, the whole of this one"),
+        **{
+            f"{level}.{path}": exemption
+            for level in _TRAFFIC_POLICIES
+            for path, exemption in _TRAFFIC_POLICY.items()
+            if not (level.endswith("[]") and path.startswith("retryBudget"))
+        },
+    },
     "HTTPRoute": {
         "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
         "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context
-from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.trafficpolicy import Policies, Reader, effective
 from ambientlab.mesh.index.values import host_matches, host_of
 from ambientlab.mesh.ir import Key, Port, Subset, TrafficPolicy
@@ -61,9 +61,6 @@ def read(ctx: Context, key: Key, obj: Object, domain: str) -> Mapping[Key, Rule]
     spec = obj["spec"]
     reader = Reader(key, ref)
     selector = spec.get("workloadSelector")
-    if selector is not None:
-        why = "a waypoint passes over rules with a workloadSelector"
-        reader.notes.append(ignored(ref, "spec.workloadSelector", f"no effect in ambient mode: {why}"))
     order = (obj["metadata"].get("creationTimestamp", ""), f"{key.name}.{key.namespace}")
     host = host_of(spec.get("host", ""), key.namespace, domain)
     policies = reader.read(spec.get("trafficPolicy"), "spec.trafficPolicy")

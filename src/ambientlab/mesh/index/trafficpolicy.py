@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.values import milliseconds
 from ambientlab.mesh.ir import (
     Algorithm,
@@ -103,7 +103,7 @@ class Reader:
         if (version := policy.get("proxyProtocol")) is not None:
             common = replace(common, proxy_protocol=version.get("version", "V1"))
         if (budget := policy.get("retryBudget")) is not None:
-            common = replace(common, retry_budget=self._retry_budget(budget, f"{path}.retryBudget"))
+            common = replace(common, retry_budget=_retry_budget(budget))
         if (tunnel := policy.get("tunnel")) is not None:
             host = tunnel["targetHost"]
             target = f"{f'[{host}]' if ':' in host else host}:{tunnel['targetPort']}"
@@ -122,17 +122,8 @@ class Reader:
             origin=self.key,
             load_balancer=None if balancer is None else self._load_balancer(balancer, f"{path}.loadBalancer"),
             connection_pool=None if pool is None else _connection_pool(pool),
-            outlier_detection=None if outliers is None else self._outliers(outliers, f"{path}.outlierDetection"),
+            outlier_detection=None if outliers is None else _outliers(outliers),
             tls=None if tls is None else self._tls(tls, f"{path}.tls"),
-        )
-
-    def _retry_budget(self, budget: Mapping[str, Any], path: str) -> RetryBudget:
-        if milliseconds(budget.get("budgetInterval") or "0"):
-            self.notes.append(unsupported(self.ref, f"{path}.budgetInterval", "requests under way are counted"))
-        percent = budget.get("percent")
-        return RetryBudget(
-            _RETRY_PERCENT if percent is None else float(percent),
-            budget.get("minRetryConcurrency") or _RETRY_MINIMUM,
         )
 
     def _load_balancer(self, settings: Mapping[str, Any], path: str) -> LoadBalancer:
@@ -143,36 +134,12 @@ class Reader:
             why = "warmup takes effect with ROUND_ROBIN and LEAST_REQUEST only"
             self.notes.append(ignored(self.ref, f"{path}.warmup", why))
             warmup = None
-        if "zoneAwareLbSetting" in settings:
-            why = "zone-aware load balancing is not supported in ambient mode"
-            self.notes.append(ignored(self.ref, f"{path}.zoneAwareLbSetting", why))
         localities = settings.get("localityLbSetting")
-        if localities is not None:
-            self.notes.append(unsupported(self.ref, f"{path}.localityLbSetting"))
         return LoadBalancer(
             algorithm,
             None if hashing is None else _consistent_hash(hashing),
             warmup,
             None if localities is None else _localities(localities),
-        )
-
-    def _outliers(self, settings: Mapping[str, Any], path: str) -> OutlierDetection:
-        if settings.get("consecutiveErrors"):
-            why = "consecutiveErrors is not read any more: use consecutiveGatewayErrors or consecutive5xxErrors"
-            self.notes.append(ignored(self.ref, f"{path}.consecutiveErrors", why))
-        if settings.get("outlierDetectionHttpErrorCodes"):
-            why = "outlierDetectionHttpErrorCodes is read by Istio 1.32 and later"
-            self.notes.append(ignored(self.ref, f"{path}.outlierDetectionHttpErrorCodes", why))
-        split = bool(settings.get("splitExternalLocalOriginErrors"))
-        return OutlierDetection(
-            consecutive_5xx=settings.get("consecutive5xxErrors"),
-            consecutive_gateway=settings.get("consecutiveGatewayErrors"),
-            consecutive_local=(settings.get("consecutiveLocalOriginFailures") or 0) if split else 0,
-            split_local=split,
-            interval=_duration(settings, "interval"),
-            base_ejection=_duration(settings, "baseEjectionTime"),
-            max_ejection_percent=settings.get("maxEjectionPercent", 0),
-            min_health_percent=settings.get("minHealthPercent", 0),
         )
 
     def _tls(self, settings: Mapping[str, Any], path: str) -> Tls:
@@ -183,8 +150,6 @@ class Reader:
         if mode not in ("SIMPLE", "MUTUAL"):
             return Tls("DISABLE")
         name = settings.get("credentialName", "")
-        if name:
-            self.notes.append(unsupported(self.ref, f"{path}.credentialName", "connections fail without the Secret"))
         return Tls(
             mode,
             sni=settings.get("sni", ""),
@@ -204,6 +169,28 @@ def _duration(settings: Mapping[str, Any], name: str) -> int:
 
 def _optional(settings: Mapping[str, Any], name: str) -> int | None:
     return milliseconds(settings[name]) if name in settings else None
+
+
+def _retry_budget(budget: Mapping[str, Any]) -> RetryBudget:
+    percent = budget.get("percent")
+    return RetryBudget(
+        _RETRY_PERCENT if percent is None else float(percent),
+        budget.get("minRetryConcurrency") or _RETRY_MINIMUM,
+    )
+
+
+def _outliers(settings: Mapping[str, Any]) -> OutlierDetection:
+    split = bool(settings.get("splitExternalLocalOriginErrors"))
+    return OutlierDetection(
+        consecutive_5xx=settings.get("consecutive5xxErrors"),
+        consecutive_gateway=settings.get("consecutiveGatewayErrors"),
+        consecutive_local=(settings.get("consecutiveLocalOriginFailures") or 0) if split else 0,
+        split_local=split,
+        interval=_duration(settings, "interval"),
+        base_ejection=_duration(settings, "baseEjectionTime"),
+        max_ejection_percent=settings.get("maxEjectionPercent", 0),
+        min_health_percent=settings.get("minHealthPercent", 0),
+    )
 
 
 def _connection_pool(pool: Mapping[str, Any]) -> ConnectionPool:

@@ -74,8 +74,8 @@ def _route(route: ir.Route, port: int, cluster_name: ClusterName, hashed_by: Has
         case ir.Forward() as action:
             _forward(result, route.match, action, cluster_name)
             for item in action.destinations:
-                if item.weight and (key := hashed_by(item.destination)) is not None:
-                    _hash(result.route, key)
+                if item.weight and (hashed := hashed_by(item.destination)) is not None:
+                    _hash(result.route, hashed)
         case ir.Redirect() as action:
             _redirect(result, action)
         case ir.DirectResponse() as action:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from ambientlab.mesh import ir
@@ -36,6 +37,22 @@ def apply(cluster: Cluster, protocol: ir.AppProtocol, policy: ir.TrafficPolicy) 
         if options.WhichOneof("upstream_protocol_options") is None:
             options.explicit_http_config.http_protocol_options.SetInParent()
         cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
+
+
+def apply_to_tcp(proxy: TcpProxy, policy: ir.TrafficPolicy) -> None:
+    """What a policy makes of connections that are carried through (pilot/pkg/networking/core/listener_waypoint.go,
+    buildWaypointNetworkFilters)."""
+    pool = policy.connection_pool or ir.ConnectionPool()
+    if pool.tcp_idle_timeout is not None:
+        proxy.idle_timeout.CopyFrom(duration(pool.tcp_idle_timeout))
+    if pool.max_connection_duration:
+        proxy.max_downstream_connection_duration.CopyFrom(duration(pool.max_connection_duration))
+    hashing = policy.load_balancer.hash if policy.load_balancer is not None else None
+    if hashing is not None and hashing.key is not None and hashing.key.kind == "source-ip":
+        proxy.hash_policy.add().source_ip.SetInParent()
+    if policy.tunnel is not None:
+        proxy.tunneling_config.hostname = policy.tunnel.target
+        proxy.tunneling_config.use_post = policy.tunnel.post
 
 
 def weighs_localities(localities: ir.Localities | None, *, failover: bool) -> bool:

@@ -88,7 +88,9 @@ class WaypointProxy:
         if not port.protocol.http:
             name = waypoint_clusters.inbound_name(service.host, port.number, "tcp")
             self._cluster(result, service, port, name)
-            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name)
+            for subset in service.subsets:
+                self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
+            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name, "", service.policy(0))
             chains.append(Chain(name, targets, chain, detected, http=False))
         return chains
 

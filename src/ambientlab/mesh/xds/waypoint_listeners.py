@@ -29,8 +29,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
-from ambientlab.mesh.ir import Key
-from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.ir import Key, TrafficPolicy
+from ambientlab.mesh.xds import access_log, traffic_policy
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
@@ -156,8 +156,11 @@ def direct_http_chain() -> FilterChain:
     return chain
 
 
-def tcp_chain(name: str, cluster: str = "") -> FilterChain:
+def tcp_chain(name: str, cluster: str = "", policy: TrafficPolicy | None = None) -> FilterChain:
+    """`policy` is what holds for the service as a whole: Istio asks neither the port's nor a subset's."""
     proxy = TcpProxy(stat_prefix=name, cluster=cluster or name, access_log=access_log.waypoint())
+    if policy is not None:
+        traffic_policy.apply_to_tcp(proxy, policy)
     chain = FilterChain(name=name)
     if cluster == ENCAP:
         chain.filters.append(_keep_destination())
