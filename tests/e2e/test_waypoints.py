@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -162,6 +163,36 @@ def test_two_instances_share_the_work(hello: Mesh) -> None:
     hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=1")
     eventually(lambda: len(instances(hello)) == 1, "second instance that ends")
     answered(hello, THROUGH_THE_WAYPOINT)
+
+
+@contextmanager
+def under_load(lab: Mesh) -> Iterator[None]:
+    """Four clients ask all the while, each request on a connection of its own; all must be answered."""
+    ask_ten = 'curl -sS -m 20 -o /dev/null -H "Connection: close" -w "%{http_code}\\n" "$0?[1-10]"'
+    four = f"exec 2>&1; for n in 1 2 3 4; do (while [ ! -e /tmp/stop ]; do {ask_ten}; done) & done; wait"
+    lab.kubectl("exec", "curl", "-n", "test", "--", "rm", "-f", "/tmp/stop")
+    with lab.background("exec", "curl", "-n", "test", "--", "sh", "-c", four, HELLO) as asking:
+        yield
+        lab.kubectl("exec", "curl", "-n", "test", "--", "touch", "/tmp/stop")
+        answers = asking.finish()
+    assert len(answers) > 100
+    assert set(answers) == {"200"}, {answer: answers.count(answer) for answer in set(answers)}
+
+
+def test_a_restart_under_load_costs_no_request(hello: Mesh) -> None:
+    """Clients turn away from a waypoint before it ends, and it finishes what it has begun: of quick and of slow
+    requests none fails."""
+    hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--enroll-namespace", "--wait")
+    hello.apply(fault("{delay: {fixedDelay: 0.7s, percentage: {value: 5}}}"))
+    answered(hello, DIRECT)  # now of the application, behind the waypoint
+    with under_load(hello):
+        # kubectl marks a restart by the second, and refuses a second one within it
+        restart = ("rollout", "restart", "deploy/waypoint", "-n", "hello")
+        for _ in range(2):
+            (old,) = instances(hello)
+            eventually(lambda: hello.kubectl(*restart, check=False).endswith("restarted\n"), "restart that begins")
+            hello.kubectl("rollout", "status", "deploy/waypoint", "-n", "hello")
+            hello.kubectl("wait", "-n", "hello", "--for=delete", old)
 
 
 def test_a_deleted_waypoint_leaves_traffic_direct(hello: Mesh) -> None:

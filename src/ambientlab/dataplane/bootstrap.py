@@ -35,7 +35,8 @@ FLAGS = (
 _OTHER_DESCRIPTORS = 600
 
 OPEN_TUNNELS = "http.connect_terminate.downstream_rq_active"
-"""The gauge that tells whether a waypoint has anything under way."""
+TUNNELS = "http.connect_terminate.downstream_rq_total"
+"""How many of its clients' connections a waypoint has under way, and how many it has ever had."""
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -186,6 +187,7 @@ _STATS = {
                 {"prefix": "istio_"},
                 {"contains": "rbac"},
                 {"exact": OPEN_TUNNELS},
+                {"exact": TUNNELS},
             ]
         }
     }

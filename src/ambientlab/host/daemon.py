@@ -27,7 +27,7 @@ from ambientlab.host import kubeconfig, logs, process, seeds
 from ambientlab.host.lifecycle import credentials
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
-from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_busy
+from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_drain
 from ambientlab.images.registry import Images
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
@@ -133,7 +133,8 @@ class Daemon:
         istiod = await self._start_istiod(api.client, keys.ca, tokens)
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod)
-        await self._start_agent(api, keys.signer, tokens, network, capture)
+        images = Images(bootstraps(tokens, self.paths.xds_socket), {"proxyv2": waypoint_drain(istiod.in_step)})
+        await self._start_agent(api, keys.signer, images, network, capture)
         await _ready(api.client)
         progress.step("ztunnel, istio-cni and istiod Ready")
 
@@ -198,7 +199,7 @@ class Daemon:
         return capture
 
     async def _start_agent(
-        self, api: APIServer, signer: TokenSigner, tokens: ProxyTokens, network: NodeNetwork, capture: Capture
+        self, api: APIServer, signer: TokenSigner, images: Images, network: NodeNetwork, capture: Capture
     ) -> None:
         """The node goes to work: Istio's own pods, and those a former life of the mesh had."""
         runtime = LinuxRuntime(self._node.zygote, network)
@@ -211,7 +212,7 @@ class Daemon:
         agent = NodeAgent(
             api.client,
             runtime,
-            Images(bootstraps(tokens, self.paths.xds_socket), {"proxyv2": waypoint_busy}),
+            images,
             [capture],
             network.addresses,
             state_dir=self.paths.state / "node",

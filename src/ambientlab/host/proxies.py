@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ambientlab.api import kinds
@@ -15,11 +17,12 @@ from ambientlab.dataplane.admin import AdminClient
 from ambientlab.dataplane.bootstrap import (
     ADMIN_SOCKET,
     OPEN_TUNNELS,
+    TUNNELS,
     Startup,
     bootstrap_for_waypoint,
     bootstrap_for_ztunnel,
 )
-from ambientlab.images.program import Bind, Bootstrap, Launch
+from ambientlab.images.program import Bind, Bootstrap, Drain, Launch
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.proxies import NODE_PROXY, is_node_proxy
 
@@ -28,6 +31,9 @@ AUDIENCE = "istio-ca"
 
 # A container's token is read once, at its start, and is worth nothing once its pod is gone.
 LIFETIME_SECONDS = 365 * 24 * 3600
+
+# How long nothing must have begun in a waypoint that ends: much longer than a request takes from ztunnel to it.
+_QUIET_SECONDS = 0.1
 
 
 class ProxyTokens:
@@ -95,10 +101,24 @@ def bootstraps(tokens: ProxyTokens, xds_socket: Path) -> Mapping[str, Bootstrap]
     }
 
 
-async def waypoint_busy(pid: int) -> bool:
-    """Whether clients' connections are open in the tunnels of a waypoint, whose Envoy has this pid on the node."""
-    async with AdminClient(f"/proc/{pid}/root{ADMIN_SOCKET}", timeout=1.0) as admin:
-        try:
-            return any((await admin.stats(f"^{OPEN_TUNNELS}$")).values())
-        except OSError:
-            return False
+def waypoint_drain(turned_away: Callable[[], Awaitable[None]]) -> Drain:
+    """What Istio's agent does before it ends a waypoint's Envoy: it lets clients turn away and finishes their requests
+    (pkg/envoy/agent.go, terminate).
+
+    `turned_away` returns when no client is told any more to come here. A request may be on its way even then: what an
+    idle proxy must have been, too, is idle for a while.
+    """
+
+    async def drain(pid: int) -> None:
+        await turned_away()
+        async with AdminClient(f"/proc/{pid}/root{ADMIN_SOCKET}") as admin:
+            before = None
+            with suppress(OSError):  # it has ended
+                while True:
+                    stats = await admin.stats(f"^({OPEN_TUNNELS}|{TUNNELS})$")
+                    if not stats.get(OPEN_TUNNELS) and stats == before:
+                        return
+                    before = stats
+                    await asyncio.sleep(_QUIET_SECONDS)
+
+    return drain

@@ -36,8 +36,8 @@ class Launch:
 Bootstrap = Callable[[Object, Object], Launch]
 """Makes the launch of a proxy for (pod, container): its configuration depends on the pod it runs in."""
 
-Busy = Callable[[int], Awaitable[bool]]
-"""Asked about a running process by its pid; one that is gone is not busy."""
+Drain = Callable[[int], Awaitable[None]]
+"""Returns when the process with this pid has nothing left to do and nobody will ask it for more, or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Program:
 
     `commands` maps executables which that image has and the machine lacks to what stands for them here. `component`
     names a part of the daemon: such a container has no process of its own, only a log. `bootstrap` replaces the
-    entrypoint of a proxy, and `busy` tells whether somebody still waits for its answer.
+    entrypoint of a proxy, and `drain` is waited for before it is told to end.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Program:
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     component: str = ""
     bootstrap: Bootstrap | None = None
-    busy: Busy | None = None
+    drain: Drain | None = None
 
     def launch(self, pod: Object, container: Object, command: Sequence[str], arguments: Sequence[str]) -> Launch:
         """The launch for a container whose `command` and `args` are already expanded.

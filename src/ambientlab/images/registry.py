@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ambientlab.dataplane import envoy
 from ambientlab.images import interpreter, reference
-from ambientlab.images.program import Bind, Bootstrap, Busy, Program
+from ambientlab.images.program import Bind, Bootstrap, Drain, Program
 
 _ISTIO = r"(?:istio|istio-release|istio-testing|release)"
 
@@ -161,16 +161,16 @@ _PROXIES = (
 
 
 class Images:
-    """The images this node has. `bootstraps` makes the launches of proxies: keys `proxyv2` and `ztunnel`. `busy` is for
-    those that should finish what they have begun before they end.
+    """The images this node has. `bootstraps` makes the launches of proxies: keys `proxyv2` and `ztunnel`. `drains` are
+    for those that should finish what they have begun before they end.
 
     An image whose bootstrap is not given does not exist here.
     """
 
     def __init__(
-        self, bootstraps: Mapping[str, Bootstrap] | None = None, busy: Mapping[str, Busy] | None = None
+        self, bootstraps: Mapping[str, Bootstrap] | None = None, drains: Mapping[str, Drain] | None = None
     ) -> None:
-        given, ending = bootstraps or {}, busy or {}
+        given, draining = bootstraps or {}, drains or {}
         if unknown := given.keys() - {name for name, _ in _PROXIES}:
             raise ValueError(f"no image takes a bootstrap named {', '.join(sorted(unknown))}")
         proxies = tuple(
@@ -179,7 +179,7 @@ class Images:
                 entry.image,
                 entry.summary,
                 rf"(?:.+/)?{_ISTIO}/{name}",
-                _proxy(name, given[name], ending.get(name)),
+                _proxy(name, given[name], draining.get(name)),
             )
             for name, entry in _PROXIES
             if name in given
@@ -206,5 +206,5 @@ class Images:
         return tuple(built.entry for built in self._built)
 
 
-def _proxy(name: str, bootstrap: Bootstrap, busy: Busy | None) -> Callable[[re.Match[str]], Program]:
-    return lambda _match: Program(name, "latest", bootstrap=bootstrap, busy=busy)
+def _proxy(name: str, bootstrap: Bootstrap, drain: Drain | None) -> Callable[[re.Match[str]], Program]:
+    return lambda _match: Program(name, "latest", bootstrap=bootstrap, drain=drain)

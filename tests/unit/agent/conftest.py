@@ -245,9 +245,9 @@ class AgentWorld:
         self.hook = Hook()
         self.tokens: list[Object] = []
         self.component = LogFile(path / "istiod.log", self.clock)
-        self.busy = False
-        self.asked = 0
-        self.images = Images({"proxyv2": lambda pod, container: Launch(("sleep", "1000"))}, {"proxyv2": self._is_busy})
+        self.idle = asyncio.Event()
+        self.draining = 0
+        self.images = Images({"proxyv2": lambda pod, container: Launch(("sleep", "1000"))}, {"proxyv2": self._drain})
         self._running: asyncio.Task[None] | None = None
         self.agent = self._agent()
         self.kubelet = AgentKubelet(self.agent, self.local_socket)
@@ -342,10 +342,10 @@ class AgentWorld:
         }
         return await self.client.create(kinds.POD, pod)
 
-    async def _is_busy(self, pid: int) -> bool:
+    async def _drain(self, pid: int) -> None:
         assert pid in self.runtime.live, "asked about a process that is not there"
-        self.asked += 1
-        return self.busy
+        self.draining += 1
+        await self.idle.wait()
 
     def pod(self, name: str) -> Object | None:
         return self.client.get(kinds.POD, name, "default")

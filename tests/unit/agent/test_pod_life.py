@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from ambientlab.api import kinds
@@ -80,39 +81,34 @@ PROXY = {"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.31.0"}
 
 
 async def test_a_proxy_finishes_what_is_under_way_before_it_ends(world: Any) -> None:
-    world.busy = True
     await world.create("waypoint", PROXY)
     await world.ready("waypoint")
     await world.client.delete(kinds.POD, "waypoint", "default")
-    await world.until(lambda: world.asked == 1)
+    await world.until(lambda: world.draining)
     world.clock.advance(1)
-    await world.until(lambda: world.asked == 2)
     assert "signal 15" not in world.runtime.calls
-    world.busy = False
-    world.clock.advance(1)
+    world.idle.set()
     await world.until(lambda: world.pod("waypoint") is None)
     assert "signal 15" in world.runtime.calls
 
 
 async def test_a_proxy_that_stays_busy_has_five_seconds(world: Any) -> None:
-    world.busy = True
     await world.create("waypoint", PROXY)
     await world.ready("waypoint")
     await world.client.delete(kinds.POD, "waypoint", "default")
-    await world.until(lambda: world.asked == 1)
+    await world.until(lambda: world.draining)
     world.clock.advance(4.9)
-    await world.until(lambda: world.asked == 2)
+    await asyncio.sleep(0)
     assert "signal 15" not in world.runtime.calls
     world.clock.advance(0.2)
     await world.until(lambda: world.pod("waypoint") is None)
 
 
 async def test_a_forced_deletion_of_a_busy_proxy_does_not_wait(world: Any) -> None:
-    world.busy = True
     await world.create("waypoint", PROXY)
     await world.ready("waypoint")
     await world.client.delete(kinds.POD, "waypoint", "default")
-    await world.until(lambda: world.asked == 1)
+    await world.until(lambda: world.draining)
     await world.client.delete(kinds.POD, "waypoint", "default", grace_seconds=0)
     await world.until(lambda: world.runtime.live == {})
 

@@ -56,11 +56,25 @@ class Connection:
         Raises OSError with the proxy's own words if it refuses one, ConnectionError if it goes away, TimeoutError.
         """
         names = tuple(names)
+
+        def done() -> bool:
+            for name in names:
+                if (rejection := self.session.rejection(type_url, name)) is not None:
+                    raise OSError(f"{self.proxy} refuses {name}: {rejection.detail}")
+            return all(self.session.in_force(type_url, name) for name in names)
+
+        await self._until(done, timeout)
+
+    async def synced(self, timeout: float) -> None:
+        """Wait until the proxy runs everything as it should be now, but for what it refuses.
+
+        Raises ConnectionError if it goes away, TimeoutError.
+        """
+        await self._until(lambda: self.session.synced, timeout)
+
+    async def _until(self, done: Callable[[], bool], timeout: float) -> None:
         async with asyncio.timeout(timeout):
-            while not all(self.session.in_force(type_url, name) for name in names):
-                for name in names:
-                    if (rejection := self.session.rejection(type_url, name)) is not None:
-                        raise OSError(f"{self.proxy} refuses {name}: {rejection.detail}")
+            while not done():
                 if self._closed:
                     raise ConnectionError(f"{self.proxy} has disconnected")
                 waiter = asyncio.get_running_loop().create_future()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -132,6 +133,16 @@ class ControlPlane:
             await self._capture_changed()
         except ConnectionError:
             log.debug("no ztunnel to take pod %s/%s from", pod.namespace, pod.name)
+
+    async def in_step(self) -> None:
+        """Wait until the node proxies do what the API says by now. One that does not answer is not waited for."""
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._pass()
+        for connection in self.connections:
+            if is_node_proxy(connection.proxy):
+                with suppress(ConnectionError, TimeoutError):
+                    await connection.synced(self._patience)
 
     async def _capture_changed(self) -> None:
         node_proxy = next((c for c in reversed(self.connections) if is_node_proxy(c.proxy)), None)

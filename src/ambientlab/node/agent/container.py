@@ -23,15 +23,14 @@ from ambientlab.node.agent.environment import ConfigError
 from ambientlab.node.agent.launch import ImageError
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.status import ContainerRecord, Role
-from ambientlab.node.agent.waiting import to_completion, wait_any, within
+from ambientlab.node.agent.waiting import to_completion, unless, wait_any, within
 from ambientlab.node.runtime import ContainerSpec, Process
 
 if TYPE_CHECKING:
-    from ambientlab.images.program import Busy, Program
+    from ambientlab.images.program import Drain, Program
 
 _MIN_GRACE = 2.0  # seconds that remain for SIGTERM when preStop used up the grace period
 _DRAIN = 5.0  # seconds a proxy has for what is under way (terminationDrainDuration of Istio's agent)
-_DRAIN_STEP = 0.05
 _START_ERROR = 128  # the exit code runtimes report for a program that could not be started
 _NOTICE = 1.0  # seconds in which ErrImagePull can be seen before it becomes ImagePullBackOff
 
@@ -56,7 +55,7 @@ class Container:
         self._run = record.restart_count
         self._started_at = self._means.clock.now()
         self._drain: stdio.Drain | None = None
-        self._busy: Busy | None = None
+        self._finish_work: Drain | None = None
         self._image_backoff = Backoff()
         self._crash_backoff = Backoff(at_once=True)
         self._config_backoff = Backoff(initial=2.0, maximum=60.0)
@@ -72,7 +71,7 @@ class Container:
         try:
             while True:
                 program = await self._image()
-                self._busy = program.busy
+                self._finish_work = program.drain
                 if program.component:
                     await self._be_component(program)
                 spec = await self._configuration(program)
@@ -334,7 +333,7 @@ class Container:
             if not outcome.ok:
                 self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.detail}")
             deadline = max(deadline, clock.time() + _MIN_GRACE)
-        await self._finish_work(process, min(grace, _DRAIN))
+        await self._drained(process, min(grace, _DRAIN))
         if self.process is process and grace > 0 and not self._context.hurry.is_set():
             runtime.signal(process, signal.SIGTERM)
             await wait_any(clock, max(deadline - clock.time(), 0.0), self._ended, self._context.hurry)
@@ -342,13 +341,12 @@ class Container:
             runtime.signal(process, signal.SIGKILL)
             await self._ended.wait()
 
-    async def _finish_work(self, process: Process, limit: float) -> None:
-        clock = self._means.clock
-        until = clock.time() + limit
-        while self._busy is not None and self.process is process and clock.time() < until:
-            if self._context.hurry.is_set() or not await self._busy(process.pid):
-                return
-            await wait_any(clock, _DRAIN_STEP, self._ended, self._context.hurry)
+    async def _drained(self, process: Process, limit: float) -> None:
+        if self._finish_work is None:
+            return
+        work = unless(self._finish_work(process.pid), self._ended, self._context.hurry)
+        with suppress(TimeoutError):  # it has had its time
+            await within(self._means.clock, limit, work)
 
     async def _pre_stop(self, hook: Object, grace: float) -> actions.Outcome:
         return await actions.act(hook, self._target(), self._means.clock, grace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from ambientlab.flow.clock import Clock, sleep
@@ -25,6 +25,20 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+
+async def unless(work: Awaitable[None], *events: asyncio.Event) -> None:
+    """Does `work`, which is cancelled when one of the events is set."""
+    task = asyncio.ensure_future(work)
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait({task, *waits}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        for each in (task, *waits):
+            each.cancel()
+        await asyncio.wait({task})
 
 
 async def wait_any(clock: Clock, seconds: float, *events: asyncio.Event) -> bool:
