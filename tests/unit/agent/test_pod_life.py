@@ -104,6 +104,21 @@ async def test_a_proxy_that_stays_busy_has_five_seconds(world: Any) -> None:
     await world.until(lambda: world.pod("waypoint") is None)
 
 
+async def test_a_proxy_that_starts_when_it_should_end_is_told_again(world: Any) -> None:
+    """The first process of a container does not hear of a signal before it has said what to do about it."""
+    world.idle.set()
+    script = "trap '' TERM; echo deaf; read _ < fifo; trap 'exit 0' TERM; echo hears; while :; do sleep 0.01; done"
+    await world.create("waypoint", {**PROXY, "command": ["sh", "-c", f"cd {world.path}; mkfifo fifo; {script}"]})
+    await world.said(await world.ready("waypoint"), b"deaf", "istio-proxy")
+    await world.client.delete(kinds.POD, "waypoint", "default")
+    await world.until(lambda: "signal 15" in world.runtime.calls)
+    (world.path / "fifo").write_text("\n")
+    await world.said(world.pod("waypoint"), b"hears", "istio-proxy")
+    await world.elapse(0.5)
+    await world.until(lambda: world.pod("waypoint") is None)
+    assert "signal 9" not in world.runtime.calls
+
+
 async def test_a_forced_deletion_of_a_busy_proxy_does_not_wait(world: Any) -> None:
     await world.create("waypoint", PROXY)
     await world.ready("waypoint")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MIN_GRACE = 2.0  # seconds that remain for SIGTERM when preStop used up the grace period
 _DRAIN = 5.0  # seconds a proxy has for what is under way (terminationDrainDuration of Istio's agent)
+_AGAIN = 0.5  # seconds until a proxy is told again to end
 _START_ERROR = 128  # the exit code runtimes report for a program that could not be started
 _NOTICE = 1.0  # seconds in which ErrImagePull can be seen before it becomes ImagePullBackOff
 
@@ -334,9 +335,13 @@ class Container:
                 self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.detail}")
             deadline = max(deadline, clock.time() + _MIN_GRACE)
         await self._drained(process, min(grace, _DRAIN))
-        if self.process is process and grace > 0 and not self._context.hurry.is_set():
+        while self.process is process and clock.time() < deadline and not self._context.hurry.is_set():
             runtime.signal(process, signal.SIGTERM)
-            await wait_any(clock, max(deadline - clock.time(), 0.0), self._ended, self._context.hurry)
+            left = max(deadline - clock.time(), 0.0)
+            # The first process of a container misses a signal that it does not handle yet. Istio's agent, which stands
+            # before Envoy, does handle it.
+            wait = left if self._finish_work is None else min(left, _AGAIN)
+            await wait_any(clock, wait, self._ended, self._context.hurry)
         if self.process is process:
             runtime.signal(process, signal.SIGKILL)
             await self._ended.wait()
