@@ -27,11 +27,10 @@ class Draft:
 
     @property
     def takes_all(self) -> bool:
-        """Whether no request to any port gets past it (route.go, IsCatchAllRoute)."""
+        """Whether no request that it is for gets past it (route.go, IsCatchAllRoute)."""
         path = self.route.match.path
         everything = path is None or (path.kind, path.value) in _EVERYTHING
-        rest = replace(self.route.match, path=None) == Match()
-        return everything and rest and not (self.port or self.source_namespace)
+        return everything and replace(self.route.match, path=None) == Match()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,7 @@ class RouteSet:
     """The routes of one object for some hosts, in the order they are tried.
 
     `export_to` is a VirtualService's; `gateway_api` tells the two APIs' semantics apart; `field` is the part of the
-    object that asked for these hosts. `http` is whether the object says anything about HTTP: it then keeps others from
-    doing so, even if it has no drafts.
+    object that asked for these hosts; `http` is whether the object says anything about HTTP, even if it has no drafts.
     """
 
     origin: ObjectRef

@@ -1,12 +1,12 @@
 """Which routes a service's port gets, from all the objects that ask for some.
 
-Of the candidates that say anything about HTTP, the first decides ALONE, for all ports: one that it has no route for is
-forwarded to as if there were no routes at all (listener_waypoint.go, buildWaypointInboundHTTPRouteConfig).
+The routes of all candidates are tried, in the order of the candidates; a port that nobody has a route for is forwarded
+to as it is (listener_waypoint.go, buildWaypointInboundHTTPRouteConfig).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ambientlab.flow.collection import Context
@@ -69,41 +69,65 @@ def routing(ctx: Context, shape: Shape, sets: RouteSets, around: Surroundings) -
         return Routing((), tuple(Diagnostic(s.origin, "NoWaypoint", message, field=s.field) for s in asking))
     notes: list[Diagnostic] = []
     candidates = [c for c in admitted(asking, shape, waypoint, notes) if any(s.http for s in c.sets)]
-    if not candidates:
-        return Routing((), tuple(notes))
-    winner, losers = candidates[0], candidates[1:]
-    notes += _shadowed(shape, winner, losers)
-    tables = tuple(_tables(shape, winner, waypoint, around))
-    if not tables:
-        notes += _idle(shape, winner)
-    notes += _missing(winner, tables)
-    return Routing(tables, tuple(notes))
-
-
-def _tables(shape: Shape, winner: Candidate, waypoint: Key, around: Surroundings) -> Iterator[RouteTable]:
+    tables: list[RouteTable] = []
+    heard: dict[Candidate, list[tuple[int, str]]] = {candidate: [] for candidate in candidates}
     for port in shape.ports:
         if port.protocol.http or port.protocol is AppProtocol.UNDECLARED:
-            routes = tuple(
-                _resolved(draft.route, port.number, around)
-                for draft in winner.drafts
-                if draft.port in (0, port.number) and draft.source_namespace in ("", waypoint.namespace)
-            )
+            routes, taken = _routes(candidates, port.number, waypoint, around)
+            for candidate, behind in taken:
+                heard[candidate].append((port.number, behind))
             if routes:
-                yield RouteTable(shape.host, port.number, routes)
+                tables.append(RouteTable(shape.host, port.number, routes))
+    for candidate, ports in heard.items():
+        notes += _unheard(shape.host, candidate, ports)
+    notes += _missing(candidates, tables)
+    return Routing(tuple(tables), tuple(notes))
 
 
-def _shadowed(shape: Shape, winner: Candidate, losers: list[Candidate]) -> list[Diagnostic]:
-    first = winner.sets[0].origin
-    message = f"no effect on {shape.host}: {first} was there first, and a waypoint follows only one"
-    return [Diagnostic(s.origin, "Shadowed", message, field=s.field) for loser in losers for s in loser.sets]
+def _routes(
+    candidates: list[Candidate], port: int, waypoint: Key, around: Surroundings
+) -> tuple[tuple[Route, ...], list[tuple[Candidate, str]]]:
+    """The routes of one port; and each candidate that has some, with what takes all requests before it, if anything."""
+    routes: list[Route] = []
+    taken: list[tuple[Candidate, str]] = []
+    behind = ""
+    for candidate in candidates:
+        drafts = [
+            draft
+            for draft in candidate.drafts
+            if draft.port in (0, port) and draft.source_namespace in ("", waypoint.namespace)
+        ]
+        if drafts:
+            taken.append((candidate, behind))
+            routes += [_resolved(draft.route, port, around) for draft in drafts]
+        catch_all = next((draft.route.origin for draft in drafts if draft.takes_all), None)
+        if catch_all is not None:
+            behind = behind or f"{catch_all[0]} {catch_all[1]}"
+    return tuple(routes), taken
 
 
-def _idle(shape: Shape, winner: Candidate) -> list[Diagnostic]:
-    if winner.drafts:
-        reason, why = "NoPort", "it has no HTTP port that matches"
+def _unheard(host: str, candidate: Candidate, ports: list[tuple[int, str]]) -> list[Diagnostic]:
+    """Findings about a candidate no request gets to, or none on some of the ports it has routes for."""
+    behind = dict.fromkeys(before for _, before in ports)
+    if not candidate.drafts:
+        reason, message = "NoRoute", f"no effect on {host}: none of its routes can match at a waypoint"
+    elif not ports:
+        reason, message = "NoPort", f"no effect on {host}: it has no HTTP port that matches"
+    elif "" not in behind:
+        reason, message = "Shadowed", f"no effect on {host}: {', '.join(behind)} comes first and takes all requests"
     else:
-        reason, why = "NoRoute", "none of its routes can match at a waypoint, which forwards all requests as they are"
-    return [Diagnostic(s.origin, reason, f"no effect on {shape.host}: {why}", field=s.field) for s in winner.sets]
+        lost = [(number, before) for number, before in ports if before]
+        return [
+            Diagnostic(
+                s.origin,
+                "Shadowed",
+                f"no effect on {host}:{number}: {before} comes first and takes all requests",
+                field=s.field,
+            )
+            for number, before in lost
+            for s in candidate.sets
+        ]
+    return [Diagnostic(s.origin, reason, message, field=s.field) for s in candidate.sets]
 
 
 def _resolved(route: Route, port: int, around: Surroundings) -> Route:
@@ -126,7 +150,7 @@ def _resolved(route: Route, port: int, around: Surroundings) -> Route:
     return replace(route, action=replace(action, destinations=tuple(destinations), mirrors=tuple(mirrors)))
 
 
-def _missing(winner: Candidate, tables: tuple[RouteTable, ...]) -> list[Diagnostic]:
+def _missing(candidates: list[Candidate], tables: list[RouteTable]) -> list[Diagnostic]:
     """Findings for shares that nothing serves; the status of an HTTPRoute says so only of whole Services."""
     seen: dict[tuple[tuple[str, Key], Destination], int] = {}
     for table in tables:
@@ -135,7 +159,7 @@ def _missing(winner: Candidate, tables: tuple[RouteTable, ...]) -> list[Diagnost
                 for item in route.action.destinations:
                     if not item.found:
                         seen[(route.origin, item.destination)] = route.action.not_found_status
-    by_key = {(s.origin.kind, s.key): s.origin for s in winner.sets}
+    by_key = {(s.origin.kind, s.key): s.origin for candidate in candidates for s in candidate.sets}
     return [
         Diagnostic(
             by_key[origin],

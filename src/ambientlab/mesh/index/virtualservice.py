@@ -48,5 +48,5 @@ def _drafts(root: Key, rules: Iterator[Rule], notes: list[Diagnostic]) -> Iterat
             notes.append(Diagnostic(rule.ref, "Unreachable", message, field=rule.field))
         for field, draft in virtualservice_http.drafts(root, rule, notes):
             yield draft
-            if draft.takes_all:
+            if draft.takes_all and not (draft.port or draft.source_namespace):
                 catch_all = catch_all or field
