@@ -13,7 +13,7 @@ from typing import Any
 from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import DOMAIN, ISTIO_VERSION, TRUST_DOMAIN
+from ambientlab.cluster import CLUSTER_ID, DOMAIN, ISTIO_VERSION, TRUST_DOMAIN
 
 NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 CLASS_LABEL = "gateway.networking.k8s.io/gateway-class-name"
@@ -203,7 +203,7 @@ def _environment(gateway: Object) -> Iterator[Object]:
         "PILOT_CERT_PROVIDER": "istiod",
         "CA_ADDR": "istiod.istio-system.svc:15012",
         "PROXY_CONFIG": "{}\n",
-        "ISTIO_META_CLUSTER_ID": "Kubernetes",
+        "ISTIO_META_CLUSTER_ID": CLUSTER_ID,
         "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
         "ISTIO_META_WORKLOAD_NAME": workload,
         "ISTIO_META_OWNER": owner,

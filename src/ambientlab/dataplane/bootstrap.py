@@ -13,6 +13,9 @@ from typing import Any
 import orjson
 
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
+from ambientlab.cluster import CLUSTER_ID
+from ambientlab.dataplane import prometheus
+from ambientlab.mesh.xds import labels
 
 GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 BINARY = "/opt/istio/envoy"
@@ -60,6 +63,8 @@ def bootstrap_for_waypoint(pod: Object, token: str, *, envoy: str, xds_socket: s
     """A waypoint, named as `istioctl proxy-status` names one: its cluster is `gateway.namespace`."""
     gateway = labels_of(pod).get(GATEWAY_LABEL, name(pod))
     bootstrap = _bootstrap(pod, "waypoint", f"{gateway}.{namespace(pod)}", token, _inside(xds_socket))
+    bootstrap["static_resources"]["clusters"] += prometheus.clusters(ADMIN_SOCKET)
+    bootstrap["static_resources"]["listeners"] = prometheus.listeners()
     return _startup(bootstrap, envoy, xds_socket)
 
 
@@ -133,7 +138,7 @@ def _bootstrap(pod: Object, kind: str, cluster: str, token: str, xds_socket: str
         token=token,
         xds_socket=xds_socket,
         admin_socket=ADMIN_SOCKET,
-        metadata={"NAME": name(pod), "NAMESPACE": namespace(pod), "POD_UID": uid(pod), "CLUSTER_ID": "Kubernetes"},
+        metadata={"NAME": name(pod), "NAMESPACE": namespace(pod), "POD_UID": uid(pod), "CLUSTER_ID": CLUSTER_ID},
     )
 
 
@@ -184,7 +189,7 @@ _STATS = {
                 {"prefix": "listener_manager"},
                 {"prefix": "server"},
                 {"prefix": "cluster.xds-grpc"},
-                {"prefix": "istio_"},
+                {"prefix": labels.PREFIX},
                 {"contains": "rbac"},
                 {"exact": OPEN_TUNNELS},
                 {"exact": TUNNELS},

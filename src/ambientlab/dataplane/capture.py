@@ -20,6 +20,7 @@ from ambientlab.api.client import Client, Event
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import NAMESPACE, POD
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
+from ambientlab.api.workload_names import workload_names
 from ambientlab.flow.queue import Backoff, WorkQueue
 from ambientlab.flow.reconcile import Controller, Stop
 from ambientlab.mesh.capture import Captured, CaptureSink
@@ -141,6 +142,7 @@ class Capture:
 
     async def _enrol(self, key: str, entry: _Entry, pod: Object) -> None:
         if entry.captured is None:
+            names = workload_names(pod)
             captured = Captured(
                 uid=key,
                 namespace=entry.namespace,
@@ -148,6 +150,9 @@ class Capture:
                 ip=entry.sandbox.spec.ip or "",
                 netns=entry.sandbox.netns,
                 identity=spiffe_id(entry.namespace, pod["spec"].get("serviceAccountName") or "default"),
+                workload_name=names.workload,
+                canonical_name=names.service,
+                canonical_revision=names.revision,
             )
             try:
                 await self._sink.add(captured)

@@ -12,7 +12,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A pod whose traffic the node proxy carries. `netns` is a path Envoy can open; `identity` its SPIFFE ID."""
+    """A pod whose traffic the node proxy carries. `netns` is a path Envoy can open; `identity` its SPIFFE ID.
+
+    The last three are what metrics call it, as when it was captured; "" is unknown.
+    """
 
     uid: str
     namespace: str
@@ -20,6 +23,9 @@ class Captured:
     ip: str
     netns: str
     identity: str
+    workload_name: str = ""
+    canonical_name: str = ""
+    canonical_revision: str = ""
 
 
 class CaptureSink(Protocol):

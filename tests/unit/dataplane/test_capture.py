@@ -135,7 +135,9 @@ async def test_a_new_pod_is_enrolled_before_its_containers(world: World) -> None
     assert world.story.steps == ENROLLED
     assert world.annotation == "enabled"
     [captured] = world.sink.pods
-    assert captured == Captured("u1", "ns", "pod", "10.244.0.5", "/netns/42", "spiffe://cluster.local/ns/ns/sa/sa")
+    assert captured == Captured(
+        "u1", "ns", "pod", "10.244.0.5", "/netns/42", "spiffe://cluster.local/ns/ns/sa/sa", "pod", "pod", "latest"
+    )
 
 
 async def test_labels_enrol_and_unenrol_a_running_pod(world: World) -> None:

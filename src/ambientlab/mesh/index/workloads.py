@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from ambientlab.api import objects
 from ambientlab.api.objects import Object, condition_holds
+from ambientlab.api.workload_names import workload_names
+from ambientlab.cluster import CLUSTER_ID
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.waypoints import GATEWAY_NAME, HBONE_PORT, WaypointGateway, bind
 from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
@@ -29,11 +31,12 @@ def workload(
         return {}
     labels = objects.labels_of(pod)
     account = spec.get("serviceAccountName") or "default"
+    names = workload_names(pod)
     captured = objects.annotations_of(pod).get(REDIRECTION) == "enabled"
-    speaks_hbone = captured or "http" in labels.get(TUNNEL, "").split(",") or GATEWAY_NAME in labels
+    speaks_hbone = captured or "http" in labels.get(TUNNEL, "").split(",")
     return {
         key: Workload(
-            uid=f"Kubernetes//Pod/{key}",
+            uid=f"{CLUSTER_ID}//Pod/{key}",
             namespace=key.namespace,
             name=key.name,
             ip=ip,
@@ -43,6 +46,9 @@ def workload(
             labels=tuple(sorted(labels.items())),
             waypoint=bind(ctx, pod, Traffic.WORKLOAD, gateways, namespaces).waypoint,
             ready=_ready(pod),
+            workload_name=names.workload,
+            canonical_name=names.service,
+            canonical_revision=names.revision,
         )
     }
 

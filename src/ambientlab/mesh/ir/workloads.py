@@ -47,7 +47,10 @@ class Traffic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A pod that has an address. `identity` is its SPIFFE ID; `waypoint` is set only while it can be used."""
+    """A pod that has an address. `identity` is its SPIFFE ID; `waypoint` is set only while it can be used.
+
+    Metrics tell it by the last three: what made it, and Istio's canonical service and revision; "" is unknown.
+    """
 
     uid: str
     namespace: str
@@ -59,6 +62,9 @@ class Workload:
     labels: Labels
     waypoint: Key | None
     ready: bool
+    workload_name: str = ""
+    canonical_name: str = ""
+    canonical_revision: str = ""
 
     @property
     def key(self) -> Key:

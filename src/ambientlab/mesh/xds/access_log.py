@@ -5,7 +5,9 @@ that it knows are quoted, addresses are not, what it does not know is left out. 
 to the proxy sees them. What is known beforehand travels with what it is about: of the source as filter state, of the
 destination as endpoint metadata.
 
-Waypoint: Istio's default text format (pilot/pkg/model/telemetry_logging.go, EnvoyTextLogFormat).
+Waypoint: Istio's default text format (pilot/pkg/model/telemetry_logging.go, EnvoyTextLogFormat), once for a request or
+a connection; what failed at the tunnels' ends or found no filter chain has a line too, since the reason is known only
+there (pilot/pkg/networking/core/accesslog.go).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 
@@ -25,7 +28,8 @@ SOURCE_NAMESPACE = "ambientlab.source.namespace"
 SOURCE_IDENTITY = "ambientlab.source.identity"
 """Filter state about the source that goes along into the tunnel."""
 
-SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, "x-ambientlab-source-namespace": SOURCE_NAMESPACE}
+SOURCE_NAMESPACE_HEADER = "x-ambientlab-source-namespace"
+SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, SOURCE_NAMESPACE_HEADER: SOURCE_NAMESPACE}
 """Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them."""
 TARGET = "log"
 """Key of the `istio` endpoint metadata with what the log says about the destination."""
@@ -125,8 +129,36 @@ def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     return _variants(fields, "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
 
 
-def waypoint() -> list[AccessLog]:
-    return [_stdout(WAYPOINT_FORMAT, None, omit_empty=False)]
+def waypoint_requests() -> AccessLog:
+    return _waypoint(None)
+
+
+def waypoint_connections() -> AccessLog:
+    """For a TCP proxy, which also tells its other logs when it has connected."""
+    result = AccessLogFilter()
+    result.log_type_filter.types.append(AccessLogType.TcpConnectionEnd)
+    return _waypoint(result)
+
+
+def waypoint_originations() -> AccessLog:
+    return _waypoint(_with(("UF",)))
+
+
+def waypoint_terminations() -> AccessLog:
+    result = AccessLogFilter()
+    comparison = result.status_code_filter.comparison
+    comparison.op = comparison.GE
+    comparison.value.default_value = 400
+    comparison.value.runtime_key = "istio.io/unset"
+    return _waypoint(result)
+
+
+def waypoint_listener() -> AccessLog:
+    return _waypoint(_with(("NR",)))
+
+
+def _waypoint(condition: AccessLogFilter | None) -> AccessLog:
+    return _stdout(WAYPOINT_FORMAT, condition, omit_empty=False)
 
 
 def _variants(fields: str, direction: str, target: str, *, only: str = "") -> list[AccessLog]:

@@ -7,13 +7,13 @@ must be met there (`istio: san`). `envoy.transport_socket_match: tunnel` picks t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from ambientlab.mesh.ir import Endpoint, Protocol, Service, Subset, Waypoint, Workload
-from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds import access_log, labels, metrics
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HBONE_PORT,
@@ -33,17 +33,26 @@ def of_service(name: str, service: Service, vip: str, port: int, waypoint: Waypo
         return _assignment(
             name, [_tunnelled(member, waypoint.hbone_port, target, service.host) for member in waypoint.members]
         )
-    return of_endpoints(name, service, port, None)
+    return _assignment(name, [_direct(endpoint, target, service.host) for endpoint, target in _serving(service, port)])
 
 
 def of_endpoints(name: str, service: Service, port: int, subset: Subset | None) -> ClusterLoadAssignment:
-    """The service's own endpoints, or those a subset selects."""
+    """For a waypoint, which has metrics: the service's own endpoints, or those a subset selects."""
     found = []
+    for endpoint, target in _serving(service, port):
+        if subset is None or subset.selects(endpoint):
+            result = _direct(endpoint, target, service.host)
+            if endpoint.workload is not None:
+                result.metadata.MergeFrom(metrics.group(labels.destination(endpoint.workload)))
+            found.append(result)
+    return _assignment(name, found)
+
+
+def _serving(service: Service, port: int) -> Iterator[tuple[Endpoint, int]]:
     for endpoint in service.endpoints:
         target = endpoint.target(port)
-        if target is not None and (subset is None or subset.selects(endpoint)):
-            found.append(_direct(endpoint, target, service.host))
-    return _assignment(name, found)
+        if target is not None:
+            yield endpoint, target
 
 
 def of_workload(name: str, workload: Workload, waypoint: Waypoint | None) -> ClusterLoadAssignment:

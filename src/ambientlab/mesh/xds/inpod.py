@@ -26,7 +26,7 @@ from xds.type.matcher.v3.ip_pb2 import IPMatcher
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds import access_log, metrics
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
     HBONE_PORT,
@@ -112,6 +112,12 @@ def _outbound(pod: Captured) -> Listener:
         filter_state(access_log.SOURCE_WORKLOAD, pod.name, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_NAMESPACE, pod.namespace, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="TRANSITIVE", factory=STRING),
+    ]
+    names = (pod.workload_name, pod.canonical_name, pod.canonical_revision)
+    source += [
+        filter_state(key, value, shared="TRANSITIVE", factory=STRING)
+        for key, value in zip(metrics.SOURCE_NAMES.values(), names, strict=True)
+        if value
     ]
     logs = access_log.plain_outbound(pod.name, pod.namespace)
     service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")

@@ -19,7 +19,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import AppProtocol, Destination, Forward, HashKey, Key, Mesh, Port, RouteTable, Service
-from ambientlab.mesh.xds import endpoints, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds import endpoints, labels, routes, waypoint_clusters, waypoint_listeners
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
@@ -97,7 +97,9 @@ class WaypointProxy:
     def _cluster(self, result: Resources, service: Service, port: Port, name: str, subset_name: str = "") -> None:
         subset = service.subset(subset_name) if subset_name else None
         policy = service.policy(port.number, subset_name)
-        cluster = self._clusters.get(name, waypoint_clusters.service_cluster, name, port.protocol, subset_name, policy)
+        cluster = self._clusters.get(
+            name, waypoint_clusters.service_cluster, name, port.protocol, subset_name, policy, labels.service(service)
+        )
         result[CLUSTER][name] = cluster
         if cluster.type == Cluster.EDS:
             result[ENDPOINTS][name] = self._assignments.get(

@@ -8,7 +8,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import AppProtocol, TrafficPolicy
-from ambientlab.mesh.xds import traffic_policy
+from ambientlab.mesh.xds import metrics, traffic_policy
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HBONE_PORT,
@@ -55,7 +55,9 @@ def shared() -> dict[str, Message]:
     return {cluster.name: cluster for cluster in made}
 
 
-def service_cluster(name: str, protocol: AppProtocol, subset: str, policy: TrafficPolicy) -> Cluster:
+def service_cluster(
+    name: str, protocol: AppProtocol, subset: str, policy: TrafficPolicy, metric_labels: str
+) -> Cluster:
     """The metadata is Istio's: `istioctl proxy-config cluster` shows which rule holds (AddConfigInfoMetadata)."""
     cluster = reach_both_ways(eds_cluster(name))
     traffic_policy.apply(cluster, protocol, policy)
@@ -65,6 +67,7 @@ def service_cluster(name: str, protocol: AppProtocol, subset: str, policy: Traff
         cluster.metadata.filter_metadata[ISTIO_METADATA].update({"config": config})
     if subset:
         cluster.metadata.filter_metadata[ISTIO_METADATA].update({"subset": subset})
+    cluster.metadata.MergeFrom(metrics.group(metric_labels))
     return cluster
 
 

@@ -30,7 +30,7 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.mesh.ir import Key, TrafficPolicy
-from ambientlab.mesh.xds import access_log, traffic_policy
+from ambientlab.mesh.xds import access_log, metrics, traffic_policy
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
@@ -39,6 +39,7 @@ from ambientlab.mesh.xds.messages import (
     ORIGINAL_REMOTE,
     OWN_CERTIFICATE,
     PEER_SANS,
+    STRING,
     TUNNEL_ADDRESS,
     ads,
     filter_state,
@@ -73,19 +74,27 @@ def connect_terminate() -> Listener:
     manager.http2_protocol_options.max_concurrent_streams.value = 1000
     manager.upgrade_configs.add(upgrade_type="CONNECT")
     manager.generate_request_id.value = False
+    manager.access_log.append(access_log.waypoint_terminations())
+    namespace = f"%REQ({access_log.SOURCE_NAMESPACE_HEADER.upper()})%"
     state = HttpSetFilterState(
         on_request_headers=[
             filter_state(ORIGINAL_LOCAL, "%REQ(:AUTHORITY)%", shared="ONCE"),
             filter_state(ORIGINAL_REMOTE, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="ONCE"),
             filter_state(PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", shared="ONCE", factory=HASHABLE),
             filter_state(LOCAL_PRINCIPAL, "%DOWNSTREAM_LOCAL_URI_SAN%", shared="ONCE", factory=HASHABLE),
+            filter_state(metrics.SOURCE_LABELS, metrics.source_labels(namespace), shared="ONCE", factory=STRING),
         ]
     )
     _add_http_filter(manager, "envoy.filters.http.set_filter_state", state)
     _add_http_filter(manager, "envoy.filters.http.router", Router())
     chain = _chain("default", manager)
     chain.transport_socket.CopyFrom(server_tls(OWN_CERTIFICATE))
-    return Listener(name="connect_terminate", address=socket_address("0.0.0.0", HBONE_PORT), filter_chains=[chain])
+    return Listener(
+        name="connect_terminate",
+        address=socket_address("0.0.0.0", HBONE_PORT),
+        filter_chains=[chain],
+        access_log=[access_log.waypoint_listener()],
+    )
 
 
 def termination_routes(detected: tuple[str, ...]) -> RouteConfiguration:
@@ -99,7 +108,7 @@ def termination_routes(detected: tuple[str, ...]) -> RouteConfiguration:
 
 
 def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
-    listener = Listener(name=name, traffic_direction="INBOUND")
+    listener = Listener(name=name, traffic_direction="INBOUND", access_log=[access_log.waypoint_listener()])
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     if detect:
@@ -158,7 +167,9 @@ def direct_http_chain() -> FilterChain:
 
 def tcp_chain(name: str, cluster: str = "", policy: TrafficPolicy | None = None) -> FilterChain:
     """`policy` is what holds for the service as a whole: Istio asks neither the port's nor a subset's."""
-    proxy = TcpProxy(stat_prefix=name, cluster=cluster or name, access_log=access_log.waypoint())
+    proxy = TcpProxy(stat_prefix=name, cluster=cluster or name)
+    proxy.access_log.extend([access_log.waypoint_connections(), *metrics.tcp()])
+    proxy.access_log_options.flush_access_log_on_connected = True
     if policy is not None:
         traffic_policy.apply_to_tcp(proxy, policy)
     chain = FilterChain(name=name)
@@ -169,7 +180,7 @@ def tcp_chain(name: str, cluster: str = "", policy: TrafficPolicy | None = None)
 
 
 def connect_originate(gateway: Key) -> Listener:
-    listener = Listener(name=CONNECT_ORIGINATE)
+    listener = Listener(name=CONNECT_ORIGINATE, access_log=[access_log.waypoint_listener()])
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     state = SetFilterState(
@@ -179,6 +190,7 @@ def connect_originate(gateway: Key) -> Listener:
         ]
     )
     proxy = TcpProxy(stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE)
+    proxy.access_log.append(access_log.waypoint_originations())
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     # a container's host name is its pod's name
     names = dict(zip(access_log.SOURCE_HEADERS, ("%HOSTNAME%", gateway.namespace), strict=True))
@@ -204,7 +216,7 @@ def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
 
 
 def _add_routing_filters(manager: HttpConnectionManager) -> None:
-    manager.access_log.extend(access_log.waypoint())
+    manager.access_log.extend([access_log.waypoint_requests(), *metrics.http()])
     manager.upgrade_configs.add(upgrade_type="websocket")
     _add_http_filter(manager, FAULT, HTTPFault())
     _add_http_filter(manager, CORS, Cors())

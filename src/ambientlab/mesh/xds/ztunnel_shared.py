@@ -13,7 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
-from ambientlab.mesh.xds import access_log
+from ambientlab.mesh.xds import access_log, metrics
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     ISTIO_METADATA,
@@ -115,7 +115,7 @@ def connect_originate_listener() -> Listener:
     )
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     proxy.idle_timeout.SetInParent()
-    for header, key in access_log.SOURCE_HEADERS.items():
+    for header, key in (access_log.SOURCE_HEADERS | metrics.SOURCE_NAMES).items():
         option = proxy.tunneling_config.headers_to_add.add()
         option.header.key, option.header.value = header, f"%FILTER_STATE({key}:PLAIN)%"
         option.append_action = option.OVERWRITE_IF_EXISTS_OR_ADD
