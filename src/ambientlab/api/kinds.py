@@ -92,6 +92,9 @@ GATEWAY = Resource(
     categories=("gateway-api",),
     subresources=("status",),
 )
+GRPCROUTE = Resource(
+    GATEWAY_GROUP, "v1", "grpcroutes", "GRPCRoute", categories=("gateway-api",), subresources=("status",)
+)
 HTTPROUTE = Resource(
     GATEWAY_GROUP, "v1", "httproutes", "HTTPRoute", categories=("gateway-api",), subresources=("status",)
 )
@@ -138,6 +141,6 @@ WORKLOADENTRY = Resource(
 )
 
 SHIPPED_CRDS: tuple[Resource, ...] = (
-    GATEWAYCLASS, GATEWAY, HTTPROUTE, REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE,
+    GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE,
     SERVICEENTRY, WORKLOADENTRY,
 )  # fmt: skip

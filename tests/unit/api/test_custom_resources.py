@@ -85,9 +85,9 @@ SCHEMA = [
     ),
     (
         "spec.parentRefs.1",
-        {"group": "", "kind": "Service", "name": "helloworld"},
-        'spec.parentRefs: Invalid value: "array": sectionName must be unique when parentRefs includes 2 or more '
-        "references to the same parent",
+        {"group": "", "kind": "Service", "name": "helloworld", "port": 5000},
+        'spec.parentRefs: Invalid value: "array": sectionName or port must be unique when parentRefs includes 2 or '
+        "more references to the same parent",
     ),
 ]
 
@@ -99,12 +99,50 @@ def test_a_wrong_route_is_refused(refusal, path, value, message) -> None:
     assert error.message == f'HTTPRoute.gateway.networking.k8s.io "split" is invalid: {message}'
 
 
+GRPC_METHOD = "spec.rules.0.matches.0.method"
+GRPC = [
+    (
+        GRPC_METHOD,
+        {"type": "Exact"},
+        "method: Invalid value: \"object\": One or both of 'service' or 'method' must be specified",
+    ),
+    (
+        GRPC_METHOD,
+        {"service": "hello/Greeter"},
+        'method: Invalid value: "object": service must only contain valid characters (matching '
+        r"^(?i)\.?[a-z_][a-z_0-9]*(\.[a-z_][a-z_0-9]*)*$)",
+    ),
+    (
+        GRPC_METHOD,
+        {"method": "Say.Hello"},
+        'method: Invalid value: "object": method must only contain valid characters (matching '
+        "^[A-Za-z_][A-Za-z_0-9]*$)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), GRPC, ids=["neither", "service", "method"])
+def test_a_wrong_method_is_refused(refusal, admitted, path, value, message) -> None:
+    route = {"metadata": {"name": "greeter", "namespace": "hello"}, "spec": {"rules": [{"matches": [{}]}]}}
+    admitted(kinds.GRPCROUTE, spoiled(route, path, {"service": "hello.Greeter", "method": "SayHello"}))
+    admitted(kinds.GRPCROUTE, spoiled(route, path, {"type": "RegularExpression", "service": "hello[.].*"}))
+    error = refusal(kinds.GRPCROUTE, spoiled(route, path, value))
+    assert (
+        error.message == f'GRPCRoute.gateway.networking.k8s.io "greeter" is invalid: spec.rules[0].matches[0].{message}'
+    )
+
+
+def test_rules_have_names_of_their_own(refusal) -> None:
+    rules = [{"name": "one"}, {"name": "two"}, {"name": "one"}]
+    message = refusal(kinds.HTTPROUTE, spoiled(HTTPROUTE, "spec.rules", rules)).message
+    assert message.endswith('spec.rules: Invalid value: "array": Rule name must be unique within the route')
+
+
 def test_the_same_namespace_twice_is_seen_by_an_escaped_rule(refusal) -> None:
     """`__namespace__` in a rule is the field `namespace`."""
     parents = [{"name": "g", "namespace": "a"}, {"name": "g", "namespace": "a"}]
-    assert (
-        "sectionName must be unique" in refusal(kinds.HTTPROUTE, spoiled(HTTPROUTE, "spec.parentRefs", parents)).message
-    )
+    message = refusal(kinds.HTTPROUTE, spoiled(HTTPROUTE, "spec.parentRefs", parents)).message
+    assert "sectionName or port must be unique" in message
 
 
 def test_parents_in_two_namespaces_are_two_parents(admitted) -> None:

@@ -11,7 +11,7 @@ from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.conditions import Condition, merge
 from ambientlab.mesh.status.findings import MAX_MESSAGE, networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
-from ambientlab.mesh.status.http_routes import CONTROLLER, http_route_status
+from ambientlab.mesh.status.routes import CONTROLLER, route_status
 from ambientlab.mesh.status.services import service_status
 
 THEN, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
@@ -55,7 +55,7 @@ def test_route_parents() -> None:
         Diagnostic(REF, "NoMatchingParent", 'parent service: "b" not found', ACCEPTED, "spec.parentRefs[1]"),
         Diagnostic(REF, "BackendNotFound", "backend(x) not found", RESOLVED_REFS, "spec.rules[0].backendRefs[0]"),
     ]
-    status = http_route_status({**ROUTE, "status": {"parents": [theirs, stale]}}, notes, [], NOW)
+    status = route_status({**ROUTE, "status": {"parents": [theirs, stale]}}, notes, [], NOW)
     assert [(p["parentRef"]["name"], p["controllerName"]) for p in status["parents"]] == [
         ("gw", "example.com/other"),
         ("b", CONTROLLER),
@@ -66,7 +66,7 @@ def test_route_parents() -> None:
     assert by_name["b"]["Accepted"]["reason"] == "NoMatchingParent"
     assert by_name["a"]["ResolvedRefs"]["reason"] == by_name["b"]["ResolvedRefs"]["reason"] == "BackendNotFound"
     assert by_name["a"]["Accepted"]["observedGeneration"] == 2
-    again = http_route_status({**ROUTE, "status": status}, notes, [], THEN)
+    again = route_status({**ROUTE, "status": status}, notes, [], THEN)
     assert again == status
 
 
@@ -100,7 +100,7 @@ def test_findings_are_conditions_while_they_hold() -> None:
 def test_many_findings_still_fit_a_condition() -> None:
     ref = ObjectRef("HTTPRoute", "hello", "route")
     found = [Diagnostic(ref, "Shadowed", f"{n:040}", field=f"spec.rules[{n}]") for n in range(2000)]
-    status = http_route_status(ROUTE, [], found, NOW)
+    status = route_status(ROUTE, [], found, NOW)
     message = next(c["message"] for c in status["parents"][0]["conditions"] if c["type"] == "ambientlab.io/Finding")
     assert len(message) == MAX_MESSAGE
     assert message.endswith("...")
@@ -108,7 +108,7 @@ def test_many_findings_still_fit_a_condition() -> None:
 
 def test_a_finding_about_one_parent_is_not_said_of_another() -> None:
     found = [Diagnostic(REF, "ForeignNamespace", "no effect on b", field="spec.parentRefs[1]")]
-    status = http_route_status(ROUTE, [], found, NOW)
+    status = route_status(ROUTE, [], found, NOW)
     types = {p["parentRef"]["name"]: [c["type"] for c in p["conditions"]] for p in status["parents"]}
     assert "ambientlab.io/Finding" in types["b"]
     assert "ambientlab.io/Finding" not in types["a"]

@@ -1,6 +1,6 @@
 """The CustomResourceDefinitions the server ships, as objects.
 
-Fields, bounds and rules are those of Gateway API v1.5 (standard channel) and Istio 1.31; descriptions are our own.
+Fields, bounds and rules are those of Gateway API v1.5 (experimental channel) and Istio 1.31; descriptions are our own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from ambientlab.api.crds import (
     destinationrule,
     gateway,
     gatewayclass,
+    grpcroute,
     httproute,
     referencegrant,
     serviceentry,
@@ -24,6 +25,7 @@ def shipped() -> tuple[Object, ...]:
         gatewayclass.crd(),
         gateway.crd(),
         httproute.crd(),
+        grpcroute.crd(),
         referencegrant.crd(),
         virtualservice.crd(),
         destinationrule.crd(),

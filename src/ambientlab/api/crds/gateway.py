@@ -316,6 +316,9 @@ def _spec() -> Schema:
                 },
             ),
             "gatewayClassName!": common.object_name("The GatewayClass, and with it the controller."),
+            "defaultScope": enum(
+                "Which routes without a parent attach to this Gateway; none if absent.", "All", "None"
+            ),
             "infrastructure": _infrastructure(),
             "listeners!": keyed(
                 "Ports that are listened on.",

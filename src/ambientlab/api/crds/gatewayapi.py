@@ -8,7 +8,7 @@ from ambientlab.api.crds.dsl import Schema, enum, int32, integer, keyed, mapping
 
 GROUP = "gateway.networking.k8s.io"
 CATEGORIES = ("gateway-api",)
-ANNOTATIONS = {f"{GROUP}/bundle-version": "v1.5.1", f"{GROUP}/channel": "standard"}
+ANNOTATIONS = {f"{GROUP}/bundle-version": "v1.5.1", f"{GROUP}/channel": "experimental"}
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"

@@ -1,10 +1,14 @@
-"""The filters of an HTTPRoute, and what they refer to."""
+"""The filters of HTTPRoutes and GRPCRoutes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from ambientlab.api.crds import gatewayapi as common
+from ambientlab.api.crds import routes
 from ambientlab.api.crds.dsl import Schema, atomic, boolean, enum, int32, integer, keyed, obj, string, unique
 
+PATH_CHARACTERS = "^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 
 _FIELD_OF_TYPE = {
@@ -15,32 +19,10 @@ _FIELD_OF_TYPE = {
     "RequestRedirect": "requestRedirect",
     "URLRewrite": "urlRewrite",
     "ExtensionRef": "extensionRef",
+    "ExternalAuth": "externalAuth",
 }
 _ONCE = ("CORS", "RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite")
 _ORIGIN = r"(^\*$)|(^(http(s)?):\/\/(((\*\.)?([a-zA-Z0-9\-]+\.)*[a-zA-Z0-9-]+|\*)(:([0-9]{1,5}))?)$)"
-
-
-def header_name(doc: str) -> Schema:
-    return string(doc, minLength=1, maxLength=256, pattern=r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$")
-
-
-def backend_reference(doc: str) -> Schema:
-    return obj(
-        doc,
-        {
-            "group": common.group(default=""),
-            "kind": common.kind(default="Service"),
-            "name!": common.object_name(),
-            "namespace": common.namespace("Namespace of the referent; another one needs a ReferenceGrant there."),
-            "port": common.port("Port of the Service."),
-        },
-        rules=[
-            (
-                "Must have port for Service reference",
-                "(size(self.group) == 0 && self.kind == 'Service') ? has(self.port) : true",
-            )
-        ],
-    )
 
 
 def _alone(message: str) -> list[tuple[str, str]]:
@@ -54,7 +36,7 @@ def _cors() -> Schema:
             "allowCredentials": boolean("Whether requests may carry credentials."),
             "allowHeaders": unique(
                 "Request headers that are allowed.",
-                header_name("A header, or *."),
+                routes.header_name("A header, or *."),
                 rules=_alone("AllowHeaders cannot contain '*' alongside other methods"),
                 maxItems=64,
             ),
@@ -73,20 +55,20 @@ def _cors() -> Schema:
                 maxItems=64,
             ),
             "exposeHeaders": unique(
-                "Response headers that scripts may read.", header_name("A header, or *."), maxItems=64
+                "Response headers that scripts may read.", routes.header_name("A header, or *."), maxItems=64
             ),
             "maxAge": int32("Seconds for which a preflight answer holds.", minimum=1, default=5),
         },
     )
 
 
-def _header_modifier(doc: str) -> Schema:
+def header_modifier(doc: str) -> Schema:
     def headers(what: str) -> Schema:
         header = obj(
             "One header.",
             {
-                "name!": header_name("Name of the header."),
-                "value!": string("Value of the header.", minLength=1, maxLength=4096),
+                "name!": routes.header_name("Name of the header."),
+                "value!": string("Value of the header.", minLength=1, maxLength=4096, pattern=routes.HEADER_VALUE),
             },
         )
         return keyed(what, "name", header, maxItems=16)
@@ -125,11 +107,11 @@ def _path_modifier(doc: str) -> Schema:
     )
 
 
-def _mirror() -> Schema:
+def mirror() -> Schema:
     return obj(
         "Sends a copy of requests elsewhere, and drops the answers.",
         {
-            "backendRef!": backend_reference("Where the copies go."),
+            "backendRef!": routes.backend_reference("Where the copies go."),
             "fraction": obj(
                 "Share of requests that are copied.",
                 {
@@ -167,9 +149,49 @@ def _redirect() -> Schema:
     )
 
 
-def _filter_rules() -> list[tuple[str, str]]:
+def _external_auth() -> Schema:
+    def headers(doc: str) -> Schema:
+        return unique(doc, {"type": "string"}, maxItems=64)
+
     rules: list[tuple[str, str]] = []
-    for kind, field in _FIELD_OF_TYPE.items():
+    for protocol in ("GRPC", "HTTP"):
+        field = protocol.lower()
+        rules += [
+            (
+                f"{field} must be specified when protocol is set to '{protocol}'",
+                f"self.protocol == '{protocol}' ? has(self.{field}) : true",
+            ),
+            (
+                f"protocol must be '{protocol}' when {field} is set",
+                f"has(self.{field}) ? self.protocol == '{protocol}' : true",
+            ),
+        ]
+    return obj(
+        "Asks a server whether a request may pass.",
+        {
+            "backendRef!": routes.backend_reference("The server that is asked."),
+            "forwardBody": obj(
+                "Whether the server sees bodies.", {"maxSize": integer("Bytes of a body at most; none if 0.")}
+            ),
+            "grpc": obj("For servers of gRPC.", {"allowedHeaders": headers("Headers it sees; all if empty.")}),
+            "http": obj(
+                "For servers of HTTP.",
+                {
+                    "allowedHeaders": headers("Headers it sees besides those it always sees."),
+                    "allowedResponseHeaders": headers("Headers of its answer that the backend sees; all if empty."),
+                    "path": string("What comes before the path.", maxLength=1024, pattern=PATH_CHARACTERS),
+                },
+            ),
+            "protocol!": enum("What the server speaks.", "HTTP", "GRPC"),
+        },
+        rules=rules,
+    )
+
+
+def filter_rules(fields: Mapping[str, str]) -> list[tuple[str, str]]:
+    """`fields` of each type of filter."""
+    rules: list[tuple[str, str]] = []
+    for kind, field in fields.items():
         rules += [
             (
                 f"filter.{field} must be nil if the filter.type is not {kind}",
@@ -183,19 +205,28 @@ def _filter_rules() -> list[tuple[str, str]]:
     return rules
 
 
+def extension_reference() -> Schema:
+    return obj(
+        "A filter of the implementation.",
+        {"group!": common.group(), "kind!": common.kind(), "name!": common.object_name()},
+    )
+
+
+def once(kinds: Iterable[str]) -> list[tuple[str, str]]:
+    return [(f"{kind} filter cannot be repeated", f"self.filter(f, f.type == '{kind}').size() <= 1") for kind in kinds]
+
+
 def _filter() -> Schema:
     return obj(
         "One filter.",
         {
             "cors": _cors(),
-            "extensionRef": obj(
-                "A filter of the implementation.",
-                {"group!": common.group(), "kind!": common.kind(), "name!": common.object_name()},
-            ),
-            "requestHeaderModifier": _header_modifier("Changes headers of requests."),
-            "requestMirror": _mirror(),
+            "extensionRef": extension_reference(),
+            "externalAuth": _external_auth(),
+            "requestHeaderModifier": header_modifier("Changes headers of requests."),
+            "requestMirror": mirror(),
             "requestRedirect": _redirect(),
-            "responseHeaderModifier": _header_modifier("Changes headers of responses."),
+            "responseHeaderModifier": header_modifier("Changes headers of responses."),
             "type!": enum(
                 "Which filter this is.",
                 "RequestHeaderModifier",
@@ -205,6 +236,7 @@ def _filter() -> Schema:
                 "URLRewrite",
                 "ExtensionRef",
                 "CORS",
+                "ExternalAuth",
             ),
             "urlRewrite": obj(
                 "Changes the URL that backends see.",
@@ -214,7 +246,7 @@ def _filter() -> Schema:
                 },
             ),
         },
-        rules=_filter_rules(),
+        rules=filter_rules(_FIELD_OF_TYPE),
     )
 
 
@@ -227,10 +259,7 @@ def filter_list(doc: str) -> Schema:
                 "May specify either httpRouteFilterRequestRedirect or httpRouteFilterRequestRewrite, but not both",
                 "!(self.exists(f, f.type == 'RequestRedirect') && self.exists(f, f.type == 'URLRewrite'))",
             ),
-            *(
-                (f"{kind} filter cannot be repeated", f"self.filter(f, f.type == '{kind}').size() <= 1")
-                for kind in _ONCE
-            ),
+            *once(_ONCE),
         ],
         maxItems=16,
     )

@@ -4,58 +4,14 @@ from __future__ import annotations
 
 from ambientlab.api.crds import gatewayapi as common
 from ambientlab.api.crds import httpfilters as filters
-from ambientlab.api.crds.dsl import (
-    AGE,
-    Printed,
-    Schema,
-    atomic,
-    definition,
-    enum,
-    int32,
-    keyed,
-    obj,
-    string,
-)
+from ambientlab.api.crds import routes
+from ambientlab.api.crds.dsl import Schema, atomic, definition, enum, integer, keyed, obj, string
+from ambientlab.api.crds.httpfilters import PATH_CHARACTERS
 from ambientlab.api.objects import Object
 
 _DEFAULT_PATH = {"type": "PathPrefix", "value": "/"}
 _PLAIN = "(self.type in ['Exact','PathPrefix'])"
 _PLAIN_TEXT = "when type one of ['Exact', 'PathPrefix']"
-_PATH_CHARACTERS = "^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$"
-_MAX_RULES = 16
-
-_SAME_OBJECT = (
-    "p1.group == p2.group && p1.kind == p2.kind && p1.name == p2.name && "
-    "(((!has(p1.__namespace__) || p1.__namespace__ == '') && (!has(p2.__namespace__) || p2.__namespace__ == '')) || "
-    "(has(p1.__namespace__) && has(p2.__namespace__) && p1.__namespace__ == p2.__namespace__ ))"
-)
-_PARENT_RULES = [
-    (
-        "sectionName must be specified when parentRefs includes 2 or more references to the same parent",
-        f"self.all(p1, self.all(p2, {_SAME_OBJECT} ? ((!has(p1.sectionName) || p1.sectionName == '') == "
-        "(!has(p2.sectionName) || p2.sectionName == '')) : true))",
-    ),
-    (
-        "sectionName must be unique when parentRefs includes 2 or more references to the same parent",
-        f"self.all(p1, self.exists_one(p2, {_SAME_OBJECT} && (((!has(p1.sectionName) || p1.sectionName == '') && "
-        "(!has(p2.sectionName) || p2.sectionName == '')) || (has(p1.sectionName) && has(p2.sectionName) && "
-        "p1.sectionName == p2.sectionName))))",
-    ),
-]
-
-
-def parent_reference(doc: str) -> Schema:
-    return obj(
-        doc,
-        {
-            "group": common.group(default=common.GROUP),
-            "kind": common.kind("Gateway, or Service for traffic inside the mesh.", default="Gateway"),
-            "name!": common.object_name(),
-            "namespace": common.namespace(),
-            "port": common.port("The port of the parent that is meant; all if absent."),
-            "sectionName": common.section_name("The listener or named port that is meant; all if absent."),
-        },
-    )
 
 
 def _path_rules() -> list[tuple[str, str]]:
@@ -74,28 +30,22 @@ def _path_rules() -> list[tuple[str, str]]:
             "self.type in ['Exact','PathPrefix'] || self.type == 'RegularExpression'",
         ),
         (
-            f"must only contain valid characters (matching {_PATH_CHARACTERS}) for types ['Exact', 'PathPrefix']",
-            f'{_PLAIN} ? self.value.matches(r"""{_PATH_CHARACTERS}""") : true',
+            f"must only contain valid characters (matching {PATH_CHARACTERS}) for types ['Exact', 'PathPrefix']",
+            f'{_PLAIN} ? self.value.matches(r"""{PATH_CHARACTERS}""") : true',
         ),
     ]
-
-
-def _value_match(doc: str, what: str, limit: int) -> Schema:
-    return obj(
-        doc,
-        {
-            "name!": filters.header_name(f"Name of the {what}."),
-            "type": enum("How the value is compared.", "Exact", "RegularExpression", default="Exact"),
-            "value!": string(f"Value of the {what}.", minLength=1, maxLength=limit),
-        },
-    )
 
 
 def _match() -> Schema:
     return obj(
         "One set of conditions, all of which must hold.",
         {
-            "headers": keyed("Headers.", "name", _value_match("One header.", "header", 4096), maxItems=16),
+            "headers": keyed(
+                "Headers.",
+                "name",
+                routes.value_match("One header.", "header", 4096, pattern=routes.HEADER_VALUE),
+                maxItems=16,
+            ),
             "method": enum("Method.", *filters.METHODS),
             "path": obj(
                 "Path.",
@@ -113,7 +63,7 @@ def _match() -> Schema:
                 default=_DEFAULT_PATH,
             ),
             "queryParams": keyed(
-                "Query parameters.", "name", _value_match("One parameter.", "parameter", 1024), maxItems=16
+                "Query parameters.", "name", routes.value_match("One parameter.", "parameter", 1024), maxItems=16
             ),
         },
     )
@@ -155,37 +105,32 @@ def _rule_rules() -> list[tuple[str, str]]:
     ]
 
 
-def _backend() -> Schema:
-    reference = filters.backend_reference("Where requests go, and how many of them.")
-    reference["properties"] = {
-        "filters": filters.filter_list("Filters for requests to this backend."),
-        **reference["properties"],
-        "weight": int32(
-            "Share of the requests, relative to the sum of all weights.", minimum=0, maximum=1_000_000, default=1
-        ),
-    }
-    return reference
-
-
-def _duration(doc: str) -> Schema:
-    return string(doc, pattern="^([0-9]{1,5}(h|m|s|ms)){1,4}$")
-
-
 def _rule() -> Schema:
     return obj(
         "What to do with requests that match.",
         {
-            "backendRefs": atomic("Backends, by weight.", _backend(), maxItems=16),
+            "backendRefs": routes.backends(filters.filter_list("Filters for requests to this backend.")),
             "filters": filters.filter_list("What is done to requests and responses on the way."),
             "matches": atomic(
                 "Conditions, one of which must hold.", _match(), maxItems=64, default=[{"path": _DEFAULT_PATH}]
             ),
-            "name": common.section_name("Name of the rule, unique in its route."),
+            "name": routes.rule_name(),
+            "retry": obj(
+                "When a request is sent once more.",
+                {
+                    "attempts": integer("How often at most, the first time not counted."),
+                    "backoff": routes.duration("How long to wait before."),
+                    "codes": atomic(
+                        "Statuses of answers that are not taken for one.", integer("", minimum=400, maximum=599)
+                    ),
+                },
+            ),
+            "sessionPersistence": routes.session_persistence(),
             "timeouts": obj(
                 "How long things may take.",
                 {
-                    "backendRequest": _duration("One attempt at a backend."),
-                    "request": _duration("The request as a whole, retries included; 0s for no limit."),
+                    "backendRequest": routes.duration("One attempt at a backend."),
+                    "request": routes.duration("The request as a whole, retries included; 0s for no limit."),
                 },
                 rules=[
                     (
@@ -201,51 +146,16 @@ def _rule() -> Schema:
 
 
 def _spec() -> Schema:
-    counts = " + ".join(f"(self.size() > {index} ? self[{index}].matches.size() : 0)" for index in range(_MAX_RULES))
-    return obj(
-        "What is wanted.",
-        {
-            "hostnames": atomic(
-                "Hosts the route is for; those of its parents if absent.", common.hostname("One host."), maxItems=16
-            ),
-            "parentRefs": atomic(
-                "What the route attaches to.", parent_reference("One parent."), rules=_PARENT_RULES, maxItems=32
-            ),
-            "rules": atomic(
-                "Rules; the most specific match wins.",
-                _rule(),
-                rules=[
-                    (
-                        "While 16 rules and 64 matches per rule are allowed, the total number of matches across all "
-                        "rules in a route must be less than 128",
-                        f"{counts} <= 128",
-                    )
-                ],
-                minItems=1,
-                maxItems=_MAX_RULES,
-                default=[{"matches": [{"path": _DEFAULT_PATH}]}],
-            ),
-        },
-    )
-
-
-def _status() -> Schema:
-    return obj(
-        "What became of it at each parent.",
-        {
-            "parents!": atomic(
-                "One entry for each parent and controller.",
-                obj(
-                    "State at one parent.",
-                    {
-                        "conditions!": common.conditions(minItems=1),
-                        "controllerName!": common.controller_name("Who says so."),
-                        "parentRef!": parent_reference("The parent, as the spec names it."),
-                    },
-                ),
-                maxItems=32,
-            )
-        },
+    return routes.spec(
+        atomic(
+            "Rules; the most specific match wins.",
+            _rule(),
+            rules=routes.rules_of_rules(lambda index: f"self[{index}].matches.size()"),
+            minItems=1,
+            maxItems=routes.MAX_RULES,
+            default=[{"matches": [{"path": _DEFAULT_PATH}]}],
+        ),
+        hostnames="Hosts the route is for; those of its parents if absent.",
     )
 
 
@@ -259,6 +169,6 @@ def crd() -> Object:
         annotations=common.ANNOTATIONS,
         versions=("v1", "v1beta1"),
         storage="v1",
-        columns=(Printed("Hostnames", ".spec.hostnames"), AGE),
-        fields={"spec!": _spec(), "status": _status()},
+        columns=routes.HOSTNAMES,
+        fields={"spec!": _spec(), "status": routes.status()},
     )

@@ -10,7 +10,7 @@ entry covers everything below its path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -64,6 +64,23 @@ _TRAFFIC_POLICIES = (
     "spec.subsets[].trafficPolicy.portLevelSettings[]",
 )
 
+
+def _refused_filters(*rules: str, backends: Iterable[str]) -> dict[str, Exemption]:
+    """Filters that Istio refuses for all requests of a rule, and those for one backend."""
+    refused = _refused("such a route has ResolvedRefs=False, InvalidFilter, and does nothing")
+    paths = [f"spec.rules[].filters[].{name}" for name in rules]
+    paths += [f"spec.rules[].backendRefs[].filters[].{name}" for name in backends]
+    return dict.fromkeys(paths, refused)
+
+
+_MESH_ROUTE = {
+    "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
+    "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),
+    "spec.rules[].sessionPersistence": _ignored("Istio implements no session persistence for routes"),
+    "spec.useDefaultGateways": _ignored("Istio has no default Gateways"),
+}
+"""Of the kinds whose parents are Services."""
+
 EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     "DestinationRule": {
         "spec.workloadSelector": _ignored("a waypoint passes over rules for single clients, the whole of this one"),
@@ -74,10 +91,15 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
             if not (level.endswith("[]") and path.startswith("retryBudget"))
         },
     },
+    "Gateway": {"spec.defaultScope": _ignored("Istio attaches no route by default")},
+    "GRPCRoute": {**_MESH_ROUTE, **_refused_filters("extensionRef", backends=("extensionRef", "requestMirror"))},
     "HTTPRoute": {
-        "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
-        "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),
-        "spec.rules[].filters[].extensionRef": _refused("such a route has Accepted=False, InvalidFilter"),
+        **_MESH_ROUTE,
+        **_refused_filters(
+            "extensionRef",
+            "externalAuth",
+            backends=("cors", "extensionRef", "externalAuth", "requestMirror", "requestRedirect", "urlRewrite"),
+        ),
     },
     "ServiceEntry": {"spec": _unsupported()},
     "WorkloadEntry": {"spec": _unsupported()},

@@ -20,9 +20,8 @@ from ambientlab.mesh.index.diagnostics import (
     RESOLVED_WAYPOINTS,
     Diagnostic,
     ObjectRef,
-    unsupported,
 )
-from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change, unknown_fields
+from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change
 from ambientlab.mesh.ir import Destination, HeaderChange, Key, Mirror, Route, StringMatch, WeightedDestination
 
 MISSING_LABEL = (
@@ -210,9 +209,6 @@ class RouteReader(ABC):
         elif item.get("percent") is not None:
             parts = item["percent"] * 10_000
         return Mirror(destination, parts)
-
-    def unknown(self, field: str, value: Mapping[str, Any], known: tuple[str, ...]) -> None:
-        self.notes += [unsupported(self.ref, f"{field}.{name}") for name in unknown_fields(value, known)]
 
 
 def precedence(route: Route) -> tuple[int, int, bool, int, int]:

@@ -12,6 +12,7 @@ from ambientlab.api.kinds import (
     ENDPOINTSLICE,
     GATEWAY,
     GATEWAYCLASS,
+    GRPCROUTE,
     HTTPROUTE,
     NAMESPACE,
     POD,
@@ -33,6 +34,7 @@ from ambientlab.mesh.index import (
     effects,
     gatewayroute,
     grants,
+    grpcroute,
     httproute,
     services,
     tables,
@@ -46,7 +48,7 @@ from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import Key, Mesh, RouteTable, Service, Waypoint, Workload
 
 RESOURCES = (
-    NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, REFERENCEGRANT, VIRTUALSERVICE,
+    NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
     DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
@@ -96,17 +98,23 @@ class MeshIndex:
         )
         granted = grants.Grants(self.sources[REFERENCEGRANT])
 
-        def read_http_route(ctx: Context, key: Key, obj: Object) -> Mapping[Key, Reading]:
-            around = gatewayroute.Surroundings(
+        def surroundings(ctx: Context) -> gatewayroute.Surroundings:
+            return gatewayroute.Surroundings(
                 lambda service: ctx.fetch(service_objects, service),
                 lambda name: objects.labels_of(ctx.fetch(namespaces, Key("", name)) or {"metadata": {}}),
                 lambda source, target: granted.allowed(ctx, source, target),
                 domain,
             )
-            return {key: httproute.read(key, obj, around)}
 
         self.http_routes: Collection[Key, Reading] = graph.derive(
-            "HTTPRoutes read", self.sources[HTTPROUTE], read_http_route
+            "HTTPRoutes read",
+            self.sources[HTTPROUTE],
+            lambda ctx, key, obj: {key: httproute.read(key, obj, surroundings(ctx))},
+        )
+        self.grpc_routes: Collection[Key, Reading] = graph.derive(
+            "GRPCRoutes read",
+            self.sources[GRPCROUTE],
+            lambda ctx, key, obj: {key: grpcroute.read(key, obj, surroundings(ctx))},
         )
         roots = virtual_service_objects.index(delegates.targets)
         self.virtual_services: Collection[Key, Reading] = graph.derive(
@@ -124,6 +132,7 @@ class MeshIndex:
         )
         route_sets = candidates.RouteSets(
             graph.derive("HTTPRoute sets", self.http_routes, _sets),
+            graph.derive("GRPCRoute sets", self.grpc_routes, _sets),
             graph.derive("VirtualService sets", self.virtual_services, _sets),
         )
 
@@ -200,7 +209,7 @@ class MeshIndex:
         return {ref: tuple(sorted(some, key=_order)) for ref, some in found.items()}
 
     def _of_configuration(self) -> Iterator[Diagnostic]:
-        readings = chain(self.http_routes.values(), self.virtual_services.values())
+        readings = chain(self.http_routes.values(), self.grpc_routes.values(), self.virtual_services.values())
         yield from chain.from_iterable(reading.diagnostics for reading in readings)
         yield from chain.from_iterable(routing.diagnostics for routing in self.routing.values())
         yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())

@@ -28,7 +28,6 @@ from ambientlab.mesh.ir import (
     StringMatch,
 )
 
-_RULE = ("name", "matches", "filters", "backendRefs", "timeouts", "retry", "sessionPersistence")
 _RETRY_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled")
 _ANY_ORIGIN = r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s?#]+$"
 """What an origin looks like: a scheme and an authority, nothing behind it (RFC 6454)."""
@@ -38,12 +37,6 @@ class _HTTPRoute(RouteReader):
     kind = "HTTPRoute"
 
     def rule(self, field: str, name: str, rule: Mapping[str, Any]) -> list[Draft]:
-        self.unknown(field, rule, _RULE)
-        if rule.get("sessionPersistence"):
-            # of the experimental channel, so the coverage of our own definition cannot know it
-            self.notes.append(
-                ignored(self.ref, f"{field}.sessionPersistence", "Istio implements no session persistence for routes")
-            )
         route = self._route(field, name, rule)
         # a list that is left out has a default, an empty one has not: that matches anything, after all others
         matches = [_match(match) for match in rule.get("matches", [{}])] or [Match()]
@@ -79,15 +72,10 @@ class _HTTPRoute(RouteReader):
                     raise RouteError("InvalidFilter", f'unsupported filter type "{other}"', hard=True)
         if authority:
             rewrite = replace(rewrite or Rewrite(), authority=(rewrite and rewrite.authority) or authority)
-        backends = rule.get("backendRefs") or []
-        destinations = self.destinations(field, backends, mirror_error)
+        destinations = self.destinations(field, rule.get("backendRefs") or [], mirror_error)
         action: Action
         if redirect is not None:
             action = redirect
-        elif not backends:
-            # "if unspecified and no filters are specified that would result in a response being sent, a 404 error code
-            # is returned" (HTTPRoute, "BackendRefs")
-            action = DirectResponse(404)
         elif not destinations:
             action = DirectResponse(500)
         else:

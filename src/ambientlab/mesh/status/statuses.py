@@ -10,6 +10,7 @@ from ambientlab.api.kinds import (
     DESTINATIONRULE,
     GATEWAY,
     GATEWAYCLASS,
+    GRPCROUTE,
     HTTPROUTE,
     SERVICE,
     SERVICEENTRY,
@@ -24,7 +25,7 @@ from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.findings import networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
-from ambientlab.mesh.status.http_routes import http_route_status
+from ambientlab.mesh.status.routes import route_status
 from ambientlab.mesh.status.services import service_status
 
 MESH_CONTROLLER = "istio.io/mesh-controller"
@@ -58,9 +59,10 @@ class Statuses:
             memo[place] = kept
             result[place] = kept[1]
 
-        for key, obj in index.sources[HTTPROUTE].items():
-            found = findings.get(ObjectRef(HTTPROUTE.kind, *key), ())
-            add(HTTPROUTE, key, http_route_status, obj, index.http_routes[key].diagnostics, found)
+        for resource, readings in ((HTTPROUTE, index.http_routes), (GRPCROUTE, index.grpc_routes)):
+            for key, obj in index.sources[resource].items():
+                found = findings.get(ObjectRef(resource.kind, *key), ())
+                add(resource, key, route_status, obj, readings[key].diagnostics, found)
         for resource in (VIRTUALSERVICE, DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY):
             for key, obj in index.sources[resource].items():
                 add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))

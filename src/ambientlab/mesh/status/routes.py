@@ -1,4 +1,4 @@
-"""HTTPRoute status: one entry for each parent (pilot/pkg/config/kube/gateway/conditions.go, createRouteStatus)."""
+"""Status of Gateway API's routes: an entry for each parent (config/kube/gateway/conditions.go, createRouteStatus)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from ambientlab.mesh.status.conditions import Condition, merge
 CONTROLLER = "istio.io/gateway-controller"
 
 
-def http_route_status(
-    obj: Object, diagnostics: Sequence[Diagnostic], found: Sequence[Diagnostic], now: datetime
-) -> Object:
+def route_status(obj: Object, diagnostics: Sequence[Diagnostic], found: Sequence[Diagnostic], now: datetime) -> Object:
     """The status with our entries up to date and those of other controllers as they are. `diagnostics` decide Istio's
     conditions, `found` is what those leave unsaid."""
     metadata, namespace = obj["metadata"], obj["metadata"].get("namespace", "")
