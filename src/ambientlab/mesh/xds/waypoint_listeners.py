@@ -86,7 +86,7 @@ def connect_terminate() -> Listener:
         ]
     )
     _add_http_filter(manager, "envoy.filters.http.set_filter_state", state)
-    _add_http_filter(manager, "envoy.filters.http.router", Router())
+    _add_http_filter(manager, "envoy.filters.http.router", _router())
     chain = _chain("default", manager)
     chain.transport_socket.CopyFrom(server_tls(OWN_CERTIFICATE))
     return Listener(
@@ -220,7 +220,15 @@ def _add_routing_filters(manager: HttpConnectionManager) -> None:
     manager.upgrade_configs.add(upgrade_type="websocket")
     _add_http_filter(manager, FAULT, HTTPFault())
     _add_http_filter(manager, CORS, Cors())
-    _add_http_filter(manager, "envoy.filters.http.router", Router())
+    _add_http_filter(manager, "envoy.filters.http.router", _router())
+
+
+def _router() -> Router:
+    """Without counters by status code: none of them is kept, but each request would look for its own, at a tenth of
+    the cost of passing it on."""
+    router = Router()
+    router.dynamic_stats.value = False
+    return router
 
 
 def _add_http_filter(manager: HttpConnectionManager, name: str, message: Message) -> None:
