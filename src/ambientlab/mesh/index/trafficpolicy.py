@@ -32,9 +32,7 @@ from ambientlab.mesh.ir import (
 
 _RING_SIZE = 1024
 """Of a ring whose size is left out, where neither `ringHash` nor `maglev` is given."""
-_RETRY_PERCENT = 0.2
-"""Istio means 20 % and hands Envoy 0.2 % (applyRetryBudget): what counts is what is done."""
-_RETRY_MINIMUM = 3
+_RETRY_PERCENT, _RETRY_MINIMUM = 20.0, 3
 _ALGORITHMS = {
     "LEAST_CONN": Algorithm.LEAST_REQUEST,
     "LEAST_REQUEST": Algorithm.LEAST_REQUEST,

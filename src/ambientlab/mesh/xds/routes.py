@@ -54,7 +54,7 @@ def default_routes(name: str, host: str, port: int, grpc: bool, hashed_by: ir.Ha
         route.route.retry_policy.retry_on = ir.UNROUTED_RETRIES.retry_on
         route.route.retry_policy.num_retries.value = ir.UNROUTED_RETRIES.attempts
     if hashed_by is not None:
-        _hash(route.route, hashed_by)
+        _hash_policy(route.route.hash_policy.add(), hashed_by)
     return config
 
 
@@ -73,9 +73,7 @@ def _route(route: ir.Route, port: int, cluster_name: ClusterName, hashed_by: Has
     match route.action:
         case ir.Forward() as action:
             _forward(result, route.match, action, cluster_name)
-            for item in action.destinations:
-                if item.weight and (hashed := hashed_by(item.destination)) is not None:
-                    _hash(result.route, hashed)
+            _hash(result.route, action, hashed_by)
         case ir.Redirect() as action:
             _redirect(result, action)
         case ir.DirectResponse() as action:
@@ -172,9 +170,19 @@ def _forward(route: EnvoyRoute, match: ir.Match, action: ir.Forward, cluster_nam
         policy_.runtime_fraction.CopyFrom(RuntimeFractionalPercent(default_value=percent(mirror.parts_per_million)))
 
 
-def _hash(result: RouteAction, key: ir.HashKey) -> None:
-    """consistentHashToHashPolicy. All destinations of a route share its keys."""
-    policy = result.hash_policy.add()
+def _hash(result: RouteAction, action: ir.Forward, hashed_by: HashedBy) -> None:
+    """All destinations of a route share their keys. A retry of what one endpoint alone should get may go there again
+    (applyHTTPRouteDestination)."""
+    alone = len(action.destinations) == 1
+    for item in action.destinations:
+        if (alone or item.weight) and (key := hashed_by(item.destination)) is not None:
+            _hash_policy(result.hash_policy.add(), key)
+            if alone:
+                del result.retry_policy.retry_host_predicate[:]
+
+
+def _hash_policy(policy: RouteAction.HashPolicy, key: ir.HashKey) -> None:
+    """ConsistentHashToHashPolicy."""
     match key.kind:
         case "header":
             policy.header.header_name = key.name

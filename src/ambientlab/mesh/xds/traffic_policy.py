@@ -64,22 +64,20 @@ def weighs_localities(localities: ir.Localities | None, *, failover: bool) -> bo
 
 
 def _protocol(protocol: ir.AppProtocol, pool: ir.ConnectionPool) -> HttpProtocolOptions:
-    """Which HTTP is spoken to endpoints. As in Istio, maxConcurrentStreams takes effect only where the port declares
-    HTTP/2 (https://github.com/istio/istio/issues/57583)."""
+    """Which HTTP is spoken to endpoints. As in Istio, there is no upgrade where the port declares no protocol, and what
+    is asked of HTTP/2 connections holds only where it declares HTTP/2 (setUpstreamProtocol, applyConnectionPool,
+    setH2Options; https://github.com/istio/istio/issues/57583)."""
     options = HttpProtocolOptions()
-    http2 = None
-    if pool.client_protocol or (protocol is ir.AppProtocol.UNDECLARED and not pool.upgrade):
+    if pool.client_protocol or protocol is ir.AppProtocol.UNDECLARED:
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
-        http2 = options.use_downstream_protocol_config.http2_protocol_options
-        http2.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
     elif protocol.http2 or pool.upgrade:
         http2 = options.explicit_http_config.http2_protocol_options
-        http2.allow_connect = False
         http2.max_concurrent_streams.value = (protocol.http2 and pool.max_concurrent_streams) or _STREAMS
-    if http2 is not None and pool.http2_ping is not None:
-        interval, timeout = pool.http2_ping
-        http2.connection_keepalive.interval.CopyFrom(duration(interval))
-        http2.connection_keepalive.timeout.CopyFrom(duration(timeout))
+        if protocol.http2 and pool.http2_ping is not None:
+            interval, timeout = pool.http2_ping
+            http2.connection_keepalive.interval.CopyFrom(duration(interval))
+            http2.connection_keepalive.timeout.CopyFrom(duration(timeout))
     return options
 
 

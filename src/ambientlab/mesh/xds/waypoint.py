@@ -109,7 +109,8 @@ class WaypointProxy:
     def _route(self, mesh: Mesh, result: Resources, service: Service, port: Port, name: str) -> None:
         table = mesh.routes.get((service.host, port.number))
         if table is None:
-            key = _hash_key(service, port.number)
+            # of the service as a whole: for requests without routes, Istio does not ask what holds for the port
+            key = _hash_key(service, 0)
             result[ROUTES][name] = self._routes.get(
                 name, routes.default_routes, name, service.host, port.number, port.protocol is AppProtocol.GRPC, key
             )
