@@ -19,6 +19,10 @@ ZTUNNEL = Identity("istio-system", "ztunnel", "ztunnel-abcde")
 WAYPOINT = Identity("hello", "waypoint", "waypoint-1")
 
 
+def nothing(proxy: Identity, name: str) -> None:
+    """The API holds no certificates."""
+
+
 def test_an_svid_is_what_spiffe_asks_for() -> None:
     ca = CertificateAuthority.create(clock=lambda: NOW)
     svid = ca.issue(CLIENT)
@@ -67,7 +71,7 @@ def test_an_expiring_root_is_refused_with_the_way_out(tmp_path: Path) -> None:
 
 
 def test_a_proxy_gets_its_own_certificate_and_the_root_under_istios_names() -> None:
-    secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: False)
+    secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: False, nothing)
     assert secrets.get(WAYPOINT, "ROOTCA") is not None
     assert secrets.get(WAYPOINT, "default") is not None
     assert secrets.get(WAYPOINT, WAYPOINT.spiffe_id) is not None
@@ -76,10 +80,22 @@ def test_a_proxy_gets_its_own_certificate_and_the_root_under_istios_names() -> N
 
 
 def test_another_identity_needs_an_entitlement() -> None:
-    secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: (proxy, identity) == (ZTUNNEL, CLIENT))
+    secrets = Secrets(
+        CertificateAuthority.create(), lambda proxy, identity: (proxy, identity) == (ZTUNNEL, CLIENT), nothing
+    )
     assert secrets.get(ZTUNNEL, CLIENT) is not None
     assert secrets.get(ZTUNNEL, spiffe_id("default", "other")) is None
     assert secrets.get(ZTUNNEL, "spiffe://elsewhere/ns/default/sa/client") is None
+
+
+def test_what_the_machine_trusts_is_given_to_any_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: False, nothing)
+    bundle = tmp_path / "bundle.crt"
+    monkeypatch.setattr("ambientlab.mesh.serve.secrets.SYSTEM_BUNDLES", (str(tmp_path / "missing"), str(bundle)))
+    assert secrets.get(WAYPOINT, "file-root:system") is None
+    bundle.write_bytes(CertificateAuthority.create().root_pem)
+    assert secrets.get(WAYPOINT, "file-root:system") is not None
+    assert secrets.get(WAYPOINT, f"file-root:{bundle}") is None
 
 
 def test_a_certificate_is_renewed_once_half_of_its_life_is_over() -> None:
@@ -88,7 +104,7 @@ def test_a_certificate_is_renewed_once_half_of_its_life_is_over() -> None:
     def clock() -> datetime:
         return now
 
-    secrets = Secrets(CertificateAuthority.create(clock=clock), lambda proxy, identity: True, clock=clock)
+    secrets = Secrets(CertificateAuthority.create(clock=clock), lambda proxy, identity: True, nothing, clock=clock)
     first = secrets.svid(CLIENT)
     due = secrets.next_renewal()
     assert due is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,18 @@ from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceSt
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from ambientlab.api.errors import StatusError
-from ambientlab.api.kinds import HTTPROUTE, NAMESPACE, POD, SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import (
+    DESTINATIONRULE,
+    GATEWAY,
+    HTTPROUTE,
+    NAMESPACE,
+    POD,
+    SERVICE,
+    VIRTUALSERVICE,
+)
+from ambientlab.api.kinds import (
+    SECRET as SECRETS,
+)
 from ambientlab.api.objects import Object
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -272,3 +284,63 @@ async def test_findings_are_logged_once_and_stay_in_the_status_until_they_are_re
         {**(world.client.get(VIRTUALSERVICE, "v", "hello") or {}), "spec": {**spec, "http": []}},
     )
     await until(lambda: not (world.client.get(VIRTUALSERVICE, "v", "hello") or {}).get("status"), "no finding")
+
+
+def tls_secret(name: str, namespace: str, text: bytes) -> Object:
+    encoded = b64encode(text).decode()
+    data = {"tls.crt": encoded, "tls.key": encoded, "ca.crt": encoded}
+    return {"metadata": {"name": name, "namespace": namespace}, "type": "kubernetes.io/tls", "data": data}
+
+
+def use(world: World, credential: str) -> None:
+    """A Service of the waypoint, and a rule that has it reach the Service by mutual TLS."""
+    shop = service("shop", "10.96.0.9")
+    shop["metadata"]["labels"] = {"istio.io/use-waypoint": "waypoint"}
+    gateway = {
+        "metadata": {"name": "waypoint", "namespace": "hello"},
+        "spec": {"gatewayClassName": "istio-waypoint", "listeners": [{"protocol": "HBONE", "port": 15008}]},
+        "status": {"addresses": [{"type": "IPAddress", "value": "10.96.0.5"}]},
+    }
+    tls = {"mode": "MUTUAL", "credentialName": credential}
+    rule = {
+        "metadata": {"name": "shop", "namespace": "hello", "generation": 1},
+        "spec": {"host": "shop", "trafficPolicy": {"tls": tls}},
+    }
+    for resource, obj in ((GATEWAY, gateway), (SERVICE, shop), (DESTINATIONRULE, rule)):
+        world.client.put(resource, obj)
+
+
+async def test_a_waypoint_is_given_the_secrets_its_clusters_name_and_no_others(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, authority = "kubernetes://client", "kubernetes://client-cacert"
+    world.client.put(SECRETS, tls_secret("other", "hello", b"other"))
+    world.client.put(SECRETS, tls_secret("client", "elsewhere", b"elsewhere"))
+    use(world, "client")
+
+    def finding() -> list[str]:
+        rule = world.client.get(DESTINATIONRULE, "shop", "hello") or {}
+        return [c["message"] for c in (rule.get("status") or {}).get("conditions") or ()]
+
+    await until(lambda: any("secret hello/client not found" in text for text in finding()), "the finding")
+    async with world.proxy("waypoint") as waypoint:
+        await waypoint.ask(CLUSTER)
+        for name in ("kubernetes://other", "kubernetes://elsewhere/client", "configmap://hello/client-cacert"):
+            assert list((await waypoint.ask(SECRET, name)).removed_resources) == [name]
+        assert set((await waypoint.ask(SECRET, certificate, authority)).removed_resources) == {certificate, authority}
+
+        world.client.put(SECRETS, tls_secret("client", "hello", b"secret-text-1"))
+        given = await waypoint.next(SECRET)
+        assert names(given) == {certificate, authority}
+        assert all(b"secret-text-1" in resource.resource.value for resource in given.resources)
+        await until(lambda: not finding(), "no finding")
+
+        world.client.put(SECRETS, tls_secret("client", "hello", b"secret-text-2"))
+        changed = await waypoint.next(SECRET)
+        assert names(changed) == {certificate, authority}
+        assert all(b"secret-text-2" in resource.resource.value for resource in changed.resources)
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(CLUSTER)
+        assert list((await ztunnel.ask(SECRET, certificate)).removed_resources) == [certificate]
+    assert "secret-text" not in caplog.text
+    assert "secret-text" not in repr(world.istiod.index.credential("hello", certificate))

@@ -53,7 +53,9 @@ class Serving:
 
     def __init__(self, directory: Path) -> None:
         self.resources: Resources = {}
-        self.secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: identity == CLIENT)
+        self.secrets = Secrets(
+            CertificateAuthority.create(), lambda proxy, identity: identity == CLIENT, lambda proxy, name: None
+        )
         self.socket = directory / "xds.sock"
         self.server = AdsServer(
             self.socket, lambda token: ZTUNNEL if token == "good" else None, self._admit, lambda connection: None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ambientlab.mesh.index.credentials import CredentialError
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.graph import RESOURCES, MeshIndex, index
 
-__all__ = ["RESOURCES", "Diagnostic", "MeshIndex", "ObjectRef", "index"]
+__all__ = ["RESOURCES", "CredentialError", "Diagnostic", "MeshIndex", "ObjectRef", "index"]

@@ -55,7 +55,6 @@ _TRAFFIC_POLICY = {
     ),
     "outlierDetection.outlierDetectionHttpErrorCodes": _ignored("Istio 1.31 does not read it yet"),
     "retryBudget.budgetInterval": _unsupported("the requests under way are counted"),
-    "tls.credentialName": _unsupported("connections fail for want of the Secret"),
 }
 _TRAFFIC_POLICIES = (
     "spec.trafficPolicy",

@@ -25,7 +25,8 @@ _PRIVATE = frozenset({"."})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A DestinationRule, read. `order` sorts rules as Istio merges them: by creation, then by name."""
+    """A DestinationRule, read. `order` sorts rules as Istio merges them: by creation, then by name. `secrets` are the
+    names of those that proxies need, by the field that asks for them."""
 
     key: Key
     order: tuple[str, str]
@@ -34,6 +35,7 @@ class Rule:
     selector: tuple[tuple[str, str], ...] | None
     policies: Policies | None
     subsets: tuple[tuple[Subset, Policies | None], ...]
+    secrets: tuple[tuple[str, tuple[str, ...]], ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
@@ -74,6 +76,7 @@ def read(ctx: Context, key: Key, obj: Object, domain: str) -> Mapping[Key, Rule]
             None if selector is None else tuple(sorted((selector.get("matchLabels") or {}).items())),
             policies,
             subsets,
+            tuple(reader.secrets.items()),
             tuple(reader.notes),
         )
     }

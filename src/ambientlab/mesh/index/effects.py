@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.index.credentials import CredentialError
 from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import Key
+from ambientlab.mesh.ir import Credential, Key
+
+Resolve = Callable[[Context, str, str], Credential]
+"""What a proxy of a namespace means by the name of a secret. Raises CredentialError."""
 
 
-def of_rule(ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape]) -> Mapping[Key, tuple[Diagnostic, ...]]:
+def of_rule(
+    ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape], resolve: Resolve
+) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """A DestinationRule takes effect in a waypoint only; the node proxy reads none."""
     ref = ObjectRef("DestinationRule", key.namespace, key.name)
     if rule.host.startswith("*"):
@@ -24,7 +30,14 @@ def of_rule(ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape]) 
         why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
         message = f"no effect on {rule.host}: the service has no waypoint ({why})"
         return {key: (Diagnostic(ref, "NoWaypoint", message, field="spec.host"),)}
-    return {}
+    missing = []
+    for field, names in rule.secrets:
+        for name in names:
+            try:
+                resolve(ctx, shape.binding.waypoint.namespace, name)
+            except CredentialError as error:
+                missing.append(Diagnostic(ref, "CredentialNotFound", f"connections fail: {error}", field=field))
+    return {key: tuple(dict.fromkeys(missing))} if missing else {}
 
 
 def of_virtual_service(

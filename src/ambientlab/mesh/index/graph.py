@@ -8,6 +8,7 @@ from itertools import chain
 from ambientlab.api import objects
 from ambientlab.api.client import Event
 from ambientlab.api.kinds import (
+    CONFIGMAP,
     DESTINATIONRULE,
     ENDPOINTSLICE,
     GATEWAY,
@@ -17,6 +18,7 @@ from ambientlab.api.kinds import (
     NAMESPACE,
     POD,
     REFERENCEGRANT,
+    SECRET,
     SERVICE,
     SERVICEENTRY,
     VIRTUALSERVICE,
@@ -29,6 +31,7 @@ from ambientlab.flow.collection import Collection, Context, Derive, Graph, Sourc
 from ambientlab.mesh.index import (
     candidates,
     coverage,
+    credentials,
     delegates,
     destinationrules,
     effects,
@@ -45,11 +48,11 @@ from ambientlab.mesh.index import (
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading, RouteSet
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import Key, Mesh, RouteTable, Service, Waypoint, Workload
+from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, Waypoint, Workload
 
 RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
-    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY,
+    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, SECRET, CONFIGMAP,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
 
@@ -153,7 +156,9 @@ class MeshIndex:
             "route tables", self.routing, lambda _, __, value: tables.by_port(value)
         )
         self.unused_rules: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
-            "unused DestinationRules", self.rules, lambda ctx, key, rule: effects.of_rule(ctx, key, rule, self.shapes)
+            "unused DestinationRules",
+            self.rules,
+            lambda ctx, key, rule: effects.of_rule(ctx, key, rule, self.shapes, self._resolve),
         )
         self.unused_virtual_services: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "unused VirtualServices",
@@ -170,6 +175,16 @@ class MeshIndex:
     def host(self, service: Key) -> str:
         """The fully qualified name of a Service."""
         return f"{service.name}.{service.namespace}.svc.{self.domain}"
+
+    def credential(self, namespace: str, name: str) -> Credential:
+        """What a proxy of `namespace` is to be given under `name`. Raises `credentials.CredentialError`."""
+        return credentials.resolve(name, namespace, self.sources[SECRET].get, self.sources[CONFIGMAP].get)
+
+    def _resolve(self, ctx: Context, namespace: str, name: str) -> Credential:
+        secrets, config_maps = self.sources[SECRET], self.sources[CONFIGMAP]
+        return credentials.resolve(
+            name, namespace, lambda key: ctx.fetch(secrets, key), lambda key: ctx.fetch(config_maps, key)
+        )
 
     def put(self, resource: Resource, obj: Object) -> None:
         self.sources[resource].set(Key(objects.namespace(obj), objects.name(obj)), obj)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ambientlab.mesh.index.credentials import SECRET
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.values import milliseconds
 from ambientlab.mesh.ir import (
@@ -41,9 +42,6 @@ _ALGORITHMS = {
     "PASSTHROUGH": Algorithm.PASSTHROUGH,
 }
 _WARMED = (Algorithm.LEAST_REQUEST, Algorithm.ROUND_ROBIN)
-
-SECRET = "kubernetes://"
-"""Comes before the name of a Secret in the namespace of the proxy (pilot/pkg/model/credentials/resource.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +86,12 @@ def overridden(below: TrafficPolicy, above: TrafficPolicy, *, everything: bool =
 
 @dataclass(slots=True)
 class Reader:
-    """Reads the policies of one rule and collects what is to be said about them."""
+    """Reads the policies of one rule and collects what is to be said about them, and where secrets are asked for."""
 
     key: Key
     ref: ObjectRef
     notes: list[Diagnostic] = field(default_factory=list)
+    secrets: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def read(self, policy: Mapping[str, Any] | None, path: str) -> Policies | None:
         if policy is None:
@@ -148,7 +147,7 @@ class Reader:
         if mode not in ("SIMPLE", "MUTUAL"):
             return Tls("DISABLE")
         name = settings.get("credentialName", "")
-        return Tls(
+        tls = Tls(
             mode,
             sni=settings.get("sni", ""),
             names=tuple(settings.get("subjectAltNames") or ()),
@@ -159,6 +158,9 @@ class Reader:
             key_file=settings.get("privateKey", "") if mode == "MUTUAL" else "",
             verify=not settings.get("insecureSkipVerify"),
         )
+        if tls.secrets:
+            self.secrets[f"{path}.credentialName"] = tls.secrets
+        return tls
 
 
 def _duration(settings: Mapping[str, Any], name: str) -> int:

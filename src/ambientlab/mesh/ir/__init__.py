@@ -12,6 +12,7 @@ again has nothing to tell the stages behind it.
 
 from __future__ import annotations
 
+from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.mesh import Mesh
 from ambientlab.mesh.ir.routes import (
     DEFAULT_RETRIES,
@@ -37,6 +38,7 @@ from ambientlab.mesh.ir.routes import (
 )
 from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
 from ambientlab.mesh.ir.traffic import (
+    CA_SUFFIX,
     Algorithm,
     ConnectionPool,
     ConsistentHash,
@@ -54,6 +56,7 @@ from ambientlab.mesh.ir.traffic import (
 from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workload
 
 __all__ = [
+    "CA_SUFFIX",
     "DEFAULT_RETRIES",
     "UNROUTED_RETRIES",
     "Abort",
@@ -63,6 +66,7 @@ __all__ = [
     "ConnectionPool",
     "ConsistentHash",
     "Cors",
+    "Credential",
     "Delay",
     "Destination",
     "DirectResponse",

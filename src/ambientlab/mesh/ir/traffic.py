@@ -11,6 +11,9 @@ from typing import Literal
 
 from ambientlab.mesh.ir.workloads import Key
 
+CA_SUFFIX = "-cacert"
+"""Comes after the name of a credential for its authorities alone, as in Istio."""
+
 
 class Algorithm(StrEnum):
     """How an endpoint is chosen. PASSTHROUGH goes to the address the client asked for."""
@@ -134,6 +137,14 @@ class Tls:
     certificate_file: str = ""
     key_file: str = ""
     verify: bool = True
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What the proxy is to be given: its own certificate, and the authorities that it trusts."""
+        if not self.credential:
+            return ()
+        own = (self.credential,) if self.mode == "MUTUAL" else ()
+        return (*own, f"{self.credential}{CA_SUFFIX}") if self.verify else own
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ambientlab.api.client import Client, Event, Handler, Unsubscribe
+from ambientlab.api.kinds import CONFIGMAP, SECRET
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.index import RESOURCES, MeshIndex
-from ambientlab.mesh.ir import Key
+from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
+from ambientlab.mesh.ir import Credential, Key
 from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.findings import Announcer
@@ -65,7 +66,7 @@ class ControlPlane:
         self._node_proxy_present = asyncio.Event()
         self._clock = clock
         self.index = MeshIndex()
-        self.secrets = Secrets(ca, self._entitled, issued=self._arm_renewal, clock=clock)
+        self.secrets = Secrets(ca, self._entitled, self._credential, issued=self._arm_renewal, clock=clock)
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
         self._statuses = Statuses(self.index)
         self._writer = StatusWriter(client)
@@ -78,6 +79,7 @@ class ControlPlane:
         self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._last_pass = 0.0
+        self._credentials_changed = False
 
     @property
     def captured(self) -> Mapping[str, Captured]:
@@ -156,6 +158,7 @@ class ControlPlane:
     def _handler(self, resource: Resource) -> Handler:
         def changed(event: Event) -> None:
             self.index.apply(resource, event)
+            self._credentials_changed |= resource in (SECRET, CONFIGMAP)
             self._schedule()
 
         return changed
@@ -171,6 +174,9 @@ class ControlPlane:
         self._settle()
         for connection in self.connections:
             self._configure(connection)
+            if self._credentials_changed:
+                connection.refresh_secrets()
+        self._credentials_changed = False
         self._last_pass = asyncio.get_running_loop().time()
 
     def _settle(self) -> None:
@@ -208,6 +214,18 @@ class ControlPlane:
 
     def _entitled(self, proxy: Identity, spiffe_id: str) -> bool:
         return is_node_proxy(proxy) and any(pod.identity == spiffe_id for pod in self._captured.values())
+
+    def _credential(self, proxy: Identity, name: str) -> Credential | None:
+        """A waypoint may have what its own clusters name and no more, so that one Secret given to it is not all of its
+        namespace. Istio asks besides that its service account may list Secrets; there is no RBAC here."""
+        gateway = next((g for connection, g in self._gateways.items() if connection.proxy == proxy), None)
+        if gateway is None or name not in self._waypoints[gateway].secrets:
+            return None
+        try:
+            return self.index.credential(proxy.namespace, name)
+        except CredentialError as error:
+            log.warning("failed to fetch key and certificate for %s: %s", name, error)
+            return None
 
     def _arm_renewal(self) -> None:
         """Be called when the first certificate has lived half its life, if that is earlier than planned."""

@@ -2,7 +2,9 @@
 
 Envoy asks for secrets by name: `default` is the proxy's own certificate and `ROOTCA` the mesh's root, as Istio's agents
 name them; a SPIFFE ID is the certificate of that identity, which only the node proxy may ask for, and only while it
-carries a pod of that identity. Anything else does not exist for it.
+carries a pod of that identity. `kubernetes://` and `configmap://` come before the names of what the API holds, which a
+waypoint gets only if it needs them to talk to its services; `file-root:system` is what this machine trusts. Anything
+else does not exist for it.
 
 Secrets travel on the same aggregated stream as everything else. Envoy's on-demand certificate selector asks there too,
 under a prefix: the stream asks only once for a name, and a second subscriber to it would wait for ever.
@@ -12,19 +14,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
+from ambientlab.mesh.ir import Credential
 from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, Svid, utc_now
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.session import Config
+from ambientlab.mesh.xds.upstream_tls import SYSTEM_ROOTS
 
 OWN_CERTIFICATE = "default"
 ROOT = "ROOTCA"
 ON_DEMAND = "on-demand|"
 
+CREDENTIALS = ("kubernetes://", "configmap://")
+SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where distributions keep the authorities they trust: Debian, Fedora, RHEL, openSUSE, Alpine."""
+
 Entitled = Callable[[Identity, str], bool]
 """Whether a proxy may hold the certificate of a SPIFFE ID that is not its own."""
+
+FindCredential = Callable[[Identity, str], Credential | None]
+"""What a proxy may have under a name that begins as one of `CREDENTIALS`, or None."""
 
 
 class Secrets:
@@ -34,12 +52,14 @@ class Secrets:
         self,
         ca: CertificateAuthority,
         entitled: Entitled,
+        credential: FindCredential,
         *,
         issued: Callable[[], None] = lambda: None,
         clock: Clock = utc_now,
     ) -> None:
         self._ca = ca
         self._entitled = entitled
+        self._credential = credential
         self._issued = issued
         self._clock = clock
         self._svids: dict[str, Svid] = {}
@@ -49,6 +69,12 @@ class Secrets:
         """The secret called `name` as `proxy` may see it; None where it may not, as if there were none."""
         if name == ROOT:
             return self._root
+        if name == SYSTEM_ROOTS:
+            found = _system_roots()
+            return None if found is None else Config.of(_root_secret(found, name))
+        if name.startswith(CREDENTIALS):
+            credential = self._credential(proxy, name)
+            return None if credential is None else Config.of(_credential_secret(name, credential))
         spiffe_id = proxy.spiffe_id if name == OWN_CERTIFICATE else name.removeprefix(ON_DEMAND)
         if spiffe_id != proxy.spiffe_id and not self._entitled(proxy, spiffe_id):
             return None
@@ -83,7 +109,25 @@ def _certificate_secret(name: str, svid: Svid) -> Secret:
     return secret
 
 
-def _root_secret(root_pem: bytes) -> Secret:
-    secret = Secret(name=ROOT)
+def _root_secret(root_pem: bytes, name: str = ROOT) -> Secret:
+    secret = Secret(name=name)
     secret.validation_context.trusted_ca.inline_bytes = root_pem
     return secret
+
+
+def _credential_secret(name: str, credential: Credential) -> Secret:
+    if credential.authorities:
+        secret = _root_secret(credential.authorities, name)
+        if credential.revoked:
+            secret.validation_context.crl.inline_bytes = credential.revoked
+        return secret
+    secret = Secret(name=name)
+    secret.tls_certificate.certificate_chain.inline_bytes = credential.certificate
+    secret.tls_certificate.private_key.inline_bytes = credential.key
+    if credential.staple:
+        secret.tls_certificate.ocsp_staple.inline_bytes = credential.staple
+    return secret
+
+
+def _system_roots() -> bytes | None:
+    return next((path.read_bytes() for path in map(Path, SYSTEM_BUNDLES) if path.is_file()), None)

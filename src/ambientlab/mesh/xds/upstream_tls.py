@@ -21,8 +21,6 @@ from ambientlab.mesh.xds.messages import ads, packed, raw_buffer, with_inner
 
 SYSTEM_ROOTS = "file-root:system"
 """Istio's name of the secret with the authorities that the machine trusts."""
-CA_SUFFIX = "-cacert"
-"""Comes after the name of a credential for its authorities alone."""
 
 Wrap = Callable[[TransportSocket], TransportSocket]
 
@@ -74,7 +72,7 @@ def _verify(tls: ir.Tls, context: UpstreamTlsContext) -> None:
         validation = combined.default_validation_context
         validation.SetInParent()
         secret = combined.validation_context_sds_secret_config
-        secret.name = f"{tls.credential}{CA_SUFFIX}" if tls.credential else SYSTEM_ROOTS
+        secret.name = f"{tls.credential}{ir.CA_SUFFIX}" if tls.credential else SYSTEM_ROOTS
         secret.sds_config.CopyFrom(ads())
     else:
         validation = common.validation_context

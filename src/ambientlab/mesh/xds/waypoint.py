@@ -31,10 +31,15 @@ UNKNOWN_SERVICE = "UnknownService"
 
 
 class WaypointProxy:
-    """Generates the resources of the instances of one Gateway, and remembers them: see `memo`."""
+    """Generates the resources of the instances of one Gateway, and remembers them: see `memo`.
+
+    `secrets` are the names of those that its clusters need beyond the mesh's own.
+    """
 
     def __init__(self, gateway: Key) -> None:
         self.gateway = gateway
+        self.secrets: frozenset[str] = frozenset()
+        self._needed: set[str] = set()
         self._clusters: Memo[Cluster] = Memo()
         self._assignments: Memo[ClusterLoadAssignment] = Memo()
         self._chains: Memo[FilterChain] = Memo()
@@ -54,6 +59,7 @@ class WaypointProxy:
         for type_url, constant in self._constant.items():
             result[type_url].update(constant)
         served = mesh.services_of(self.gateway)
+        self._needed = set()
         chains: list[Chain] = []
         for service in served:
             for port in service.ports:
@@ -71,6 +77,7 @@ class WaypointProxy:
         )
         for memo in (self._clusters, self._assignments, self._chains, self._listeners, self._routes):
             memo.end_round()
+        self.secrets = frozenset(self._needed)
         return result
 
     def _port(self, mesh: Mesh, result: Resources, service: Service, port: Port) -> list[Chain]:
@@ -101,6 +108,8 @@ class WaypointProxy:
             name, waypoint_clusters.service_cluster, name, port.protocol, subset_name, policy, labels.service(service)
         )
         result[CLUSTER][name] = cluster
+        if policy.tls is not None:
+            self._needed.update(policy.tls.secrets)
         if cluster.type == Cluster.EDS:
             result[ENDPOINTS][name] = self._assignments.get(
                 name, endpoints.of_endpoints, name, service, port.number, subset
