@@ -4,6 +4,9 @@ One curl sends them all: starting a process for each would cost more than the re
 one a new connection, which matters where a proxy balances connections and not requests; curl reports how many it made,
 so a request that shared one is noticed. The requests differ only in the URL's fragment, which curl counts up and does
 not send.
+
+A delay is what the way took, not the service: what a proxy says the service needed (`x-envoy-upstream-service-time`,
+in milliseconds) is taken off, or many requests at once to a slow service would all look delayed.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from ambientlab.labs.model import Outcome, Traffic
 
 REQUEST_SECONDS = 20
 SAMPLE_SECONDS = 180
+_SERVICE_TIME = "x-envoy-upstream-service-time"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` is 0 where no response came, and `problem` then curl's exit code."""
+    """`status` is 0 where no response came, and `problem` then curl's exit code. `seconds` are without those that the
+    service took."""
 
     status: int
     seconds: float
@@ -63,7 +68,7 @@ def send(check: Traffic, environment: Environment) -> list[Answer]:
 
 
 def curl(check: Traffic, token: str) -> list[str]:
-    report = f"\n{token} %{{http_code}} %{{num_connects}} %{{time_total}} %{{exitcode}}\n"
+    report = f"\n{token} %{{http_code}} %{{num_connects}} %{{time_total}} %{{exitcode}} %header{{{_SERVICE_TIME}}}\n"
     command = ["curl", "-s", "-m", str(REQUEST_SECONDS), "-H", "Connection: close", "-w", report]
     for name, value in check.headers.items():
         command += ["-H", f"{name}: {value}"]
@@ -76,8 +81,9 @@ def curl(check: Traffic, token: str) -> list[str]:
 def parse(text: str, token: str) -> list[Answer]:
     answers: list[Answer] = []
     start = 0
-    for mark in re.finditer(rf"\n{token} (\d+) (\d+) ([\d.]+) (\d+)\n", text):
-        status, connections, seconds, problem = int(mark[1]), int(mark[2]), float(mark[3]), int(mark[4])
+    for mark in re.finditer(rf"\n{token} (\d+) (\d+) ([\d.]+) (\d+) (\d*)\n", text):
+        status, connections, problem = int(mark[1]), int(mark[2]), int(mark[4])
+        seconds = float(mark[3]) - int(mark[5] or 0) / 1000
         if status and connections != 1:
             raise CommandError("a request used the connection of another, so they tell nothing about connections")
         answers.append(Answer(status, seconds, problem, text[start : mark.start()]))

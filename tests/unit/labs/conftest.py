@@ -63,6 +63,8 @@ def serve_http() -> Iterator[Callable[..., str]]:
                     body = self.headers["X-Answer"]
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
+                if self.headers.get("X-Took"):
+                    self.send_header("X-Envoy-Upstream-Service-Time", self.headers["X-Took"])
                 self.end_headers()
                 self.wfile.write(body.encode())
 

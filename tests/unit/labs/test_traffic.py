@@ -95,9 +95,16 @@ def test_no_answer_is_an_outcome_only_where_it_is_named() -> None:
 
 def test_a_shared_connection_is_noticed() -> None:
     with pytest.raises(CommandError, match="connection of another"):
-        traffic.parse("body\ntoken 200 0 0.1 0\n", "token")
+        traffic.parse("body\ntoken 200 0 0.1 0 \n", "token")
 
 
 def test_bodies_are_told_apart() -> None:
-    text = "\none\n\nt 200 1 0.1 0\ntwo\nt 404 1 0.2 0\n"
+    text = "\none\n\nt 200 1 0.1 0 \ntwo\nt 404 1 0.2 0 \n"
     assert traffic.parse(text, "t") == [Answer(200, 0.1, 0, "\none\n"), Answer(404, 0.2, 0, "two")]
+
+
+def test_what_the_service_took_is_no_delay(playground: Environment, serve_http: Callable[..., str]) -> None:
+    answers = traffic.parse("\nt 200 1 3.5 0 1250\n\nt 418 1 2 0 \n", "t")
+    assert [answer.seconds for answer in answers] == [2.25, 2.0]
+    (answer,) = traffic.send(a_check(url=serve_http(V1), requests=1, headers={"X-Took": "60000"}), playground)
+    assert -60 < answer.seconds < -40
