@@ -11,8 +11,6 @@ from ambientlab.mesh.decide.matching import candidates
 from ambientlab.mesh.decide.request import Request
 from ambientlab.mesh.ir import (
     DEFAULT_RETRIES,
-    UNROUTED_RETRIES,
-    AppProtocol,
     Destination,
     DirectResponse,
     Endpoint,
@@ -42,10 +40,8 @@ def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Rout
     request = replace(request, path=paths.normalised(request.path))
     table = at.mesh.routes.get((service.host, port.number))
     if table is None:
-        # gRPC's streams do not suit retries (BuildDefaultHTTPInboundRoute)
-        retries = None if port.protocol is AppProtocol.GRPC else UNROUTED_RETRIES
         itself = Destination(service.host, port.number)
-        return Routing(at.waypoint, retries=retries), _outcomes(_to(at, itself, request))
+        return Routing(at.waypoint, retries=DEFAULT_RETRIES), _outcomes(_to(at, itself, request))
     tried = candidates(table, request)
     chosen = next((candidate for candidate in tried if candidate.matches), None)
     if chosen is None:

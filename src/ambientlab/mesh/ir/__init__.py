@@ -16,7 +16,6 @@ from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.mesh import Mesh
 from ambientlab.mesh.ir.routes import (
     DEFAULT_RETRIES,
-    UNROUTED_RETRIES,
     Abort,
     Action,
     Cors,
@@ -58,7 +57,6 @@ from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workl
 __all__ = [
     "CA_SUFFIX",
     "DEFAULT_RETRIES",
-    "UNROUTED_RETRIES",
     "Abort",
     "Action",
     "Algorithm",

@@ -124,10 +124,7 @@ class RetryPolicy:
 
 
 DEFAULT_RETRIES = RetryPolicy(2, retry_on="connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes")
-"""Of routes that say nothing of retries (pilot/pkg/networking/core/route/retry/retry.go, newRetryPolicy)."""
-
-UNROUTED_RETRIES = RetryPolicy(2, retry_on="reset-before-request")
-"""Of ports that no route is for: only what was never sent (BuildDefaultHTTPInboundRoute)."""
+"""Of routes that say nothing of retries, and of ports without routes (route/retry/retry.go, newRetryPolicy)."""
 
 
 @dataclass(frozen=True, slots=True)

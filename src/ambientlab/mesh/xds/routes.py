@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption, RuntimeFractionalPercent
-from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RetryPolicy, RouteAction, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RouteAction, VirtualHost
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -41,18 +41,15 @@ def table_routes(
     return config
 
 
-def default_routes(name: str, host: str, port: int, grpc: bool, hashed_by: ir.HashKey | None) -> RouteConfiguration:
-    """All requests to the service itself: `name` is its cluster's. Istio retries only what was never sent, and not for
-    gRPC, whose streams that does not suit (BuildDefaultHTTPInboundRoute)."""
+def default_routes(name: str, host: str, port: int, hashed_by: ir.HashKey | None) -> RouteConfiguration:
+    """All requests to the service itself: `name` is its cluster's (BuildDefaultHTTPOutboundRoute)."""
     config, virtual_host = _config(name, port)
     route = virtual_host.routes.add(name="default")
     route.match.prefix = "/"
     route.decorator.operation = f"{host}:{port}/*"
     route.route.cluster = name
-    route.route.timeout.SetInParent()
-    if not grpc:
-        route.route.retry_policy.retry_on = ir.UNROUTED_RETRIES.retry_on
-        route.route.retry_policy.num_retries.value = ir.UNROUTED_RETRIES.attempts
+    _time_out(route.route, 0)
+    _retry(route.route, None)
     if hashed_by is not None:
         _hash_policy(route.route.hash_policy.add(), hashed_by)
     return config
@@ -160,14 +157,19 @@ def _forward(route: EnvoyRoute, match: ir.Match, action: ir.Forward, cluster_nam
             if item.authority:
                 share.host_rewrite_literal = item.authority
             _change_headers(share, item)
-    result.timeout.CopyFrom(duration(action.timeout_ms))
-    if (policy := _retry(action.retries)) is not None:
-        result.retry_policy.CopyFrom(policy)
+    _time_out(result, action.timeout_ms)
+    _retry(result, action.retries)
     if action.rewrite is not None:
         _rewrite(result, match, action.rewrite)
     for mirror in action.mirrors:
         policy_ = result.request_mirror_policies.add(cluster=cluster_name(mirror.destination))
         policy_.runtime_fraction.CopyFrom(RuntimeFractionalPercent(default_value=percent(mirror.parts_per_million)))
+
+
+def _time_out(result: RouteAction, milliseconds: int) -> None:
+    """What a gRPC client asks for holds within that (setTimeout, which keeps to the older of Envoy's two fields)."""
+    result.timeout.CopyFrom(duration(milliseconds))
+    result.max_grpc_timeout.CopyFrom(duration(milliseconds))
 
 
 def _hash(result: RouteAction, action: ir.Forward, hashed_by: HashedBy) -> None:
@@ -228,17 +230,18 @@ def _redirect(result: EnvoyRoute, action: ir.Redirect) -> None:
         redirect.prefix_rewrite = action.prefix
 
 
-def _retry(policy: ir.RetryPolicy | None) -> RetryPolicy | None:
-    """The mesh's default unless the route says otherwise; None where it forbids retries."""
+def _retry(action: RouteAction, policy: ir.RetryPolicy | None) -> None:
+    """The mesh's default unless the route says otherwise."""
     if policy is not None and policy.attempts <= 0:
-        return None
-    result = RetryPolicy(retry_on=ir.DEFAULT_RETRIES.retry_on, host_selection_retry_max_attempts=5)
+        return
+    result = action.retry_policy
+    result.retry_on, result.host_selection_retry_max_attempts = ir.DEFAULT_RETRIES.retry_on, 5
     result.num_retries.value = ir.DEFAULT_RETRIES.attempts
     result.retry_host_predicate.add(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
     )
     if policy is None:
-        return result
+        return
     result.num_retries.value = policy.attempts
     if policy.retry_on or policy.status_codes:
         words = [word for word in policy.retry_on.split(",") if word]
@@ -255,7 +258,6 @@ def _retry(policy: ir.RetryPolicy | None) -> RetryPolicy | None:
         result.retry_priority.typed_config.CopyFrom(packed(PreviousPrioritiesConfig(update_frequency=2)))
     if policy.backoff_ms:
         result.retry_back_off.base_interval.CopyFrom(duration(policy.backoff_ms))
-    return result
 
 
 def _fault(fault: ir.Fault) -> HTTPFault:

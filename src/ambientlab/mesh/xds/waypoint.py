@@ -120,9 +120,7 @@ class WaypointProxy:
         if table is None:
             # of the service as a whole: for requests without routes, Istio does not ask what holds for the port
             key = _hash_key(service, 0)
-            result[ROUTES][name] = self._routes.get(
-                name, routes.default_routes, name, service.host, port.number, port.protocol is AppProtocol.GRPC, key
-            )
+            result[ROUTES][name] = self._routes.get(name, routes.default_routes, name, service.host, port.number, key)
             return
         names: dict[Destination, str] = {}
         keys: dict[Destination, HashKey | None] = {}
