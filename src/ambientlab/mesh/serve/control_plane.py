@@ -1,7 +1,7 @@
 """istiod's role: what the API holds, in every proxy that it concerns, milliseconds later.
 
     API objects ─▶ MeshIndex ─▶ resources of each proxy ─▶ its session ─▶ Envoy
-                       └──────▶ statuses ─▶ API objects
+                       └──────▶ statuses, a moment later ─▶ API objects
 
 Events only fill the index. One pass at the end of the event loop's tick brings everything behind it up to date, so a
 change alone is pushed at once; in a burst, passes are `DEBOUNCE` seconds apart. Each stage hands on only what came out
@@ -77,6 +77,7 @@ class ControlPlane:
         self._gateways: dict[Connection, Key] = {}
         self._unsubscribe: list[Unsubscribe] = []
         self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._reporting: asyncio.Handle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._last_pass = 0.0
         self._credentials_changed = False
@@ -105,10 +106,10 @@ class ControlPlane:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe = []
-        for handle in (self._scheduled, self._renewal):
+        for handle in (self._scheduled, self._reporting, self._renewal):
             if handle is not None:
                 handle.cancel()
-        self._scheduled = self._renewal = None
+        self._scheduled = self._reporting = self._renewal = None
         await self._server.stop()
         await self._writer.stop()
 
@@ -150,7 +151,7 @@ class ControlPlane:
         node_proxy = next((c for c in reversed(self.connections) if is_node_proxy(c.proxy)), None)
         if node_proxy is None:
             raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system")
-        self._settle()
+        self.index.settle()
         touched = self._configure(node_proxy)
         node_proxy.refresh_secrets()
         await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), self._patience)
@@ -171,16 +172,20 @@ class ControlPlane:
 
     def _pass(self) -> None:
         self._scheduled = None
-        self._settle()
+        self.index.settle()
         for connection in self.connections:
             self._configure(connection)
             if self._credentials_changed:
                 connection.refresh_secrets()
         self._credentials_changed = False
-        self._last_pass = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        if self._reporting is None:
+            # behind what the proxies' streams send: traffic waits for that, and a person reads this
+            self._reporting = loop.call_soon(self._report)
+        self._last_pass = loop.time()
 
-    def _settle(self) -> None:
-        self.index.settle()
+    def _report(self) -> None:
+        self._reporting = None
         findings = self.index.findings()
         wanted = self._statuses.wanted(findings, self._clock())
         self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])

@@ -45,6 +45,7 @@ class WaypointProxy:
         self._chains: Memo[FilterChain] = Memo()
         self._listeners: Memo[Listener] = Memo()
         self._routes: Memo[RouteConfiguration] = Memo()
+        self._destinations: Memo[tuple[Destination, ...]] = Memo()
         self._constant: dict[str, dict[str, Message]] = {
             CLUSTER: waypoint_clusters.shared(),
             LISTENER: {
@@ -75,7 +76,14 @@ class WaypointProxy:
         result[ROUTES]["connect_terminate"] = self._routes.get(
             "connect_terminate", waypoint_listeners.termination_routes, targets
         )
-        for memo in (self._clusters, self._assignments, self._chains, self._listeners, self._routes):
+        for memo in (
+            self._clusters,
+            self._assignments,
+            self._chains,
+            self._listeners,
+            self._routes,
+            self._destinations,
+        ):
             memo.end_round()
         self.secrets = frozenset(self._needed)
         return result
@@ -124,7 +132,7 @@ class WaypointProxy:
             return
         names: dict[Destination, str] = {}
         keys: dict[Destination, HashKey | None] = {}
-        for destination in _destinations(table):
+        for destination in self._destinations.get(name, _destinations, table):
             names[destination] = self._destination(mesh, result, destination)
             target = mesh.services.get(destination.host)
             keys[destination] = _hash_key(target, destination.port, destination.subset) if target is not None else None
@@ -173,10 +181,10 @@ def _hash_key(service: Service, port: int, subset: str = "") -> HashKey | None:
     return balancer.hash.key if balancer is not None and balancer.hash is not None else None
 
 
-def _destinations(table: RouteTable) -> list[Destination]:
+def _destinations(table: RouteTable) -> tuple[Destination, ...]:
     found: dict[Destination, None] = {}
     for route in table.routes:
         if isinstance(route.action, Forward):
             found.update(dict.fromkeys(d.destination for d in route.action.destinations))
             found.update(dict.fromkeys(m.destination for m in route.action.mirrors))
-    return list(found)
+    return tuple(found)
