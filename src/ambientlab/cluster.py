@@ -11,6 +11,9 @@ SERVICE_CIDR = "10.96.0.0/12"
 KUBERNETES_IP = "10.96.0.1"
 """Of the Service `kubernetes`: the first of the range, as in every cluster."""
 
+SERVICEENTRY_CIDR = "240.240.0.0/16"
+"""Where hosts of ServiceEntries get addresses from, as in Istio (IP_AUTOALLOCATE_IPV4_PREFIX)."""
+
 DNS_IP = "10.96.0.10"
 DOMAIN = "cluster.local"
 TRUST_DOMAIN = "cluster.local"

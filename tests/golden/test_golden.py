@@ -36,6 +36,9 @@ CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("cases/*
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
+ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "listeners")
+"""What a case may ask to be shown in full: `# show: services, clusters`, or `# show: everything`. `clusters` are those
+of waypoints, with the policies behind them, unless it asks for `ztunnel` as well."""
 TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES}
 
 
@@ -44,8 +47,8 @@ class Case:
         text = (HERE / "cases" / f"{name}.in.yaml").read_text()
         header = dict(line[2:].split(": ", 1) for line in text.splitlines()[1:3] if line.startswith("# "))
         self.name = name
-        self.everything = header.get("show") == "everything"
-        self.clusters = self.everything or header.get("show") == "clusters"
+        show = header.get("show", "")
+        self.show = frozenset(ALL if show == "everything" else filter(None, show.split(", ")))
         found: dict[tuple[str, str, str, str], Object] = {}
         for source in ((HERE / "worlds" / f"{header['world']}.yaml").read_text(), text):
             for obj in yaml.safe_load_all(source):
@@ -88,14 +91,13 @@ def test_ir(case: Case) -> None:
         "waypoints": {str(key): plain(value) for key, value in mesh.waypoints.items()},
         "routes": routes,
     }
-    shown = result if case.everything else {"routes": routes}
-    if case.clusters:
-        shown["policies"] = {
+    if "clusters" in case.show:
+        result["policies"] = {
             "|".join((service.host, str(port), subset)): plain(policy)
             for service in mesh.services.values()
             for port, subset, policy in service.policies
         }
-    case.compare("ir", shown)
+    case.compare("ir", {title: value for title, value in result.items() if title in case.show | {"routes", "policies"}})
 
 
 def test_xds(case: Case) -> None:
@@ -145,9 +147,9 @@ def plain(value: Any) -> Any:
 def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
     """All of the routes and the endpoints; of what hardly depends on the case only the names, unless asked for."""
     result: dict[str, Any] = {}
-    clusters = case.clusters and proxy != "ztunnel"
+    clusters = proxy != "ztunnel" or "ztunnel" in case.show
     for title, kind in TYPES.items():
-        if case.everything or kind in (ENDPOINTS, ROUTES) or (clusters and kind == CLUSTER):
+        if kind in (ENDPOINTS, ROUTES) or (title in case.show and (kind != CLUSTER or clusters)):
             result[title] = {name: as_json(message) for name, message in resources[kind].items()}
         else:
             result[title] = sorted(resources[kind])

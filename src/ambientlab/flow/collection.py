@@ -2,9 +2,9 @@
 
 A `Source` is filled from outside. `Graph.derive` makes a collection whose entries are a function of one input entry and
 of whatever else that function fetches through its `Context`; the fetches are the dependencies, recorded anew on each
-run. `Graph.settle` brings everything up to date, in the order the collections were made in: a function can only fetch
-from collections older than its own, so no entry is computed twice in one settling and there are no cycles. An entry
-that comes out equal to what it was stops the change there.
+run. `Graph.join` lays collections over each other. `Graph.settle` brings everything up to date, in the order the
+collections were made in: a function can only fetch from collections older than its own, so no entry is computed twice
+in one settling and there are no cycles. An entry that comes out equal to what it was stops the change there.
 
 The functions must be pure: same input, same fetches, same output. Everything is synchronous and deterministic.
 """
@@ -73,7 +73,7 @@ class Collection(Mapping[K, V]):
         self._values: dict[K, V] = {}
         self._indexes: list[Index[Any, K, V]] = []
         self._readers: dict[Hashable, set[tuple[_Derived[Any, Any, Any, Any], Hashable]]] = {}
-        self._children: list[_Derived[K, V, Any, Any]] = []
+        self._children: list[_Derived[K, V, Any, Any] | _Joined[K, V]] = []
         self._watchers: list[Callable[[K, Change[V]], None]] = []
         self._changes: dict[K, Change[V]] = {}
 
@@ -222,6 +222,20 @@ class _Derived(Collection[K2, V2], Generic[K, V, K2, V2]):
         return outputs
 
 
+class _Joined(Collection[K, V]):
+    def __init__(self, name: str, order: int, parents: tuple[Collection[K, V], ...]) -> None:
+        super().__init__(name, order)
+        self._parents = parents
+        self._dirty: set[K] = {key for parent in parents for key in parent}
+        for parent in parents:
+            parent._children.append(self)
+
+    def _settle(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        for key in dirty:
+            self._write(key, next((parent[key] for parent in self._parents if key in parent), None))
+
+
 class Graph:
     """The collections of one world, in the order they were made."""
 
@@ -242,10 +256,16 @@ class Graph:
         self._collections.append(derived)
         return derived
 
+    def join(self, name: str, *parents: Collection[K, V]) -> Collection[K, V]:
+        """The entries of all `parents`; under a key that several have, the first one's."""
+        joined = _Joined(name, len(self._collections), parents)
+        self._collections.append(joined)
+        return joined
+
     def settle(self) -> None:
         """Bring every collection up to date, then tell the watchers."""
         for collection in self._collections:
-            if isinstance(collection, _Derived) and collection._dirty:
+            if isinstance(collection, _Derived | _Joined) and collection._dirty:
                 collection._settle()
         for collection in self._collections:
             if collection._changes:

@@ -147,3 +147,20 @@ def test_reading_a_younger_collection_is_refused() -> None:
     first.set("a", 1)
     with pytest.raises(ValueError, match="younger"):
         graph.settle()
+
+
+def test_a_join_has_the_first_parents_entry() -> None:
+    graph = Graph()
+    strong: Source[str, int] = graph.source("strong")
+    weak: Source[str, int] = graph.source("weak")
+    joined = graph.join("joined", strong, weak)
+    doubled = graph.derive("doubled", joined, lambda _, key, value: {key: 2 * value})
+    weak.set("a", 1)
+    weak.set("b", 2)
+    strong.set("b", 3)
+    graph.settle()
+    assert dict(doubled) == {"a": 2, "b": 6}
+    strong.delete("b")
+    weak.delete("a")
+    graph.settle()
+    assert dict(doubled) == {"b": 4}

@@ -30,7 +30,7 @@ class Mesh:
         self.ztunnel = Ztunnel()
         self.waypoint = WaypointProxy(Key("hello", "waypoint"))
         self.objects: dict[tuple[str, str], Object] = {}
-        self._told: tuple[Resources, Resources] = ({}, {})
+        self.told: tuple[Resources, Resources] = ({}, {})
         for name in ("worlds/hello.yaml", "cases/httproute_split.in.yaml"):
             for obj in yaml.safe_load_all((GOLDEN / name).read_text()):
                 self.put(obj)
@@ -46,8 +46,8 @@ class Mesh:
     def changed(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
         """(type, name) of what is new or another message: for the node proxy, and for the waypoint."""
         self.index.settle()
-        mesh, before = self.index.mesh, self._told
-        self._told = now = (self.ztunnel.resources(mesh, [POD]), self.waypoint.resources(mesh))
+        mesh, before = self.index.mesh, self.told
+        self.told = now = (self.ztunnel.resources(mesh, [POD]), self.waypoint.resources(mesh))
         return _difference(before[0], now[0]), _difference(before[1], now[1])
 
 
@@ -146,3 +146,31 @@ def test_a_new_subset_is_a_new_cluster(mesh: Mesh) -> None:
     mesh.put(rule)
     subset = "inbound-vip|5000|http/v1|helloworld.hello.svc.cluster.local"
     assert mesh.changed() == (set(), {(CLUSTER, subset), (ENDPOINTS, subset)})
+
+
+def service_entry(**spec: Any) -> Object:
+    head = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry"}
+    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
+    spec = {"hosts": ["api.example.com"], "ports": ports, "resolution": "STATIC"} | spec
+    status = {"addresses": [{"host": "api.example.com", "value": "240.240.0.1"}]}
+    return head | {"metadata": {"name": "api", "namespace": "test"}, "spec": spec, "status": status}
+
+
+def test_a_service_entry_is_a_cluster_and_an_assignment_for_all_pods(mesh: Mesh) -> None:
+    mesh.put(service_entry(endpoints=[{"address": "192.0.2.1"}]))
+    name = "vip|240.240.0.1:80"
+    assert mesh.changed() == ({(CLUSTER, name), (ENDPOINTS, name)}, set())
+    mesh.put(service_entry(endpoints=[{"address": "192.0.2.1"}, {"address": "192.0.2.2"}]))
+    assert mesh.changed() == ({(ENDPOINTS, name)}, set())
+    mesh.put(service_entry(resolution="DNS"))
+    assert mesh.changed() == ({(CLUSTER, name), (ENDPOINTS, name)}, set())
+
+
+def test_an_address_of_its_own_choice_changes_no_filter_chain(mesh: Mesh) -> None:
+    """So that Envoy updates the listener in place: its socket and its connections stay."""
+    before = mesh.told[0][LISTENER]["out|test/curl"]
+    mesh.put(service_entry(addresses=["192.0.2.9"], endpoints=[{"address": "192.0.2.1"}]))
+    name = "vip|192.0.2.9:80"
+    assert mesh.changed() == ({(CLUSTER, name), (ENDPOINTS, name), (LISTENER, "out|test/curl")}, set())
+    after = mesh.told[0][LISTENER]["out|test/curl"]
+    assert before.filter_chains == after.filter_chains  # type: ignore[attr-defined]  # both are Listeners

@@ -100,8 +100,15 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
             backends=("cors", "extensionRef", "externalAuth", "requestMirror", "requestRedirect", "urlRewrite"),
         ),
     },
-    "ServiceEntry": {"spec": _unsupported()},
-    "WorkloadEntry": {"spec": _unsupported()},
+    "ServiceEntry": {
+        "spec.endpoints[].locality": _unsupported(),
+        "spec.endpoints[].network": _unsupported("there is one network here, and the endpoint is called directly"),
+        "spec.exportTo": _ignored("ztunnel takes every ServiceEntry for every namespace"),
+    },
+    "WorkloadEntry": {
+        "spec.locality": _unsupported(),
+        "spec.network": _unsupported("there is one network here, and the workload is called directly"),
+    },
     "VirtualService": {
         "spec.http[].fault.abort.http2Error": _refused("HTTP/2 abort fault injection not supported yet"),
         "spec.http[].fault.delay.exponentialDelay": _refused("exponentialDelay not supported yet"),

@@ -39,14 +39,14 @@ from ambientlab.mesh.index import (
     grants,
     grpcroute,
     httproute,
-    services,
     tables,
     virtualservice,
     waypoints,
     workloads,
 )
-from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading, RouteSet
+from ambientlab.mesh.index.registry import Registry
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, Waypoint, Workload
 
@@ -66,7 +66,6 @@ class MeshIndex:
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         pods, namespaces, classes = self.sources[POD], self.sources[NAMESPACE], self.sources[GATEWAYCLASS]
         service_objects, virtual_service_objects = self.sources[SERVICE], self.sources[VIRTUALSERVICE]
-        slices = self.sources[ENDPOINTSLICE].index(services.slice_of)
 
         gateways = graph.derive(
             "waypoint gateways",
@@ -79,7 +78,6 @@ class MeshIndex:
             lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, namespaces, trust_domain),
         )
         instances = self.workloads.index(workloads.waypoint_of)
-        by_ip = self.workloads.index(lambda _, workload: (workload.ip,))
         self.waypoints: Collection[Key, Waypoint] = graph.derive(
             "waypoints", gateways, lambda ctx, key, gateway: workloads.waypoint(ctx, key, gateway, instances)
         )
@@ -89,16 +87,9 @@ class MeshIndex:
             lambda ctx, key, obj: destinationrules.read(ctx, key, obj, domain),
         )
         rules = destinationrules.Rules(self.rules)
-        self.shapes: Collection[str, Shape] = graph.derive(
-            "service shapes",
-            service_objects,
-            lambda ctx, key, obj: services.shape(ctx, key, obj, gateways, namespaces, domain),
-        )
-        self.services: Collection[str, Service] = graph.derive(
-            "services",
-            self.shapes,
-            lambda ctx, host, shape: services.service(ctx, host, shape, slices, by_ip, rules),
-        )
+        self.registry = Registry(graph, self.sources, gateways, self.workloads, rules, domain, trust_domain)
+        self.shapes = self.registry.shapes
+        self.services: Collection[str, Service] = self.registry.services
         granted = grants.Grants(self.sources[REFERENCEGRANT])
 
         def surroundings(ctx: Context) -> gatewayroute.Surroundings:
@@ -203,17 +194,7 @@ class MeshIndex:
 
     def diagnostics(self) -> list[Diagnostic]:
         """Everything there is to say, ordered by object."""
-        found = [
-            *self._of_configuration(),
-            *(
-                Diagnostic(
-                    ObjectRef("Service", *shape.key), shape.binding.reason, shape.binding.message, WAYPOINT_BOUND
-                )
-                for shape in self.shapes.values()
-                if shape.binding.reason
-            ),
-        ]
-        return sorted(found, key=_order)
+        return sorted([*self._of_configuration(), *self.registry.unbound()], key=_order)
 
     def findings(self) -> dict[ObjectRef, tuple[Diagnostic, ...]]:
         """What no condition of Istio's says, by object."""
@@ -230,6 +211,7 @@ class MeshIndex:
         yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())
         yield from chain.from_iterable(self.unused_rules.values())
         yield from chain.from_iterable(self.unused_virtual_services.values())
+        yield from chain.from_iterable(self.registry.entry_findings.values())
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 

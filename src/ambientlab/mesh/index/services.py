@@ -13,7 +13,7 @@ from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.destinationrules import Rules, policies_of
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
-from ambientlab.mesh.ir import AppProtocol, Endpoint, Key, Port, Service, Traffic, Workload
+from ambientlab.mesh.ir import SERVICE_KIND, AppProtocol, Endpoint, Key, Port, Resolution, Service, Traffic, Workload
 
 SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -39,23 +39,31 @@ _SERVER_FIRST_PORTS = frozenset({25, 53, 3306, 27017})
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A service without its endpoints."""
+    """A service without its endpoints, and the object that declares it."""
 
     key: Key
     host: str
     vips: tuple[str, ...]
     ports: tuple[Port, ...]
     binding: Binding
+    kind: str = SERVICE_KIND
+    resolution: Resolution = Resolution.STATIC
+    subject_alt_names: tuple[str, ...] = ()
 
     def port(self, number: int) -> Port | None:
         return next((p for p in self.ports if p.number == number), None)
+
+
+def protocol_named(text: str) -> AppProtocol | None:
+    """As pkg/config/protocol parses it, in any case; None for a name that it does not know."""
+    return _PROTOCOLS.get(text.lower())
 
 
 def app_protocol(port: Mapping[str, Any]) -> AppProtocol:
     """`appProtocol`, else the part of the name before the first `-` (istio.io, "Protocol Selection")."""
     declared = str(port.get("appProtocol") or port.get("name") or "").lower()
     for candidate in (declared, declared.split("-", 1)[0]):
-        if found := _PROTOCOLS.get(candidate):
+        if found := protocol_named(candidate):
             return found
     return AppProtocol.TCP if port["port"] in _SERVER_FIRST_PORTS else AppProtocol.UNDECLARED
 
@@ -91,14 +99,10 @@ def slice_of(key: Key, obj: Object) -> tuple[Key, ...]:
     return (Key(key.namespace, name),) if name else ()
 
 
-def service(
-    ctx: Context,
-    host: str,
-    value: Shape,
-    slices: Index[Key, Key, Object],
-    by_ip: Index[str, Key, Workload],
-    rules: Rules,
-) -> Mapping[str, Service]:
+def endpoints(
+    ctx: Context, value: Shape, slices: Index[Key, Key, Object], by_ip: Index[str, Key, Workload]
+) -> tuple[Endpoint, ...]:
+    """Those of a Service."""
     ports: dict[str, dict[int, int]] = {}
     for endpoint_slice in ctx.select(slices, value.key):
         targets = {p.get("name") or "": p.get("port") for p in endpoint_slice.get("ports") or []}
@@ -107,21 +111,26 @@ def service(
             if (endpoint.get("conditions") or {}).get("ready") is not False:
                 for ip in endpoint.get("addresses") or []:
                     ports.setdefault(ip, {}).update(numbers)
-    endpoints = []
+    found = []
     for ip, numbers in sorted(ports.items()):
         owners = ctx.select(by_ip, ip)
-        endpoints.append(Endpoint(ip, tuple(sorted(numbers.items())), owners[0] if owners else None))
-    rule = rules.of(ctx, value.key.namespace, host, value.binding.waypoint)
-    return {
-        host: Service(
-            value.key.namespace,
-            value.key.name,
-            host,
-            value.vips,
-            value.ports,
-            tuple(endpoints),
-            () if rule is None else tuple(subset for subset, _ in rule.subsets),
-            value.binding.waypoint,
-            policies=policies_of(rule, value.ports),
-        )
-    }
+        found.append(Endpoint(ip, tuple(sorted(numbers.items())), owners[0] if owners else None))
+    return tuple(found)
+
+
+def service(ctx: Context, value: Shape, behind: tuple[Endpoint, ...], rules: Rules) -> Service:
+    rule = rules.of(ctx, value.key.namespace, value.host, value.binding.waypoint)
+    return Service(
+        value.key.namespace,
+        value.key.name,
+        value.host,
+        value.vips,
+        value.ports,
+        behind,
+        () if rule is None else tuple(subset for subset, _ in rule.subsets),
+        value.binding.waypoint,
+        value.kind,
+        value.resolution,
+        value.subject_alt_names,
+        policies=policies_of(rule, value.ports),
+    )

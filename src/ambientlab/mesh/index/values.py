@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 
@@ -31,6 +32,15 @@ def parts_per_million(percent: Any) -> int:
     """Istio's Percent, of which 0.0001 is the smallest that Envoy can tell from nothing. What is less than a millionth
     is cut off (route.go, translatePercentToFractionalPercent)."""
     return int(float(percent) * 10_000)
+
+
+def address_of(text: str) -> str | None:
+    """The one IPv4 address that `text` is, possibly written as a network of one; None for anything else."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return None
+    return str(network.network_address) if network.version == 4 and network.num_addresses == 1 else None
 
 
 def host_of(name: str, namespace: str, domain: str) -> str:

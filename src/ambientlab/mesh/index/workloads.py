@@ -1,14 +1,16 @@
-"""Pods as workloads, and the waypoints that some of them serve."""
+"""Pods and WorkloadEntries as workloads, and the waypoints that some of them serve."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ambientlab.api import objects
 from ambientlab.api.objects import Object, condition_holds
 from ambientlab.api.workload_names import workload_names
 from ambientlab.cluster import CLUSTER_ID
 from ambientlab.flow.collection import Collection, Context, Index
+from ambientlab.mesh.index.values import address_of
 from ambientlab.mesh.index.waypoints import GATEWAY_NAME, HBONE_PORT, WaypointGateway, bind
 from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
 
@@ -32,8 +34,6 @@ def workload(
     labels = objects.labels_of(pod)
     account = spec.get("serviceAccountName") or "default"
     names = workload_names(pod)
-    captured = objects.annotations_of(pod).get(REDIRECTION) == "enabled"
-    speaks_hbone = captured or "http" in labels.get(TUNNEL, "").split(",")
     return {
         key: Workload(
             uid=f"{CLUSTER_ID}//Pod/{key}",
@@ -42,7 +42,7 @@ def workload(
             ip=ip,
             identity=f"spiffe://{trust_domain}/ns/{key.namespace}/sa/{account}",
             node=spec.get("nodeName", ""),
-            protocol=Protocol.HBONE if speaks_hbone else Protocol.TCP,
+            protocol=Protocol.HBONE if speaks_hbone(pod) else Protocol.TCP,
             labels=tuple(sorted(labels.items())),
             waypoint=bind(ctx, pod, Traffic.WORKLOAD, gateways, namespaces).waypoint,
             ready=_ready(pod),
@@ -51,6 +51,53 @@ def workload(
             canonical_revision=names.revision,
         )
     }
+
+
+def speaks_hbone(obj: Object) -> bool:
+    """Whether there is something at the object's addresses that takes tunnels."""
+    captured = objects.annotations_of(obj).get(REDIRECTION) == "enabled"
+    return captured or "http" in objects.labels_of(obj).get(TUNNEL, "").split(",")
+
+
+def outside(
+    obj: Object, spec: Mapping[str, Any], labels: Mapping[str, str], trust_domain: str, waypoint: Key | None = None
+) -> Workload:
+    """What the spec of a WorkloadEntry says, as part of the object `obj`. One that has a host name in place of an IP
+    address has no tunnel: the name is resolved by whoever calls it."""
+    key, address = Key(objects.namespace(obj), objects.name(obj)), spec.get("address") or ""
+    ip = address_of(address) or ""
+    names = workload_names(obj)
+    part = "" if obj["kind"] == "WorkloadEntry" else f"/{address}"
+    return Workload(
+        uid=f"{CLUSTER_ID}/networking.istio.io/{obj['kind']}/{key}{part}",
+        namespace=key.namespace,
+        name=key.name,
+        ip=ip,
+        identity=f"spiffe://{trust_domain}/ns/{key.namespace}/sa/{spec.get('serviceAccount') or ''}",
+        node="",
+        protocol=Protocol.HBONE if ip and speaks_hbone(obj) else Protocol.TCP,
+        labels=tuple(sorted(labels.items())),
+        waypoint=waypoint,
+        ready=True,
+        workload_name=names.workload,
+        canonical_name=names.service,
+        canonical_revision=names.revision,
+    )
+
+
+def from_entry(
+    ctx: Context,
+    key: Key,
+    entry: Object,
+    gateways: Collection[Key, WaypointGateway],
+    namespaces: Collection[Key, Object],
+    trust_domain: str,
+) -> Mapping[Key, Workload]:
+    """A WorkloadEntry. Labels of the object go before those in its spec (serviceentry/conversion.go)."""
+    spec = entry["spec"]
+    labels = {**(spec.get("labels") or {}), **objects.labels_of(entry)}
+    waypoint = bind(ctx, entry, Traffic.WORKLOAD, gateways, namespaces).waypoint
+    return {key: outside(entry, spec, labels, trust_domain, waypoint)}
 
 
 def _ready(pod: Object) -> bool:

@@ -35,7 +35,7 @@ from ambientlab.mesh.ir.routes import (
     StringMatch,
     WeightedDestination,
 )
-from ambientlab.mesh.ir.services import AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
+from ambientlab.mesh.ir.services import SERVICE_KIND, AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
 from ambientlab.mesh.ir.traffic import (
     CA_SUFFIX,
     Algorithm,
@@ -57,6 +57,7 @@ from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workl
 __all__ = [
     "CA_SUFFIX",
     "DEFAULT_RETRIES",
+    "SERVICE_KIND",
     "Abort",
     "Action",
     "Algorithm",

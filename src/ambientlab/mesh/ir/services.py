@@ -8,7 +8,10 @@ from enum import StrEnum
 from ambientlab.mesh.ir.traffic import TrafficPolicy
 from ambientlab.mesh.ir.workloads import Key, Labels, Workload
 
-__all__ = ["AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset"]
+__all__ = ["SERVICE_KIND", "AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset"]
+
+
+SERVICE_KIND = "Service"
 
 
 class AppProtocol(StrEnum):
@@ -52,9 +55,12 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Port:
+    """`target` is the port that connections are passed on to where no endpoint says; 0 for the one called."""
+
     number: int
     name: str
     protocol: AppProtocol
+    target: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ class Service:
     endpoints: tuple[Endpoint, ...]
     subsets: tuple[Subset, ...]
     waypoint: Key | None
-    kind: str = "Service"
+    kind: str = SERVICE_KIND
     resolution: Resolution = Resolution.STATIC
     subject_alt_names: tuple[str, ...] = ()
     policies: tuple[tuple[int, str, TrafficPolicy], ...] = ()

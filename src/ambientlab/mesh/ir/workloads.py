@@ -47,7 +47,9 @@ class Traffic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A pod that has an address. `identity` is its SPIFFE ID; `waypoint` is set only while it can be used.
+    """A pod that has an address, or what is said to be a workload outside of the cluster.
+
+    `identity` is its SPIFFE ID; `waypoint` is set only while it can be used.
 
     Metrics tell it by the last three: what made it, and Istio's canonical service and revision; "" is unknown.
     """

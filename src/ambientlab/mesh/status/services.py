@@ -1,13 +1,15 @@
-"""Service status: whether it is bound to the waypoint its labels ask for (pilot/pkg/model, ServiceInfo)."""
+"""Status of Services and ServiceEntries: the waypoint their labels ask for (pilot/pkg/model, ServiceInfo)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from ambientlab.api.objects import Object, labels_of
-from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND
+from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic
 from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.status.conditions import Condition, merge
+from ambientlab.mesh.status.findings import networking_status
 
 INGRESS_USE_WAYPOINT = "istio.io/ingress-use-waypoint"
 
@@ -36,3 +38,8 @@ def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
     else:
         status.pop("conditions", None)
     return status
+
+
+def service_entry_status(obj: Object, binding: Binding, findings: Sequence[Diagnostic], now: datetime) -> Object:
+    """As a Service's, and what Istio leaves unsaid."""
+    return networking_status({**obj, "status": service_status(obj, binding, now)}, findings, now)

@@ -21,12 +21,11 @@ from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
-from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.findings import networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
 from ambientlab.mesh.status.routes import route_status
-from ambientlab.mesh.status.services import service_status
+from ambientlab.mesh.status.services import service_entry_status, service_status
 
 MESH_CONTROLLER = "istio.io/mesh-controller"
 GATEWAY_CONTROLLER = "istio.io/gateway-controller"
@@ -63,12 +62,15 @@ class Statuses:
             for key, obj in index.sources[resource].items():
                 found = findings.get(ObjectRef(resource.kind, *key), ())
                 add(resource, key, route_status, obj, readings[key].diagnostics, found)
-        for resource in (VIRTUALSERVICE, DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY):
+        for resource in (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY):
             for key, obj in index.sources[resource].items():
                 add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))
         for key, obj in index.sources[SERVICE].items():
-            shape = index.shapes.get(index.host(key))
-            add(SERVICE, key, service_status, obj, shape.binding if shape is not None else Binding())
+            add(SERVICE, key, service_status, obj, index.registry.binding(SERVICE.kind, key, index.host(key)))
+        for key, obj in index.sources[SERVICEENTRY].items():
+            binding = index.registry.binding(SERVICEENTRY.kind, key, obj["spec"]["hosts"][0])
+            found = findings.get(ObjectRef(SERVICEENTRY.kind, *key), ())
+            add(SERVICEENTRY, key, service_entry_status, obj, binding, found)
         for key, obj in index.sources[GATEWAY].items():
             gateway_class = index.sources[GATEWAYCLASS].get(Key("", obj["spec"].get("gatewayClassName", "")))
             controller = gateway_class["spec"].get("controllerName") if gateway_class is not None else None

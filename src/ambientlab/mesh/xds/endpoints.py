@@ -33,7 +33,8 @@ def of_service(name: str, service: Service, vip: str, port: int, waypoint: Waypo
         return _assignment(
             name, [_tunnelled(member, waypoint.hbone_port, target, service.host) for member in waypoint.members]
         )
-    return _assignment(name, [_direct(endpoint, target, service.host) for endpoint, target in _serving(service, port)])
+    found = [_weighted(endpoint, target, service.host) for endpoint, target in _serving(service, port)]
+    return _assignment(name, found)
 
 
 def of_endpoints(name: str, service: Service, port: int, subset: Subset | None) -> ClusterLoadAssignment:
@@ -41,7 +42,7 @@ def of_endpoints(name: str, service: Service, port: int, subset: Subset | None) 
     found = []
     for endpoint, target in _serving(service, port):
         if subset is None or subset.selects(endpoint):
-            result = _direct(endpoint, target, service.host)
+            result = _weighted(endpoint, target, service.host)
             if endpoint.workload is not None:
                 result.metadata.MergeFrom(metrics.group(labels.destination(endpoint.workload)))
             found.append(result)
@@ -60,6 +61,13 @@ def of_workload(name: str, workload: Workload, waypoint: Waypoint | None) -> Clu
     if waypoint is not None:
         return _assignment(name, [_tunnelled(member, waypoint.hbone_port, "", "") for member in waypoint.members])
     return _assignment(name, [_tunnelled(workload, HBONE_PORT, "", "")])
+
+
+def _weighted(endpoint: Endpoint, port: int, host: str) -> LbEndpoint:
+    result = _direct(endpoint, port, host)
+    if endpoint.weight:
+        result.load_balancing_weight.value = endpoint.weight
+    return result
 
 
 def _direct(endpoint: Endpoint, port: int, host: str) -> LbEndpoint:

@@ -49,6 +49,7 @@ OUTBOUND_PORT = 15001
 INBOUND_PLAINTEXT_PORT = 15006
 
 SERVICE_NETWORK = ("10.96.0.0", 12)
+SERVICEENTRY_NETWORK = ("240.240.0.0", 16)
 POD_NETWORK = ("10.244.0.0", 16)
 NODE = ("10.244.0.1", 32)
 """The pod network's gateway is the node itself, no pod."""
@@ -60,8 +61,16 @@ def route_name(pod: Captured) -> str:
     return f"inbound|{pod.namespace}/{pod.name}"
 
 
-def listeners(pod: Captured) -> dict[str, Listener]:
-    made = (_outbound(pod), _inbound_plaintext(pod), _inbound_hbone(pod))
+def outbound_listener(pod: Captured, addresses: tuple[str, ...]) -> dict[str, Listener]:
+    """`addresses` are those of services outside of the networks that services have for themselves. A change of them
+    changes the matcher of the listener and no filter chain: Envoy then keeps its socket and its connections
+    (source/common/listener_manager, filterChainOnlyChange)."""
+    listener = _outbound(pod, addresses)
+    return {listener.name: listener}
+
+
+def inbound_listeners(pod: Captured) -> dict[str, Listener]:
+    made = (_inbound_plaintext(pod), _inbound_hbone(pod))
     return {listener.name: listener for listener in made}
 
 
@@ -92,7 +101,7 @@ def _connect(route: Route) -> Route:
     return route
 
 
-def _outbound(pod: Captured) -> Listener:
+def _outbound(pod: Captured, addresses: tuple[str, ...]) -> Listener:
     listener = Listener(
         name=f"out|{pod.namespace}/{pod.name}",
         address=socket_address("127.0.0.1", OUTBOUND_PORT, pod.netns),
@@ -101,6 +110,8 @@ def _outbound(pod: Captured) -> Listener:
         filter_chain_matcher=_by_network(
             (NODE, "passthrough"),
             (SERVICE_NETWORK, "service"),
+            (SERVICEENTRY_NETWORK, "service"),
+            *(((address, 32), "service") for address in addresses),
             (POD_NETWORK, "workload"),
             (LOOPBACK, "self-call"),
             otherwise="passthrough",

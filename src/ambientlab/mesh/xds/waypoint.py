@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import AppProtocol, Destination, Forward, HashKey, Key, Mesh, Port, RouteTable, Service
 from ambientlab.mesh.xds import endpoints, labels, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
@@ -112,16 +113,23 @@ class WaypointProxy:
     def _cluster(self, result: Resources, service: Service, port: Port, name: str, subset_name: str = "") -> None:
         subset = service.subset(subset_name) if subset_name else None
         policy = service.policy(port.number, subset_name)
+        found = self._assignments.get(name, endpoints.of_endpoints, name, service, port.number, subset)
+        source = Discovery(service.resolution, found if service.resolution.by_name else None, port.target)
         cluster = self._clusters.get(
-            name, waypoint_clusters.service_cluster, name, port.protocol, subset_name, policy, labels.service(service)
+            name,
+            waypoint_clusters.service_cluster,
+            name,
+            port.protocol,
+            subset_name,
+            policy,
+            labels.service(service),
+            source,
         )
         result[CLUSTER][name] = cluster
         if policy.tls is not None:
             self._needed.update(policy.tls.secrets)
         if cluster.type == Cluster.EDS:
-            result[ENDPOINTS][name] = self._assignments.get(
-                name, endpoints.of_endpoints, name, service, port.number, subset
-            )
+            result[ENDPOINTS][name] = found
 
     def _route(self, mesh: Mesh, result: Resources, service: Service, port: Port, name: str) -> None:
         table = mesh.routes.get((service.host, port.number))

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import AppProtocol, TrafficPolicy
 from ambientlab.mesh.xds import metrics, traffic_policy
+from ambientlab.mesh.xds.discovery import STATIC, Discovery
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HBONE_PORT,
@@ -56,11 +57,17 @@ def shared() -> dict[str, Message]:
 
 
 def service_cluster(
-    name: str, protocol: AppProtocol, subset: str, policy: TrafficPolicy, metric_labels: str
+    name: str,
+    protocol: AppProtocol,
+    subset: str,
+    policy: TrafficPolicy,
+    metric_labels: str,
+    source: Discovery = STATIC,
 ) -> Cluster:
     """The metadata is Istio's: `istioctl proxy-config cluster` shows which rule holds (AddConfigInfoMetadata)."""
     cluster = reach_both_ways(eds_cluster(name))
     traffic_policy.apply(cluster, protocol, policy)
+    source.apply(cluster)
     if policy.origin is not None:
         namespace, rule = policy.origin
         config = f"/apis/networking.istio.io/v1/namespaces/{namespace}/destination-rule/{rule}"

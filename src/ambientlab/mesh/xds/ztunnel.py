@@ -2,22 +2,24 @@
 
 Inside each captured pod's network namespace it has three small listeners, which depend on nothing but the pod:
 
-    15001  what the pod sends.  ── destination in the service network ──▶ cluster `vip|<VIP>:<port>`
+    15001  what the pod sends.  ── destination is a service's address ──▶ cluster `vip|<VIP>:<port>`
                                 ── in the pod network ──────────────────▶ cluster `ip|<IP>`
                                 ── anywhere else ───────────────────────▶ as it was
     15008  HBONE for the pod    ── CONNECT to one of its ports ─────────▶ the application
     15006  plain TCP for it     ────────────────────────────────────────▶ the application
 
 Where a connection goes is looked up when it is made, by the name of a cluster, as ztunnel looks up an address; so a new
-service or endpoint is one cluster and one assignment more and touches no listener. An endpoint that is reached by HBONE
-is the internal listener `connect_originate`, which is told by the endpoint's metadata where to tunnel to and whom to
-expect there, and by filter state whose certificate to show; others are reached directly. An address nobody has is
-a cluster that does not exist: the connection is closed at once.
+service or endpoint is one cluster and one assignment more and touches no listener. Only addresses that a ServiceEntry
+chose are told to the listeners, because nothing else tells them from the rest of the world. An endpoint that is reached
+by HBONE is the internal listener `connect_originate`, which is told by the endpoint's metadata where to tunnel to and
+whom to expect there, and by filter state whose certificate to show; others are reached directly. An address nobody has
+is a cluster that does not exist: the connection is closed at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -26,9 +28,11 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Mesh, Protocol
+from ambientlab.mesh.ir import SERVICE_KIND, Mesh, Protocol, Resolution, Service
 from ambientlab.mesh.xds import access_log, endpoints, inpod
+from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
+from ambientlab.mesh.xds.inpod import SERVICE_NETWORK, SERVICEENTRY_NETWORK
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
@@ -36,6 +40,7 @@ from ambientlab.mesh.xds.ztunnel_shared import (
     connect_originate_listener,
     destination_cluster,
     inpod_passthrough,
+    service_cluster,
     shared_clusters,
 )
 
@@ -58,15 +63,21 @@ class Ztunnel:
         assignments: dict[str, Message] = {}
         listeners: dict[str, Message] = dict(self._constant[LISTENER])
         routes: dict[str, Message] = {}
-        for service in mesh.services.values():
+        called = _called(mesh)
+        for (vip, port), service in called.items():
+            name = f"vip|{vip}:{port}"
             waypoint = mesh.waypoints.get(service.waypoint) if service.waypoint else None
-            for vip in service.vips:
-                for port in service.ports:
-                    name = f"vip|{vip}:{port.number}"
-                    clusters[name] = self._clusters.get(name, destination_cluster, name)
-                    assignments[name] = self._assignments.get(
-                        name, endpoints.of_service, name, service, vip, port.number, waypoint
-                    )
+            resolution = Resolution.STATIC if waypoint is not None else service.resolution
+            if resolution is Resolution.NONE:
+                fields = access_log.plain_fields(service.host, None)
+                clusters[name] = self._clusters.get(name, inpod_passthrough, name, fields)
+                continue
+            found = self._assignments.get(name, endpoints.of_service, name, service, vip, port, waypoint)
+            weighted = waypoint is None and any(endpoint.weight for endpoint in service.endpoints)
+            source = Discovery(resolution, found if resolution.by_name else None)
+            clusters[name] = self._clusters.get(name, service_cluster, name, weighted, source)
+            if not resolution.by_name:
+                assignments[name] = found
         for workload in mesh.workloads.values():
             name = f"ip|{workload.ip}"
             waypoint = mesh.waypoints.get(workload.waypoint) if workload.waypoint else None
@@ -77,13 +88,31 @@ class Ztunnel:
             clusters[name] = self._clusters.get(name, destination_cluster, name)
             assignments[name] = self._assignments.get(name, endpoints.of_workload, name, workload, waypoint)
         served = _served(mesh)
+        elsewhere = _elsewhere(vip for vip, _ in called)
         for pod in captured:
-            listeners |= self._listeners.get(pod.uid, inpod.listeners, pod)
+            listeners |= self._listeners.get((pod.uid, "out"), inpod.outbound_listener, pod, elsewhere)
+            listeners |= self._listeners.get((pod.uid, "in"), inpod.inbound_listeners, pod)
             name = inpod.route_name(pod)
             routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip, tuple(served.get(pod.ip, ())))
         for memo in (self._clusters, self._assignments, self._listeners, self._routes):
             memo.end_round()
         return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}
+
+
+def _called(mesh: Mesh) -> dict[tuple[str, int], Service]:
+    """What answers at each address and port: of several, a Service, else the first by host."""
+    found: dict[tuple[str, int], Service] = {}
+    for service in sorted(mesh.services.values(), key=lambda s: (s.kind != SERVICE_KIND, s.host)):
+        for vip in service.vips:
+            for port in service.ports:
+                found.setdefault((vip, port.number), service)
+    return found
+
+
+def _elsewhere(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Those in none of the networks that are all services'."""
+    networks = [ip_network(f"{prefix}/{length}") for prefix, length in (SERVICE_NETWORK, SERVICEENTRY_NETWORK)]
+    return tuple(sorted({a for a in addresses if not any(ip_address(a) in network for network in networks)}))
 
 
 def _served(mesh: Mesh) -> dict[str, list[tuple[int, str]]]:

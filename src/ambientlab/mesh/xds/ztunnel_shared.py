@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from ambientlab.mesh.xds import access_log, metrics
+from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     ISTIO_METADATA,
@@ -60,6 +61,16 @@ def inpod_passthrough(name: str, fields: str = "") -> Cluster:
 def destination_cluster(name: str) -> Cluster:
     """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does."""
     return reach_both_ways(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns()))
+
+
+def service_cluster(name: str, weighted: bool, source: Discovery) -> Cluster:
+    """As `destination_cluster`, however endpoints are found. Envoy knows no weights at random, so that endpoints with
+    weights take turns instead: their shares are the same."""
+    cluster = destination_cluster(name)
+    if weighted:
+        cluster.lb_policy = Cluster.ROUND_ROBIN
+    source.apply(cluster)
+    return cluster
 
 
 def _connect_originate_cluster() -> Cluster:

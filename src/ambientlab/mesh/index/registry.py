@@ -1,0 +1,88 @@
+"""The service registry: everything that can be called by name, whatever object declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ambientlab.api.kinds import ENDPOINTSLICE, NAMESPACE, SERVICE, SERVICEENTRY, WORKLOADENTRY
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+from ambientlab.flow.collection import Collection, Context, Graph, Source
+from ambientlab.mesh.index import destinationrules, serviceentries, services, workloads
+from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
+from ambientlab.mesh.index.serviceentries import Declared
+from ambientlab.mesh.index.services import Shape
+from ambientlab.mesh.index.waypoints import Binding, WaypointGateway
+from ambientlab.mesh.ir import Key, Service, Workload
+
+Sources = Mapping[Resource, Source[Key, Object]]
+
+
+class Registry:
+    """`shapes` and `services` are by host; `bindings` are ServiceEntries', by key."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        sources: Sources,
+        gateways: Collection[Key, WaypointGateway],
+        pods: Collection[Key, Workload],
+        rules: destinationrules.Rules,
+        domain: str,
+        trust_domain: str,
+    ) -> None:
+        namespaces, entry_objects = sources[NAMESPACE], sources[SERVICEENTRY]
+        slices = sources[ENDPOINTSLICE].index(services.slice_of)
+        by_ip = pods.index(lambda _, workload: (workload.ip,))
+        of_services: Collection[str, Shape] = graph.derive(
+            "Service shapes",
+            sources[SERVICE],
+            lambda ctx, key, obj: services.shape(ctx, key, obj, gateways, namespaces, domain),
+        )
+        self.declared: Collection[tuple[str, Key], Declared] = graph.derive(
+            "hosts of ServiceEntries",
+            entry_objects,
+            lambda ctx, key, obj: serviceentries.declared(ctx, key, obj, gateways, namespaces),
+        )
+        by_host = self.declared.index(lambda place, _: (place[0],))
+        of_entries: Collection[str, Shape] = graph.derive(
+            "ServiceEntry shapes",
+            self.declared,
+            lambda ctx, place, value: serviceentries.canonical(ctx, place, value, by_host),
+        )
+        self.shapes = graph.join("service shapes", of_services, of_entries)
+        workload_entries: Collection[Key, Workload] = graph.derive(
+            "WorkloadEntry workloads",
+            sources[WORKLOADENTRY],
+            lambda ctx, key, obj: workloads.from_entry(ctx, key, obj, gateways, namespaces, trust_domain),
+        )
+        behind = serviceentries.Behind(entry_objects, sources[WORKLOADENTRY], pods, workload_entries, trust_domain)
+
+        def service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Service]:
+            if shape.kind == serviceentries.KIND:
+                found = behind.endpoints(ctx, shape)
+            else:
+                found = services.endpoints(ctx, shape, slices, by_ip)
+            return {host: services.service(ctx, shape, found, rules)}
+
+        self.services: Collection[str, Service] = graph.derive("services", self.shapes, service)
+        self.entry_findings: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "ServiceEntry findings",
+            entry_objects,
+            lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes),
+        )
+
+    def binding(self, kind: str, key: Key, host: str) -> Binding:
+        """Of the object that declares `host`, even where another's declaration counts."""
+        if kind == serviceentries.KIND:
+            declared = self.declared.get((host, key))
+            return declared.shape.binding if declared is not None else Binding()
+        shape = self.shapes.get(host)
+        return shape.binding if shape is not None else Binding()
+
+    def unbound(self) -> Iterator[Diagnostic]:
+        """Objects that ask for a waypoint and do not get it."""
+        shapes = [*self.shapes.values(), *(declared.shape for declared in self.declared.values())]
+        for ref, binding in {ObjectRef(shape.kind, *shape.key): shape.binding for shape in shapes}.items():
+            if binding.reason:
+                yield Diagnostic(ref, binding.reason, binding.message, WAYPOINT_BOUND)

@@ -1,0 +1,236 @@
+"""ServiceEntries as services, as Istio's ambient mode reads them
+(pilot/pkg/serviceregistry/kube/controller/ambient, services.go and workloads.go).
+
+Each host is a service of its own. Of several objects that declare one host a Service wins, else the oldest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ambientlab.api import objects
+from ambientlab.api.objects import Object
+from ambientlab.flow.collection import Collection, Context, Index
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
+from ambientlab.mesh.index.services import Shape, protocol_named
+from ambientlab.mesh.index.values import address_of
+from ambientlab.mesh.index.waypoints import WaypointGateway, bind
+from ambientlab.mesh.index.workloads import outside
+from ambientlab.mesh.ir import (
+    SERVICE_KIND,
+    AppProtocol,
+    Endpoint,
+    Key,
+    Labels,
+    Port,
+    Resolution,
+    Traffic,
+    Workload,
+)
+
+KIND = "ServiceEntry"
+ENABLE_AUTOALLOCATE = "networking.istio.io/enable-autoallocate-ip"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One host of a ServiceEntry, which others may declare as well."""
+
+    shape: Shape
+    created: str
+
+
+def resolution_of(obj: Object) -> Resolution:
+    return Resolution(obj["spec"].get("resolution") or "NONE")
+
+
+def gets_addresses(obj: Object) -> bool:
+    """Whether its hosts are given addresses (pilot/pkg/networking/serviceentry, ShouldV2AutoAllocateIP)."""
+    if resolution_of(obj) is Resolution.NONE or obj["spec"].get("addresses"):
+        return False
+    return objects.labels_of(obj).get(ENABLE_AUTOALLOCATE, "").lower() != "false"
+
+
+def _may_have_addresses(host: str, resolution: Resolution) -> bool:
+    return not host.startswith("*") or resolution is Resolution.DYNAMIC_DNS
+
+
+def declared(
+    ctx: Context,
+    key: Key,
+    obj: Object,
+    gateways: Collection[Key, WaypointGateway],
+    namespaces: Collection[Key, Object],
+) -> Mapping[tuple[str, Key], Declared]:
+    """None where an address is a whole network: then there is no such service in ambient mode."""
+    spec = obj["spec"]
+    given: list[str] = spec.get("addresses") or []
+    if any(_is_network(address) for address in given):
+        return {}
+    binding = bind(ctx, obj, Traffic.SERVICE, gateways, namespaces)
+    ports = tuple(
+        Port(
+            p["number"],
+            p["name"],
+            protocol_named(p.get("protocol") or "") or AppProtocol.UNDECLARED,
+            p.get("targetPort") or 0,
+        )
+        for p in spec.get("ports") or []
+        if (p.get("protocol") or "").upper() != "UDP"
+    )
+    resolution = resolution_of(obj)
+    created = obj["metadata"].get("creationTimestamp", "")
+    result = {}
+    for host in spec["hosts"]:
+        vips = tuple(address for text in given if (address := address_of(text)))
+        if not given and gets_addresses(obj) and _may_have_addresses(host, resolution):
+            vips = allocated(obj, host)
+        if resolution is Resolution.DYNAMIC_DNS and binding.waypoint is None:
+            vips = ()  # only a waypoint can find out which host is meant
+        shape = Shape(key, host, vips, ports, binding, KIND, resolution, tuple(spec.get("subjectAltNames") or ()))
+        result[(host, key)] = Declared(shape, created)
+    return result
+
+
+def _is_network(text: str) -> bool:
+    return ipaddress.ip_network(text, strict=False).num_addresses > 1
+
+
+def allocated(obj: Object, host: str) -> tuple[str, ...]:
+    """The IPv4 addresses that `status.addresses` assigns to a host."""
+    addresses = (obj.get("status") or {}).get("addresses") or []
+    return tuple(
+        address for item in addresses if item.get("host") == host and (address := address_of(item.get("value", "")))
+    )
+
+
+def canonical(
+    ctx: Context, place: tuple[str, Key], value: Declared, by_host: Index[str, tuple[str, Key], Declared]
+) -> Mapping[str, Shape]:
+    """The oldest of those that declare the host (services.go, selectWorkloadServices)."""
+    rivals = ctx.select(by_host, place[0])
+    first = min(rivals, key=lambda rival: (rival.created, rival.shape.key))
+    return {place[0]: value.shape} if first is value else {}
+
+
+class Behind:
+    """What is behind ServiceEntries: endpoints they list, pods and WorkloadEntries they select, or names to resolve."""
+
+    def __init__(
+        self,
+        service_entries: Collection[Key, Object],
+        workload_entries: Collection[Key, Object],
+        pods: Collection[Key, Workload],
+        entries: Collection[Key, Workload],
+        trust_domain: str,
+    ) -> None:
+        self._service_entries = service_entries
+        self._workload_entries = workload_entries
+        self._pods = pods.index(lambda key, _: (key.namespace,))
+        self._entries = entries.index(lambda key, _: (key.namespace,))
+        self._trust_domain = trust_domain
+
+    def endpoints(self, ctx: Context, shape: Shape) -> tuple[Endpoint, ...]:
+        if shape.resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS):
+            return ()
+        obj = ctx.fetch(self._service_entries, shape.key)
+        if obj is None:
+            return ()
+        targets = {p["name"]: p.get("targetPort") or p["number"] for p in obj["spec"].get("ports") or []}
+        selector = obj["spec"].get("workloadSelector")
+        if selector is not None:
+            found = self._selected(ctx, shape, selector.get("labels") or {}, targets)
+        else:
+            found = self._listed(shape, obj, targets)
+        return tuple(
+            sorted(
+                (e for e in found if shape.resolution.by_name or address_of(e.address)),
+                key=lambda e: (e.address, e.ports),
+            )
+        )
+
+    def _listed(self, shape: Shape, obj: Object, targets: Mapping[str, int]) -> list[Endpoint]:
+        listed: list[Mapping[str, Any]] = obj["spec"].get("endpoints") or []
+        if not listed and shape.resolution.by_name:
+            listed = [{"address": shape.host}]
+        return [
+            Endpoint(
+                item["address"],
+                _ports(shape, item.get("ports") or {}, targets),
+                outside(obj, item, item.get("labels") or {}, self._trust_domain),
+                item.get("weight") or 0,
+            )
+            for item in listed
+            if item.get("address")
+        ]
+
+    def _selected(
+        self, ctx: Context, shape: Shape, labels: Mapping[str, str], targets: Mapping[str, int]
+    ) -> list[Endpoint]:
+        wanted: Labels = tuple(sorted(labels.items()))
+        namespace = shape.key.namespace
+        found = [
+            Endpoint(pod.ip, _ports(shape, {}, targets), pod)
+            for pod in ctx.select(self._pods, namespace)
+            if pod.ready and set(wanted) <= set(pod.labels)
+        ]
+        for entry in ctx.select(self._entries, namespace):
+            if not set(wanted) <= set(entry.labels):
+                continue
+            obj = ctx.fetch(self._workload_entries, entry.key)
+            if obj is not None and (address := obj["spec"].get("address")):
+                spec = obj["spec"]
+                ports = _ports(shape, spec.get("ports") or {}, targets)
+                found.append(Endpoint(address, ports, entry, spec.get("weight") or 0))
+        return found
+
+
+def _ports(shape: Shape, own: Mapping[str, int], targets: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    """The endpoint's own number for a port goes before the service's target port."""
+    return tuple((port.number, own.get(port.name) or targets[port.name]) for port in shape.ports)
+
+
+def findings(
+    ctx: Context, key: Key, obj: Object, shapes: Collection[str, Shape]
+) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    """What Istio passes over in silence, or this mesh does not do, of the values of a ServiceEntry."""
+    ref, spec = ObjectRef(KIND, key.namespace, key.name), obj["spec"]
+    notes: list[Diagnostic] = []
+    for i, address in enumerate(spec.get("addresses") or []):
+        if _is_network(address):
+            why = "a ServiceEntry with an address that is a network does not exist in ambient mode"
+            return {key: (ignored(ref, f"spec.addresses[{i}]", why),)}
+        if address_of(address) is None:
+            notes.append(unsupported(ref, f"spec.addresses[{i}]", "pods have no IPv6 here"))
+    for i, port in enumerate(spec.get("ports") or []):
+        if (port.get("protocol") or "").upper() == "UDP":
+            notes.append(ignored(ref, f"spec.ports[{i}]", "UDP is not captured in ambient mode"))
+    resolution = resolution_of(obj)
+    for i, item in enumerate(spec.get("endpoints") or []):
+        address = item.get("address") or ""
+        if not resolution.by_name and address_of(address) is None:
+            notes.append(ignored(ref, f"spec.endpoints[{i}].address", f"{address or 'no address'} is never called"))
+    for i, host in enumerate(spec["hosts"]):
+        notes += _of_host(ref, f"spec.hosts[{i}]", host, obj, ctx.fetch(shapes, host))
+    return {key: tuple(notes)} if notes else {}
+
+
+def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | None) -> list[Diagnostic]:
+    if shape is None:
+        return []
+    if (shape.kind, shape.key) != (KIND, Key(ref.namespace, ref.name)):
+        winner = ObjectRef(shape.kind, *shape.key)
+        if shape.kind == SERVICE_KIND or shape.key.namespace == ref.namespace:
+            return [Diagnostic(ref, "Shadowed", f"no effect on {host}: {winner} declares it already", field=field)]
+        return [unsupported(ref, field, f"{host} is what {winner} says, in namespace {ref.namespace} too")]
+    if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
+        why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
+        message = f"no effect on {host}: only a waypoint can tell which host a request is for ({why})"
+        return [Diagnostic(ref, "NoWaypoint", message, field=field)]
+    if not shape.vips and not (gets_addresses(obj) and _may_have_addresses(host, shape.resolution)):
+        message = f"connections to {host} are not recognised, because it has no address; set spec.addresses"
+        return [Diagnostic(ref, "NoAddress", message, field=field)]
+    return []
