@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
-from ambientlab.cluster import CLUSTER_ID
+from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.dataplane import prometheus
 from ambientlab.mesh.xds import labels
 
@@ -42,6 +42,8 @@ OPEN_TUNNELS = "http.connect_terminate.downstream_rq_active"
 TUNNELS = "http.connect_terminate.downstream_rq_total"
 """How many of its clients' connections a waypoint has under way, and how many it has ever had."""
 
+_TOKEN = "token"
+_CREDENTIALS = "envoy.extensions.http.injected_credentials"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -88,14 +90,13 @@ def proxy_bootstrap(
                             # How soon a restarted control plane is found again; Envoy's own default reaches 30 s.
                             "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
                         },
-                        "initial_metadata": [{"key": "authorization", "value": f"Bearer {token}"}],
                     }
                 ],
             },
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
         },
-        "static_resources": {"clusters": [_xds_cluster(xds_socket)]},
+        "static_resources": {"clusters": [_xds_cluster(xds_socket)], "secrets": [_credential(token)]},
         "bootstrap_extensions": [
             {
                 "name": "envoy.bootstrap.internal_listener",
@@ -139,7 +140,13 @@ def _bootstrap(pod: Object, kind: str, cluster: str, token: str, xds_socket: str
         token=token,
         xds_socket=xds_socket,
         admin_socket=ADMIN_SOCKET,
-        metadata={"NAME": name(pod), "NAMESPACE": namespace(pod), "POD_UID": uid(pod), "CLUSTER_ID": CLUSTER_ID},
+        metadata={
+            "NAME": name(pod),
+            "NAMESPACE": namespace(pod),
+            "POD_UID": uid(pod),
+            "CLUSTER_ID": CLUSTER_ID,
+            "ISTIO_VERSION": ISTIO_VERSION,
+        },
     )
 
 
@@ -156,13 +163,31 @@ def _inside(xds_socket: str) -> str:
     return f"{XDS_DIRECTORY}/{xds_socket.rpartition('/')[2]}"
 
 
+def _credential(token: str) -> dict[str, Any]:
+    """As a secret, because Envoy shows everything else of its bootstrap to whoever may see its configuration."""
+    return {"name": _TOKEN, "generic_secret": {"secret": {"inline_string": f"Bearer {token}"}}}
+
+
 def _xds_cluster(path: str) -> dict[str, Any]:
+    generic = {"@type": _type(f"{_CREDENTIALS}.generic.v3.Generic"), "credential": {"name": _TOKEN}}
+    injector = {
+        "@type": _type("envoy.extensions.filters.http.credential_injector.v3.CredentialInjector"),
+        "credential": {"name": "envoy.http.injected_credentials.generic", "typed_config": generic},
+    }
+    codec = {"@type": _type("envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")}
     return {
         "name": "xds-grpc",
         "type": "STATIC",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
-            _HTTP_OPTIONS: {"@type": _type(_HTTP_OPTIONS), "explicit_http_config": {"http2_protocol_options": {}}}
+            _HTTP_OPTIONS: {
+                "@type": _type(_HTTP_OPTIONS),
+                "explicit_http_config": {"http2_protocol_options": {}},
+                "http_filters": [
+                    {"name": "envoy.filters.http.credential_injector", "typed_config": injector},
+                    {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
+                ],
+            }
         },
         "load_assignment": {
             "cluster_name": "xds-grpc",
