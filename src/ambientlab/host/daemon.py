@@ -31,6 +31,7 @@ from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_drain
 from ambientlab.images.registry import Images
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
+from ambientlab.mesh.serve.debug import DebugServer
 from ambientlab.node.agent.agent import NodeAgent
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.streams import AgentKubelet
@@ -187,6 +188,9 @@ class Daemon:
         istiod = ControlPlane(client, ca, tokens.verify, self.paths.xds_socket)
         await istiod.start()
         self._stops.append(istiod.stop)
+        debug = DebugServer(lambda: istiod.connections)
+        await debug.start()
+        self._stops.append(debug.stop)
         return istiod
 
     def _start_capture(self, client: Client, istiod: ControlPlane) -> Capture:

@@ -152,6 +152,9 @@ class _Channel:
     """Name -> whether an answer is owed although nothing may have changed."""
     retries: deque[dict[str, str | None]] = field(default_factory=deque)
     in_flight: _Push | None = None
+    sent: str = ""
+    acked: str = ""
+    """The nonces of the last response, and of the last that was accepted."""
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -251,6 +254,12 @@ class Session:
         """The names the proxy asked for one by one."""
         return frozenset(self._channels[type_url].names)
 
+    def progress(self, type_url: str) -> tuple[str, str] | None:
+        """The nonces of the last response sent and of the last accepted, "" if none was; None if nobody asked for the
+        type."""
+        channel = self._channels[type_url]
+        return (channel.sent, channel.acked) if channel.opened else None
+
     def held(self, type_url: str) -> Mapping[str, str]:
         """Name -> version of what the proxy runs."""
         return self._channels[type_url].held
@@ -289,6 +298,7 @@ class Session:
                 self._channels[ENDPOINTS].mark(config.endpoints, owed=True)
         channel.greet = False
         channel.in_flight = _Push(versions, nonce)
+        channel.sent = nonce
         return response
 
     def _answered(self, channel: _Channel, request: DeltaDiscoveryRequest) -> list[Event]:
@@ -312,6 +322,7 @@ class Session:
         return [rejection]
 
     def _accepted(self, type_url: str, channel: _Channel, push: _Push) -> Acked:
+        channel.acked = push.nonce
         for name, version in push.versions.items():
             channel.rejected.pop(name, None)
             if version is None:

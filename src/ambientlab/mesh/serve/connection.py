@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
@@ -27,6 +28,8 @@ class Connection:
     def __init__(self, proxy: Identity, secrets: Secrets) -> None:
         self.proxy = proxy
         self.session = Session()
+        self.pushed: dict[str, float] = {}
+        """When a response of each type was sent last, as `time.time()`."""
         self._secrets = secrets
         self._messages: dict[str, Mapping[str, Message]] = {}
         self._wake = asyncio.Event()
@@ -99,6 +102,7 @@ class Connection:
                 if self._closed:
                     return
                 for response in self.session.outgoing():
+                    self.pushed[response.type_url] = time.time()
                     self._log_push(response)
                     await write(response)
         finally:

@@ -154,7 +154,7 @@ class PodWorker:
         if not await self._may_start():
             return
         due = 0.0
-        if self._only_components():
+        if self.played_by_daemon:
             self._context.ip = NODE_IP
         else:
             due = await self._set_up_volumes()
@@ -198,7 +198,9 @@ class PodWorker:
         main = [c for c in self._containers.values() if c.record.role is Role.MAIN]
         return any(c.runs_again() for c in main)
 
-    def _only_components(self) -> bool:
+    @property
+    def played_by_daemon(self) -> bool:
+        """Whether every container is a part of this process, which has no sandbox."""
         programs = [self._means.images.resolve(c.spec["image"]) for c in self._containers.values()]
         return all(program is not None and program.component for program in programs)
 

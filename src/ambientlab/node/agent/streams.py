@@ -75,10 +75,15 @@ class AgentKubelet:
     async def connect(self, pod: Object, port: int) -> socket.socket:
         worker = self._agent.worker(pod)
         sandbox = worker.context.sandbox if worker is not None else None
-        if sandbox is None:
+        played = worker is not None and worker.played_by_daemon
+        if sandbox is None and not played:
             raise _internal(f"pod {objects.name(pod)} has no network to forward to: it does not run")
         try:
-            sock = await self._socket_in(sandbox.netns, socket.AF_INET, socket.SOCK_STREAM)
+            if sandbox is None:
+                sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)  # where the daemon is, its parts are
+                sock.setblocking(False)
+            else:
+                sock = await self._socket_in(sandbox.netns, socket.AF_INET, socket.SOCK_STREAM)
             try:
                 await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
             except BaseException:

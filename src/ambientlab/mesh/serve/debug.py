@@ -1,0 +1,64 @@
+"""istiod's debug interface: what `istioctl proxy-status` asks, at port 15014 of istiod's loopback.
+
+In JSON as istiod's own /debug/syncz (pilot/pkg/xds/debug.go, SyncStatus).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
+from ambientlab.mesh.serve.connection import SHORT, Connection
+from ambientlab.mesh.serve.proxies import is_node_proxy
+
+PORT = 15014
+
+
+class DebugServer:
+    """`connections` gives the proxies being served."""
+
+    def __init__(self, connections: Callable[[], list[Connection]]) -> None:
+        self._connections = connections
+        app = web.Application()
+        app.router.add_get("/debug/syncz", self._syncz)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", PORT).start()
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _syncz(self, request: web.Request) -> web.Response:
+        namespace = request.query.get("namespace", "")
+        found = [one for one in self._connections() if namespace in ("", one.proxy.namespace)]
+        return web.json_response([sync_status(one) for one in sorted(found, key=lambda one: str(one.proxy))])
+
+
+def sync_status(connection: Connection) -> dict[str, Any]:
+    session = connection.session
+    errors = {rejection.type_url: rejection.detail for rejection in session.rejections}
+    resources = {}
+    for type_url in SHORT:
+        progress = session.progress(type_url)
+        if progress is None:
+            continue
+        sent, acked = progress
+        resources[type_url] = {"sent": sent, "acked": acked}
+        if type_url in connection.pushed:
+            moment = datetime.fromtimestamp(connection.pushed[type_url], UTC)
+            resources[type_url]["sentTime"] = f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+        if type_url in errors:
+            resources[type_url]["lastError"] = errors[type_url]
+    return {
+        "cluster_id": CLUSTER_ID,
+        "proxy": str(connection.proxy),
+        "proxy_type": "ztunnel" if is_node_proxy(connection.proxy) else "waypoint",
+        "istio_version": ISTIO_VERSION,
+        "resources": resources,
+    }
