@@ -15,14 +15,19 @@ import click
 from ambientlab.cluster import ISTIO_VERSION
 from ambientlab.host.kubectl import Kubectl
 
+_ALIASES = {"pc": "proxy-config", "ps": "proxy-status"}
+
 
 class Istioctl(click.Group):
     """Names the commands there are when asked for one there is not."""
 
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return super().get_command(ctx, _ALIASES.get(name, name))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
+        if args and self.get_command(ctx, args[0]) is None:
             known = ", ".join(sorted(self.commands))
             raise click.ClickException(f'"{args[0]}" is not part of this istioctl. It has: {known}')
         return super().resolve_command(ctx, args)
@@ -36,14 +41,15 @@ class Istioctl(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, kubeconfig: Path | None, context: str | None, namespace: str, istio_namespace: str) -> None:
     """Istio's command line for this mesh."""
-    ctx.obj = Cluster(Kubectl(kubeconfig, context), namespace)
+    ctx.obj = Cluster(Kubectl(kubeconfig, context), namespace, istio_namespace)
 
 
 class Cluster:
     """The cluster and the namespace of one call; istioctl takes -n before or after the command's name."""
 
-    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
+    def __init__(self, kubectl: Kubectl, namespace: str, istio_namespace: str) -> None:
         self.kubectl = kubectl
+        self.istio_namespace = istio_namespace
         self._namespace = namespace
 
     def namespace(self, later: str) -> str:
@@ -80,11 +86,15 @@ def _versions(pods: list[dict[str, Any]], image: str) -> list[str]:
 
 def main() -> None:
     """The program: errors on one line, as istioctl's, and exit status 1."""
+    from ambientlab.cli.proxy_config.commands import proxy_config
+    from ambientlab.cli.proxy_status import proxy_status
     from ambientlab.cli.waypoint import waypoint
     from ambientlab.host.kubectl import KubectlError
     from ambientlab.host.tools import ToolError
 
     cli.add_command(waypoint)
+    cli.add_command(proxy_config)
+    cli.add_command(proxy_status)
     try:
         cli(standalone_mode=False, prog_name="istioctl")
     except click.UsageError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ambientlab.cli.tabwriter import columns
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def list_(cluster: Cluster, namespace: str, everywhere: bool) -> None:
             programmed.get("status", "False"),
         ]
         rows.append([metadata["namespace"], *row] if everywhere else row)
-    _columns([head, *rows])
+    columns([head, *rows])
 
 
 @waypoint.command()
@@ -156,7 +157,7 @@ def status(
             condition.get("message", ""),
         ]
         rows.append([gateway["metadata"]["namespace"], *row] if everywhere else row)
-    _columns(rows)
+    columns(rows)
 
 
 @waypoint.command()
@@ -225,10 +226,3 @@ def _await(cluster: Cluster, namespace: str, name: str, timeout: str, failure: s
 def _programmed(gateway: dict[str, Any]) -> dict[str, str]:
     conditions = gateway.get("status", {}).get("conditions") or []
     return next((each for each in conditions if each["type"] == "Programmed"), {})
-
-
-def _columns(rows: list[list[str]]) -> None:
-    """Columns as Go's tabwriter lays them out here: as wide as the widest cell and five spaces."""
-    widths = [max(len(row[column]) for row in rows) + 5 for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

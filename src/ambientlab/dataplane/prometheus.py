@@ -41,7 +41,7 @@ def clusters(admin_socket: str) -> list[dict[str, Any]]:
 def listeners() -> list[dict[str, Any]]:
     scripted = {"@type": f"{_FILTERS}.http.lua.v3.Lua", "default_source_code": {"inline_string": script()}}
     spelled = {"name": "envoy.filters.http.lua", "typed_config": scripted}
-    metrics = {"path": "/stats/prometheus"}
+    metrics = {"prefix": "/stats/prometheus"}
     return [
         _listener("0.0.0.0", METRICS_PORT, metrics, spelled),
         _listener("0.0.0.0", AGENT_PORT, metrics, spelled),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,15 +44,32 @@ class Kubectl:
         text = self.run(["get", resource, name, *where, "--ignore-not-found", "-o", "json"])
         return json.loads(text) if text.strip() else None
 
-    def list(self, resource: str, namespace: str | None = None) -> list[dict[str, Any]]:
+    def list(self, resource: str, namespace: str | None = None, selector: str = "") -> list[dict[str, Any]]:
         """Every object of a kind, in one namespace or (None) in all."""
-        where = ["-n", namespace] if namespace else ["-A"]
+        where = [*(["-n", namespace] if namespace else ["-A"]), *(["-l", selector] if selector else [])]
         items: list[dict[str, Any]] = json.loads(self.run(["get", resource, *where, "-o", "json"]))["items"]
         return items
 
     def apply(self, obj: dict[str, Any], *, manager: str) -> None:
         """Server-side apply; a field that another manager owns is a KubectlError, not a take-over."""
         self.run(["apply", "--server-side", f"--field-manager={manager}", "-f", "-"], stdin=json.dumps(obj))
+
+    @contextmanager
+    def forward(self, pod: str, namespace: str, port: int) -> Iterator[int]:
+        """A port of this machine's loopback that leads to one of the pod's. Raises KubectlError, without the words
+        `Error from server`."""
+        command = self.command(["port-forward", f"pod/{pod}", "-n", namespace, "--address=127.0.0.1", f":{port}"])
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stderr is not None
+                found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ->", process.stdout.readline())
+                if found is None:
+                    lines = process.stderr.read().strip().splitlines() or ["kubectl port-forward ended"]
+                    raise KubectlError(re.sub(r"^(Error from server \(\w+\)|error): ", "", lines[-1]))
+                yield int(found[1])
+            finally:
+                process.kill()
 
     def namespace(self) -> str:
         """The context's namespace, as `kubectl` itself would use it."""

@@ -20,7 +20,7 @@ def health() -> Listener:
     manager = HttpConnectionManager(stat_prefix=HEALTH)
     host = manager.route_config.virtual_hosts.add(name=HEALTH, domains=["*"])
     route = host.routes.add(name="ready")
-    route.match.path = "/healthz/ready"
+    route.match.prefix = "/healthz/ready"
     route.direct_response.status = 200
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=packed(Router()))
     filters = [Filter(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))]

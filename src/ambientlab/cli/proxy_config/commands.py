@@ -1,0 +1,377 @@
+"""The commands: parse, fetch, choose, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambientlab.cli import pods
+from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, listeners, loggers, routes, secrets
+from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
+from ambientlab.cli.tabwriter import columns
+from ambientlab.host.kubectl import KubectlError
+
+if TYPE_CHECKING:
+    from ambientlab.cli.istioctl import Cluster
+
+_ALIASES = {
+    "cluster": ("clusters", "c"),
+    "listener": ("listeners", "l"),
+    "route": ("routes", "r"),
+    "endpoint": ("endpoints", "ep"),
+    "bootstrap": ("b",),
+    "log": ("o",),
+    "secret": ("secrets", "s"),
+    "all": ("a",),
+}
+_LISTENER_PADDING = 1
+_MASKS = {
+    "cluster": "?mask=dynamic_active_clusters,dynamic_warming_clusters,static_clusters",
+    "listener": "?mask=dynamic_listeners,static_listeners",
+    "route": "?mask=dynamic_route_configs,static_route_configs",
+    "secret": "?mask=dynamic_active_secrets,dynamic_warming_secrets",
+    "bootstrap": "?mask=bootstrap",
+    "all": "?include_eds=true",
+}
+
+Command = Callable[..., None]
+
+
+class Aliased(click.Group):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        full = next((command for command, aliases in _ALIASES.items() if name in aliases), name)
+        return super().get_command(ctx, full)
+
+
+@click.group(name="proxy-config", cls=Aliased)
+def proxy_config() -> None:
+    """Retrieve information about proxy configuration from Envoy."""
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _output(default: str = "short") -> Callable[[Command], Command]:
+    return click.option("-o", "--output", default=default, show_default=True, help="One of json|yaml|short.")
+
+
+_fqdn = click.option("--fqdn", default="", help="Filter clusters by substring of Service FQDN field.")
+_direction = click.option("--direction", default="", help="Filter clusters by Direction field.")
+_subset = click.option("--subset", default="", help="Filter clusters by substring of Subset field.")
+_port = click.option("--port", type=int, default=0, help="Filter by Port field.")
+_address = click.option("--address", default="", help="Filter by address field.")
+_type = click.option("--type", "kind", default="", help="Filter listeners by type field.")
+_route_name = click.option("--name", default="", help="Filter routes by route name field.")
+_cluster_name = click.option("--cluster", "cluster_name", default="", help="Filter endpoints by cluster name field.")
+_status = click.option("--status", default="", help="Filter endpoints by status field.")
+_verbose = click.option("--verbose/--no-verbose", default=True, show_default=True, help="Output more information.")
+_source = _options(
+    click.option("-n", "--namespace", default="", help="Kubernetes namespace."),
+    click.option("-f", "--file", type=click.Path(path_type=Path), help="Envoy config dump JSON file; - is stdin."),
+    click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True),
+    click.argument("pod", required=False, default=""),
+)
+
+
+class Source:
+    """Where a command reads from: a pod's Envoy, or a file."""
+
+    def __init__(self, cluster: Cluster, command: str, pod: str, file: Path | None, namespace: str, port: int) -> None:
+        if bool(pod) == bool(file):
+            click.echo(click.get_current_context().get_usage(), err=True)
+            raise click.ClickException(f"{command} requires pod name or --file parameter")
+        self._cluster = cluster
+        self._command = command
+        self._file = file
+        self._port = port
+        self._pod = pods.find(cluster, pod, cluster.namespace(namespace)) if pod else pods.Pod("", "")
+
+    def dump(self) -> Dump:
+        try:
+            return Dump(self.raw_dump())
+        except DumpError as error:
+            raise click.ClickException(str(error)) from None
+
+    def raw_dump(self) -> bytes:
+        where = f"{self._pod.name}.{self._pod.namespace} sidecar"
+        return self._read(f"config_dump{_MASKS[self._command]}", f"failed to execute command on {where}")
+
+    def clusters(self) -> list[Message]:
+        try:
+            return endpoints.parse(self._read("clusters?format=json", "failed to execute command on Envoy"))
+        except DumpError as error:
+            raise click.ClickException(str(error)) from None
+
+    def _read(self, path: str, failure: str) -> bytes:
+        if self._file is not None:
+            return sys.stdin.buffer.read() if str(self._file) == "-" else self._file.read_bytes()
+        try:
+            return pods.ask(self._cluster, self._pod, path, port=self._port)
+        except KubectlError as error:
+            raise click.ClickException(f"{failure}: {error}") from None
+
+
+def _print(output: str, value: Callable[[], Any], summary: Callable[[], None]) -> None:
+    try:
+        if output == "json":
+            click.echo(as_json(value()))
+        elif output == "yaml":
+            click.echo(as_yaml(value()))
+        elif output == "short":
+            summary()
+        else:
+            raise click.ClickException(f'output format "{output}" not supported')
+    except DumpError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@proxy_config.command()
+@_options(_fqdn, _direction, _subset, _port, _output(), _source)
+@click.pass_obj
+def cluster(
+    ctx: Cluster,
+    fqdn: str,
+    direction: str,
+    subset: str,
+    port: int,
+    output: str,
+    namespace: str,
+    file: Path | None,
+    admin_port: int,
+    pod: str,
+) -> None:
+    """Retrieves cluster configuration for the Envoy in the specified pod."""
+    dump = Source(ctx, "cluster", pod, file, namespace, admin_port).dump()
+    chosen = clusters.ClusterFilter(fqdn, port, subset, direction)
+
+    def found() -> list[Message]:
+        return [one for one in dump.clusters() if chosen.admits(one)]
+
+    _print(output, found, lambda: columns([clusters.HEADER, *clusters.rows(found())]))
+
+
+@proxy_config.command()
+@_options(_address, _type, _port, _verbose, _output(), _source)
+@click.option("--waypoint", is_flag=True, hidden=True, help="Output waypoint information.")
+@click.pass_obj
+def listener(
+    ctx: Cluster,
+    address: str,
+    kind: str,
+    port: int,
+    verbose: bool,
+    output: str,
+    namespace: str,
+    file: Path | None,
+    admin_port: int,
+    pod: str,
+    waypoint: bool,
+) -> None:
+    """Retrieves listener configuration for the Envoy in the specified pod."""
+    dump = Source(ctx, "listener", pod, file, namespace, admin_port).dump()
+    chosen = listeners.ListenerFilter(address, port, kind)
+
+    def found() -> list[Message]:
+        return [one for one in dump.listeners() if chosen.admits(one)]
+
+    def summary() -> None:
+        if waypoint:
+            rows = [listeners.WAYPOINT_HEADER, *listeners.waypoint_rows(dump.listeners())]
+        elif verbose:
+            rows = [listeners.HEADER, *(row for one in listeners.ordered(found()) for row in listeners.rows(one))]
+        else:
+            rows = [listeners.BRIEF, *map(listeners.brief, listeners.ordered(found()))]
+        columns(rows, _LISTENER_PADDING)
+
+    _print(output, found, summary)
+
+
+@proxy_config.command()
+@_options(_route_name, _verbose, _output(), _source)
+@click.pass_obj
+def route(
+    ctx: Cluster,
+    name: str,
+    verbose: bool,
+    output: str,
+    namespace: str,
+    file: Path | None,
+    admin_port: int,
+    pod: str,
+) -> None:
+    """Retrieves route configuration for the Envoy in the specified pod."""
+    dump = Source(ctx, "route", pod, file, namespace, admin_port).dump()
+
+    def found() -> list[Message]:
+        return [one for one in dump.routes() if name in ("", one.get("name"))]
+
+    def summary() -> None:
+        if verbose:
+            columns([routes.HEADER, *(row for one in found() for row in routes.rows(one))])
+        else:
+            columns([routes.BRIEF, *map(routes.brief, found())])
+
+    _print(output, found, summary)
+
+
+@proxy_config.command()
+@_options(_address, _port, _cluster_name, _status, _output(), _source)
+@click.pass_obj
+def endpoint(
+    ctx: Cluster,
+    address: str,
+    port: int,
+    cluster_name: str,
+    status: str,
+    output: str,
+    namespace: str,
+    file: Path | None,
+    admin_port: int,
+    pod: str,
+) -> None:
+    """Retrieves endpoint configuration for the Envoy in the specified pod."""
+    found = Source(ctx, "endpoint", pod, file, namespace, admin_port).clusters()
+    chosen = endpoints.EndpointFilter(address, port, cluster_name, status)
+    _print(
+        output,
+        lambda: endpoints.with_hosts(found, chosen),
+        lambda: columns([endpoints.HEADER, *endpoints.rows(found, chosen)]),
+    )
+
+
+@proxy_config.command()
+@_options(_output(), _source)
+@click.pass_obj
+def secret(ctx: Cluster, output: str, namespace: str, file: Path | None, admin_port: int, pod: str) -> None:
+    """Retrieves secret configuration for the Envoy in the specified pod."""
+    section = Source(ctx, "secret", pod, file, namespace, admin_port).dump().section("SecretsConfigDump")
+    _print(output, lambda: section, lambda: _secrets(section))
+
+
+def _secrets(section: Message) -> None:
+    header, rows = secrets.rows(section, datetime.now(UTC))
+    if not rows:
+        click.echo("No active or warming secrets found.")
+        return
+    columns([header, *rows])
+
+
+@proxy_config.command(name="bootstrap")
+@_options(_output("json"), _source)
+@click.pass_obj
+def bootstrap_(ctx: Cluster, output: str, namespace: str, file: Path | None, admin_port: int, pod: str) -> None:
+    """Retrieves bootstrap configuration for the Envoy in the specified pod."""
+    section = Source(ctx, "bootstrap", pod, file, namespace, admin_port).dump().section("BootstrapConfigDump")
+    _print(output, lambda: section, lambda: columns(bootstrap.rows(section), padding=1))
+
+
+@proxy_config.command()
+@click.option("--level", "levels", default="", help="[<logger>:]<level>,... or <level> for all loggers.")
+@click.option("-r", "--reset", is_flag=True, help="Reset levels to default value (warning).")
+@click.option("-l", "--selector", default="", help="Label selector.")
+@click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
+@click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True)
+@click.argument("pod", required=False, default="")
+@click.pass_obj
+def log(ctx: Cluster, levels: str, reset: bool, selector: str, namespace: str, admin_port: int, pod: str) -> None:
+    """Retrieves logging levels of the Envoy in the specified pod, and sets them."""
+    if not pod and not selector:
+        raise click.ClickException("log requires pod name or --selector")
+    if reset and levels:
+        raise click.ClickException("--level cannot be combined with --reset")
+    home = ctx.namespace(namespace)
+    found = pods.select(ctx, selector, home) if selector else pods.find_all(ctx, pod, home)
+    if not found:
+        raise click.ClickException("no pods found")
+
+    def post(one: pods.Pod, query: str) -> str:
+        try:
+            return pods.ask(ctx, one, f"logging{query}", method="POST", port=admin_port).decode()
+        except KubectlError as error:
+            raise click.ClickException(f"failed to execute command on Envoy: {error}") from None
+
+    for one in found:
+        answer = post(one, "")
+        for name, level in loggers.wanted("warning" if reset else levels, answer).items():
+            answer = post(one, f"?{name}={level}")
+        click.echo(f"{one.name}.{one.namespace}:\n{answer}", nl=False)
+
+
+@proxy_config.command(name="all")
+@_options(_fqdn, _direction, _subset, _port, _address, _type, _route_name, _verbose, _output(), _source)
+@click.option("--with-headers", is_flag=True, help="Print summary with headers.")
+@click.pass_obj
+def all_(
+    ctx: Cluster,
+    fqdn: str,
+    direction: str,
+    subset: str,
+    port: int,
+    address: str,
+    kind: str,
+    name: str,
+    verbose: bool,
+    output: str,
+    namespace: str,
+    file: Path | None,
+    admin_port: int,
+    pod: str,
+    with_headers: bool,
+) -> None:
+    """Retrieves all configuration for the Envoy in the specified pod."""
+    del verbose  # the long form is what a summary of everything has
+    source = Source(ctx, "all", pod, file, namespace, admin_port)
+    if output == "json":
+        click.echo(source.raw_dump().decode())
+        return
+    dump = source.dump()
+
+    def head(text: str) -> None:
+        if with_headers:
+            click.echo(f"------ {text} ------\n")
+
+    def summary() -> None:
+        cluster_filter = clusters.ClusterFilter(fqdn, port, subset, direction)
+        listener_filter = listeners.ListenerFilter(address, port, kind)
+        head("BOOTSTRAP INFO")
+        columns(bootstrap.rows(dump.section("BootstrapConfigDump")), padding=1)
+        click.echo()
+        head("CLUSTER INFO")
+        found = [one for one in dump.clusters() if cluster_filter.admits(one)]
+        columns([["NAME", *clusters.HEADER], *([f"cluster/{one['name']}", *clusters.row(one)] for one in found)])
+        click.echo()
+        head("LISTENER INFO")
+        shown = listeners.ordered([one for one in dump.listeners() if listener_filter.admits(one)])
+        columns(
+            [
+                ["NAME", *listeners.HEADER],
+                *([f"listener/{one.get('name', '')}", *row] for one in shown for row in listeners.rows(one)),
+            ],
+            _LISTENER_PADDING,
+        )
+        click.echo()
+        head("ROUTE INFO")
+        configs = [one for one in dump.routes() if name in ("", one.get("name"))]
+        rows = [row for one in configs for row in routes.rows(one)]
+        columns([routes.HEADER, *([f"route/{called}", *rest] for called, *rest in rows)])
+        click.echo()
+        head("SECRET INFO")
+        header, certificates = secrets.rows(dump.section("SecretsConfigDump"), datetime.now(UTC))
+        columns([header, *([f"secret/{called}", *rest] for called, *rest in certificates)])
+        click.echo()
+        head("ENDPOINTS INFO")
+        hosts = endpoints.eds_rows(dump.endpoints(), endpoints.EndpointFilter(address, port))
+        columns([endpoints.EDS_HEADER, *([f"endpoint/{called}", *rest] for called, *rest in hosts)])
+
+    _print(output, lambda: {"configs": dump.configs}, summary)

@@ -1,0 +1,117 @@
+"""`istioctl proxy-status`: what istiod has sent to each proxy, and what it has taken (istioctl/pkg/writer/pilot).
+
+Asked of istiod's pods, by port-forward, as JSON of /debug/syncz.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ambientlab.api.printers.columns import duration
+from ambientlab.cli import pods
+from ambientlab.cli.tabwriter import columns
+from ambientlab.host.kubectl import KubectlError
+
+if TYPE_CHECKING:
+    from ambientlab.cli.istioctl import Cluster
+
+MONITORING_PORT = 15014
+_IGNORED = "IGNORED"
+_TYPE = "type.googleapis.com/envoy."
+_SHORT = {
+    f"{_TYPE}config.cluster.v3.Cluster": "CDS",
+    f"{_TYPE}config.listener.v3.Listener": "LDS",
+    f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment": "EDS",
+    f"{_TYPE}config.route.v3.RouteConfiguration": "RDS",
+    f"{_TYPE}config.core.v3.TypedExtensionConfig": "ECDS",
+    f"{_TYPE}extensions.transport_sockets.tls.v3.Secret": "SDS",
+    "type.googleapis.com/istio.workload.Address": "WDS",
+    "type.googleapis.com/istio.security.Authorization": "WADS",
+}
+"""The first four come first, in this order, as in istioctl."""
+_CORE = ("CDS", "LDS", "EDS", "RDS")
+_ALWAYS = ("CDS", "LDS", "EDS", "RDS", "ECDS")
+
+
+@click.command(name="proxy-status")
+@click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
+@click.option("-o", "--output", default="table", show_default=True, help="One of json|yaml|table.")
+@click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="1 shows all xDS types.")
+@click.argument("pod", required=False, default="")
+@click.pass_obj
+def proxy_status(cluster: Cluster, namespace: str, output: str, verbosity: int, pod: str) -> None:
+    """Retrieves the synchronization status of each Envoy in the mesh."""
+    if pod:
+        raise click.ClickException("comparing one proxy with istiod is not part of this istioctl")
+    if output not in ("json", "yaml", "table"):
+        raise click.ClickException(f'output format "{output}" not supported')
+    wanted = cluster.given(namespace)
+    found = [{**proxy, "istiod": istiod} for istiod, proxies in _ask(cluster, wanted).items() for proxy in proxies]
+    found.sort(key=lambda proxy: proxy["proxy"])
+    if output == "json":
+        click.echo(json.dumps(found, indent=4))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(found), nl=False)
+    elif verbosity:
+        columns(_verbose(found))
+    else:
+        columns([["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], *map(_row, found)])
+
+
+def _ask(cluster: Cluster, namespace: str) -> dict[str, list[dict[str, Any]]]:
+    """Proxies by the istiod that serves them."""
+    instances = pods.select(cluster, "app=istiod", cluster.istio_namespace)
+    if not instances:
+        raise click.ClickException(f'no running Istio pods in "{cluster.istio_namespace}"')
+    query = f"?namespace={namespace}" if namespace else ""
+    try:
+        return {
+            one.name: json.loads(pods.ask(cluster, one, f"debug/syncz{query}", port=MONITORING_PORT))
+            for one in instances
+        }
+    except KubectlError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _row(proxy: dict[str, Any]) -> list[str]:
+    known = [_short(url) for url, resource in proxy["resources"].items() if _status(resource) != _IGNORED]
+    types = [*(short for short in _CORE if short in known), *sorted(short for short in known if short not in _CORE)]
+    subscribed = f"{len(types)} ({','.join(types)})" if types else "0"
+    return [proxy["proxy"], proxy.get("cluster_id", ""), proxy["istiod"], proxy.get("istio_version", ""), subscribed]
+
+
+def _verbose(proxies: list[dict[str, Any]]) -> list[list[str]]:
+    seen = {*_ALWAYS, *(_short(url) for proxy in proxies for url in proxy["resources"])}
+    types = [*_CORE, *sorted(seen - {*_CORE})]
+    rows = [["NAME", "CLUSTER", *types, "ISTIOD", "VERSION"]]
+    for proxy in proxies:
+        statuses = {_short(url): _status(resource) for url, resource in proxy["resources"].items()}
+        after = [proxy["istiod"], proxy.get("istio_version", "")]
+        rows.append([proxy["proxy"], proxy.get("cluster_id", ""), *(statuses.get(t, _IGNORED) for t in types), *after])
+    return rows
+
+
+def _short(type_url: str) -> str:
+    return _SHORT.get(type_url, type_url)
+
+
+def _status(resource: dict[str, str]) -> str:
+    """pilot/pkg/xds/statusgen.go, debugSyncStatus."""
+    if resource.get("lastError"):
+        word = "ERROR"
+    elif not resource.get("sent"):
+        return "NOT SENT"
+    else:
+        word = "SYNCED" if resource.get("acked") == resource["sent"] else "STALE"
+    return f"{word} ({_age(resource['sentTime'])})" if resource.get("sentTime") else word
+
+
+def _age(moment: str) -> str:
+    then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    return duration((datetime.now(UTC) - then).total_seconds())

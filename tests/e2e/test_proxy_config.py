@@ -1,0 +1,161 @@
+"""`istioctl proxy-config` and `proxy-status` of a real waypoint, through the kubeconfig alone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from support.mesh import Mesh, Result
+
+SUBSETS = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: versions, namespace: hello}
+spec:
+  host: helloworld
+  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
+  subsets: [{name: v1, labels: {version: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: first, namespace: hello}
+spec:
+  hosts: [helloworld]
+  http: [{match: [{uri: {prefix: /hello}}], route: [{destination: {host: helloworld, subset: v1}}]}]
+"""
+HOST = "helloworld.hello.svc.cluster.local"
+CHAIN = f"inbound-vip|5000|http|{HOST}"
+
+
+@pytest.fixture(scope="module")
+def hello(lab: Mesh) -> Mesh:
+    work = lab.root / "state/ambientlab/ambientlab/work"
+    lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
+    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.apply(SUBSETS)
+    lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    return lab
+
+
+def pc(lab: Mesh, *arguments: str) -> list[list[str]]:
+    """The cells of what is printed, by line."""
+    return [re.split(r" {2,}", line.rstrip()) for line in output(lab, *arguments).splitlines()]
+
+
+def output(lab: Mesh, *arguments: str) -> str:
+    done = istioctl(lab, "proxy-config", *arguments)
+    assert done.code == 0, done.text
+    return done.out
+
+
+def istioctl(lab: Mesh, *arguments: str) -> Result:
+    return lab.ambientlab("istioctl", *arguments)
+
+
+def pod(lab: Mesh) -> str:
+    selector = "gateway.networking.k8s.io/gateway-name=waypoint"
+    name: str = lab.json("get", "pods", "-n", "hello", "-l", selector)["items"][0]["metadata"]["name"]
+    return name
+
+
+def test_clusters(hello: Mesh) -> None:
+    header, *rows = pc(hello, "cluster", "deploy/waypoint.hello")
+    assert header == ["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"]
+    assert [HOST, "5000", "http", "inbound-vip", "EDS", "versions.hello"] in rows
+    assert [HOST, "5000", "http/v1", "inbound-vip", "EDS", "versions.hello"] in rows
+    assert ["connect_originate", "-", "-", "-", "ORIGINAL_DST"] in rows
+    chosen = ["--fqdn", HOST, "--subset", "v1", "--port", "5000"]
+    [found] = json.loads(output(hello, "c", f"{pod(hello)}.hello", *chosen, "-o", "json"))
+    assert found["name"] == f"inbound-vip|5000|http/v1|{HOST}"
+    assert found["edsClusterConfig"]["edsConfig"]["ads"] == {}
+
+
+def test_listeners(hello: Mesh) -> None:
+    lines = output(hello, "listener", "deploy/waypoint.hello").splitlines()
+    assert lines[0].split() == ["ADDRESSES", "PORT", "MATCH", "DESTINATION"]
+    assert f"          0     ALL   Route: {CHAIN}" in lines
+    assert "0.0.0.0   15008 ALL   Route: connect_terminate" in lines
+    assert "0.0.0.0   15021 ALL   Inline Route: /healthz/ready*" in lines
+    assert "0.0.0.0   15090 ALL   Inline Route: /stats/prometheus*" in lines
+    tree = output(hello, "listeners", "deploy/waypoint", "-n", "hello", "--waypoint")
+    vip = hello.json("get", "service", "helloworld", "-n", "hello")["spec"]["clusterIP"]
+    assert re.search(rf"envoy://main_internal +{re.escape(CHAIN)} +ip={vip} -> port=5000 +Route: ", tree)
+
+
+def test_routes(hello: Mesh) -> None:
+    header, *rows = pc(hello, "route", "deploy/waypoint.hello")
+    assert header == ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"]
+    assert any(row[0] == CHAIN and row[3] == "/hello*" for row in rows), rows
+    [found] = json.loads(output(hello, "routes", "deploy/waypoint.hello", "--name", CHAIN, "-o", "json"))
+    assert found["virtualHosts"][0]["routes"][0]["route"]["cluster"] == f"inbound-vip|5000|http/v1|{HOST}"
+
+
+def test_endpoints(hello: Mesh) -> None:
+    header, *rows = pc(hello, "endpoint", "deploy/waypoint.hello", "--cluster", f"inbound-vip|5000|http/v1|{HOST}")
+    assert header == ["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"]
+    pods = hello.json("get", "pods", "-n", "hello", "-l", "version=v1")["items"]
+    address = f"envoy://connect_originate/{pods[0]['status']['podIP']}:5000"
+    assert rows == [[address, "HEALTHY", "OK", f"inbound-vip|5000|http/v1|{HOST}"]]
+
+
+def test_no_dump_shows_a_private_key_or_a_token(hello: Mesh) -> None:
+    header, *rows = pc(hello, "secret", "deploy/waypoint.hello")
+    names = ["RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"]
+    assert header[:7] == names
+    assert {row[0]: row[1:4] for row in rows} == {
+        "default": ["Cert Chain", "ACTIVE", "true"],
+        "ROOTCA": ["CA", "ACTIVE", "true"],
+    }
+    dump = json.loads(output(hello, "secret", "deploy/waypoint.hello", "-o", "json"))
+    certificate = next(one for one in dump["dynamicActiveSecrets"] if one["name"] == "default")
+    assert certificate["secret"]["tlsCertificate"]["privateKey"]["inlineBytes"] == "W3JlZGFjdGVkXQ=="  # "[redacted]"
+    everything = output(hello, "all", "deploy/waypoint.hello", "-o", "json")
+    assert "eyJ" not in everything, "the proxy's token"
+
+
+def test_bootstrap_and_everything(hello: Mesh) -> None:
+    node = json.loads(output(hello, "b", "deploy/waypoint.hello"))["bootstrap"]["node"]
+    assert node["cluster"] == "waypoint.hello"
+    assert node["userAgentBuildVersion"]["version"]["minorNumber"] == 40
+    text = output(hello, "all", "deploy/waypoint.hello", "--with-headers")
+    heads = ["BOOTSTRAP", "CLUSTER", "LISTENER", "ROUTE", "SECRET", "ENDPOINTS"]
+    assert re.findall(r"------ (\w+) INFO ------", text) == heads
+    assert "\nIstio Version: 1.31.0\nEnvoy Version: 1.40.0/" in text
+    assert f"cluster/{CHAIN} " in text
+    assert "endpoint/envoy://connect_originate/" in text
+
+
+def test_log_levels_are_read_and_set(hello: Mesh) -> None:
+    after = output(hello, "log", "deploy/waypoint.hello", "--level", "info,rbac:debug")
+    assert after.startswith(f"{pod(hello)}.hello:\nactive loggers:\n")
+    assert "  rbac: debug\n" in after
+    assert "  http: info\n" in after
+    assert set(re.findall(r": (\w+)$", output(hello, "log", "deploy/waypoint.hello", "-r"), re.M)) == {"warning"}
+
+
+def test_what_is_not_there_is_told_in_istioctls_words(hello: Mesh) -> None:
+    done = istioctl(hello, "pc", "cluster", "nobody.hello")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("Error: failed to execute command on nobody.hello sidecar: failure running port forward")
+    assert done.err.endswith('pods "nobody" not found\n')
+    done = istioctl(hello, "pc", "cluster", "deploy/nobody.hello")
+    assert done.err == 'Error: failed retrieving: deployments.apps "nobody" not found in the "hello" namespace\n'
+
+
+def test_proxy_status(hello: Mesh) -> None:
+    istiod = hello.json("get", "pods", "-n", "istio-system", "-l", "app=istiod")["items"][0]["metadata"]["name"]
+    done = istioctl(hello, "proxy-status")
+    assert done.code == 0, done.text
+    header, waypoint, ztunnel = (re.split(r" {2,}", line) for line in done.out.splitlines())
+    assert header == ["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"]
+    assert waypoint == [f"{pod(hello)}.hello", "Kubernetes", istiod, "1.31.0", "5 (CDS,LDS,EDS,RDS,SDS)"]
+    assert ztunnel[0].startswith("ztunnel-")
+    only = istioctl(hello, "ps", "-n", "hello", "-v", "1").out.splitlines()
+    assert len(only) == 2
+    assert re.split(r" {2,}", only[0])[2:7] == ["CDS", "LDS", "EDS", "RDS", "ECDS"]
+    assert re.match(r"SYNCED \(\d+m?s?\d*s?\)", re.split(r" {2,}", only[1])[2])
+    [found] = json.loads(istioctl(hello, "ps", "-n", "hello", "-o", "json").out)
+    assert found["proxy_type"] == "waypoint"
