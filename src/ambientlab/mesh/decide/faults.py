@@ -6,14 +6,14 @@ from __future__ import annotations
 from ambientlab.mesh.decide import lots
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import Answered, Reason
-from ambientlab.mesh.decide.request import Request
+from ambientlab.mesh.decide.request import Headers, Request
 from ambientlab.mesh.ir import Fault
 
 BODY = "fault filter abort"
 
 
-def drawn(fault: Fault | None, request: Request) -> lots.Lot[tuple[int, Answered | None]]:
-    """Milliseconds of delay, and the abort that ends the request there, if any."""
+def drawn(fault: Fault | None, request: Request, headers: Headers = ()) -> lots.Lot[tuple[int, Answered | None]]:
+    """Milliseconds of delay, and the abort that ends the request there, if any, with `headers` in its answer."""
     if fault is None:
         return lots.certain((0, None))
     delay, abort = fault.delay, fault.abort
@@ -21,6 +21,6 @@ def drawn(fault: Fault | None, request: Request) -> lots.Lot[tuple[int, Answered
     aborts: lots.Lot[Answered | None] = lots.certain(None)
     if abort is not None:
         status = 200 if abort.grpc_status is not None else abort.http_status
-        answer = local_answer(request, status, Reason.FAULT, BODY, grpc_status=abort.grpc_status)
+        answer = local_answer(request, status, Reason.FAULT, BODY, headers, grpc_status=abort.grpc_status)
         aborts = lots.chance(abort.parts_per_million, answer, None)
     return lots.joined(delays, lambda ms: tuple((share, (ms, answer)) for share, answer in aborts))

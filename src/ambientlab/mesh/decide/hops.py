@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 from ambientlab.cluster import DOMAIN
 from ambientlab.mesh.decide import endpoints, lots, paths
+from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import (
     Decision,
     Delivered,
@@ -163,10 +164,13 @@ def _to_address(mesh: Mesh, source: Source, ip: str, workload: Workload | None, 
     waypoint = mesh.waypoints.get(workload.waypoint)
     if waypoint is None or not waypoint.members:
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
-    hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
-    seen = replace(request, path=paths.normalised(request.path)) if request.scheme == "http" else request
     hops = (_hop_to_waypoint(waypoint, source),)
-    return _Way(workload.waypoint, Why.WORKLOAD, _certain(Delivered(there, endpoint, hop, seen)), hops)
+    path = paths.normalised(request.path) if request.scheme == "http" else request.path
+    result: Result = local_answer(request, 400, Reason.BAD_PATH)
+    if path is not None:
+        hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
+        result = Delivered(there, endpoint, hop, replace(request, path=path))
+    return _Way(workload.waypoint, Why.WORKLOAD, _certain(result), hops)
 
 
 def _hop_to_waypoint(waypoint: Waypoint, source: Source) -> Hop:

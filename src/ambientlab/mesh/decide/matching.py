@@ -1,8 +1,9 @@
 """Which routes match a request, and by which of their conditions those that do not.
 
 Every condition is Envoy's, as `mesh.xds.routes` asks for it: strings compare byte by byte, regular expressions are RE2
-and match the whole value, several headers of one name are joined by commas, the first of several query parameters
-counts, and nothing is decoded (source/common/http/header_utility.cc, source/common/router/config_utility.cc).
+and match the whole value, one of several headers of a name is enough (`envoy.reloadable_features.
+match_headers_individually`), the first of several query parameters counts, and nothing is decoded
+(source/common/http/header_utility.cc, source/common/router/config_utility.cc).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Check:
     """One condition of a route, held against a request.
 
     `subject` is what it is about ("path", "header end-user", "query parameter q"), `found` what the request has of it,
-    None if nothing. An `inverted` one asks for the opposite. `error` is why it cannot be told.
+    None if nothing; several headers are joined by commas. An `inverted` one asks for the opposite. `error` is why it
+    cannot be told.
     """
 
     subject: str
@@ -71,17 +73,18 @@ def candidates(table: RouteTable, request: Request) -> tuple[Candidate, ...]:
 
 
 def checks(match: Match, request: Request) -> tuple[Check, ...]:
-    path = paths.split(request.path)[0]
     result = []
     if match.path is not None and not (match.path.kind in ("prefix", "path-prefix") and match.path.value in ("", "/")):
-        result.append(_check("path", match.path, path))
+        result.append(_check("path", match.path, paths.split(request.path)[:1]))
     for subject, wanted in (("method", match.method), ("authority", match.authority), ("scheme", match.scheme)):
         if wanted is not None:
-            result.append(_check(subject, wanted, request.header(f":{subject}")))
-    result += [_check(f"header {name}", wanted, request.header(name)) for name, wanted in match.headers]
-    result += [_unwanted(f"header {name}", wanted, request.header(name)) for name, wanted in match.without_headers]
+            result.append(_check(subject, wanted, request.values(f":{subject}")))
+    result += [_check(f"header {name}", wanted, request.values(name)) for name, wanted in match.headers]
+    result += [_check(f"header {name}", value, request.values(name), True) for name, value in match.without_headers]
     parameters = query_parameters(request.path)
-    result += [_check(f"query parameter {name}", wanted, parameters.get(name)) for name, wanted in match.query]
+    for name, wanted in match.query:
+        found = (parameters[name],) if name in parameters else ()
+        result.append(_check(f"query parameter {name}", wanted, found))
     return tuple(result)
 
 
@@ -94,21 +97,15 @@ def query_parameters(path: str) -> dict[str, str]:
     return result
 
 
-def _check(subject: str, wanted: StringMatch, found: str | None) -> Check:
+def _check(subject: str, wanted: StringMatch, values: tuple[str, ...], inverted: bool = False) -> Check:
+    """An unwanted header that is missing counts as an empty one, unless any value at all is unwanted."""
+    compared = values if values or not inverted or wanted.kind == "present" else ("",)
+    result, error = False, ""
     try:
-        return Check(subject, wanted, found, False, found is not None and holds(wanted, found))
-    except re2.ExpressionError as error:
-        return Check(subject, wanted, found, False, False, str(error))
-
-
-def _unwanted(subject: str, wanted: StringMatch, found: str | None) -> Check:
-    """A header that is missing counts as an empty one, unless any value at all is unwanted."""
-    if wanted.kind == "present":
-        return Check(subject, wanted, found, True, found is None)
-    try:
-        return Check(subject, wanted, found, True, not holds(wanted, found or ""))
-    except re2.ExpressionError as error:
-        return Check(subject, wanted, found, True, False, str(error))
+        result = any(holds(wanted, value) for value in compared) != inverted
+    except re2.ExpressionError as why:
+        error = str(why)
+    return Check(subject, wanted, ",".join(values) if values else None, inverted, result, error)
 
 
 def holds(wanted: StringMatch, found: str) -> bool:

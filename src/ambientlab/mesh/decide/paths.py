@@ -6,10 +6,14 @@ slashes are kept as they are (source/common/http/path_utility.cc).
 
 from __future__ import annotations
 
+import re
+
 from ambientlab import re2
 from ambientlab.mesh.ir import Match, Redirect, Rewrite
 
-_KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/%[]|^")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_KEPT = _UNRESERVED | frozenset("!$&'()*+,;=:@/%[]")
+_ESCAPE = re.compile("%[0-9a-fA-F]{2}")
 _DOTS = {".": ".", "%2e": ".", "..": "..", ".%2e": "..", "%2e.": "..", "%2e%2e": ".."}
 
 
@@ -19,25 +23,37 @@ def split(path: str) -> tuple[str, str]:
     return (path, "") if place < 0 else (path[:place], path[place:])
 
 
-def normalised(path: str) -> str:
-    """Dot segments resolved, backslashes turned round and what does not belong into a URL escaped."""
+def normalised(path: str) -> str | None:
+    """Dot segments resolved, backslashes turned round, needless escapes undone and what does not belong into a URL
+    escaped, as Envoy's URL library does it (googleurl, url/url_canon_path.cc). None for what is refused: a fragment, a
+    NUL, letters that are not of ASCII, or no path at all."""
     proper, query = split(path)
+    if not proper.startswith("/") or not path.isascii() or "#" in path or "%00" in proper:
+        return None
     segments = proper.replace("\\", "/").split("/")[1:]
     result: list[str] = []
     for number, segment in enumerate(segments):
         last = number == len(segments) - 1
-        match _DOTS.get(segment.lower()):
+        match _dots(segment):
             case ".":
                 result += [""] if last else []
             case "..":
                 result = result[:-1] + ([""] if last else [])
             case _:
                 result.append(segment)
-    return "/" + "".join(_escaped(c) for c in "/".join(result)) + query
+    kept = _ESCAPE.sub(_unescaped, "/".join(result))
+    return "/" + "".join(c if c in _KEPT else f"%{ord(c):02X}" for c in kept) + query
 
 
-def _escaped(character: str) -> str:
-    return character if character in _KEPT else "".join(f"%{byte:02X}" for byte in character.encode())
+def _dots(segment: str) -> str | None:
+    """Dots may have parameters behind a semicolon, unless they are escaped."""
+    plain = segment.partition(";")[0]
+    return plain if plain in (".", "..") else _DOTS.get(segment.lower())
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    character = chr(int(escape[0][1:], 16))
+    return character if character in _UNRESERVED else escape[0]
 
 
 def rewritten(path: str, match: Match, rewrite: Rewrite) -> str:
@@ -48,19 +64,21 @@ def rewritten(path: str, match: Match, rewrite: Rewrite) -> str:
     if rewrite.regex is not None:
         return re2.replace_all(*rewrite.regex, proper) + query
     if rewrite.prefix is not None:
-        return _with_prefix(proper, match, rewrite.prefix) + query
+        return _with_prefix(proper, match, rewrite.prefix, tidy=True) + query
     return path
 
 
-def _with_prefix(proper: str, match: Match, prefix: str) -> str:
-    """What the match matched is replaced: for exact and regular-expression paths the whole."""
+def _with_prefix(proper: str, match: Match, prefix: str, *, tidy: bool = False) -> str:
+    """What the match matched is replaced: for exact and regular-expression paths the whole. Letters, not elements: `/`
+    put for `/old` makes `//a` of `/old/a`. Only a rewrite to `/`, if `tidy`, leaves one slash, as Istio writes it
+    (pilot/pkg/networking/core/route/route.go)."""
     wanted = match.path
     if wanted is None or wanted.kind == "present":
         return prefix + proper[1:]
     if wanted.kind not in ("prefix", "path-prefix"):
         return prefix
     rest = proper[len(wanted.value) :]
-    if prefix == "/" and wanted.kind == "path-prefix":
+    if tidy and prefix == "/" and wanted.kind == "path-prefix":
         return "/" + rest.removeprefix("/")
     return prefix + rest
 

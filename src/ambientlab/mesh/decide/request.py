@@ -50,15 +50,11 @@ class Request:
     def grpc(self) -> bool:
         """Whether proxies take it for gRPC, whose answers carry a status of their own (Envoy,
         source/common/grpc/common.cc, hasGrpcContentType)."""
-        kind = self.header("content-type") or ""
+        kind = next(iter(self.values("content-type")), "")
         return kind == "application/grpc" or kind.startswith("application/grpc+")
 
-    def header(self, name: str) -> str | None:
-        """As Envoy's matchers see it: several of one name are one, joined by commas; pseudo headers are headers."""
+    def values(self, name: str) -> tuple[str, ...]:
+        """All headers of a name, among which Envoy counts what the request is for."""
         pseudo = {":method": self.method, ":path": self.path, ":scheme": self.scheme, ":authority": self.authority}
-        if name == "host":
-            name = ":authority"
-        if name in pseudo:
-            return pseudo[name]
-        values = [value for key, value in self.headers if key == name]
-        return ",".join(values) if values else None
+        name = ":authority" if name == "host" else name
+        return (pseudo[name],) if name in pseudo else tuple(value for key, value in self.headers if key == name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass, replace
 
 from ambientlab.mesh.decide import endpoints, faults, headers, lots, paths
 from ambientlab.mesh.decide.answers import local_answer
-from ambientlab.mesh.decide.decision import Delivered, Hop, Outcome, Reason, Result, Routing
+from ambientlab.mesh.decide.decision import Answered, Delivered, Hop, Outcome, Reason, Result, Routing
 from ambientlab.mesh.decide.matching import candidates
-from ambientlab.mesh.decide.request import Request
+from ambientlab.mesh.decide.request import Headers, Request
 from ambientlab.mesh.ir import (
     DEFAULT_RETRIES,
     Destination,
@@ -17,6 +18,7 @@ from ambientlab.mesh.ir import (
     Forward,
     HeaderChange,
     Key,
+    Match,
     Mesh,
     Port,
     Protocol,
@@ -37,7 +39,10 @@ class At:
 
 
 def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, tuple[Outcome, ...]]:
-    request = replace(request, path=paths.normalised(request.path))
+    path = paths.normalised(request.path)
+    if path is None:
+        return Routing(at.waypoint), _outcomes(lots.certain(local_answer(request, 400, Reason.BAD_PATH)))
+    request = replace(request, path=path)
     table = at.mesh.routes.get((service.host, port.number))
     if table is None:
         itself = Destination(service.host, port.number)
@@ -57,36 +62,48 @@ def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Rout
 
 
 def _by_route(at: At, route: Route, request: Request) -> tuple[Outcome, ...]:
-    ends = _by_action(at, route, request)
-    found = lots.joined(
-        faults.drawn(route.fault, request),
-        lambda drawn: (
-            lots.certain((drawn[0], drawn[1]))
-            if drawn[1] is not None
-            else tuple((share, (drawn[0], end)) for share, end in ends)
-        ),
-    )
-    return tuple(Outcome(share, end, delay) for share, (delay, end) in found)
-
-
-def _by_action(at: At, route: Route, request: Request) -> lots.Lot[Result]:
     match route.action:
         case Redirect() as action:
             where = paths.location(request.path, request.authority, request.scheme, route.match, action)
             found = headers.changed((("location", where),), [route.response_headers])
-            return lots.certain(local_answer(request, action.status, Reason.REDIRECT, headers=found))
+            answer = local_answer(request, action.status, Reason.REDIRECT, "", found)
+            ends = _after_faults(route, request, (), lots.certain(answer))
         case DirectResponse() as action:
-            found = headers.changed((), [route.response_headers])
-            return lots.certain(
-                local_answer(request, action.status, Reason.DIRECT_RESPONSE, action.body, headers=found)
-            )
+            found = headers.changed(_own_location(request, action.status), [route.response_headers])
+            answer = local_answer(request, action.status, Reason.DIRECT_RESPONSE, _body(action), found)
+            ends = _after_faults(route, request, (), lots.certain(answer))
         case Forward() as action:
             shares = lots.weighted((item.weight, item) for item in action.destinations)
-            return lots.joined(shares, lambda item: _forwarded(at, route, action, item, request))
+            ends = lots.joined(shares, lambda item: _forwarded(at, route, action, item, request))
+    return tuple(Outcome(share, end, delay) for share, (delay, end) in ends)
 
 
-def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination, request: Request) -> lots.Lot[Result]:
-    """Changes of a share are made before its route's, unless it is the only one: then both are one change."""
+def _own_location(request: Request, status: int) -> Headers:
+    """Where a status is about a place, Envoy names one: that of the request (source/common/router/router.cc)."""
+    if status != 201 and status not in range(300, 400):
+        return ()
+    return (("location", paths.location(request.path, request.authority, request.scheme, Match(), Redirect())),)
+
+
+def _body(action: DirectResponse) -> str:
+    return b64decode(action.encoded).decode(errors="replace") if action.encoded else action.body
+
+
+def _after_faults(route: Route, request: Request, own: Headers, ends: lots.Lot[Result]) -> lots.Lot[tuple[int, Result]]:
+    """Milliseconds of delay and the end, which is an abort with the headers `own` or one of `ends`."""
+
+    def then(drawn: tuple[int, Answered | None]) -> lots.Lot[tuple[int, Result]]:
+        delay, abort = drawn
+        return lots.certain((delay, abort)) if abort is not None else tuple((p, (delay, end)) for p, end in ends)
+
+    return lots.joined(faults.drawn(route.fault, request, own), then)
+
+
+def _forwarded(
+    at: At, route: Route, action: Forward, item: WeightedDestination, request: Request
+) -> lots.Lot[tuple[int, Result]]:
+    """Changes of a share are made before its route's, unless it is the only one: then both are one change. Those of
+    responses are made to every response of a proxy that has picked the share, its own as well."""
     if len(action.destinations) == 1:
         before: tuple[HeaderChange, ...] = (headers.together(route.request_headers, item.request_headers),)
         after: tuple[HeaderChange, ...] = (headers.together(route.response_headers, item.response_headers),)
@@ -104,7 +121,8 @@ def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination,
         authority=authority or request.authority,
         path=path,
     )
-    return _to(at, item.destination, request, sent, after, action.not_found_status)
+    ends = _to(at, item.destination, request, sent, after, action.not_found_status)
+    return _after_faults(route, request, headers.changed((), after), ends)
 
 
 def _to(
@@ -116,11 +134,12 @@ def _to(
     not_found_status: int = 503,
 ) -> lots.Lot[Result]:
     found = endpoints.chosen(at.mesh, destination)
-    if found is None:
-        return lots.certain(local_answer(request, not_found_status, Reason.NO_CLUSTER, destination=destination))
     if not found:
-        body = "no healthy upstream"
-        return lots.certain(local_answer(request, 503, Reason.NO_ENDPOINT, body, destination=destination))
+        own = headers.changed((), changes)
+        status, reason, body = not_found_status, Reason.NO_CLUSTER, ""
+        if found is not None:
+            status, reason, body = 503, Reason.NO_ENDPOINT, "no healthy upstream"
+        return lots.certain(local_answer(request, status, reason, body, own, destination=destination))
     made = tuple(change for change in changes if change)
     return tuple(
         (
