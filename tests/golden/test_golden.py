@@ -85,6 +85,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_ir(case: Case) -> None:
     mesh = case.index.mesh
     routes = {f"{host}:{port}": plain(table) for (host, port), table in mesh.routes.items()}
+    routes |= {f"{host}:{port} (TCP)": plain(route) for (host, port), route in mesh.tcp_routes.items()}
     result = {
         "workloads": {str(key): plain(value) for key, value in mesh.workloads.items()},
         "services": {key: plain(value) for key, value in mesh.services.items()},

@@ -43,6 +43,11 @@ class Mesh:
     def edited(self, kind: str, name: str) -> Any:
         return copy.deepcopy(self.objects[(kind, name)])
 
+    def chains(self) -> dict[str, bytes]:
+        """Of the waypoint's listener for declared protocols, by name."""
+        listener: Any = self.told[1][LISTENER]["main_internal"]
+        return {chain.name: chain.SerializeToString(deterministic=True) for chain in listener.filter_chains}
+
     def changed(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
         """(type, name) of what is new or another message: for the node proxy, and for the waypoint."""
         self.index.settle()
@@ -70,6 +75,21 @@ def test_new_weights_touch_one_route_configuration(mesh: Mesh) -> None:
     route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 50
     mesh.put(route)
     assert mesh.changed() == (set(), {(ROUTES, CHAIN)})
+
+
+def test_a_new_split_of_connections_replaces_one_chain(mesh: Mesh) -> None:
+    for obj in yaml.safe_load_all((GOLDEN / "cases/tcp_routes.in.yaml").read_text()):
+        mesh.put(obj)
+    mesh.changed()
+    before = mesh.chains()
+    split = mesh.edited("VirtualService", "echo")
+    split["spec"]["tcp"][0]["route"][0]["weight"] = 50
+    mesh.put(split)
+    assert mesh.changed() == (set(), {(LISTENER, "main_internal")})
+    after = mesh.chains()
+    name = "inbound-vip|9000|tcp|echo.hello.svc.cluster.local"
+    assert before.keys() == after.keys()
+    assert [chain for chain, content in after.items() if content != before[chain]] == [name]
 
 
 def test_a_new_service_touches_no_listener_of_the_node_proxy(mesh: Mesh) -> None:

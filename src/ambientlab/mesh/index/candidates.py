@@ -1,10 +1,10 @@
 """Who may route a service, and in which order they are asked.
 
-Candidates come in this order: VirtualServices private to the waypoint's namespace, those exported to it, Gateway API's
-routes of that namespace, then all others, each by creation, then by name (push_context.go, initVirtualServices and
+Candidates come in this order: VirtualServices private to the waypoint's namespace, those exported to it, routes of the
+Gateway API of that namespace, then all others, each by creation, then by name (push_context.go, initVirtualServices and
 VirtualServicesForGateway). Those of other namespaces than the service's and the waypoint's are left out
-(listener_waypoint.go, getVirtualServiceForWaypoint). HTTPRoutes of one namespace for the same service and port count
-as one, and so do GRPCRoutes (route_collections.go, mergeHTTPRoutes).
+(listener_waypoint.go, getVirtualServiceForWaypoint). HTTPRoutes and GRPCRoutes of one namespace for the
+same service and port count as one (route_collections.go, mergeHTTPRoutes).
 """
 
 from __future__ import annotations
@@ -84,15 +84,20 @@ def _exported(s: RouteSet) -> frozenset[str]:
 
 def _ranked(sets: list[RouteSet], host: str, home: str) -> list[Candidate]:
     result = []
-    merged: dict[tuple[str, str, int], list[RouteSet]] = {}
+    merged: dict[tuple[str, int], list[RouteSet]] = {}
     for s in sets:
-        if s.gateway_api:
-            merged.setdefault((s.origin.kind, s.origin.namespace, s.port), []).append(s)
+        if s.gateway_api and s.http:
+            merged.setdefault((s.origin.namespace, s.port), []).append(s)
             continue
-        private = 0 if s.origin.namespace == home else 1
-        place = 3 if _public(s) else private
+        at_home = s.origin.namespace == home
+        if s.gateway_api:
+            place = 2 if at_home else 3
+        elif _public(s):
+            place = 3
+        else:
+            place = 0 if at_home else 1
         result.append(Candidate((place, s.created, f"{s.origin.name}.{s.origin.namespace}"), (s,), s.drafts))
-    for (_, namespace, port), group in merged.items():
+    for (namespace, port), group in merged.items():
         group.sort(key=lambda s: (s.created, s.origin.namespace, s.origin.name))
         drafts = sorted((d for s in group for d in s.drafts), key=lambda d: precedence(d.route))
         name = f"{namespace}~{port}~{host}" if port else f"{namespace}~{host}"

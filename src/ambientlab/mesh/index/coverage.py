@@ -80,6 +80,14 @@ _MESH_ROUTE = {
 }
 """Of the kinds whose parents are Services."""
 
+
+def _connection_matches(path: str, *subnets: str) -> dict[str, Exemption]:
+    addresses = _ignored("a waypoint does not compare addresses: the rest of the match decides")
+    never = _ignored("a match on the client never holds at a waypoint")
+    result = {f"{path}.{name}": addresses for name in ("destinationSubnets", *subnets)}
+    return result | {f"{path}.{name}": never for name in ("sourceLabels", "sourceNamespace")}
+
+
 EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     "DestinationRule": {
         "spec.workloadSelector": _ignored("a waypoint passes over rules for single clients, the whole of this one"),
@@ -116,8 +124,8 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         "spec.http[].match[].sourceNamespace": _ignored(
             "a waypoint compares it with its own namespace, never with the client's"
         ),
-        "spec.tcp": _unsupported(),
-        "spec.tls": _unsupported(),
+        **_connection_matches("spec.tcp[].match[]", "sourceSubnet"),
+        **_connection_matches("spec.tls[].match[]"),
     },
 }
 """Kind -> path -> exemption."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
-from ambientlab.mesh.ir import HeaderChange, Key, Match, Route
+from ambientlab.mesh.ir import HeaderChange, Key, Match, Route, WeightedDestination
 
 REQUEST_PORT = -1
 _EVERYTHING = (("present", ""), ("prefix", "/"), ("prefix", ""), ("path-prefix", "/"), ("regex", ".*"))
@@ -34,6 +34,23 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpDraft:
+    """A rule for connections, written in `field`. Each match is the only service port it is for, or 0, and the server
+    names it asks for, which is None for all connections; one of them has to hold, or there are none."""
+
+    field: str
+    destinations: tuple[WeightedDestination, ...]
+    matches: tuple[tuple[int, tuple[str, ...] | None], ...] = ()
+
+    def holds(self, host: str, port: int) -> bool:
+        """A waypoint reads no server names: a rule that asks for another than the service's host never holds
+        (listener_waypoint.go, getTLSRouteMatch)."""
+        return not self.matches or any(
+            number in (0, port) and names in (None, (host,)) for number, names in self.matches
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RouteSet:
     """The routes of one object for some hosts, in the order they are tried.
 
@@ -50,6 +67,8 @@ class RouteSet:
     drafts: tuple[Draft, ...]
     field: str
     http: bool = True
+    tls: tuple[TcpDraft, ...] = ()
+    tcp: tuple[TcpDraft, ...] = ()
 
     @property
     def key(self) -> Key:

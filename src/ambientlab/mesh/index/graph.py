@@ -39,6 +39,7 @@ from ambientlab.mesh.index import (
     grants,
     grpcroute,
     httproute,
+    resolve,
     tables,
     virtualservice,
     waypoints,
@@ -48,7 +49,7 @@ from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading, RouteSet
 from ambientlab.mesh.index.registry import Registry
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, Waypoint, Workload
+from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, TcpRoute, Waypoint, Workload
 
 RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
@@ -138,13 +139,16 @@ class MeshIndex:
                 rule = rules.of(ctx, target.key.namespace, of, shape.binding.waypoint)
                 return frozenset(subset.name for subset, _ in rule.subsets) if rule is not None else frozenset()
 
-            around = tables.Surroundings(lambda of: ctx.fetch(self.shapes, of), names)
+            around = resolve.Surroundings(lambda of: ctx.fetch(self.shapes, of), names)
             value = tables.routing(ctx, shape, route_sets, around)
             return {} if value is None else {host: value}
 
         self.routing: Collection[str, tables.Routing] = graph.derive("routing", self.shapes, route)
         self.routes: Collection[tuple[str, int], RouteTable] = graph.derive(
             "route tables", self.routing, lambda _, __, value: tables.by_port(value)
+        )
+        self.tcp_routes: Collection[tuple[str, int], TcpRoute] = graph.derive(
+            "TCP routes", self.routing, lambda _, __, value: tables.tcp_by_port(value)
         )
         self.unused_rules: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "unused DestinationRules",
@@ -161,7 +165,7 @@ class MeshIndex:
             for resource in RESOURCES
             if resource.kind in coverage.EXEMPTIONS
         ]
-        self.mesh = Mesh(self.workloads, self.services, self.waypoints, self.routes)
+        self.mesh = Mesh(self.workloads, self.services, self.waypoints, self.routes, self.tcp_routes)
 
     def host(self, service: Key) -> str:
         """The fully qualified name of a Service."""

@@ -6,58 +6,27 @@ to as it is (listener_waypoint.go, buildWaypointInboundHTTPRouteConfig).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ambientlab.flow.collection import Context
-from ambientlab.mesh.index.candidates import Candidate, RouteSets, admitted
+from ambientlab.mesh.index import candidates, connections, resolve
+from ambientlab.mesh.index.candidates import Candidate, RouteSets
 from ambientlab.mesh.index.diagnostics import Diagnostic
-from ambientlab.mesh.index.drafts import REQUEST_PORT
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import (
-    AppProtocol,
-    Destination,
-    Forward,
-    Key,
-    Mirror,
-    Redirect,
-    Route,
-    RouteTable,
-    WeightedDestination,
-)
+from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Route, RouteTable, TcpRoute
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The tables of one service, and what became of every object that asked for a place in them."""
+    """The routes of one service, and what became of every object that asked for some."""
 
     tables: tuple[RouteTable, ...]
+    tcp_routes: tuple[TcpRoute, ...]
     diagnostics: tuple[Diagnostic, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What routes refer to. Each answer is a dependency."""
-
-    shape: Callable[[str], Shape | None]
-    subset_names: Callable[[str], frozenset[str]]
-
-    def exists(self, destination: Destination) -> bool:
-        shape = self.shape(destination.host)
-        if shape is None or shape.port(destination.port) is None:
-            return False
-        return not destination.subset or destination.subset in self.subset_names(destination.host)
-
-    def placed(self, destination: Destination, port: int) -> Destination:
-        """With its port: where none is named, an only port of the service, or else the port asked for."""
-        if destination.port or not destination.host:
-            return destination
-        shape = self.shape(destination.host)
-        number = shape.ports[0].number if shape is not None and len(shape.ports) == 1 else port
-        return replace(destination, port=number)
-
-
-def routing(ctx: Context, shape: Shape, sets: RouteSets, around: Surroundings) -> Routing | None:
+def routing(ctx: Context, shape: Shape, sets: RouteSets, around: resolve.Surroundings) -> Routing | None:
     """None for a service that no object wants to route."""
     asking = sets.of(ctx, shape.host)
     if not asking:
@@ -66,32 +35,44 @@ def routing(ctx: Context, shape: Shape, sets: RouteSets, around: Surroundings) -
     if waypoint is None:
         why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
         message = f"no effect on {shape.host}: the service has no waypoint ({why})"
-        return Routing((), tuple(Diagnostic(s.origin, "NoWaypoint", message, field=s.field) for s in asking))
+        return Routing((), (), tuple(Diagnostic(s.origin, "NoWaypoint", message, field=s.field) for s in asking))
     notes: list[Diagnostic] = []
-    candidates = [c for c in admitted(asking, shape, waypoint, notes) if any(s.http for s in c.sets)]
+    admitted = candidates.admitted(asking, shape, waypoint, notes)
+    tables = _tables(shape, [c for c in admitted if any(s.http for s in c.sets)], waypoint, around, notes)
+    tcp_routes = connections.routes(shape, [s for c in admitted for s in c.sets], around, notes)
+    return Routing(tables, tcp_routes, tuple(notes))
+
+
+def _tables(
+    shape: Shape,
+    admitted: list[Candidate],
+    waypoint: Key,
+    around: resolve.Surroundings,
+    notes: list[Diagnostic],
+) -> tuple[RouteTable, ...]:
     tables: list[RouteTable] = []
-    heard: dict[Candidate, list[tuple[int, str]]] = {candidate: [] for candidate in candidates}
+    heard: dict[Candidate, list[tuple[int, str]]] = {candidate: [] for candidate in admitted}
     for port in shape.ports:
         if port.protocol.http or port.protocol is AppProtocol.UNDECLARED:
-            routes, taken = _routes(candidates, port.number, waypoint, around)
+            routes, taken = _routes(admitted, port.number, waypoint, around)
             for candidate, behind in taken:
                 heard[candidate].append((port.number, behind))
             if routes:
                 tables.append(RouteTable(shape.host, port.number, routes))
     for candidate, ports in heard.items():
         notes += _unheard(shape.host, candidate, ports)
-    notes += _missing(candidates, tables)
-    return Routing(tuple(tables), tuple(notes))
+    notes += _missing(admitted, tables)
+    return tuple(tables)
 
 
 def _routes(
-    candidates: list[Candidate], port: int, waypoint: Key, around: Surroundings
+    admitted: list[Candidate], port: int, waypoint: Key, around: resolve.Surroundings
 ) -> tuple[tuple[Route, ...], list[tuple[Candidate, str]]]:
     """The routes of one port; and each candidate that has some, with what takes all requests before it, if anything."""
     routes: list[Route] = []
     taken: list[tuple[Candidate, str]] = []
     behind = ""
-    for candidate in candidates:
+    for candidate in admitted:
         drafts = [
             draft
             for draft in candidate.drafts
@@ -99,7 +80,7 @@ def _routes(
         ]
         if drafts:
             taken.append((candidate, behind))
-            routes += [_resolved(draft.route, port, around) for draft in drafts]
+            routes += [resolve.resolved(draft.route, port, around) for draft in drafts]
         catch_all = next((draft.route.origin for draft in drafts if draft.takes_all), None)
         if catch_all is not None:
             behind = behind or f"{catch_all[0]} {catch_all[1]}"
@@ -130,27 +111,7 @@ def _unheard(host: str, candidate: Candidate, ports: list[tuple[int, str]]) -> l
     return [Diagnostic(s.origin, reason, message, field=s.field) for s in candidate.sets]
 
 
-def _resolved(route: Route, port: int, around: Surroundings) -> Route:
-    action = route.action
-    if isinstance(action, Redirect):
-        number = port if action.port == REQUEST_PORT else action.port
-        own = {"https": 443}.get(action.scheme, 80)
-        return replace(route, action=replace(action, port=0 if number == own else number))
-    if not isinstance(action, Forward):
-        return route
-    destinations: list[WeightedDestination] = []
-    for item in action.destinations:
-        there = around.placed(item.destination, port)
-        destinations.append(replace(item, destination=there, found=item.found and around.exists(there)))
-    mirrors: list[Mirror] = []
-    for mirror in action.mirrors:
-        there = around.placed(mirror.destination, port)
-        if around.exists(there):
-            mirrors.append(replace(mirror, destination=there))
-    return replace(route, action=replace(action, destinations=tuple(destinations), mirrors=tuple(mirrors)))
-
-
-def _missing(candidates: list[Candidate], tables: list[RouteTable]) -> list[Diagnostic]:
+def _missing(admitted: list[Candidate], tables: list[RouteTable]) -> list[Diagnostic]:
     """Findings for shares that nothing serves; the status of an HTTPRoute says so only of whole Services."""
     seen: dict[tuple[tuple[str, Key], Destination], int] = {}
     for table in tables:
@@ -159,23 +120,20 @@ def _missing(candidates: list[Candidate], tables: list[RouteTable]) -> list[Diag
                 for item in route.action.destinations:
                     if not item.found:
                         seen[(route.origin, item.destination)] = route.action.not_found_status
-    by_key = {(s.origin.kind, s.key): s.origin for candidate in candidates for s in candidate.sets}
+    by_key = {(s.origin.kind, s.key): s.origin for candidate in admitted for s in candidate.sets}
     return [
         Diagnostic(
             by_key[origin],
             "DestinationMissing",
-            f"requests for {_words(destination)} are answered {status}: there is no such destination",
+            f"requests for {resolve.words(destination)} are answered {status}: there is no such destination",
         )
         for (origin, destination), status in seen.items()
     ]
 
 
-def _words(destination: Destination) -> str:
-    if not destination.host:
-        return "an unusable reference"
-    subset = f" subset {destination.subset}" if destination.subset else ""
-    return f"{destination.host}:{destination.port}{subset}"
-
-
 def by_port(value: Routing) -> Mapping[tuple[str, int], RouteTable]:
     return {(table.host, table.port): table for table in value.tables}
+
+
+def tcp_by_port(value: Routing) -> Mapping[tuple[str, int], TcpRoute]:
+    return {(route.host, route.port): route for route in value.tcp_routes}

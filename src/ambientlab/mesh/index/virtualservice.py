@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ambientlab.api.objects import Object
-from ambientlab.mesh.index import delegates, virtualservice_http
+from ambientlab.mesh.index import delegates, virtualservice_http, virtualservice_tcp
 from ambientlab.mesh.index.delegates import Rule
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet
@@ -29,14 +29,25 @@ def read(
     if "mesh" not in (spec.get("gateways") or ["mesh"]):
         notes.append(ignored(ref, "spec.gateways", "only routes for the gateway `mesh` reach a waypoint"))
         return Reading((), tuple(notes))
+    if not any(spec.get(rules) for rules in ("http", "tls", "tcp")):
+        return Reading((), tuple(notes))
     created: str = obj["metadata"].get("creationTimestamp", "")
     exported = tuple(spec.get("exportTo") or ())
-    sets: tuple[RouteSet, ...] = ()
-    if spec.get("http"):
-        rules = delegates.merged(key, delegates.rules_of(key, spec, domain), fetch, domain, notes)
-        drafts = tuple(_drafts(key, rules, notes))
-        sets = (RouteSet(ref, created, hosts, exported, False, 0, drafts, "spec.hosts"),)
-    return Reading(sets, tuple(notes))
+    rules = delegates.merged(key, delegates.rules_of(key, spec, domain), fetch, domain, notes)
+    routes = RouteSet(
+        ref,
+        created,
+        hosts,
+        exported,
+        False,
+        0,
+        tuple(_drafts(key, rules, notes)),
+        "spec.hosts",
+        bool(spec.get("http")),
+        virtualservice_tcp.drafts(ref, spec, "tls", domain, notes),
+        virtualservice_tcp.drafts(ref, spec, "tcp", domain, notes),
+    )
+    return Reading((routes,), tuple(notes))
 
 
 def _drafts(root: Key, rules: Iterator[Rule], notes: list[Diagnostic]) -> Iterator[Draft]:

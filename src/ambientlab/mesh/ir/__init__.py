@@ -33,6 +33,7 @@ from ambientlab.mesh.ir.routes import (
     Route,
     RouteTable,
     StringMatch,
+    TcpRoute,
     WeightedDestination,
 )
 from ambientlab.mesh.ir.services import SERVICE_KIND, AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
@@ -95,6 +96,7 @@ __all__ = [
     "StringMatch",
     "Subset",
     "TcpKeepalive",
+    "TcpRoute",
     "Tls",
     "Traffic",
     "TrafficPolicy",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ambientlab.mesh.ir.routes import RouteTable
+from ambientlab.mesh.ir.routes import RouteTable, TcpRoute
 from ambientlab.mesh.ir.services import Service
 from ambientlab.mesh.ir.workloads import Key, Waypoint, Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """`routes` holds, by (host, port), only tables that some object asked for; a service without one is forwarded to.
+    """`routes` and `tcp_routes` hold, by (host, port), only what some object asked for; a port without is forwarded to.
 
     The mappings may be live views of collections: read them within one step, do not keep them.
     """
@@ -21,6 +21,7 @@ class Mesh:
     services: Mapping[str, Service] = field(default_factory=dict)
     waypoints: Mapping[Key, Waypoint] = field(default_factory=dict)
     routes: Mapping[tuple[str, int], RouteTable] = field(default_factory=dict)
+    tcp_routes: Mapping[tuple[str, int], TcpRoute] = field(default_factory=dict)
 
     def services_of(self, waypoint: Key) -> list[Service]:
         """The services whose traffic goes through a waypoint, by host."""

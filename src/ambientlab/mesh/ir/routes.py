@@ -202,3 +202,14 @@ class RouteTable:
     host: str
     port: int
     routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TcpRoute:
+    """Where the connections to one port of a service go, if not to itself. `origin` is as a Route's; a share of a
+    destination that is not there is closed."""
+
+    host: str
+    port: int
+    origin: tuple[str, Key]
+    destinations: tuple[WeightedDestination, ...]

@@ -18,14 +18,25 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
-from ambientlab.mesh.ir import AppProtocol, Destination, Forward, HashKey, Key, Mesh, Port, RouteTable, Service
+from ambientlab.mesh.ir import (
+    AppProtocol,
+    Destination,
+    Forward,
+    HashKey,
+    Key,
+    Mesh,
+    Port,
+    RouteTable,
+    Service,
+    TrafficPolicy,
+)
 from ambientlab.mesh.xds import endpoints, labels, routes, waypoint_clusters, waypoint_listeners
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
-from ambientlab.mesh.xds.waypoint_clusters import with_subset
+from ambientlab.mesh.xds.waypoint_clusters import ENCAP, with_subset
 from ambientlab.mesh.xds.waypoint_listeners import Chain
 
 UNKNOWN_SERVICE = "UnknownService"
@@ -106,7 +117,8 @@ class WaypointProxy:
             self._cluster(result, service, port, name)
             for subset in service.subsets:
                 self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
-            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name, "", service.policy(0))
+            shares, policy = self._tcp_route(mesh, result, service, port)
+            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name, shares, policy)
             chains.append(Chain(name, targets, chain, detected, http=False))
         return chains
 
@@ -148,6 +160,18 @@ class WaypointProxy:
             name, _table_routes, name, table, tuple(names.items()), tuple(keys.items())
         )
 
+    def _tcp_route(
+        self, mesh: Mesh, result: Resources, service: Service, port: Port
+    ) -> tuple[tuple[tuple[str, int], ...], TrafficPolicy]:
+        """The clusters that connections go to by weight, none for the service's own, and the policy they keep to: one
+        proxy has one, so that of the first destination stands for all (buildWaypointNetworkFilters)."""
+        route = mesh.tcp_routes.get((service.host, port.number))
+        if route is None:
+            return (), service.policy(0)
+        shares = tuple((self._destination(mesh, result, item.destination), item.weight) for item in route.destinations)
+        first = mesh.services.get(route.destinations[0].destination.host)
+        return shares, TrafficPolicy() if first is None else first.policy(0)
+
     def _destination(self, mesh: Mesh, result: Resources, destination: Destination) -> str:
         """The cluster that serves a destination. One of a service that has another waypoint or none is made here; the
         name of a destination that is not there names no cluster."""
@@ -170,7 +194,7 @@ class WaypointProxy:
         if not ips:
             return
         http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain)
-        tcp = self._chains.get("direct-tcp", waypoint_listeners.tcp_chain, "direct-tcp", "encap")
+        tcp = self._chains.get("direct-tcp", waypoint_listeners.tcp_chain, "direct-tcp", ((ENCAP, 1),))
         chains.append(Chain("direct-http", ips, http, True, http=True))
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
 

@@ -117,7 +117,7 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
     listener.filter_chains.extend(chain.chain for chain in chains)
     if not chains:
         # a listener must have a chain; with no match, no connection gets to it
-        listener.filter_chains.append(tcp_chain("none", "none"))
+        listener.filter_chains.append(tcp_chain("none"))
     by_ip: dict[str, dict[str, list[Chain]]] = {}
     for chain in chains:
         for target in chain.targets:
@@ -165,15 +165,23 @@ def direct_http_chain() -> FilterChain:
     return chain
 
 
-def tcp_chain(name: str, cluster: str = "", policy: TrafficPolicy | None = None) -> FilterChain:
-    """`policy` is what holds for the service as a whole: Istio asks neither the port's nor a subset's."""
-    proxy = TcpProxy(stat_prefix=name, cluster=cluster or name)
+def tcp_chain(
+    name: str, clusters: tuple[tuple[str, int], ...] = (), policy: TrafficPolicy | None = None
+) -> FilterChain:
+    """Connections go to `clusters` by weight, or to the one called `name`. `policy` is what holds for the service as a
+    whole: Istio asks neither the port's nor a subset's."""
+    proxy = TcpProxy(stat_prefix=name)
     proxy.access_log.extend([access_log.waypoint_connections(), *metrics.tcp()])
     proxy.access_log_options.flush_access_log_on_connected = True
+    if len(clusters) > 1:
+        for cluster, weight in clusters:
+            proxy.weighted_clusters.clusters.add(name=cluster, weight=weight)
+    else:
+        proxy.cluster = clusters[0][0] if clusters else name
     if policy is not None:
         traffic_policy.apply_to_tcp(proxy, policy)
     chain = FilterChain(name=name)
-    if cluster == ENCAP:
+    if proxy.cluster == ENCAP:
         chain.filters.append(_keep_destination())
     chain.filters.add(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
     return chain
