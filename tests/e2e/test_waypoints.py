@@ -165,6 +165,86 @@ def test_two_instances_share_the_work(hello: Mesh) -> None:
     answered(hello, THROUGH_THE_WAYPOINT)
 
 
+def test_a_canary_gets_its_share_of_connections(hello: Mesh) -> None:
+    hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--name", "next", "--wait")
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", "istio.io/use-waypoint-canary=next")
+    weight = "istio.io/use-waypoint-canary-weight"
+    hello.kubectl("annotate", "service", "helloworld", "-n", "hello", f"{weight}=30")
+
+    def through() -> list[str]:
+        """The waypoints of the last hundred connections, oldest first."""
+        log = hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel", "--tail=400")
+        return re.findall(r'dst\.workload="(waypoint|next)-\S+" .* direction="outbound"', log)[-100:]
+
+    eventually(lambda: ask(hello, "curl", "test", 1, *CODE) == [THROUGH_THE_WAYPOINT] and "next" in through(), "canary")
+    assert set(ask(hello, "curl", "test", 100, *CODE)) == {THROUGH_THE_WAYPOINT}
+    eventually(lambda: len(through()) == 100, "hundred lines of log")
+    fits(through(), {"waypoint": 70.0, "next": 30.0})
+
+    hello.kubectl("annotate", "service", "helloworld", "-n", "hello", "--overwrite", f"{weight}=some")
+    why = 'canary waypoint "hello/next" has an invalid weight; must be an integer in [0,100]'
+    wanted = f"Successfully attached to waypoint hello/waypoint. Canary waypoint not attached: {why}"
+    message = "{.status.conditions[?(@.type=='istio.io/WaypointBound')].message}"
+    hello.kubectl("wait", "-n", "hello", f"--for=jsonpath={message}={wanted}", "service/helloworld")
+    hello.kubectl("annotate", "service", "helloworld", "-n", "hello", f"{weight}-")
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", "istio.io/use-waypoint-canary-")
+    hello.ambientlab("istioctl", "waypoint", "delete", "next", "-n", "hello")
+    answered(hello, THROUGH_THE_WAYPOINT)
+
+
+def test_pods_can_have_one_of_their_own(hello: Mesh) -> None:
+    """Where a connection was addressed to decides: the pod's waypoint is for its address, the service's for the VIP."""
+    hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--name", "pods", "--for", "workload", "--wait")
+    (pod,) = hello.json("get", "pods", "-n", "hello", "-l", "app=helloworld,version=v1")["items"]
+    address = f"http://{pod['status']['podIP']}:5000/hello"
+
+    def passed() -> bool:
+        return "server: istio-envoy" in hello.curl("-o", "/dev/null", "-D", "-", address).lower()
+
+    assert not passed()
+    hello.kubectl("label", "pod", pod["metadata"]["name"], "-n", "hello", "istio.io/use-waypoint=pods")
+    eventually(passed, "answer from the pod's waypoint")
+    answered(hello, THROUGH_THE_WAYPOINT)
+    assert " 418 " not in hello.kubectl("logs", "-n", "hello", "deploy/pods")
+    hello.ambientlab("istioctl", "waypoint", "delete", "pods", "-n", "hello")
+    eventually(lambda: not passed(), "answer from the pod itself")
+    assert "Hello version: v1" in hello.curl(address)
+    hello.kubectl("label", "pod", pod["metadata"]["name"], "-n", "hello", "istio.io/use-waypoint-")
+
+
+def test_another_namespace_can_lend_its_own(hello: Mesh) -> None:
+    hello.apply(
+        """
+apiVersion: v1
+kind: Namespace
+metadata: {name: infra}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: shared, namespace: infra}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners:
+  - name: mesh
+    port: 15008
+    protocol: HBONE
+    allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {shares: "yes"}}}}
+"""
+    )
+    hello.kubectl("wait", "-n", "infra", "--for=condition=Programmed", "gateway/shared")
+    labels = ("istio.io/use-waypoint=shared", "istio.io/use-waypoint-namespace=infra")
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", *labels)
+    hello.kubectl("wait", "-n", "hello", f"{BOUND}=AttachmentDenied", "service/helloworld")
+    answered(hello, DIRECT)
+    hello.kubectl("label", "ns", "hello", "shares=yes")
+    hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointAccepted", "service/helloworld")
+    answered(hello, THROUGH_THE_WAYPOINT)
+    assert " 418 FI " in hello.kubectl("logs", "-n", "infra", "deploy/shared")
+    hello.kubectl("label", "service", "helloworld", "-n", "hello", *(f"{label.split('=')[0]}-" for label in labels))
+    hello.kubectl("delete", "ns", "infra")
+    answered(hello, THROUGH_THE_WAYPOINT)
+
+
 @contextmanager
 def under_load(lab: Mesh) -> Iterator[None]:
     """Four clients ask all the while, each request on a connection of its own; all must be answered."""
@@ -211,7 +291,7 @@ def test_a_deleted_waypoint_leaves_traffic_direct(hello: Mesh) -> None:
     )
 
 
-def test_what_is_not_built_is_refused_where_it_is_looked_for(hello: Mesh) -> None:
+def test_what_has_no_effect_is_said_where_it_is_looked_for(hello: Mesh) -> None:
     hello.apply(
         """
 apiVersion: gateway.networking.k8s.io/v1
@@ -230,11 +310,10 @@ spec:
 """
     )
     hello.kubectl("wait", "-n", "hello", "--for=condition=Programmed=false", "gateway/edge")
-    unsupported = "--for=condition=ambientlab.io/Unsupported"
-    hello.kubectl("wait", "-n", "hello", unsupported, "destinationrule/hello")
+    hello.kubectl("wait", "-n", "hello", "--for=condition=ambientlab.io/Finding", "destinationrule/hello")
     described = hello.kubectl("describe", "gateway/edge", "destinationrule/hello", "-n", "hello")
     assert "nothing listens for this Gateway" in described
-    assert "spec.workloadSelector is not supported by ambientlab" in described
+    assert "spec.workloadSelector: a waypoint passes over rules for single clients" in described
 
 
 def test_what_the_node_proxy_says_of_connections_that_led_nowhere(hello: Mesh) -> None:

@@ -65,6 +65,44 @@ def test_a_waypoint_without_rules_balances_requests_evenly() -> None:
     assert versions(decision) == {"v1": HALF, "v2": HALF}
 
 
+def test_a_canary_gets_its_share() -> None:
+    canary = """
+apiVersion: v1
+kind: Service
+metadata:
+  name: helloworld
+  namespace: hello
+  labels: {istio.io/use-waypoint-canary: next}
+  annotations: {istio.io/use-waypoint-canary-weight: "10"}
+spec: {clusterIP: 10.96.0.20, clusterIPs: [10.96.0.20], ports: [{name: http, port: 5000, protocol: TCP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: next, namespace: hello}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+status: {addresses: [{type: IPAddress, value: 10.96.0.8}]}
+---
+"""
+    instance = """
+apiVersion: v1
+kind: Pod
+metadata: {name: next-1, namespace: hello, labels: {gateway.networking.k8s.io/gateway-name: next}}
+spec: {serviceAccountName: next, nodeName: ambientlab}
+status: {phase: Running, podIP: 10.244.0.8, conditions: [{type: Ready, status: "True"}]}
+---
+"""
+
+    def shares(objects: str) -> dict[str, Fraction]:
+        decision = ask(SPLIT + objects)
+        assert decision.waypoint == WAYPOINT
+        assert versions(decision) == {"v1": Fraction(95, 100), "v2": Fraction(5, 100)}
+        return decision.distribution(lambda end: end.hop.source_identity if isinstance(end, Delivered) else "")
+
+    waypoint, following = (f"spiffe://cluster.local/ns/hello/sa/{name}" for name in ("waypoint", "next"))
+    assert shares(canary) == {waypoint: 1}, "one without instances gets none"
+    assert shares(canary + instance) == {waypoint: Fraction(9, 10), following: Fraction(1, 10)}
+
+
 def test_both_legs_are_tunnels_with_the_identities_of_their_ends() -> None:
     decision = ask("")
     [hop] = decision.hops

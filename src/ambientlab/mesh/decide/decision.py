@@ -148,8 +148,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`waypoint` is what the request goes through and `why` the reason, also for going through none. `hops` are those
-    every request takes; the last leg, which is drawn by lot, is in the outcomes."""
+    """`waypoint` is what the request goes through, most likely if a canary shares them, and `why` the reason, also for
+    going through none. `hops` are those every request takes; the last leg, which is drawn by lot, is in the outcomes.
+    """
 
     request: Request
     source: Source

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from ipaddress import ip_address
 
 from ambientlab.cluster import DOMAIN
@@ -107,13 +108,30 @@ def _to_service(mesh: Mesh, source: Source, service: Service, request: Request) 
         if port is None:
             return _Way(None, why, _failed(Reason.NO_PORT))
         return _Way(None, why, _connected(mesh, Destination(service.host, port.number), source.identity, request))
-    waypoint = mesh.waypoints.get(service.waypoint)
-    if port is None or waypoint is None or not waypoint.members:
-        reason = Reason.NO_PORT if port is None else Reason.NO_ENDPOINT
-        return _Way(service.waypoint, Why.SERVICE, _failed(reason))
+    if port is None:
+        return _Way(service.waypoint, Why.SERVICE, _failed(Reason.NO_PORT))
+    found = [(share, waypoint) for key, share in service.waypoints if (waypoint := mesh.waypoints.get(key))]
+    shares = [(share, waypoint) for share, waypoint in found if share and waypoint.members]
+    if not shares:
+        return _Way(service.waypoint, Why.SERVICE, _failed(Reason.NO_ENDPOINT))
+    ways = [(share, _through(mesh, source, waypoint, service, port, request)) for share, waypoint in shares]
+    _, most = max(ways, key=lambda way: way[0])
+    return _joined(lots.weighted(ways), most if len(ways) == 1 else replace(most, hops=()))
+
+
+def _through(mesh: Mesh, source: Source, waypoint: Waypoint, service: Service, port: Port, request: Request) -> _Way:
     hops = (_hop_to_waypoint(waypoint, source),)
     routing, outcomes = _at_port(mesh, waypoint, service, port, request)
-    return _Way(service.waypoint, Why.SERVICE, outcomes, hops, routing)
+    return _Way(waypoint.key, Why.SERVICE, outcomes, hops, routing)
+
+
+def _joined(ways: lots.Lot[_Way], way: _Way) -> _Way:
+    """One of several ways; `way` is the one to show of them."""
+    certain = Fraction(1)
+    drawn = lots.joined(
+        ways, lambda each: tuple((o.probability, replace(o, probability=certain)) for o in each.outcomes)
+    )
+    return replace(way, outcomes=tuple(replace(outcome, probability=share) for share, outcome in drawn))
 
 
 def _at_port(
@@ -145,12 +163,9 @@ def _to_any(mesh: Mesh, source: Source, ips: Sequence[str], request: Request) ->
         return _Way(None, Why.OUTSIDE, _failed(Reason.UNRESOLVED))
     by_ip = {workload.ip: workload for workload in mesh.workloads.values()}
     ways = [_to_address(mesh, source, ip, by_ip.get(ip), request) for ip in ips]
-    drawn = lots.joined(lots.evenly(ways), lambda way: tuple((o.probability, o.result) for o in way.outcomes))
-    outcomes = tuple(Outcome(share, result) for share, result in drawn)
     first = ways[0]
-    if all((way.waypoint, way.why) == (first.waypoint, first.why) for way in ways):
-        return replace(first, outcomes=outcomes)
-    return _Way(None, Why.NO_WAYPOINT, outcomes)
+    alike = all((way.waypoint, way.why) == (first.waypoint, first.why) for way in ways)
+    return _joined(lots.evenly(ways), first if alike else _Way(None, Why.NO_WAYPOINT, ()))
 
 
 def _to_address(mesh: Mesh, source: Source, ip: str, workload: Workload | None, request: Request) -> _Way:

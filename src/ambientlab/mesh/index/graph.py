@@ -216,6 +216,7 @@ class MeshIndex:
         yield from chain.from_iterable(self.unused_rules.values())
         yield from chain.from_iterable(self.unused_virtual_services.values())
         yield from chain.from_iterable(self.registry.entry_findings.values())
+        yield from self.registry.canaries()
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 

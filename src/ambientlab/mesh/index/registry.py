@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ambientlab.api.kinds import ENDPOINTSLICE, NAMESPACE, SERVICE, SERVICEENTRY, WORKLOADENTRY
 from ambientlab.api.objects import Object
@@ -82,7 +82,16 @@ class Registry:
 
     def unbound(self) -> Iterator[Diagnostic]:
         """Objects that ask for a waypoint and do not get it."""
-        shapes = [*self.shapes.values(), *(declared.shape for declared in self.declared.values())]
-        for ref, binding in {ObjectRef(shape.kind, *shape.key): shape.binding for shape in shapes}.items():
-            if binding.reason:
+        for ref, binding in self._bindings():
+            if binding.reason and binding.waypoint is None:
                 yield Diagnostic(ref, binding.reason, binding.message, WAYPOINT_BOUND)
+
+    def canaries(self) -> Iterator[Diagnostic]:
+        """Objects whose canary gets nothing. Istio says it in the message of a condition that is True."""
+        for ref, binding in self._bindings():
+            if binding.reason and binding.waypoint is not None:
+                yield Diagnostic(ref, binding.reason, f"canary not attached: {binding.message}")
+
+    def _bindings(self) -> Iterable[tuple[ObjectRef, Binding]]:
+        shapes = [*self.shapes.values(), *(declared.shape for declared in self.declared.values())]
+        return {ObjectRef(shape.kind, *shape.key): shape.binding for shape in shapes}.items()

@@ -133,4 +133,5 @@ def service(ctx: Context, value: Shape, behind: tuple[Endpoint, ...], rules: Rul
         value.resolution,
         value.subject_alt_names,
         policies=policies_of(rule, value.ports),
+        canary=value.binding.canary,
     )

@@ -1,27 +1,33 @@
 """Which waypoint a service or a workload uses.
 
-The rules are Istio's (pilot/pkg/serviceregistry/kube/controller/ambient/waypoints.go): label `istio.io/use-waypoint` on
-the object, else on its namespace; `none` opts out; a Gateway is a waypoint that can be used once its status names an
-address, and only for objects from namespaces that its HBONE listener allows.
+The rules are Istio's (pilot/pkg/serviceregistry/ambient/waypoints.go): label `istio.io/use-waypoint` on the object,
+else on its namespace; `none` opts out; a Gateway is a waypoint that can be used once its status names an address, and
+only for objects from namespaces that its HBONE listener allows. A service may name a second waypoint, its canary, that
+gets a share of the connections; one that cannot be used leaves all of them to the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api import objects, selectors
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context
-from ambientlab.mesh.ir import Key, Traffic
+from ambientlab.mesh.ir import Canary, Key, Traffic
 
 USE_WAYPOINT = "istio.io/use-waypoint"
 USE_WAYPOINT_NAMESPACE = "istio.io/use-waypoint-namespace"
+USE_CANARY = "istio.io/use-waypoint-canary"
+USE_CANARY_NAMESPACE = "istio.io/use-waypoint-canary-namespace"
+CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
+INGRESS_USE_WAYPOINT = "istio.io/ingress-use-waypoint"
 WAYPOINT_FOR = "istio.io/waypoint-for"
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 MANAGED = "gateway.istio.io/managed"
-MESH_CONTROLLER_LABEL = "istio.io-mesh-controller"
+GATEWAY_CONTROLLER_LABELS = ("istio.io-mesh-controller", "istio.io-eastwest-controller")
 HBONE_PORT = 15008
 
 
@@ -45,12 +51,18 @@ class WaypointGateway:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The waypoint in use, or why there is none although one is asked for. `asked` is what the labels say."""
+    """The waypoint in use, or why there is none although one is asked for. `asked` is what the labels say.
+
+    With a waypoint, `reason` and `message` are about its canary: why that one is not in use. `ingress` is whether
+    gateways at the edge are asked to use the waypoint too, None where nothing is said of it.
+    """
 
     waypoint: Key | None = None
     asked: Key | None = None
     reason: str = ""
     message: str = ""
+    canary: Canary | None = None
+    ingress: bool | None = None
 
 
 def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object]) -> Mapping[Key, WaypointGateway]:
@@ -99,29 +111,87 @@ def bind(
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
 ) -> Binding:
-    """`wanted` is SERVICE for a Service, WORKLOAD for a Pod."""
-    if objects.labels_of(obj).get(MANAGED) == MESH_CONTROLLER_LABEL:
+    """`wanted` is SERVICE for whatever declares a service, WORKLOAD for a Pod."""
+    namespace, labels = objects.namespace(obj), objects.labels_of(obj)
+    if labels.get(MANAGED) in GATEWAY_CONTROLLER_LABELS:
         return Binding()
-    namespace = objects.namespace(obj)
+    if wanted is Traffic.WORKLOAD and ctx.fetch(gateways, Key(namespace, labels.get(GATEWAY_NAME, ""))) is not None:
+        return Binding()  # an instance of a waypoint, whoever deployed it
     home = ctx.fetch(namespaces, Key("", namespace)) or {"metadata": {}}
-    asked = asked_for(objects.labels_of(obj), namespace) or asked_for(objects.labels_of(home), namespace)
+    own = asked_for(labels, namespace)
+    asked = own or asked_for(objects.labels_of(home), namespace)
     if not isinstance(asked, Key):
         return Binding()
-    found = ctx.fetch(gateways, asked)
-    if found is None:
-        return Binding(None, asked, "WaypointIsNotReady", f'waypoint "{asked}" is not ready')
-    if not found.admits(namespace, {"kubernetes.io/metadata.name": namespace, **objects.labels_of(home)}):
-        return Binding(
-            None,
-            asked,
-            "AttachmentDenied",
-            f'we are not permitted to attach to waypoint "{asked}" (missing allowedRoutes?)',
-        )
-    if found.traffic not in (wanted, Traffic.ALL):
-        return Binding(
-            None,
-            asked,
-            "UnsupportedTrafficType",
-            f'attempting to bind to traffic type "{wanted}" which the waypoint "{asked}" does not support',
-        )
-    return Binding(asked, asked)
+    attaching = _Attaching(ctx, namespace, home, wanted, gateways)
+    bound = attaching.attach(asked)
+    if bound.waypoint is None or wanted is Traffic.WORKLOAD:
+        return bound
+    bound = replace(bound, ingress=_ingress([obj, home]))
+    # what the namespace says of a canary goes with the namespace's waypoint only
+    return _with_canary(bound, attaching, [obj] if own else [obj, home])
+
+
+@dataclass(frozen=True, slots=True)
+class _Attaching:
+    """An object of `namespace` that asks for waypoints; `home` is the Namespace."""
+
+    ctx: Context
+    namespace: str
+    home: Object
+    wanted: Traffic
+    gateways: Collection[Key, WaypointGateway]
+
+    def attach(self, asked: Key) -> Binding:
+        found = self.ctx.fetch(self.gateways, asked)
+        if found is None:
+            return Binding(None, asked, "WaypointIsNotReady", f'waypoint "{asked}" is not ready')
+        labels = {"kubernetes.io/metadata.name": self.namespace, **objects.labels_of(self.home)}
+        if not found.admits(self.namespace, labels):
+            return Binding(
+                None,
+                asked,
+                "AttachmentDenied",
+                f'we are not permitted to attach to waypoint "{asked}" (missing allowedRoutes?)',
+            )
+        if found.traffic not in (self.wanted, Traffic.ALL):
+            return Binding(
+                None,
+                asked,
+                "UnsupportedTrafficType",
+                f'attempting to bind to traffic type "{self.wanted}" which the waypoint "{asked}" does not support',
+            )
+        return Binding(asked, asked)
+
+
+def _with_canary(bound: Binding, attaching: _Attaching, levels: Sequence[Object]) -> Binding:
+    """`levels` are the objects whose labels and annotations count, the nearest first (buildWeightedWaypoints)."""
+    labels = next((found for level in levels if USE_CANARY in (found := objects.labels_of(level))), {})
+    name = labels.get(USE_CANARY)
+    if not name or name == "none":
+        return bound
+    asked = Key(labels.get(USE_CANARY_NAMESPACE, attaching.namespace), name)
+    if asked == bound.waypoint:
+        message = f'canary waypoint "{asked}" must differ from the primary waypoint'
+        return replace(bound, reason="CanarySameAsPrimary", message=message)
+    weights = (found[CANARY_WEIGHT] for level in levels if CANARY_WEIGHT in (found := objects.annotations_of(level)))
+    percent = _percent(next(weights, "0"))
+    if percent is None:
+        message = f'canary waypoint "{asked}" has an invalid weight; must be an integer in [0,100]'
+        return replace(bound, reason="CanaryInvalidWeight", message=message)
+    canary = attaching.attach(asked)
+    if canary.waypoint is None:
+        return replace(bound, reason=canary.reason, message=canary.message)
+    return replace(bound, canary=Canary(canary.waypoint, percent))
+
+
+def _percent(text: str) -> int | None:
+    """As strconv.Atoi reads it: a sign is allowed, spaces and underscores are not."""
+    number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else -1
+    return number if 0 <= number <= 100 else None
+
+
+def _ingress(levels: Sequence[Object]) -> bool | None:
+    """The nearest level that says something decides (ingressUseWaypointFromLabels); strconv.ParseBool knows these."""
+    said = (objects.labels_of(level).get(INGRESS_USE_WAYPOINT) for level in levels)
+    value = next((value for value in said if value is not None), None)
+    return None if value is None else value in ("1", "t", "T", "true", "TRUE", "True")

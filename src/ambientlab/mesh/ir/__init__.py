@@ -53,7 +53,7 @@ from ambientlab.mesh.ir.traffic import (
     Tunnel,
     Warmup,
 )
-from ambientlab.mesh.ir.workloads import Key, Protocol, Traffic, Waypoint, Workload
+from ambientlab.mesh.ir.workloads import Canary, Key, Protocol, Traffic, Waypoint, Workload
 
 __all__ = [
     "CA_SUFFIX",
@@ -63,6 +63,7 @@ __all__ = [
     "Action",
     "Algorithm",
     "AppProtocol",
+    "Canary",
     "ConnectionPool",
     "ConsistentHash",
     "Cors",

@@ -25,4 +25,4 @@ class Mesh:
 
     def services_of(self, waypoint: Key) -> list[Service]:
         """The services whose traffic goes through a waypoint, by host."""
-        return [service for _, service in sorted(self.services.items()) if service.waypoint == waypoint]
+        return [service for _, service in sorted(self.services.items()) if waypoint in dict(service.waypoints)]

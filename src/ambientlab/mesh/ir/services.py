@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ambientlab.mesh.ir.traffic import TrafficPolicy
-from ambientlab.mesh.ir.workloads import Key, Labels, Workload
+from ambientlab.mesh.ir.workloads import Canary, Key, Labels, Workload
 
 __all__ = ["SERVICE_KIND", "AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset"]
 
@@ -97,7 +97,8 @@ class Service:
     """Something that clients call by name, whatever object of the API declares it: `kind` and `key` say which.
 
     `host` is the fully qualified name, or a wildcard that begins with `*.`; `waypoint` is set only while it can be
-    used; all endpoints are ready. `subject_alt_names` are those that a server's certificate may bear.
+    used, and `canary` only with it; all endpoints are ready. `subject_alt_names` are those that a server's certificate
+    may bear.
 
     `policies` is (port, subset, what holds for it), with port 0 for what holds for no port in particular.
     """
@@ -114,10 +115,20 @@ class Service:
     resolution: Resolution = Resolution.STATIC
     subject_alt_names: tuple[str, ...] = ()
     policies: tuple[tuple[int, str, TrafficPolicy], ...] = ()
+    canary: Canary | None = None
 
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    @property
+    def waypoints(self) -> tuple[tuple[Key, int], ...]:
+        """Those in front of it, each with its share of new connections in percent, which may be 0."""
+        if self.waypoint is None:
+            return ()
+        if self.canary is None:
+            return ((self.waypoint, 100),)
+        return ((self.waypoint, 100 - self.canary.percent), (self.canary.waypoint, self.canary.percent))
 
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)

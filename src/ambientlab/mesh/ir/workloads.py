@@ -90,3 +90,11 @@ class Waypoint:
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A second waypoint, and the share of new connections that it gets in place of the first."""
+
+    waypoint: Key
+    percent: int

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ambientlab.api.objects import Object, labels_of
+from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic
-from ambientlab.mesh.index.waypoints import Binding
+from ambientlab.mesh.index.waypoints import INGRESS_USE_WAYPOINT, Binding
 from ambientlab.mesh.status.conditions import Condition, merge
 from ambientlab.mesh.status.findings import networking_status
-
-INGRESS_USE_WAYPOINT = "istio.io/ingress-use-waypoint"
 
 
 def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
@@ -20,13 +18,14 @@ def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
     current = status.get("conditions") or []
     if binding.waypoint is not None:
         message = f"Successfully attached to waypoint {binding.waypoint}"
-        ingress = labels_of(obj).get(INGRESS_USE_WAYPOINT)
-        if ingress == "true":
+        if binding.ingress:
             message += ". Ingress traffic will traverse the waypoint"
-        elif ingress is not None:
+        elif binding.ingress is not None:
             message += (
                 f". Ingress traffic is not using the waypoint, set the {INGRESS_USE_WAYPOINT} label to true if desired."
             )
+        if binding.reason:
+            message += f". Canary waypoint not attached: {binding.message}"
         wanted = [Condition(WAYPOINT_BOUND, True, "WaypointAccepted", message)]
     elif binding.reason:
         wanted = [Condition(WAYPOINT_BOUND, False, binding.reason, binding.message)]

@@ -7,7 +7,7 @@ must be met there (`istio: san`). `envoy.transport_socket_match: tunnel` picks t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -26,15 +26,27 @@ from ambientlab.mesh.xds.messages import (
 )
 
 
-def of_service(name: str, service: Service, vip: str, port: int, waypoint: Waypoint | None) -> ClusterLoadAssignment:
-    """For the node proxy: the instances of the service's waypoint if it has one, else its endpoints."""
-    if waypoint is not None:
-        target = f"{vip}:{port}"
-        return _assignment(
-            name, [_tunnelled(member, waypoint.hbone_port, target, service.host) for member in waypoint.members]
-        )
-    found = [_weighted(endpoint, target, service.host) for endpoint, target in _serving(service, port)]
-    return _assignment(name, found)
+def of_service(
+    name: str, service: Service, vip: str, port: int, waypoints: Sequence[tuple[Waypoint, int]]
+) -> ClusterLoadAssignment:
+    """For the node proxy: the instances of the service's waypoints if it has any, else its endpoints.
+
+    Two waypoints are localities for Envoy: those it can choose among by weight before it chooses an endpoint at random.
+    One whose instances are gone gets no share.
+    """
+    if not waypoints:
+        found = [_weighted(endpoint, target, service.host) for endpoint, target in _serving(service, port)]
+        return _assignment(name, found)
+    result = ClusterLoadAssignment(cluster_name=name)
+    for waypoint, percent in waypoints:
+        if percent and waypoint.members:
+            locality = result.endpoints.add()
+            for member in waypoint.members:
+                locality.lb_endpoints.append(_tunnelled(member, waypoint.hbone_port, f"{vip}:{port}", service.host))
+            if len(waypoints) > 1:
+                locality.locality.sub_zone = str(waypoint.key)
+                locality.load_balancing_weight.value = percent
+    return result
 
 
 def of_endpoints(name: str, service: Service, port: int, subset: Subset | None) -> ClusterLoadAssignment:

@@ -179,7 +179,7 @@ class WaypointProxy:
             return UNKNOWN_SERVICE
         service = mesh.services.get(destination.host)
         port = None if service is None else next((p for p in service.ports if p.number == destination.port), None)
-        if service is None or service.waypoint == self.gateway:
+        if service is None or self.gateway in dict(service.waypoints):
             kind = "http" if port is None or port.protocol.http or port.protocol is AppProtocol.UNDECLARED else "tcp"
             base = waypoint_clusters.inbound_name(destination.host, destination.port, kind)
             return with_subset(base, destination.subset)

@@ -66,14 +66,14 @@ class Ztunnel:
         called = _called(mesh)
         for (vip, port), service in called.items():
             name = f"vip|{vip}:{port}"
-            waypoint = mesh.waypoints.get(service.waypoint) if service.waypoint else None
-            resolution = Resolution.STATIC if waypoint is not None else service.resolution
+            waypoints = tuple((mesh.waypoints[key], share) for key, share in service.waypoints if key in mesh.waypoints)
+            resolution = Resolution.STATIC if waypoints else service.resolution
             if resolution is Resolution.NONE:
                 fields = access_log.plain_fields(service.host, None)
                 clusters[name] = self._clusters.get(name, inpod_passthrough, name, fields)
                 continue
-            found = self._assignments.get(name, endpoints.of_service, name, service, vip, port, waypoint)
-            weighted = waypoint is None and any(endpoint.weight for endpoint in service.endpoints)
+            found = self._assignments.get(name, endpoints.of_service, name, service, vip, port, waypoints)
+            weighted = not waypoints and any(endpoint.weight for endpoint in service.endpoints)
             source = Discovery(resolution, found if resolution.by_name else None)
             clusters[name] = self._clusters.get(name, service_cluster, name, weighted, source)
             if not resolution.by_name:

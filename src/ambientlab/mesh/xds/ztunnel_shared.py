@@ -59,8 +59,11 @@ def inpod_passthrough(name: str, fields: str = "") -> Cluster:
 
 
 def destination_cluster(name: str) -> Cluster:
-    """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does."""
-    return reach_both_ways(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns()))
+    """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does; where two
+    waypoints share the connections, by their weights first."""
+    cluster = eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns())
+    cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+    return reach_both_ways(cluster)
 
 
 def service_cluster(name: str, weighted: bool, source: Discovery) -> Cluster:
