@@ -44,9 +44,10 @@ Drain = Callable[[int], Awaitable[None]]
 class Program:
     """`entrypoint` and `arguments` are ENTRYPOINT and CMD of the image that people name.
 
-    `commands` maps executables which that image has and the machine lacks to what stands for them here. `component`
-    names a part of the daemon: such a container has no process of its own, only a log. `bootstrap` replaces the
-    entrypoint of a proxy, and `drain` is waited for before it is told to end.
+    `commands` maps executables which that image has and the machine lacks to what stands for them here, as the command
+    of a container; `files` are the image's own, for what is executed later. `component` names a part of the daemon:
+    such a container has no process of its own, only a log. `bootstrap` replaces the entrypoint of a proxy, and `drain`
+    is waited for before it is told to end.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     binds: tuple[Bind, ...] = ()
     ports: tuple[int, ...] = ()
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, tuple[bytes, int]] = field(default_factory=dict)
     component: str = ""
     bootstrap: Bootstrap | None = None
     drain: Drain | None = None
@@ -74,7 +76,7 @@ class Program:
         if not argv:
             raise ValueError(f"image {self.name} has no default command: set command in container {container['name']}")
         argv = self.commands.get(argv[0], argv[:1]) + argv[1:]
-        return Launch(argv, self.env, binds=self.binds)
+        return Launch(argv, self.env, files=self.files, binds=self.binds)
 
     def named(self, version: str) -> Program:
         return replace(self, version=version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -56,6 +57,34 @@ def _httpbin(port: int) -> Callable[[re.Match[str]], Program]:
         )
 
     return make
+
+
+_ECHO_BIN = "/opt/echo/bin"
+
+
+def _echo_advanced(_match: re.Match[str]) -> Program:
+    """What `exec` is to find, it finds in PATH."""
+    commands = {
+        "client": interpreter.program_argv("echo_client.py"),
+        "server": interpreter.program_argv("echo_server.py"),
+    }
+    return Program(
+        "echo-advanced",
+        "latest",
+        commands["server"],
+        env={"PATH": f"{_ECHO_BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        binds=interpreter.program_binds(),
+        ports=(8080, 7070, 9090),
+        files={
+            f"{_ECHO_BIN}/{name}": (f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n'.encode(), 0o755)
+            for name, argv in commands.items()
+        },
+    )
+
+
+def _echo_basic(_match: re.Match[str]) -> Program:
+    server = interpreter.program_argv("echo_basic.py")
+    return Program("echo-basic", "latest", server, binds=interpreter.program_binds(), ports=(3000, 3001))
 
 
 _ENVOY = "/opt/envoy/envoy"
@@ -112,6 +141,20 @@ _BUILT = (
         "httpbin on :80",
         r"(?:.+/)?(?:kennethreitz|kong)/httpbin",
         _httpbin(80),
+    ),
+    _built(
+        "echo-advanced",
+        "gcr.io/k8s-staging-gateway-api/echo-advanced",
+        "Istio's echo server (HTTP :8080, gRPC :7070, TCP :9090) with the command `client`",
+        r"(?:.+/)?(?:echo-advanced|echo|(?:istio|istio-testing)/app)",
+        _echo_advanced,
+    ),
+    _built(
+        "echo-basic",
+        "gcr.io/k8s-staging-gateway-api/echo-basic",
+        "answers :3000 and, for h2c, :3001 with what it saw, as JSON",
+        r"(?:.+/)?echo-basic",
+        _echo_basic,
     ),
     _built(
         "envoy",
