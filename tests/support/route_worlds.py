@@ -105,6 +105,7 @@ EXPRESSIONS = st.sampled_from(["1|2", "on.*", "[a-z]+", ".*", "(?i)ONE", "one"])
 PATH_EXPRESSIONS = st.sampled_from(["/a.*", "/[ab]/?", "(?i)/A", "/a|/b", "/.*c[.]d", "/"])
 PARAMETERS = st.sampled_from(["q", "r"])
 METHODS = st.sampled_from(["GET", "POST", "DELETE"])
+ORIGINS = st.sampled_from(["https://a.example", "http://b.example:8080", "https://www.example.org"])
 BACKENDS = st.sampled_from(["app", "one", "two", "two", "one", "empty", "aside", "gone"])
 
 
@@ -162,8 +163,23 @@ def _filters(**named: Any) -> list[dict[str, Any]]:
         "urlRewrite": "URLRewrite",
         "requestMirror": "RequestMirror",
         "requestRedirect": "RequestRedirect",
+        "cors": "CORS",
     }
     return [{"type": kinds[name], name: value} for name, value in named.items() if value is not None]
+
+
+@st.composite
+def gateway_cors(draw: Draw) -> dict[str, Any]:
+    return present(
+        allowOrigins=draw(
+            st.just(["*"]) | st.lists(ORIGINS | st.just("https://*.example.org"), max_size=2, unique=True)
+        ),
+        allowCredentials=draw(maybe(st.booleans())),
+        allowMethods=draw(st.sampled_from([[], ["*"], ["GET", "PUT"]])),
+        allowHeaders=draw(st.sampled_from([[], ["*"], ["x-a"], ["X-A", "x-b"]])),
+        exposeHeaders=draw(st.sampled_from([[], ["*"], ["x-answer"]])),
+        maxAge=draw(maybe(st.integers(1, 9))),
+    )
 
 
 @st.composite
@@ -181,6 +197,7 @@ def gateway_rule(draw: Draw) -> dict[str, Any]:
     changes = {
         "requestHeaderModifier": draw(maybe(modifier())),
         "responseHeaderModifier": draw(maybe(modifier())),
+        "cors": draw(gateway_cors()) if draw(st.integers(0, 3)) == 0 else None,
     }
     if draw(st.integers(0, 4)) == 0:
         redirect = present(
@@ -282,6 +299,20 @@ def istio_headers(draw: Draw, *, host: bool = False) -> dict[str, Any]:
 
 
 @st.composite
+def istio_cors(draw: Draw) -> dict[str, Any]:
+    origins = string_match(ORIGINS, st.sampled_from([".*", "https://.*[.]example"]))
+    return present(
+        allowOrigins=draw(st.lists(origins | st.just({"exact": "*"}), max_size=2)),
+        allowCredentials=draw(maybe(st.booleans())),
+        allowMethods=draw(st.sampled_from([[], ["GET", "PUT"]])),
+        allowHeaders=draw(st.sampled_from([[], ["x-a"], ["X-A", "x-b"]])),
+        exposeHeaders=draw(st.sampled_from([[], ["x-answer"]])),
+        maxAge=draw(maybe(st.sampled_from(["5s", "24h"]))),
+        unmatchedPreflights=draw(maybe(st.sampled_from(["FORWARD", "IGNORE"]))),
+    )
+
+
+@st.composite
 def istio_fault(draw: Draw) -> dict[str, Any]:
     percentage = st.sampled_from([0, 100, 100]).map(lambda value: {"value": value})
     abort = draw(
@@ -335,6 +366,7 @@ def istio_rule(draw: Draw) -> dict[str, Any]:
         "route": shares,
         **present(
             fault=draw(istio_fault()) if draw(st.integers(0, 2)) == 0 else None,
+            corsPolicy=draw(istio_cors()) if draw(st.integers(0, 3)) == 0 else None,
             timeout=draw(maybe(st.just("20s"))),
             retries=draw(
                 maybe(st.sampled_from([{"attempts": 0}, {"attempts": 1, "perTryTimeout": "5s", "retryOn": "reset"}]))
@@ -378,5 +410,11 @@ def request(draw: Draw) -> Request:
     authority = draw(st.sampled_from(["app.hello", "app.hello", "app.hello:80", "APP.hello", "other.example:8080"]))
     if draw(st.integers(0, 9)) == 0:
         headers.append(("content-type", "application/grpc"))
+    method = draw(METHODS)
+    if draw(st.integers(0, 3)) == 0:
+        headers.append(("origin", draw(ORIGINS)))
+        method = draw(st.sampled_from(["GET", "OPTIONS", "OPTIONS"]))
+        headers += draw(st.sampled_from([[], [("access-control-request-method", "PUT")]]))
+        headers += draw(st.sampled_from([[], [("access-control-request-headers", "x-c,x-d")]]))
     full = path + ("?" + "&".join(query) if query else "")
-    return Request("app.hello", 80, draw(METHODS), full, tuple(headers), authority)
+    return Request("app.hello", 80, method, full, tuple(headers), authority)

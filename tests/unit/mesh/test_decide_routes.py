@@ -328,3 +328,45 @@ def test_probabilities_are_exact_and_one_together() -> None:
     assert decision.distribution(by_answer) == {"delivered": F(2, 3), "500": F(1, 3)}
     assert decision.delays() == {0: 1}
     assert all(isinstance(outcome.result, Delivered | Answered) for outcome in decision.outcomes)
+
+
+CORS = virtual_service(f"""
+  - corsPolicy:
+      allowOrigins: [{{exact: https://a.example}}, {{regex: "https://.*[.]b[.]example"}}]
+      allowMethods: [GET, PUT]
+      maxAge: 10s
+    route: {subsets(v1=1)}
+""")
+PREFLIGHT = {"access-control-request-method": "PUT"}
+
+
+def test_a_preflight_is_answered_by_the_waypoint() -> None:
+    [answer] = ends(ask(CORS, method="OPTIONS", headers={"origin": "https://a.example", **PREFLIGHT}))
+    assert (answer.status, answer.reason) == (200, Reason.PREFLIGHT)
+    assert dict(answer.headers) == {
+        "access-control-allow-origin": "https://a.example",
+        "access-control-allow-methods": "GET,PUT",
+        "access-control-max-age": "10",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("OPTIONS", {"origin": "https://other.example", **PREFLIGHT}),
+        ("OPTIONS", {"origin": "https://a.example"}),
+        ("OPTIONS", PREFLIGHT),
+        ("PUT", {"origin": "https://a.example", **PREFLIGHT}),
+    ],
+)
+def test_what_is_no_preflight_or_of_another_origin_goes_on(method: str, headers: dict[str, str]) -> None:
+    assert versions(ask(CORS, method=method, headers=headers)) == {"v1": 1}
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"), [("https://www.b.example", True), ("https://b.example", False), ("", False)]
+)
+def test_responses_name_an_origin_that_may_read_them(origin: str, told: bool) -> None:
+    [result] = ask(CORS, headers={"origin": origin} if origin else {}).delivered()
+    added = [change.set for change in result.changes]
+    assert added == ([(("access-control-allow-origin", origin),)] if told else [])

@@ -96,6 +96,7 @@ class Reason(StrEnum):
     NO_CLUSTER = "NC"
     NO_ENDPOINT = "UH"
     FAULT = "FI"
+    PREFLIGHT = "CORS preflight"
     REDIRECT = "redirect"
     DIRECT_RESPONSE = "direct response"
     UNRESOLVED = "the name belongs to nothing"

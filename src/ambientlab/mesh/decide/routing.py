@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from dataclasses import dataclass, replace
 
-from ambientlab.mesh.decide import endpoints, faults, headers, lots, paths
+from ambientlab.mesh.decide import cors, endpoints, faults, headers, lots, paths
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import Answered, Delivered, Hop, Outcome, Reason, Result, Routing
 from ambientlab.mesh.decide.matching import candidates
@@ -121,7 +121,13 @@ def _forwarded(
         authority=authority or request.authority,
         path=path,
     )
-    ends = _to(at, item.destination, request, sent, after, action.not_found_status)
+    asked = cors.preflight(route.cors, request)
+    added = (*after, cors.response_change(route.cors, request))
+    ends: lots.Lot[Result] = (
+        lots.certain(asked)
+        if asked is not None
+        else _to(at, item.destination, request, sent, added, action.not_found_status)
+    )
     return _after_faults(route, request, headers.changed((), after), ends)
 
 
