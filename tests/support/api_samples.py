@@ -95,6 +95,19 @@ DESTINATIONRULE: Object = {
         "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v2", "labels": {"version": "v2"}}],
     },
 }
+BACKENDTLSPOLICY: Object = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "BackendTLSPolicy",
+    "metadata": {"name": "shop", "namespace": "hello"},
+    "spec": {
+        "targetRefs": [{"group": "", "kind": "Service", "name": "shop"}],
+        "validation": {
+            "hostname": "shop.example",
+            "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "authority"}],
+            "subjectAltNames": [{"type": "Hostname", "hostname": "*.shop.example"}],
+        },
+    },
+}
 SERVICEENTRY: Object = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "ServiceEntry",

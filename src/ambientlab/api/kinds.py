@@ -92,6 +92,15 @@ GATEWAY = Resource(
     categories=("gateway-api",),
     subresources=("status",),
 )
+BACKENDTLSPOLICY = Resource(
+    GATEWAY_GROUP,
+    "v1",
+    "backendtlspolicies",
+    "BackendTLSPolicy",
+    short_names=("btlspolicy",),
+    categories=("gateway-api",),
+    subresources=("status",),
+)
 GRPCROUTE = Resource(
     GATEWAY_GROUP, "v1", "grpcroutes", "GRPCRoute", categories=("gateway-api",), subresources=("status",)
 )
@@ -141,6 +150,6 @@ WORKLOADENTRY = Resource(
 )
 
 SHIPPED_CRDS: tuple[Resource, ...] = (
-    GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE,
+    GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, BACKENDTLSPOLICY, VIRTUALSERVICE, DESTINATIONRULE,
     SERVICEENTRY, WORKLOADENTRY,
 )  # fmt: skip

@@ -8,6 +8,7 @@ from ambientlab.api import admit, crds, kinds
 from ambientlab.api.errors import StatusError
 from ambientlab.api.registry import Registry
 from support.api_samples import (
+    BACKENDTLSPOLICY,
     DESTINATIONRULE,
     DROP,
     GATEWAY,
@@ -308,6 +309,44 @@ SERVICEENTRIES = [
     ("spec.exportTo", ["~", "a"], "cannot export service entry to no one (~) and someone"),
     ("spec.exportTo", ["*", "a"], "cannot have both public (*) and non-public exportTo values for a resource"),
 ]
+
+
+_TARGETS = "spec.targetRefs"
+_SHOP = {"group": "", "kind": "Service", "name": "shop"}
+_SAN = "spec.validation.subjectAltNames.0"
+BACKENDTLSPOLICIES = [
+    (_TARGETS, [_SHOP | {"sectionName": "a"}, _SHOP | {"sectionName": "b"}], None),
+    (_TARGETS, [_SHOP, _SHOP | {"name": "other"}], None),
+    (
+        _TARGETS,
+        [_SHOP, _SHOP | {"sectionName": "b"}],
+        "sectionName must be specified when targetRefs includes",
+    ),
+    (_TARGETS, [_SHOP, _SHOP], "sectionName must be unique when targetRefs includes 2 or more"),
+    (_TARGETS, [], "spec.targetRefs in body should have at least 1 items"),
+    (_TARGETS, DROP, "spec.targetRefs: Required value"),
+    (f"{_SAN}", {"type": "URI", "uri": "spiffe://cluster.local/ns/hello/sa/shop"}, None),
+    (f"{_SAN}.type", "URI", "SubjectAltName element must not contain Hostname, if Type is not set to Hostname"),
+    (_SAN, {"type": "URI"}, "SubjectAltName element must contain URI, if Type is set to URI"),
+    (_SAN, {"type": "Hostname"}, "SubjectAltName element must contain Hostname, if Type is set to Hostname"),
+    (f"{_SAN}.uri", "a:b", "SubjectAltName element must not contain URI, if Type is not set to URI"),
+    ("spec.validation.wellKnownCACertificates", "System", "must not contain both CACertificateRefs and"),
+    ("spec.validation.caCertificateRefs", [], "must specify either CACertificateRefs or WellKnownCACertificates"),
+    ("spec.validation", {"hostname": "a", "wellKnownCACertificates": "System"}, None),
+    ("spec.validation", {"hostname": "a", "wellKnownCACertificates": "example.com/own"}, None),
+    ("spec.validation", {"hostname": "a", "wellKnownCACertificates": "own"}, "spec.validation.wellKnownCACertificates"),
+    ("spec.validation.hostname", "*.example", "spec.validation.hostname in body should match"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), BACKENDTLSPOLICIES)
+def test_what_is_refused_of_a_backend_tls_policy(refusal, admitted, path, value, text) -> None:
+    admitted(kinds.BACKENDTLSPOLICY, BACKENDTLSPOLICY)
+    spoilt = spoiled(BACKENDTLSPOLICY, path, value)
+    if text is None:
+        admitted(kinds.BACKENDTLSPOLICY, spoilt)
+    else:
+        assert text in refusal(kinds.BACKENDTLSPOLICY, spoilt).message
 
 
 @pytest.mark.parametrize(("path", "value", "text"), SERVICEENTRIES)

@@ -16,6 +16,7 @@ from ambientlab.api.errors import StatusError
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from support.api_samples import (
+    BACKENDTLSPOLICY,
     CONFIGMAP,
     DEPLOYMENT,
     DESTINATIONRULE,
@@ -41,6 +42,7 @@ SAMPLES = [
     (kinds.VIRTUALSERVICE, VIRTUALSERVICE),
     (kinds.DESTINATIONRULE, DESTINATIONRULE),
     (kinds.SERVICEENTRY, SERVICEENTRY),
+    (kinds.BACKENDTLSPOLICY, BACKENDTLSPOLICY),
     (kinds.WORKLOADENTRY, WORKLOADENTRY),
     (kinds.CUSTOMRESOURCEDEFINITION, crds.shipped()[3]),
 ]

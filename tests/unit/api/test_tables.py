@@ -8,7 +8,14 @@ import pytest
 
 from ambientlab.api import kinds, objects, tables
 from ambientlab.api.jsonpath import PathError, compile_path, find
-from support.api_samples import DESTINATIONRULE, HTTPROUTE, SERVICEENTRY, VIRTUALSERVICE, WORKLOADENTRY
+from support.api_samples import (
+    BACKENDTLSPOLICY,
+    DESTINATIONRULE,
+    HTTPROUTE,
+    SERVICEENTRY,
+    VIRTUALSERVICE,
+    WORKLOADENTRY,
+)
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -200,6 +207,12 @@ ROWS = [
         DESTINATIONRULE | {"metadata": _meta("hello-world-dr", 16)},
         ["NAME", "HOST", "AGE"],
         ["hello-world-dr", "helloworld", "16s"],
+    ),
+    (
+        kinds.BACKENDTLSPOLICY,
+        BACKENDTLSPOLICY | {"metadata": _meta("shop", 7)},
+        ["NAME", "AGE"],
+        ["shop", "7s"],
     ),
     (
         kinds.SERVICEENTRY,

@@ -6,6 +6,7 @@ Fields, bounds and rules are those of Gateway API v1.5 (experimental channel) an
 from __future__ import annotations
 
 from ambientlab.api.crds import (
+    backendtlspolicy,
     destinationrule,
     gateway,
     gatewayclass,
@@ -27,6 +28,7 @@ def shipped() -> tuple[Object, ...]:
         httproute.crd(),
         grpcroute.crd(),
         referencegrant.crd(),
+        backendtlspolicy.crd(),
         virtualservice.crd(),
         destinationrule.crd(),
         serviceentry.crd(),

@@ -89,6 +89,7 @@ def _connection_matches(path: str, *subnets: str) -> dict[str, Exemption]:
 
 
 EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
+    "BackendTLSPolicy": {"spec.options": _ignored("Istio has no options of its own")},
     "DestinationRule": {
         "spec.workloadSelector": _ignored("a waypoint passes over rules for single clients, the whole of this one"),
         **{

@@ -26,7 +26,7 @@ _PRIVATE = frozenset({"."})
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A DestinationRule, read. `order` sorts rules as Istio merges them: by creation, then by name. `secrets` are the
-    names of those that proxies need, by the field that asks for them."""
+    names of those that proxies need, by the field that asks for them. One `from_backend_policy` nobody wrote."""
 
     key: Key
     order: tuple[str, str]
@@ -36,6 +36,7 @@ class Rule:
     policies: Policies | None
     subsets: tuple[tuple[Subset, Policies | None], ...]
     secrets: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    from_backend_policy: bool = False
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
@@ -76,8 +77,8 @@ def read(ctx: Context, key: Key, obj: Object, domain: str) -> Mapping[Key, Rule]
             None if selector is None else tuple(sorted((selector.get("matchLabels") or {}).items())),
             policies,
             subsets,
-            tuple(reader.secrets.items()),
-            tuple(reader.notes),
+            secrets=tuple(reader.secrets.items()),
+            diagnostics=tuple(reader.notes),
         )
     }
 
@@ -109,7 +110,7 @@ def merged(rules: Sequence[Rule]) -> list[Rule]:
             names = {subset.name for subset, _ in known.subsets}
             result[i] = replace(
                 known,
-                policies=rule.policies if known.policies is None else known.policies,
+                policies=_together(known, rule),
                 subsets=known.subsets + tuple(s for s in rule.subsets if s[0].name not in names),
             )
         if apart:
@@ -117,17 +118,29 @@ def merged(rules: Sequence[Rule]) -> list[Rule]:
     return result
 
 
+def _together(older: Rule, younger: Rule) -> Policies | None:
+    """The top-level policy of the older, or the younger's if it has none; but what users write comes before what a
+    backend policy asks for, which fills the gaps (mergeBackendPolicyTrafficPolicy)."""
+    if older.policies is None or younger.policies is None:
+        return older.policies or younger.policies
+    if older.from_backend_policy == younger.from_backend_policy:
+        return older.policies
+    if older.from_backend_policy:
+        return younger.policies.over(older.policies)
+    return older.policies.over(younger.policies)
+
+
 class Rules:
     """The rules of each host, found as a waypoint finds them."""
 
-    def __init__(self, rules: Collection[Key, Rule]) -> None:
-        self._exact = rules.index(lambda _, rule: (rule.host,))
-        self._wild = rules.index(lambda _, rule: ("*",) if rule.host.startswith("*") else ())
+    def __init__(self, *collections: Collection[Key, Rule]) -> None:
+        self._exact = [rules.index(lambda _, rule: (rule.host,)) for rules in collections]
+        self._wild = [rules.index(lambda _, rule: _wildcard(rule.host)) for rules in collections]
 
     def of(self, ctx: Context, namespace: str, host: str, waypoint: Key | None) -> Rule | None:
         """What holds for a service of `namespace`, all rules for it merged into one."""
-        rules = list(ctx.select(self._exact, host))
-        rules += [r for r in ctx.select(self._wild, "*") if host_matches(r.host, host)]
+        rules = [r for index in self._exact for r in ctx.select(index, host)]
+        rules += [r for index in self._wild for r in ctx.select(index, "*") if host_matches(r.host, host)]
         if not rules:
             return None
         home = waypoint.namespace if waypoint else namespace
@@ -144,6 +157,10 @@ class Rules:
             if found := [r for r in found if r.visible_in(home)]:
                 return next((r for r in reversed(found) if r.selector is None), None)
         return None
+
+
+def _wildcard(host: str) -> tuple[str, ...]:
+    return ("*",) if host.startswith("*") else ()
 
 
 def _specificity(host: str) -> tuple[bool, int]:

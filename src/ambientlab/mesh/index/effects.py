@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.index.backendtls import BackendTls
 from ambientlab.mesh.index.credentials import CredentialError
 from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
@@ -27,9 +28,7 @@ def of_rule(
     if shape is None:
         return {key: (_no_such_host(ref, rule.host, "spec.host"),)}
     if shape.binding.waypoint is None:
-        why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
-        message = f"no effect on {rule.host}: the service has no waypoint ({why})"
-        return {key: (Diagnostic(ref, "NoWaypoint", message, field="spec.host"),)}
+        return {key: (_no_waypoint(ref, shape, "spec.host"),)}
     missing = []
     for field, names in rule.secrets:
         for name in names:
@@ -40,6 +39,20 @@ def of_rule(
     return {key: tuple(dict.fromkeys(missing))} if missing else {}
 
 
+def of_backend_policy(
+    ctx: Context, key: Key, policy: BackendTls, shapes: Collection[str, Shape]
+) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    """The node proxy reads no BackendTLSPolicy either."""
+    ref = ObjectRef("BackendTLSPolicy", key.namespace, key.name)
+    notes = []
+    for i, target in enumerate(policy.targets):
+        for host in target.hosts:
+            shape = ctx.fetch(shapes, host)
+            if shape is not None and shape.binding.waypoint is None:
+                notes.append(_no_waypoint(ref, shape, f"spec.targetRefs[{i}]"))
+    return {key: tuple(notes)} if notes else {}
+
+
 def of_virtual_service(
     ctx: Context, key: Key, reading: Reading, shapes: Collection[str, Shape]
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
@@ -48,6 +61,12 @@ def of_virtual_service(
         _no_such_host(s.origin, host, s.field) for host, s in hosts.items() if ctx.fetch(shapes, host) is None
     )
     return {key: missing} if missing else {}
+
+
+def _no_waypoint(ref: ObjectRef, shape: Shape, field: str) -> Diagnostic:
+    why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
+    message = f"no effect on {shape.host}: the service has no waypoint ({why})"
+    return Diagnostic(ref, "NoWaypoint", message, field=field)
 
 
 def _no_such_host(ref: ObjectRef, host: str, field: str) -> Diagnostic:

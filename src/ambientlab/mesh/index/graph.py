@@ -8,6 +8,7 @@ from itertools import chain
 from ambientlab.api import objects
 from ambientlab.api.client import Event
 from ambientlab.api.kinds import (
+    BACKENDTLSPOLICY,
     CONFIGMAP,
     DESTINATIONRULE,
     ENDPOINTSLICE,
@@ -29,6 +30,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.cluster import DOMAIN, TRUST_DOMAIN
 from ambientlab.flow.collection import Collection, Context, Derive, Graph, Source
 from ambientlab.mesh.index import (
+    backendtls,
     candidates,
     coverage,
     credentials,
@@ -45,6 +47,7 @@ from ambientlab.mesh.index import (
     waypoints,
     workloads,
 )
+from ambientlab.mesh.index.backendtls import BackendTls
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading, RouteSet
 from ambientlab.mesh.index.registry import Registry
@@ -53,7 +56,7 @@ from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, TcpRo
 
 RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
-    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, SECRET, CONFIGMAP,
+    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
 
@@ -87,9 +90,37 @@ class MeshIndex:
             self.sources[DESTINATIONRULE],
             lambda ctx, key, obj: destinationrules.read(ctx, key, obj, domain),
         )
-        rules = destinationrules.Rules(self.rules)
-        self.registry = Registry(graph, self.sources, gateways, self.workloads, rules, domain, trust_domain)
-        self.shapes = self.registry.shapes
+        rivals = self.sources[BACKENDTLSPOLICY].index(backendtls.targets)
+        self.backend_policies: Collection[Key, BackendTls] = graph.derive(
+            "BackendTLSPolicies read",
+            self.sources[BACKENDTLSPOLICY],
+            lambda ctx, key, obj: {
+                key: backendtls.read(
+                    key,
+                    obj,
+                    backendtls.Surroundings(
+                        lambda service: ctx.fetch(service_objects, service),
+                        lambda entry: ctx.fetch(self.sources[SERVICEENTRY], entry),
+                        lambda config_map: ctx.fetch(self.sources[CONFIGMAP], config_map),
+                        lambda secret: ctx.fetch(self.sources[SECRET], secret),
+                        lambda target: ctx.select(rivals, target),
+                        domain,
+                    ),
+                )
+            },
+        )
+        secured = self.backend_policies.index(backendtls.hosts)
+
+        def rules_for(shapes: Collection[str, Shape]) -> destinationrules.Rules:
+            generated = graph.derive(
+                "rules of BackendTLSPolicies",
+                shapes,
+                lambda ctx, host, shape: backendtls.rule(ctx, host, shape, secured),
+            )
+            return destinationrules.Rules(self.rules, generated)
+
+        self.registry = Registry(graph, self.sources, gateways, self.workloads, rules_for, domain, trust_domain)
+        self.shapes, rules = self.registry.shapes, self.registry.rules
         self.services: Collection[str, Service] = self.registry.services
         granted = grants.Grants(self.sources[REFERENCEGRANT])
 
@@ -155,6 +186,11 @@ class MeshIndex:
             self.rules,
             lambda ctx, key, rule: effects.of_rule(ctx, key, rule, self.shapes, self._resolve),
         )
+        self.unused_backend_policies: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "unused BackendTLSPolicies",
+            self.backend_policies,
+            lambda ctx, key, policy: effects.of_backend_policy(ctx, key, policy, self.shapes),
+        )
         self.unused_virtual_services: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "unused VirtualServices",
             self.virtual_services,
@@ -213,6 +249,8 @@ class MeshIndex:
         yield from chain.from_iterable(reading.diagnostics for reading in readings)
         yield from chain.from_iterable(routing.diagnostics for routing in self.routing.values())
         yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())
+        yield from chain.from_iterable(policy.diagnostics for policy in self.backend_policies.values())
+        yield from chain.from_iterable(self.unused_backend_policies.values())
         yield from chain.from_iterable(self.unused_rules.values())
         yield from chain.from_iterable(self.unused_virtual_services.values())
         yield from chain.from_iterable(self.registry.entry_findings.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ambientlab.api.kinds import ENDPOINTSLICE, NAMESPACE, SERVICE, SERVICEENTRY, WORKLOADENTRY
 from ambientlab.api.objects import Object
@@ -19,7 +19,7 @@ Sources = Mapping[Resource, Source[Key, Object]]
 
 
 class Registry:
-    """`shapes` and `services` are by host; `bindings` are ServiceEntries', by key."""
+    """`shapes` and `services` are by host; `rules_for` says how to talk to them, once it knows what there is."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Registry:
         sources: Sources,
         gateways: Collection[Key, WaypointGateway],
         pods: Collection[Key, Workload],
-        rules: destinationrules.Rules,
+        rules_for: Callable[[Collection[str, Shape]], destinationrules.Rules],
         domain: str,
         trust_domain: str,
     ) -> None:
@@ -51,6 +51,7 @@ class Registry:
             lambda ctx, place, value: serviceentries.canonical(ctx, place, value, by_host),
         )
         self.shapes = graph.join("service shapes", of_services, of_entries)
+        self.rules = rules_for(self.shapes)
         workload_entries: Collection[Key, Workload] = graph.derive(
             "WorkloadEntry workloads",
             sources[WORKLOADENTRY],
@@ -63,7 +64,7 @@ class Registry:
                 found = behind.endpoints(ctx, shape)
             else:
                 found = services.endpoints(ctx, shape, slices, by_ip)
-            return {host: services.service(ctx, shape, found, rules)}
+            return {host: services.service(ctx, shape, found, self.rules)}
 
         self.services: Collection[str, Service] = graph.derive("services", self.shapes, service)
         self.entry_findings: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(

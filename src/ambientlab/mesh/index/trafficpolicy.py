@@ -59,6 +59,13 @@ class Policies:
                 return policy, True
         return self.common, False
 
+    def over(self, below: Policies) -> Policies:
+        """These, with what `below` says where they say nothing, for each port as for all."""
+        ports = dict(self.ports)
+        for number, policy in below.ports:
+            ports[number] = overridden(policy, ports[number]) if number in ports else policy
+        return Policies(overridden(below.common, self.common), tuple(ports.items()))
+
 
 def effective(rule: Policies | None, subset: Policies | None, port: int) -> TrafficPolicy | None:
     """What holds for a port of a subset, or of the service itself where `subset` is None."""

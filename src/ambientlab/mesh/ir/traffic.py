@@ -144,7 +144,12 @@ class Tls:
         if not self.credential:
             return ()
         own = (self.credential,) if self.mode == "MUTUAL" else ()
-        return (*own, f"{self.credential}{CA_SUFFIX}") if self.verify else own
+        return (*own, self.authorities) if self.verify else own
+
+    @property
+    def authorities(self) -> str:
+        """The name of the secret with the authorities. A credential without a name stands for none at all."""
+        return self.credential if self.credential.endswith("://") else f"{self.credential}{CA_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ambientlab.api.kinds import (
+    BACKENDTLSPOLICY,
     DESTINATIONRULE,
     GATEWAY,
     GATEWAYCLASS,
@@ -22,6 +23,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.ir import Key
+from ambientlab.mesh.status.backend_policies import backend_policy_status
 from ambientlab.mesh.status.findings import networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
 from ambientlab.mesh.status.routes import route_status
@@ -65,6 +67,9 @@ class Statuses:
         for resource in (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY):
             for key, obj in index.sources[resource].items():
                 add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))
+        for key, obj in index.sources[BACKENDTLSPOLICY].items():
+            found = findings.get(ObjectRef(BACKENDTLSPOLICY.kind, *key), ())
+            add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies[key].targets, found)
         for key, obj in index.sources[SERVICE].items():
             add(SERVICE, key, service_status, obj, index.registry.binding(SERVICE.kind, key, index.host(key)))
         for key, obj in index.sources[SERVICEENTRY].items():

@@ -72,7 +72,7 @@ def _verify(tls: ir.Tls, context: UpstreamTlsContext) -> None:
         validation = combined.default_validation_context
         validation.SetInParent()
         secret = combined.validation_context_sds_secret_config
-        secret.name = f"{tls.credential}{ir.CA_SUFFIX}" if tls.credential else SYSTEM_ROOTS
+        secret.name = tls.authorities if tls.credential else SYSTEM_ROOTS
         secret.sds_config.CopyFrom(ads())
     else:
         validation = common.validation_context
