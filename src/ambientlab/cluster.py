@@ -12,7 +12,8 @@ KUBERNETES_IP = "10.96.0.1"
 """Of the Service `kubernetes`: the first of the range, as in every cluster."""
 
 SERVICEENTRY_CIDR = "240.240.0.0/16"
-"""Where hosts of ServiceEntries get addresses from, as in Istio (IP_AUTOALLOCATE_IPV4_PREFIX)."""
+SERVICEENTRY_CIDR_6 = "2001:2::/48"
+"""Where hosts of ServiceEntries get addresses from, as in Istio (PILOT_IP_AUTOALLOCATE_IPV4_PREFIX)."""
 
 DNS_IP = "10.96.0.10"
 DOMAIN = "cluster.local"

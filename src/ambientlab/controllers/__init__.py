@@ -15,6 +15,7 @@ from ambientlab.controllers.events import EventExpiry, Recorder
 from ambientlab.controllers.garbage import GarbageCollector
 from ambientlab.controllers.gateway import GatewayController
 from ambientlab.controllers.gatewayclass import GatewayClassController
+from ambientlab.controllers.ipallocate import IPAllocator
 from ambientlab.controllers.namespace import NamespaceController
 from ambientlab.controllers.replicaset import ReplicaSetController
 from ambientlab.controllers.scheduler import Scheduler
@@ -37,6 +38,7 @@ def all_controllers(client: Client, options: Options) -> list[Controller[Any]]:
         ServiceAccountController(client, options.cluster_root, options.mesh_root),
         GatewayClassController(client, clock),
         GatewayController(client, recorder),
+        IPAllocator(client),
         DeploymentController(client, recorder, clock),
         Scheduler(client, recorder, clock),
         EndpointSliceController(client, clock),

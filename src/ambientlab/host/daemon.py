@@ -23,12 +23,14 @@ from ambientlab.apiserver.tokens import TokenSigner
 from ambientlab.cluster import NODE_IP
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.dataplane.capture import Capture
+from ambientlab.flow.collection import Change
 from ambientlab.host import kubeconfig, logs, process, seeds
 from ambientlab.host.lifecycle import credentials
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
 from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_drain
 from ambientlab.images.registry import Images
+from ambientlab.mesh.ir import SERVICE_KIND, Service
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.debug import DebugServer
@@ -127,11 +129,11 @@ class Daemon:
         network = self._start_network()
         api = await self._start_api(keys)
         progress.step("Kubernetes API")
-        await self._start_services(api.client)
+        dns = await self._start_services(api.client)
         progress.step("Node network, Services and DNS")
         self._start_controllers(api, keys)
         tokens = ProxyTokens(api.client, keys.signer)
-        istiod = await self._start_istiod(api.client, keys.ca, tokens)
+        istiod = await self._start_istiod(api.client, keys.ca, tokens, dns)
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod)
         images = Images(bootstraps(tokens, self.paths.xds_socket), {"proxyv2": waypoint_drain(istiod.in_step)})
@@ -169,13 +171,14 @@ class Daemon:
         kubeconfig.write_standalone(self.paths.kubeconfig, self.paths.context, credentials(self.paths))
         return api
 
-    async def _start_services(self, client: Client) -> None:
+    async def _start_services(self, client: Client) -> DnsServer:
         proxy = Proxy(client)
         proxy.start()
         self._stops.append(proxy.close)
         dns = DnsServer(client)
         await dns.start()
         self._stops.append(dns.close)
+        return dns
 
     def _start_controllers(self, api: APIServer, keys: Keys) -> None:
         options = Options(api.registry.resources, keys.pki.ca_certificate.decode(), keys.ca.root_pem.decode())
@@ -183,9 +186,17 @@ class Daemon:
             controller.start()
             self._stops.append(controller.stop)
 
-    async def _start_istiod(self, client: Client, ca: CertificateAuthority, tokens: ProxyTokens) -> ControlPlane:
+    async def _start_istiod(
+        self, client: Client, ca: CertificateAuthority, tokens: ProxyTokens, dns: DnsServer
+    ) -> ControlPlane:
         self.paths.xds.mkdir(mode=0o700, exist_ok=True)
         istiod = ControlPlane(client, ca, tokens.verify, self.paths.xds_socket)
+
+        def known(host: str, change: Change[Service]) -> None:
+            service = change.new
+            dns.mesh.put(host, service.vips if service is not None and service.kind != SERVICE_KIND else ())
+
+        istiod.index.services.watch(known)
         await istiod.start()
         self._stops.append(istiod.stop)
         debug = DebugServer(lambda: istiod.connections)

@@ -4,6 +4,8 @@ Names outside the cluster are not resolved: a node has no way to the outside, an
 answer SERVFAIL, which a resolver reports at once and does not take for "no such name". But a name of one label, and
 one whose last label is a namespace or `svc`, can only be a service's that is not there (clients try it as it is after
 their search list): those answer NXDOMAIN, so that a mistyped service does not look like an outage.
+
+Captured pods are answered for the hosts of ServiceEntries as well, which is ztunnel's work elsewhere.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
-from ambientlab.api.objects import name, namespace
+from ambientlab.api.objects import annotations_of, name, namespace
 from ambientlab.cluster import DNS_IP
 from ambientlab.node.dnswire import (
     CLASS_IN,
@@ -29,16 +31,18 @@ from ambientlab.node.dnswire import (
     parse,
     refuse,
 )
+from ambientlab.node.meshnames import MeshNames
 from ambientlab.node.services import Key, ServiceIndex
 from ambientlab.node.zone import APEX, REVERSE, Zone, pod_records, service_records
 
 PORT = 53
 _IDLE_SECONDS = 10.0
 _SVC = b"\x03svc\0"
+_REDIRECTION = "ambient.istio.io/redirection"
 
 
-def respond(zone: Zone, packet: bytes, *, datagram: bool) -> bytes | None:
-    """The answer to one message, None for what deserves none. Never raises."""
+def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None = None) -> bytes | None:
+    """The answer to one message, None for what deserves none. Never raises. `mesh` is for a captured pod's."""
     query = parse(packet)
     if query is None:
         return None
@@ -47,6 +51,9 @@ def respond(zone: Zone, packet: bytes, *, datagram: bool) -> bytes | None:
     limit = query.udp_size if datagram else 0
     if query.qclass != CLASS_IN:
         return answer(query, Rcode.REFUSED, authoritative=False)
+    meant = mesh.find(query.name, query.type) if mesh is not None else None
+    if meant is not None:
+        return answer(query, Rcode.NOERROR, meant, limit=limit)
     if not _ours(query.name):
         absent = _only_a_service(zone, query.name)
         return answer(query, Rcode.NXDOMAIN if absent else Rcode.SERVFAIL, authoritative=False)
@@ -95,6 +102,9 @@ class DnsServer:
 
     def __init__(self, client: Client, address: str = DNS_IP, port: int = PORT) -> None:
         self.zone = Zone()
+        self.mesh = MeshNames()
+        self._addresses: dict[tuple[str, str], str] = {}
+        self._captured: set[str] = set()
         self._client = client
         self._address = (address, port)
         self._services = ServiceIndex(client, self._apply)
@@ -109,7 +119,7 @@ class DnsServer:
         self._services.start()
         self._watches = [self._client.watch(POD, self._on_pod)]
         self._transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self.zone), local_addr=self._address
+            lambda: _Datagrams(self._respond), local_addr=self._address
         )
         self._server = await asyncio.start_server(self._serve_stream, *self._address)
 
@@ -124,6 +134,10 @@ class DnsServer:
         for stream in self._streams:
             stream.close()
 
+    def _respond(self, packet: bytes, client: str, *, datagram: bool) -> bytes | None:
+        mesh = self.mesh if client in self._captured else None
+        return respond(self.zone, packet, datagram=datagram, mesh=mesh)
+
     def _apply(self, changed: Collection[Key]) -> None:
         for key in changed:
             service, slices = self._services.get(key)
@@ -133,15 +147,21 @@ class DnsServer:
         gone = event.type == "DELETED"
         owner = ("pod", namespace(event.object), name(event.object))
         self.zone.replace(owner, [] if gone else pod_records(event.object))
+        self._captured.discard(self._addresses.pop(owner[1:], ""))
+        ip = (event.object.get("status") or {}).get("podIP")
+        if ip and not gone and annotations_of(event.object).get(_REDIRECTION) == "enabled":
+            self._addresses[owner[1:]] = ip
+            self._captured.add(ip)
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(writer)
+        client = (writer.get_extra_info("peername") or ("",))[0]
         try:
             while True:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     (length,) = struct.unpack(">H", await reader.readexactly(2))
                     packet = await reader.readexactly(length)
-                reply = respond(self.zone, packet, datagram=False)
+                reply = self._respond(packet, client, datagram=False)
                 if reply is None:
                     return
                 writer.write(struct.pack(">H", len(reply)) + reply)
@@ -154,13 +174,13 @@ class DnsServer:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, zone: Zone) -> None:
-        self._zone = zone
+    def __init__(self, respond_to: Callable[..., bytes | None]) -> None:
+        self._respond = respond_to
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]  # typeshed: the base takes any transport
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        reply = respond(self._zone, data, datagram=True)
+        reply = self._respond(data, addr[0], datagram=True)
         if reply is not None:
             self._transport.sendto(reply, addr)

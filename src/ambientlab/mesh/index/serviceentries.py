@@ -1,5 +1,5 @@
 """ServiceEntries as services, as Istio's ambient mode reads them
-(pilot/pkg/serviceregistry/kube/controller/ambient, services.go and workloads.go).
+(pilot/pkg/serviceregistry/ambient, services.go and workloads.go).
 
 Each host is a service of its own. Of several objects that declare one host a Service wins, else the oldest.
 """
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ambientlab.api import objects
 from ambientlab.api.objects import Object
+from ambientlab.api.serviceentries import hosts_to_address
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.services import Shape, protocol_named
@@ -32,7 +32,6 @@ from ambientlab.mesh.ir import (
 )
 
 KIND = "ServiceEntry"
-ENABLE_AUTOALLOCATE = "networking.istio.io/enable-autoallocate-ip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,6 @@ class Declared:
 
 def resolution_of(obj: Object) -> Resolution:
     return Resolution(obj["spec"].get("resolution") or "NONE")
-
-
-def gets_addresses(obj: Object) -> bool:
-    """Whether its hosts are given addresses (pilot/pkg/networking/serviceentry, ShouldV2AutoAllocateIP)."""
-    if resolution_of(obj) is Resolution.NONE or obj["spec"].get("addresses"):
-        return False
-    return objects.labels_of(obj).get(ENABLE_AUTOALLOCATE, "").lower() != "false"
-
-
-def _may_have_addresses(host: str, resolution: Resolution) -> bool:
-    return not host.startswith("*") or resolution is Resolution.DYNAMIC_DNS
 
 
 def declared(
@@ -83,10 +71,11 @@ def declared(
     )
     resolution = resolution_of(obj)
     created = obj["metadata"].get("creationTimestamp", "")
+    assigned = hosts_to_address(obj)
     result = {}
     for host in spec["hosts"]:
         vips = tuple(address for text in given if (address := address_of(text)))
-        if not given and gets_addresses(obj) and _may_have_addresses(host, resolution):
+        if host in assigned:
             vips = allocated(obj, host)
         if resolution is Resolution.DYNAMIC_DNS and binding.waypoint is None:
             vips = ()  # only a waypoint can find out which host is meant
@@ -230,7 +219,7 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
         why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
         message = f"no effect on {host}: only a waypoint can tell which host a request is for ({why})"
         return [Diagnostic(ref, "NoWaypoint", message, field=field)]
-    if not shape.vips and not (gets_addresses(obj) and _may_have_addresses(host, shape.resolution)):
+    if not shape.vips and host not in hosts_to_address(obj):
         message = f"connections to {host} are not recognised, because it has no address; set spec.addresses"
         return [Diagnostic(ref, "NoAddress", message, field=field)]
     return []

@@ -1,0 +1,43 @@
+"""Hosts of ServiceEntries, as captured pods resolve them: what ztunnel's DNS proxy knows beside the cluster's own names
+(istio/ztunnel, src/dns/server.rs). The pods' questions come to the cluster's DNS server, which answers them itself.
+
+A host without an address is not known here, so that it resolves as it would without a mesh.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from ambientlab.node.dnswire import TYPE_A, TYPE_AAAA, encode_name, parent, record
+
+_TTL = 5
+_WILDCARD = b"\x01*"
+
+
+class MeshNames:
+    def __init__(self) -> None:
+        self._records: dict[bytes, list[bytes]] = {}
+
+    def put(self, host: str, addresses: Iterable[str]) -> None:
+        """IPv4 addresses; none: the host is gone. A name that DNS cannot carry is not known either."""
+        try:
+            name = encode_name(host)
+        except ValueError:
+            return
+        found = [record(TYPE_A, _TTL, ipaddress.IPv4Address(address).packed) for address in addresses]
+        if found:
+            self._records[name] = found
+        else:
+            self._records.pop(name, None)
+
+    def find(self, name: bytes, kind: int) -> list[bytes] | None:
+        """The host's records, or those of the closest wildcard over it; None for a name, or a type, that somebody else
+        has to know about."""
+        if kind not in (TYPE_A, TYPE_AAAA):
+            return None
+        found, above = self._records.get(name), name
+        while found is None and above != b"\0":
+            above = parent(above)
+            found = self._records.get(_WILDCARD + above)
+        return found if found is None or kind == TYPE_A else []

@@ -1,0 +1,159 @@
+"""Hosts that are no Services, called by a client in the mesh.
+
+What is behind them are the pods of the namespace hello, which is not part of the mesh: servers outside of it. Whatever
+passed a waypoint bears its name in the header `server`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from support.mesh import Mesh
+from support.splits import fits
+from support.waiting import eventually
+
+pytestmark = pytest.mark.e2e
+
+INFO = ["-o", "/dev/null", "-w", "%{http_code} %{remote_ip} %header{server}\\n"]
+HELLO = "helloworld.hello.svc.cluster.local"
+
+
+def entry(name: str, namespace: str, host: str, spec: str) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  hosts: ["{host}"]
+  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: 5000}}]
+{spec}
+"""
+
+
+def pod_ips(lab: Mesh) -> dict[str, str]:
+    pods = lab.json("get", "pods", "-n", "hello", "-l", "app=helloworld")["items"]
+    return {pod["metadata"]["labels"]["version"]: pod["status"]["podIP"] for pod in pods}
+
+
+def versions(lab: Mesh, url: str, count: int = 100) -> list[str]:
+    lines = lab.sample(url, count)
+    return [found[1] if (found := re.match(r"Hello version: (v\d)", line)) else line for line in lines]
+
+
+def answers(lab: Mesh, url: str, expected: str, *arguments: str) -> None:
+    """DNS, proxies and resolvers each follow a change in their own time."""
+    seen = ""
+
+    def matches() -> bool:
+        nonlocal seen
+        (seen,) = lab.sample(url, 1, *arguments)
+        return re.search(expected, seen) is not None
+
+    try:
+        eventually(matches, f"answer like {expected!r} from {url}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the last was {seen!r}") from None
+
+
+@pytest.fixture(scope="module")
+def lab(lab: Mesh) -> Mesh:
+    work = lab.root / "state/ambientlab/ambientlab/work"
+    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("create", "namespace", "egress")
+    lab.kubectl("label", "namespace", "egress", "istio.io/use-waypoint=waypoint")
+    done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "egress", "--wait")
+    assert done.code == 0, done.text
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    return lab
+
+
+def test_listed_endpoints_get_an_address_and_take_their_shares(lab: Mesh) -> None:
+    ips = pod_ips(lab)
+    endpoints = f"[{{address: {ips['v1']}, weight: 3}}, {{address: {ips['v2']}, weight: 1}}]"
+    lab.apply(entry("static", "test", "static.example.com", f"  resolution: STATIC\n  endpoints: {endpoints}"))
+    answers(lab, "http://static.example.com/hello", r"200 240\.240\.\d+\.\d+ ", *INFO)
+    fits(versions(lab, "http://static.example.com/hello"), {"v1": 75.0, "v2": 25.0})
+    status = lab.json("get", "serviceentry", "static", "-n", "test")["status"]
+    assert {item["host"] for item in status["addresses"]} == {"static.example.com"}
+
+
+def test_the_node_proxy_resolves_names(lab: Mesh) -> None:
+    lab.apply(entry("dns", "test", "dns.example.com", f"  resolution: DNS\n  endpoints: [{{address: {HELLO}}}]"))
+    answers(lab, "http://dns.example.com/hello", "Hello version")
+
+
+def test_a_waypoint_resolves_names(lab: Mesh) -> None:
+    spec = f"  resolution: DNS\n  endpoints: [{{address: {HELLO}}}]"
+    lab.apply(entry("api", "egress", "api.example.com", spec))
+    answers(lab, "http://api.example.com/hello", r"200 240\.240\.\d+\.\d+ istio-envoy", *INFO)
+    bound = "--for=jsonpath={.status.conditions[?(@.type=='istio.io/WaypointBound')].reason}=WaypointAccepted"
+    lab.kubectl("wait", "-n", "egress", bound, "serviceentry/api", "--timeout=20s")
+
+
+def test_connections_go_on_to_the_address_they_are_for(lab: Mesh) -> None:
+    ips = pod_ips(lab)
+    for name, namespace, version, server in (("plain", "test", "v1", ""), ("through", "egress", "v2", "istio-envoy")):
+        spec = f"  addresses: [{ips[version]}]\n  resolution: NONE"
+        text = entry(name, namespace, f"{name}.example.com", spec).replace("number: 80", "number: 5000")
+        lab.apply(text)
+        url = f"http://{name}.example.com:5000/hello"
+        answers(lab, url, f"200 {ips[version]} .*{server}", *INFO)
+        assert versions(lab, url, 3) == [version] * 3
+
+
+def test_pods_and_workload_entries_are_selected(lab: Mesh) -> None:
+    ips = pod_ips(lab)
+    workload = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "WorkloadEntry",
+        "metadata": {"name": "vm", "namespace": "egress"},
+        "spec": {"address": ips["v1"], "labels": {"app": "vm"}, "ports": {"http": 5000}},
+    }
+    lab.apply(json.dumps(workload))
+    spec = "  location: MESH_INTERNAL\n  resolution: STATIC\n  workloadSelector: {labels: {app: vm}}"
+    lab.apply(entry("selected", "egress", "selected.example.com", spec))
+    answers(lab, "http://selected.example.com/hello", "Hello version: v1")
+    lab.kubectl("delete", "workloadentry", "vm", "-n", "egress")
+    answers(lab, "http://selected.example.com/hello", "503", *INFO)
+
+
+ROUTE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: routed, namespace: egress}
+spec:
+  hosts: [routed.example.com]
+  http:
+  - match: [{uri: {prefix: /moved}}]
+    rewrite: {uri: /hello}
+    route: [{destination: {host: routed.example.com, subset: v2}}]
+  - route: [{destination: {host: api.example.com}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: routed, namespace: egress}
+spec:
+  host: routed.example.com
+  subsets: [{name: v2, labels: {version: v2}}]
+"""
+
+
+def test_routes_and_subsets_apply(lab: Mesh) -> None:
+    ips = pod_ips(lab)
+    listed = [f"{{address: {ip}, labels: {{version: {version}}}}}" for version, ip in ips.items()]
+    lab.apply(
+        entry("routed", "egress", "routed.example.com", f"  resolution: STATIC\n  endpoints: [{', '.join(listed)}]")
+    )
+    lab.apply(ROUTE)
+    answers(lab, "http://routed.example.com/moved", "Hello version: v2")
+    assert set(versions(lab, "http://routed.example.com/moved", 10)) == {"v2"}
+    answers(lab, "http://routed.example.com/hello", "Hello version")
+
+
+def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:
+    pod = lab.kubectl("get", "pod", "-n", "hello", "-l", "version=v1", "-o", "name").strip()
+    script = "import socket; socket.getaddrinfo('api.example.com', 80)"
+    assert "gaierror" in lab.kubectl("exec", pod, "-n", "hello", "--", "python3", "-c", script, check=False)

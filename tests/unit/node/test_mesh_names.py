@@ -1,0 +1,69 @@
+"""Hosts of ServiceEntries, as the DNS server tells captured pods of them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from ambientlab.node.dns import respond
+from ambientlab.node.dnswire import TYPE_A, TYPE_AAAA, TYPE_SRV, encode_name
+from ambientlab.node.meshnames import MeshNames
+from ambientlab.node.zone import Zone
+
+NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
+
+
+@pytest.fixture
+def names() -> MeshNames:
+    made = MeshNames()
+    made.put("api.example.com", ["240.240.0.1"])
+    made.put("*.example.com", ["240.240.0.2"])
+    made.put("two.example.org", ["192.0.2.1", "192.0.2.2"])
+    return made
+
+
+def ask(names: MeshNames | None, name: str, kind: int = TYPE_A) -> tuple[int, list[str]]:
+    """rcode and addresses."""
+    question = encode_name(name) + struct.pack(">HH", kind, 1)
+    packet = b"\x12\x34" + struct.pack(">5H", 0x0100, 1, 0, 0, 0) + question
+    reply = respond(Zone(), packet, datagram=True, mesh=names)
+    assert reply is not None
+    flags, _, answers, _, _ = struct.unpack_from(">5H", reply, 2)
+    records = reply[12 + len(question) :]
+    return flags & 0xF, [socket.inet_ntoa(records[16 * i + 12 : 16 * i + 16]) for i in range(answers)]
+
+
+CASES = [
+    ("api.example.com", TYPE_A, (NOERROR, ["240.240.0.1"])),
+    ("API.Example.com", TYPE_A, (NOERROR, ["240.240.0.1"])),
+    ("other.example.com", TYPE_A, (NOERROR, ["240.240.0.2"])),
+    ("deep.er.example.com", TYPE_A, (NOERROR, ["240.240.0.2"])),
+    ("two.example.org", TYPE_A, (NOERROR, ["192.0.2.1", "192.0.2.2"])),
+    ("api.example.com", TYPE_AAAA, (NOERROR, [])),
+    ("api.example.com", TYPE_SRV, (SERVFAIL, [])),
+    ("example.com", TYPE_A, (SERVFAIL, [])),
+    ("api.example.com.hello.svc.cluster.local", TYPE_A, (NXDOMAIN, [])),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "expected"), CASES)
+def test_answers(names: MeshNames, name: str, kind: int, expected: tuple[int, list[str]]) -> None:
+    assert ask(names, name, kind) == expected
+
+
+def test_who_is_not_captured_knows_nothing_of_them(names: MeshNames) -> None:
+    assert ask(None, "api.example.com") == (SERVFAIL, [])
+
+
+def test_a_host_that_lost_its_addresses_is_gone(names: MeshNames) -> None:
+    names.put("api.example.com", [])
+    assert ask(names, "api.example.com") == (NOERROR, ["240.240.0.2"])
+    names.put("*.example.com", [])
+    assert ask(names, "api.example.com") == (SERVFAIL, [])
+
+
+def test_a_name_that_dns_cannot_carry_is_left_out(names: MeshNames) -> None:
+    names.put("a" * 64 + ".example.com", ["240.240.0.9"])
+    assert ask(names, "a.example.com") == (NOERROR, ["240.240.0.2"])
