@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -54,6 +55,23 @@ _PREDICATES: dict[str, Callable[[str], bool]] = {
 }
 
 
+def _url(value: str) -> dict[str, str]:
+    """A URL's parts. Raises ValueError for what is none: a rule about that cannot be evaluated."""
+    if not _is_url(value):
+        raise ValueError("not a URL")
+    parts = urlsplit(value)
+    return {
+        "getScheme": parts.scheme,
+        "getHost": parts.netloc.rpartition("@")[2],
+        "getHostname": parts.hostname or "",
+        "getPort": "" if parts.port is None else str(parts.port),
+        "getEscapedPath": parts.path,
+    }
+
+
+_URL_PARTS = ("getScheme", "getHost", "getHostname", "getPort", "getEscapedPath")
+
+
 @cache
 def _cel() -> Any:
     """The evaluator's module, loaded when the first rule is compiled: it takes longer than the rest of the room."""
@@ -76,6 +94,15 @@ def _environment() -> Any:
         )
         for name, check in _PREDICATES.items()
     ]
+    text, parts = cel.Type.STRING, cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
+    functions.append(
+        cel.FunctionDecl("url", [cel.Overload(id="string_to_url", return_type=parts, parameters=[text], impl=_url)])
+    )
+    for name in _URL_PARTS:
+        part = cel.Overload(
+            id=f"url_{name.lower()}", return_type=text, parameters=[parts], is_member=True, impl=itemgetter(name)
+        )
+        functions.append(cel.FunctionDecl(name, [part]))
     return cel.NewEnv(
         variables={"self": cel.Type.DYN, "oldSelf": cel.Type.DYN},
         extensions=[optional.ExtOptional(), strings.ExtStrings()],

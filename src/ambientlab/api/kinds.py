@@ -149,7 +149,37 @@ WORKLOADENTRY = Resource(
     subresources=("status",),
 )
 
+ISTIO_SECURITY = "security.istio.io"
+AUTHORIZATIONPOLICY = Resource(
+    ISTIO_SECURITY,
+    "v1",
+    "authorizationpolicies",
+    "AuthorizationPolicy",
+    short_names=("ap",),
+    categories=("istio-io", "security-istio-io"),
+    subresources=("status",),
+)
+REQUESTAUTHENTICATION = Resource(
+    ISTIO_SECURITY,
+    "v1",
+    "requestauthentications",
+    "RequestAuthentication",
+    short_names=("ra",),
+    categories=("istio-io", "security-istio-io"),
+    subresources=("status",),
+)
+PEERAUTHENTICATION = Resource(
+    ISTIO_SECURITY,
+    "v1",
+    "peerauthentications",
+    "PeerAuthentication",
+    short_names=("pa",),
+    categories=("istio-io", "security-istio-io"),
+    subresources=("status",),
+)
+
 SHIPPED_CRDS: tuple[Resource, ...] = (
     GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, BACKENDTLSPOLICY, VIRTUALSERVICE, DESTINATIONRULE,
     SERVICEENTRY, WORKLOADENTRY,
+    AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION,
 )  # fmt: skip

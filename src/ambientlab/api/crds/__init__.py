@@ -6,13 +6,16 @@ Fields, bounds and rules are those of Gateway API v1.5 (experimental channel) an
 from __future__ import annotations
 
 from ambientlab.api.crds import (
+    authorizationpolicy,
     backendtlspolicy,
     destinationrule,
     gateway,
     gatewayclass,
     grpcroute,
     httproute,
+    peerauthentication,
     referencegrant,
+    requestauthentication,
     serviceentry,
     virtualservice,
     workloadentry,
@@ -33,4 +36,7 @@ def shipped() -> tuple[Object, ...]:
         destinationrule.crd(),
         serviceentry.crd(),
         workloadentry.crd(),
+        authorizationpolicy.crd(),
+        requestauthentication.crd(),
+        peerauthentication.crd(),
     )

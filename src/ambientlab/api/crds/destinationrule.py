@@ -253,23 +253,7 @@ def _spec() -> Schema:
                 ),
             ),
             "trafficPolicy": _traffic_policy("What holds for the host."),
-            "workloadSelector": obj(
-                "Clients it is for; all if absent.",
-                {
-                    "matchLabels": mapping(
-                        "Labels of the clients.",
-                        string(
-                            maxLength=63,
-                            rules=[("wildcard not allowed in label value match", '!self.contains("*")')],
-                        ),
-                        rules=[
-                            ("wildcard not allowed in label key match", 'self.all(key, !key.contains("*"))'),
-                            ("key must not be empty", "self.all(key, key.size() != 0)"),
-                        ],
-                        maxProperties=4096,
-                    )
-                },
-            ),
+            "workloadSelector": common.workload_selector("Clients it is for; all if absent."),
         },
     )
 

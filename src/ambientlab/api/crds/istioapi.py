@@ -1,4 +1,4 @@
-"""What the kinds of Istio's networking API have in common.
+"""What the kinds of Istio's APIs have in common.
 
 Their schemas are generated from protobuf: a oneof is `oneOf` with a branch for none, a duration a string that CEL
 parses, an unsigned 32-bit number an integer with its bounds.
@@ -6,7 +6,7 @@ parses, an unsigned 32-bit number an integer with its bounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ambientlab.api.crds.dsl import (
@@ -24,8 +24,6 @@ from ambientlab.api.crds.dsl import (
 )
 from ambientlab.api.objects import Object
 
-GROUP = "networking.istio.io"
-_VERSIONS = ("v1", "v1alpha3", "v1beta1")
 _UINT32_MAX = 4_294_967_295
 
 
@@ -129,14 +127,87 @@ def networking(
 ) -> Object:
     """A CRD of networking.istio.io as Istio serves it: three versions of one schema, v1 stored."""
     return definition(
-        GROUP,
+        "networking.istio.io",
         kind,
         plural,
         doc=doc,
         short_names=(short_name,),
         categories=("istio-io", "networking-istio-io"),
-        versions=_VERSIONS,
+        versions=("v1", "v1alpha3", "v1beta1"),
         storage="v1",
         columns=columns,
         fields={"spec!" if spec_required else "spec": spec, "status": _status()},
     )
+
+
+def security(kind: str, plural: str, short_name: str, *, doc: str, spec: Schema, columns: Sequence[Printed]) -> Object:
+    """A CRD of security.istio.io as Istio serves it: two versions of one schema, v1 stored."""
+    return definition(
+        "security.istio.io",
+        kind,
+        plural,
+        doc=doc,
+        short_names=(short_name,),
+        categories=("istio-io", "security-istio-io"),
+        versions=("v1", "v1beta1"),
+        storage="v1",
+        columns=columns,
+        fields={"spec": spec, "status": _status()},
+    )
+
+
+def workload_selector(doc: str) -> Schema:
+    """Labels of the workloads a policy is for."""
+    return obj(
+        doc,
+        {
+            "matchLabels": mapping(
+                "Labels that a workload must have.",
+                string(maxLength=63, rules=[("wildcard not allowed in label value match", '!self.contains("*")')]),
+                rules=[
+                    ("wildcard not allowed in label key match", 'self.all(key, !key.contains("*"))'),
+                    ("key must not be empty", "self.all(key, key.size() != 0)"),
+                ],
+                maxProperties=4096,
+            )
+        },
+    )
+
+
+def _target(doc: str) -> Schema:
+    return obj(
+        doc,
+        {
+            "group": string(
+                "API group of the object; empty for the core group.",
+                maxLength=253,
+                pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+            ),
+            "kind!": string(
+                "Kind of the object.", maxLength=63, minLength=1, pattern="^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"
+            ),
+            "name!": string("Name of the object.", maxLength=253, minLength=1),
+            "namespace": string(
+                "Not to be used: the object is in the policy's own namespace.",
+                rules=[("cross namespace referencing is not currently supported", "self.size() == 0")],
+            ),
+        },
+    )
+
+
+def targeted(fields: Mapping[str, Schema]) -> Mapping[str, Schema]:
+    """`fields` of a policy that is for workloads by their labels, or for the objects it names."""
+    return {
+        **fields,
+        "selector": workload_selector("The workloads it is for, by their labels; not honoured by waypoints."),
+        "targetRef": _target("The object it is for; an older form of targetRefs."),
+        "targetRefs": array("The objects it is for.", _target("One object."), maxItems=16),
+    }
+
+
+ONE_TARGETING: Rules = [
+    (
+        "only one of targetRefs or selector can be set",
+        "(has(self.selector) ? 1 : 0) + (has(self.targetRef) ? 1 : 0) + (has(self.targetRefs) ? 1 : 0) <= 1",
+    )
+]

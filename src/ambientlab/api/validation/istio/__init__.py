@@ -1,4 +1,4 @@
-"""What Istio's validating webhook refuses of the kinds of its networking API (istio/istio pkg/config/validation).
+"""What Istio's validating webhook refuses of the kinds of its APIs (istio/istio pkg/config/validation).
 
 The rules the mesh can meet are here, in Istio's words. Its warnings, which refuse nothing, are not.
 """
@@ -9,7 +9,13 @@ from ambientlab.api import kinds
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.api.validation.istio import destinationrule, serviceentry, virtualservice
+from ambientlab.api.validation.istio import (
+    authentication,
+    authorizationpolicy,
+    destinationrule,
+    serviceentry,
+    virtualservice,
+)
 
 _WEBHOOK = 'admission webhook "validation.istio.io" denied the request'
 
@@ -26,6 +32,12 @@ def validate(resource: Resource, obj: Object) -> None:
             errors = serviceentry.service_entry(spec, obj["metadata"].get("namespace", ""))
         case kinds.WORKLOADENTRY.kind:
             errors = serviceentry.workload_entry(spec)
+        case kinds.AUTHORIZATIONPOLICY.kind:
+            errors = authorizationpolicy.validate(spec, obj["metadata"])
+        case kinds.REQUESTAUTHENTICATION.kind:
+            errors = authentication.request(spec)
+        case kinds.PEERAUTHENTICATION.kind:
+            errors = authentication.peer(spec)
         case _:
             return
     if errors:

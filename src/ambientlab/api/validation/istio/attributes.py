@@ -1,0 +1,112 @@
+"""Values of the attributes that policies are about (istio/istio pkg/config/security)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+
+from ambientlab.api.fielderrors import quote
+from ambientlab.api.validation.istio.common import Messages
+
+ONE_SEGMENT, ANY_SEGMENTS = "{*}", "{**}"
+_LITERAL = re.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")
+_MAPS = ("request.headers", "request.experimental.inline.headers", "request.auth.claims", "experimental.envoy.filters.")
+"""Attributes of which the key names one entry: `a[b]`."""
+_PLAIN = frozenset(
+    {
+        "source.namespace",
+        "source.principal",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
+        "connection.sni",
+    }
+)
+_ACCOUNT = "expected format 'serviceAccount' or 'namespace/serviceAccount'"
+
+
+def attribute(key: str, values: Sequence[str]) -> Messages:
+    """ValidateAttribute: the first thing wrong with a condition on an attribute."""
+    if problem := filled(key, values):
+        return problem
+    if key.startswith(_MAPS):
+        inside = key.find("[")
+        return [] if key.endswith("]") and 0 < inside < len(key) - 2 else [f"bad key ({key}): should have format a[b]"]
+    match key:
+        case "source.ip" | "remote.ip" | "destination.ip":
+            return addresses(values)
+        case "destination.port":
+            return ports(values)
+        case "source.serviceAccount":
+            return accounts(key, values)
+        case "destination.namespace":
+            return [f"attribute {key} is replaced by the metadata.namespace"]
+        case "destination.name" | "destination.user":
+            return [f"deprecated attribute {key}: only supported in v1alpha1"]
+    if key.startswith("destination.labels"):
+        return [f"attribute {key} is replaced by the workload selector"]
+    return [] if key in _PLAIN else [f"unknown attribute: {key}"]
+
+
+def filled(key: str, values: Iterable[str]) -> Messages:
+    return [f"empty value not allowed, found in {key}"] if "" in values else []
+
+
+def addresses(values: Iterable[str]) -> Messages:
+    problems: Messages = []
+    for value in values:
+        try:
+            if "/" in value:
+                ipaddress.ip_interface(value)
+            else:
+                ipaddress.ip_address(value)
+        except ValueError as error:
+            problems.append(f"bad CIDR range ({value}): {error}" if "/" in value else f"bad IP address ({value})")
+    return problems
+
+
+def ports(values: Iterable[str]) -> Messages:
+    problems: Messages = []
+    for value in values:
+        if not (value.isascii() and value.isdigit()):
+            problems.append(f"bad port ({value}): strconv.ParseUint: parsing {quote(value)}: invalid syntax")
+        elif int(value) > 65535:
+            problems.append(f"bad port ({value}): <nil>")
+    return problems
+
+
+def accounts(key: str, values: Sequence[str]) -> Messages:
+    if len(values) > 16:
+        return ["may not have more than 16 values"]
+    for value in values:
+        namespace, slash, name = value.partition("/")
+        if not value:
+            return filled(key, values)
+        if "*" in value:
+            return [f"wildcard not allowed, found in {key}"]
+        if "/" in name:
+            return [f"{_ACCOUNT}, found {quote(value)} in {key}"]
+        if slash and not namespace:
+            return [f"{_ACCOUNT}, found empty namespace {quote(value)} in {key}"]
+        if slash and not name:
+            return [f"{_ACCOUNT}, found empty serviceAccount {quote(value)} in {key}"]
+    return []
+
+
+def path_templates(key: str, paths: Iterable[str]) -> Messages:
+    """CheckValidPathTemplate: the first thing wrong."""
+    for whole in paths:
+        template = ONE_SEGMENT in whole or ANY_SEGMENTS in whole
+        path, ended = whole.strip("/"), False
+        wrong = f"invalid or unsupported path {path}, found in {key}. "
+        for segment in path.split("/"):
+            if segment in (ONE_SEGMENT, ANY_SEGMENTS):
+                if ended:
+                    return [f"{wrong}{ANY_SEGMENTS} is not the last operator"]
+                ended = segment == ANY_SEGMENTS
+            elif "{" in segment or "}" in segment:
+                return [f"{wrong}Contains '{{' or '}}' beyond a supported path template"]
+            elif template and not _LITERAL.fullmatch(segment):
+                return [f"{wrong}Contains segment {segment} with invalid string literal"]
+    return []
