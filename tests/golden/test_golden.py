@@ -27,7 +27,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex, index
 from ambientlab.mesh.ir import Key, Protocol
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.ztunnel import Ztunnel
 
@@ -36,10 +36,10 @@ CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("cases/*
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
-ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "listeners")
+ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "listeners", "extensions")
 """What a case may ask to be shown in full: `# show: services, clusters`, or `# show: everything`. `clusters` are those
 of waypoints, with the policies behind them, unless it asks for `ztunnel` as well."""
-TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES}
+TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES, "extensions": EXTENSION}
 
 
 class Case:
@@ -86,19 +86,23 @@ def test_ir(case: Case) -> None:
     mesh = case.index.mesh
     routes = {f"{host}:{port}": plain(table) for (host, port), table in mesh.routes.items()}
     routes |= {f"{host}:{port} (TCP)": plain(route) for (host, port), route in mesh.tcp_routes.items()}
-    result = {
+    guards = {str(key): plain(guard) for some in (mesh.guards, mesh.waypoint_guards) for key, guard in some.items()}
+    result: dict[str, Any] = {
         "workloads": {str(key): plain(value) for key, value in mesh.workloads.items()},
         "services": {key: plain(value) for key, value in mesh.services.items()},
         "waypoints": {str(key): plain(value) for key, value in mesh.waypoints.items()},
         "routes": routes,
     }
+    if guards:
+        result["guards"] = guards
     if "clusters" in case.show:
         result["policies"] = {
             "|".join((service.host, str(port), subset)): plain(policy)
             for service in mesh.services.values()
             for port, subset, policy in service.policies
         }
-    case.compare("ir", {title: value for title, value in result.items() if title in case.show | {"routes", "policies"}})
+    deciding = {"routes", "guards", "policies"}
+    case.compare("ir", {title: value for title, value in result.items() if title in case.show | deciding})
 
 
 def test_xds(case: Case) -> None:
@@ -151,7 +155,12 @@ def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
     clusters = proxy != "ztunnel" or "ztunnel" in case.show
     for title, kind in TYPES.items():
         if kind in (ENDPOINTS, ROUTES) or (title in case.show and (kind != CLUSTER or clusters)):
-            result[title] = {name: as_json(message) for name, message in resources[kind].items()}
+            result[title] = {name: as_json(message) for name, message in resources.get(kind, {}).items()}
+        elif kind == EXTENSION:
+            # a place in a chain that has nothing to do says nothing
+            found = {name: as_json(message)["typed_config"] for name, message in resources.get(kind, {}).items()}
+            if found := {name: config for name, config in found.items() if set(config) - {"@type", "stat_prefix"}}:
+                result[title] = found
         else:
             result[title] = sorted(resources[kind])
     return result
@@ -164,7 +173,10 @@ def as_json(message: Any) -> Any:
 def combined(resources: Resources) -> dict[str, Any]:
     """One bootstrap with everything inline, because `--mode validate` asks no control plane for anything."""
     routes = {name: as_json(message) for name, message in resources[ROUTES].items()}
-    listeners = [inline(as_json(message), routes, in_cluster=False) for message in resources[LISTENER].values()]
+    extensions = {name: as_json(message)["typed_config"] for name, message in resources.get(EXTENSION, {}).items()}
+    listeners = [
+        inline(as_json(message), routes, extensions, in_cluster=False) for message in resources[LISTENER].values()
+    ]
     for port, listener in enumerate(listeners, 20000):
         # without their namespaces, the listeners of different pods would be in each other's way
         address = listener.get("address", {}).get("socket_address", {})
@@ -172,7 +184,7 @@ def combined(resources: Resources) -> dict[str, Any]:
             address["port_value"] = port
     clusters = []
     for name, message in resources[CLUSTER].items():
-        cluster = inline(as_json(message), routes, in_cluster=True)
+        cluster = inline(as_json(message), routes, extensions, in_cluster=True)
         if cluster.get("type") == "EDS":
             assert name in resources[ENDPOINTS], f"{name} would wait for endpoints"
             del cluster["eds_cluster_config"]
@@ -200,12 +212,14 @@ def combined(resources: Resources) -> dict[str, Any]:
     }
 
 
-def inline(value: Any, routes: Mapping[str, Any], *, in_cluster: bool) -> Any:
+def inline(value: Any, routes: Mapping[str, Any], extensions: Mapping[str, Any], *, in_cluster: bool) -> Any:
     if isinstance(value, list):
-        return [inline(item, routes, in_cluster=in_cluster) for item in value]
+        return [inline(item, routes, extensions, in_cluster=in_cluster) for item in value]
     if not isinstance(value, dict):
         return value
-    result = {key: inline(item, routes, in_cluster=in_cluster) for key, item in value.items()}
+    result = {key: inline(item, routes, extensions, in_cluster=in_cluster) for key, item in value.items()}
+    if result.pop("config_discovery", None):
+        result["typed_config"] = extensions[result["name"]]
     if "rds" in result:
         result["route_config"] = routes[result.pop("rds")["route_config_name"]]
     if "ads" in result and in_cluster:

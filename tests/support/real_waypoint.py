@@ -32,11 +32,18 @@ from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
-from ambientlab.mesh.xds.messages import HASHABLE, ORIGINAL_LOCAL, ORIGINAL_REMOTE, filter_state, packed, socket_address
+from ambientlab.mesh.xds.messages import (
+    HASHABLE,
+    ORIGINAL_LOCAL,
+    ORIGINAL_REMOTE,
+    PEER_PRINCIPAL,
+    filter_state,
+    packed,
+    socket_address,
+)
 from ambientlab.mesh.xds.types import LISTENER, Resources
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.waypoint_clusters import MAIN_INTERNAL, MAIN_INTERNAL_DETECT
-from ambientlab.mesh.xds.waypoint_listeners import PEER_PRINCIPAL
 from support.envoy import free_port, running_envoy
 from support.waiting import until
 

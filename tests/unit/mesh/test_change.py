@@ -14,7 +14,7 @@ from ambientlab.api.objects import Object
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.ztunnel import Ztunnel
 
@@ -194,3 +194,25 @@ def test_an_address_of_its_own_choice_changes_no_filter_chain(mesh: Mesh) -> Non
     assert mesh.changed() == ({(CLUSTER, name), (ENDPOINTS, name), (LISTENER, "out|test/curl")}, set())
     after = mesh.told[0][LISTENER]["out|test/curl"]
     assert before.filter_chains == after.filter_chains  # type: ignore[attr-defined]  # both are Listeners
+
+
+def policy(**spec: Any) -> Object:
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "viewer", "namespace": "hello"},
+        "spec": {"targetRefs": [{"kind": "Service", "name": "helloworld"}], **spec},
+    }
+
+
+def test_the_first_policy_touches_one_filter_and_no_listener(mesh: Mesh) -> None:
+    mesh.put(policy(action="DENY", rules=[{}]))
+    assert mesh.changed() == (set(), {(EXTENSION, "http/deny|helloworld.hello.svc.cluster.local")})
+
+
+def test_another_action_touches_the_two_filters(mesh: Mesh) -> None:
+    mesh.put(policy(action="DENY", rules=[{}]))
+    mesh.changed()
+    mesh.put(policy(action="ALLOW", rules=[{}]))
+    names = {f"http/{action}|helloworld.hello.svc.cluster.local" for action in ("deny", "allow")}
+    assert mesh.changed() == (set(), {(EXTENSION, name) for name in names})

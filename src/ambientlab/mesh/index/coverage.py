@@ -128,6 +128,15 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         **_connection_matches("spec.tcp[].match[]", "sourceSubnet"),
         **_connection_matches("spec.tls[].match[]"),
     },
+    "AuthorizationPolicy": {
+        "spec.provider": _unsupported("no provider is asked"),
+        "spec.selector": _unsupported("ztunnel enforces no policies here"),
+    },
+    "RequestAuthentication": {"spec": _unsupported("tokens are not looked at")},
+    "PeerAuthentication": {
+        "spec.mtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),
+        "spec.portLevelMtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),
+    },
 }
 """Kind -> path -> exemption."""
 

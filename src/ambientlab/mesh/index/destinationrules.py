@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api.objects import Object
+from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.trafficpolicy import Policies, Reader, effective
 from ambientlab.mesh.index.values import host_matches, host_of
 from ambientlab.mesh.ir import Key, Port, Subset, TrafficPolicy
 
-ROOT_NAMESPACE = "istio-system"
 _PRIVATE = frozenset({"."})
 
 

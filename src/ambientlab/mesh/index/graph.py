@@ -42,6 +42,7 @@ from ambientlab.mesh.index import (
     grpcroute,
     httproute,
     resolve,
+    security,
     tables,
     virtualservice,
     waypoints,
@@ -57,6 +58,7 @@ from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, TcpRo
 RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
     DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP,
+    *security.RESOURCES,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
 
@@ -201,7 +203,16 @@ class MeshIndex:
             for resource in RESOURCES
             if resource.kind in coverage.EXEMPTIONS
         ]
-        self.mesh = Mesh(self.workloads, self.services, self.waypoints, self.routes, self.tcp_routes)
+        self.security = security.Security(graph, self.sources, gateways, self.shapes)
+        self.mesh = Mesh(
+            self.workloads,
+            self.services,
+            self.waypoints,
+            self.routes,
+            self.tcp_routes,
+            self.security.guards,
+            self.security.waypoint_guards,
+        )
 
     def host(self, service: Key) -> str:
         """The fully qualified name of a Service."""
@@ -255,6 +266,7 @@ class MeshIndex:
         yield from chain.from_iterable(self.unused_virtual_services.values())
         yield from chain.from_iterable(self.registry.entry_findings.values())
         yield from self.registry.canaries()
+        yield from self.security.diagnostics()
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 

@@ -2,7 +2,7 @@
 
     Workload ──waypoint──▶ Waypoint ◀──waypoint── Service ──endpoints──▶ Workload
                                                   │   ▲
-                                       RouteTable ┘   └── Destination (a service's port, or a subset of it,
+                                RouteTable, Guard ┘   └── Destination (a service's port, or a subset of it,
                                                            with a TrafficPolicy)
 
 Everything that decides about traffic (Envoy's configuration, the expected split, an explanation) reads these values
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.mesh import Mesh
+from ambientlab.mesh.ir.policies import AuthorizationPolicy, Condition, Conditions, Guard, PolicyAction, PolicyRule
 from ambientlab.mesh.ir.routes import (
     DEFAULT_RETRIES,
     Abort,
@@ -63,7 +64,10 @@ __all__ = [
     "Action",
     "Algorithm",
     "AppProtocol",
+    "AuthorizationPolicy",
     "Canary",
+    "Condition",
+    "Conditions",
     "ConnectionPool",
     "ConsistentHash",
     "Cors",
@@ -74,6 +78,7 @@ __all__ = [
     "Endpoint",
     "Fault",
     "Forward",
+    "Guard",
     "HashKey",
     "HeaderChange",
     "Key",
@@ -84,6 +89,8 @@ __all__ = [
     "Mesh",
     "Mirror",
     "OutlierDetection",
+    "PolicyAction",
+    "PolicyRule",
     "Port",
     "Protocol",
     "Redirect",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ambientlab.mesh.ir.policies import Guard
 from ambientlab.mesh.ir.routes import RouteTable, TcpRoute
 from ambientlab.mesh.ir.services import Service
 from ambientlab.mesh.ir.workloads import Key, Waypoint, Workload
@@ -14,6 +15,9 @@ from ambientlab.mesh.ir.workloads import Key, Waypoint, Workload
 class Mesh:
     """`routes` and `tcp_routes` hold, by (host, port), only what some object asked for; a port without is forwarded to.
 
+    `guards`, by host, is of services whose waypoint has a policy for them; `waypoint_guards` is of workloads that are
+    asked for by their own addresses.
+
     The mappings may be live views of collections: read them within one step, do not keep them.
     """
 
@@ -22,6 +26,8 @@ class Mesh:
     waypoints: Mapping[Key, Waypoint] = field(default_factory=dict)
     routes: Mapping[tuple[str, int], RouteTable] = field(default_factory=dict)
     tcp_routes: Mapping[tuple[str, int], TcpRoute] = field(default_factory=dict)
+    guards: Mapping[str, Guard] = field(default_factory=dict)
+    waypoint_guards: Mapping[Key, Guard] = field(default_factory=dict)
 
     def services_of(self, waypoint: Key) -> list[Service]:
         """The services whose traffic goes through a waypoint, by host."""

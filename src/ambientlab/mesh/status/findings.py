@@ -45,7 +45,7 @@ def without_resolved(current: Iterable[dict[str, Any]], wanted: Sequence[Conditi
 
 
 def networking_status(obj: Object, findings: Sequence[Diagnostic], now: datetime) -> Object:
-    """Status of a VirtualService or DestinationRule, about which Istio itself says nothing."""
+    """Status of an object of Istio's APIs about which Istio itself says nothing."""
     status = dict(obj.get("status") or {})
     wanted = conditions(findings)
     current = without_resolved(status.get("conditions") or [], wanted)

@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from ambientlab.api.kinds import (
+    AUTHORIZATIONPOLICY,
     BACKENDTLSPOLICY,
     DESTINATIONRULE,
     GATEWAY,
     GATEWAYCLASS,
     GRPCROUTE,
     HTTPROUTE,
+    PEERAUTHENTICATION,
+    REQUESTAUTHENTICATION,
     SERVICE,
     SERVICEENTRY,
     VIRTUALSERVICE,
@@ -22,15 +25,19 @@ from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.targets import MESH_CONTROLLER
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.backend_policies import backend_policy_status
 from ambientlab.mesh.status.findings import networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
+from ambientlab.mesh.status.policies import policy_status
 from ambientlab.mesh.status.routes import route_status
 from ambientlab.mesh.status.services import service_entry_status, service_status
 
-MESH_CONTROLLER = "istio.io/mesh-controller"
 GATEWAY_CONTROLLER = "istio.io/gateway-controller"
+
+_ISTIOS = (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION)
+"""Kinds about which Istio itself says nothing."""
 
 Place = tuple[Resource, Key]
 
@@ -64,12 +71,16 @@ class Statuses:
             for key, obj in index.sources[resource].items():
                 found = findings.get(ObjectRef(resource.kind, *key), ())
                 add(resource, key, route_status, obj, readings[key].diagnostics, found)
-        for resource in (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY):
+        for resource in _ISTIOS:
             for key, obj in index.sources[resource].items():
                 add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))
         for key, obj in index.sources[BACKENDTLSPOLICY].items():
             found = findings.get(ObjectRef(BACKENDTLSPOLICY.kind, *key), ())
             add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies[key].targets, found)
+        for key, obj in index.sources[AUTHORIZATIONPOLICY].items():
+            reading, attachments = index.security.policies[key], index.security.attachments[key]
+            found = findings.get(ObjectRef(AUTHORIZATIONPOLICY.kind, *key), ())
+            add(AUTHORIZATIONPOLICY, key, policy_status, obj, reading.policy, attachments, found)
         for key, obj in index.sources[SERVICE].items():
             add(SERVICE, key, service_status, obj, index.registry.binding(SERVICE.kind, key, index.host(key)))
         for key, obj in index.sources[SERVICEENTRY].items():

@@ -41,6 +41,9 @@ PROXY_MARK = 1337
 
 NETNS = "envoy.network.upstream_bind_override.network_namespace"
 TUNNEL_ADDRESS = "envoy.network.transport_socket.original_dst_address"
+PEER_PRINCIPAL = "io.istio.peer_principal"
+LOCAL_PRINCIPAL = "io.istio.local_principal"
+"""Identities at the two ends of the tunnel that a request came through."""
 PEER_SANS = "envoy.network.upstream_subject_alt_names"
 TCP_CLUSTER = "envoy.tcp_proxy.cluster"
 ORIGINAL_LOCAL = "envoy.filters.listener.original_dst.local_ip"

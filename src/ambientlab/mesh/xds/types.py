@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 PREFIX = "type.googleapis.com/"
 CLUSTER = PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+EXTENSION = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 LISTENER = PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"

@@ -5,8 +5,8 @@
 
 A CONNECT asks for a service's VIP and port; the internal listeners have one filter chain for each, named as in Istio,
 whose routes come by RDS under the same name. A chain that does not change keeps its connections when others come and
-go, and what usually changes are routes and endpoints, which touch no listener at all. Ports that declare no protocol
-have a listener of their own, because finding it out is a property of the whole listener in Envoy.
+go, and what usually changes are routes, endpoints and policies, which touch no listener at all. Ports that declare no
+protocol have a listener of their own, because finding it out is a property of the whole listener in Envoy.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ambientlab.mesh.ir import (
     AppProtocol,
     Destination,
     Forward,
+    Guard,
     HashKey,
     Key,
     Mesh,
@@ -30,12 +31,12 @@ from ambientlab.mesh.ir import (
     Service,
     TrafficPolicy,
 )
-from ambientlab.mesh.xds import endpoints, labels, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds import endpoints, guards, labels, routes, waypoint_clusters, waypoint_listeners
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, with_subset
 from ambientlab.mesh.xds.waypoint_listeners import Chain
 
@@ -58,6 +59,7 @@ class WaypointProxy:
         self._listeners: Memo[Listener] = Memo()
         self._routes: Memo[RouteConfiguration] = Memo()
         self._destinations: Memo[tuple[Destination, ...]] = Memo()
+        self._extensions: Memo[Message] = Memo()
         self._constant: dict[str, dict[str, Message]] = {
             CLUSTER: waypoint_clusters.shared(),
             LISTENER: {
@@ -68,7 +70,7 @@ class WaypointProxy:
         }
 
     def resources(self, mesh: Mesh) -> Resources:
-        result: Resources = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, ROUTES: {}}
+        result: Resources = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, EXTENSION: {}, ROUTES: {}}
         for type_url, constant in self._constant.items():
             result[type_url].update(constant)
         served = mesh.services_of(self.gateway)
@@ -77,7 +79,14 @@ class WaypointProxy:
         for service in served:
             for port in service.ports:
                 chains += self._port(mesh, result, service, port)
-        self._direct(mesh, chains)
+            self._guard(
+                result,
+                service.host,
+                mesh.guards.get(service.host, Guard()),
+                http=any(port.protocol.http or port.protocol is AppProtocol.UNDECLARED for port in service.ports),
+                network=any(not port.protocol.http for port in service.ports),
+            )
+        self._direct(mesh, result, chains)
         declared = tuple(c for c in chains if not c.detected)
         detected = tuple(c for c in chains if c.detected)
         for name, some in (("main_internal", declared), ("main_internal_detect", detected)):
@@ -95,6 +104,7 @@ class WaypointProxy:
             self._listeners,
             self._routes,
             self._destinations,
+            self._extensions,
         ):
             memo.end_round()
         self.secrets = frozenset(self._needed)
@@ -110,7 +120,7 @@ class WaypointProxy:
             for subset in service.subsets:
                 self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
             self._route(mesh, result, service, port, name)
-            chain = self._chains.get(name, waypoint_listeners.http_chain, name, port.protocol.http2)
+            chain = self._chains.get(name, waypoint_listeners.http_chain, name, service.host, port.protocol.http2)
             chains.append(Chain(name, targets, chain, detected, http=True))
         if not port.protocol.http:
             name = waypoint_clusters.inbound_name(service.host, port.number, "tcp")
@@ -118,7 +128,7 @@ class WaypointProxy:
             for subset in service.subsets:
                 self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
             shares, policy = self._tcp_route(mesh, result, service, port)
-            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name, shares, policy)
+            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name, service.host, shares, policy)
             chains.append(Chain(name, targets, chain, detected, http=False))
         return chains
 
@@ -188,15 +198,27 @@ class WaypointProxy:
             self._cluster(result, service, port, name, destination.subset)
         return name
 
-    def _direct(self, mesh: Mesh, chains: list[Chain]) -> None:
+    def _guard(self, result: Resources, owner: str, guard: Guard, *, http: bool, network: bool) -> None:
+        found = [
+            *(guards.http_contents(owner, guard) if http else ()),
+            *(guards.network_contents(owner, guard) if network else ()),
+        ]
+        for name, make, inputs in found:
+            result[EXTENSION][name] = self._extensions.get(name, guards.extension_config, name, make, *inputs)
+
+    def _direct(self, mesh: Mesh, result: Resources, chains: list[Chain]) -> None:
         """Connections to the addresses of workloads that use this waypoint; HTTP is recognised, not routed."""
         ips = tuple(sorted(w.ip for w in mesh.workloads.values() if w.waypoint == self.gateway))
         if not ips:
             return
         http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain)
-        tcp = self._chains.get("direct-tcp", waypoint_listeners.tcp_chain, "direct-tcp", ((ENCAP, 1),))
+        tcp = self._chains.get(
+            "direct-tcp", waypoint_listeners.tcp_chain, "direct-tcp", waypoint_listeners.DIRECT, ((ENCAP, 1),)
+        )
         chains.append(Chain("direct-http", ips, http, True, http=True))
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
+        guard = mesh.waypoint_guards.get(self.gateway, Guard())
+        self._guard(result, waypoint_listeners.DIRECT, guard, http=True, network=True)
 
 
 def _table_routes(

@@ -30,14 +30,16 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.mesh.ir import Key, TrafficPolicy
-from ambientlab.mesh.xds import access_log, metrics, traffic_policy
+from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
     HBONE_PORT,
+    LOCAL_PRINCIPAL,
     ORIGINAL_LOCAL,
     ORIGINAL_REMOTE,
     OWN_CERTIFICATE,
+    PEER_PRINCIPAL,
     PEER_SANS,
     STRING,
     TUNNEL_ADDRESS,
@@ -50,8 +52,8 @@ from ambientlab.mesh.xds.messages import (
 from ambientlab.mesh.xds.routes import CORS, FAULT
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 
-PEER_PRINCIPAL = "io.istio.peer_principal"
-LOCAL_PRINCIPAL = "io.istio.local_principal"
+DIRECT = "direct"
+"""Whose policies are enforced where a workload is asked for by its own address."""
 _HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
 """What the HTTP inspector calls the protocols it recognises."""
 
@@ -117,7 +119,7 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
     listener.filter_chains.extend(chain.chain for chain in chains)
     if not chains:
         # a listener must have a chain; with no match, no connection gets to it
-        listener.filter_chains.append(tcp_chain("none"))
+        listener.filter_chains.append(tcp_chain("none", ""))
     by_ip: dict[str, dict[str, list[Chain]]] = {}
     for chain in chains:
         for target in chain.targets:
@@ -141,12 +143,12 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
     return listener
 
 
-def http_chain(name: str, http2: bool) -> FilterChain:
-    """A service's port: requests are routed by RDS under the chain's own name."""
+def http_chain(name: str, host: str, http2: bool) -> FilterChain:
+    """A port of the service at `host`: requests are routed by RDS under the chain's own name."""
     manager = _manager(name, name)
     if http2:
         manager.http2_protocol_options.SetInParent()
-    _add_routing_filters(manager)
+    _add_request_filters(manager, host)
     return _chain(name, manager)
 
 
@@ -159,17 +161,18 @@ def direct_http_chain() -> FilterChain:
     route.match.prefix = "/"
     route.route.cluster = ENCAP
     route.route.timeout.SetInParent()
-    _add_routing_filters(manager)
+    _add_request_filters(manager, DIRECT)
     chain = _chain("direct-http", manager)
     chain.filters.insert(0, _keep_destination())
     return chain
 
 
 def tcp_chain(
-    name: str, clusters: tuple[tuple[str, int], ...] = (), policy: TrafficPolicy | None = None
+    name: str, owner: str, clusters: tuple[tuple[str, int], ...] = (), policy: TrafficPolicy | None = None
 ) -> FilterChain:
-    """Connections go to `clusters` by weight, or to the one called `name`. `policy` is what holds for the service as a
-    whole: Istio asks neither the port's nor a subset's."""
+    """Connections go to `clusters` by weight, or to the one called `name`; `owner` is the host whose policies are
+    enforced, DIRECT, or "" for none. `policy` is what holds for the service as a whole: Istio asks neither the port's
+    nor a subset's."""
     proxy = TcpProxy(stat_prefix=name)
     proxy.access_log.extend([access_log.waypoint_connections(), *metrics.tcp()])
     proxy.access_log_options.flush_access_log_on_connected = True
@@ -183,6 +186,8 @@ def tcp_chain(
     chain = FilterChain(name=name)
     if proxy.cluster == ENCAP:
         chain.filters.append(_keep_destination())
+    if owner:
+        chain.filters.extend(guards.network_places(owner))
     chain.filters.add(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))
     return chain
 
@@ -223,9 +228,11 @@ def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
     return manager
 
 
-def _add_routing_filters(manager: HttpConnectionManager) -> None:
+def _add_request_filters(manager: HttpConnectionManager, owner: str) -> None:
+    """`owner` is the host whose policies are enforced, or DIRECT."""
     manager.access_log.extend([access_log.waypoint_requests(), *metrics.http()])
     manager.upgrade_configs.add(upgrade_type="websocket")
+    manager.http_filters.extend(guards.http_places(owner))
     _add_http_filter(manager, FAULT, HTTPFault())
     _add_http_filter(manager, CORS, Cors())
     _add_http_filter(manager, "envoy.filters.http.router", _router())

@@ -1,0 +1,92 @@
+"""AuthorizationPolicies, read (pilot/pkg/security/authz/model/model.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ambientlab.api.objects import Object
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
+from ambientlab.mesh.index.targets import Target, targets
+from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Key, PolicyAction, PolicyRule
+
+DRY_RUN = "istio.io/dry-run"
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+"""What Go's strconv.ParseBool takes for true."""
+_SOURCE = {
+    "Principals": "source.principal",
+    "RequestPrincipals": "request.auth.principal",
+    "ServiceAccounts": "source.serviceAccount",
+    "Namespaces": "source.namespace",
+    "RemoteIpBlocks": "remote.ip",
+    "IpBlocks": "source.ip",
+}
+_OPERATION = {
+    "Hosts": "request.host",
+    "Methods": "request.method",
+    "Paths": "request.path",
+    "Ports": "destination.port",
+}
+_OF_OPERATION = ("destination.ip", "destination.port", "connection.sni", "experimental.envoy.filters.")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyReading:
+    policy: AuthorizationPolicy
+    targets: tuple[Target, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def read(key: Key, obj: Object) -> PolicyReading:
+    spec = obj.get("spec") or {}
+    policy = AuthorizationPolicy(
+        key,
+        PolicyAction(spec.get("action") or PolicyAction.ALLOW),
+        tuple(_rule(rule, key.namespace) for rule in spec.get("rules") or ()),
+        (obj["metadata"].get("annotations") or {}).get(DRY_RUN, "") in _TRUE,
+        (spec.get("provider") or {}).get("name", ""),
+    )
+    named = targets(obj)
+    return PolicyReading(policy, named, () if named else _of_ztunnel(policy, spec))
+
+
+def _of_ztunnel(policy: AuthorizationPolicy, spec: Object) -> tuple[Diagnostic, ...]:
+    """Istio's ztunnel enforces what such a policy says about connections, if it is of an action that ztunnel knows."""
+    if "selector" in spec or policy.dry_run or policy.action not in (PolicyAction.ALLOW, PolicyAction.DENY):
+        return ()
+    return (unsupported(ObjectRef("AuthorizationPolicy", *policy.key), "spec", "ztunnel enforces no policies here"),)
+
+
+def _rule(rule: Object, namespace: str) -> PolicyRule:
+    when = [
+        Condition(c["key"], tuple(c.get("values") or ()), tuple(c.get("notValues") or ()))
+        for c in rule.get("when") or ()
+    ]
+    of_operation = tuple(c for c in when if c.attribute.startswith(_OF_OPERATION))
+    of_source = tuple(_qualified(c, namespace) for c in when if c not in of_operation)
+    sources = [item.get("source") or {} for item in rule.get("from") or ()] or [{}]
+    operations = [item.get("operation") or {} for item in rule.get("to") or ()] or [{}]
+    return PolicyRule(
+        tuple(tuple(_qualified(c, namespace) for c in _conditions(s, _SOURCE.items())) + of_source for s in sources),
+        tuple(_conditions(o, _OPERATION.items()) + of_operation for o in operations),
+    )
+
+
+def _conditions(fields: Object, attributes: Iterable[tuple[str, str]]) -> Conditions:
+    found = []
+    for name, attribute in attributes:
+        values, not_values = fields.get(name[0].lower() + name[1:]), fields.get(f"not{name}")
+        if values or not_values:
+            found.append(Condition(attribute, tuple(values or ()), tuple(not_values or ())))
+    return tuple(found)
+
+
+def _qualified(condition: Condition, namespace: str) -> Condition:
+    """A service account without a namespace is one of the policy's."""
+    if condition.attribute != "source.serviceAccount":
+        return condition
+
+    def full(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if "/" in name else f"{namespace}/{name}" for name in names)
+
+    return Condition(condition.attribute, full(condition.values), full(condition.not_values))

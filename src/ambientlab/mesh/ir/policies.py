@@ -1,0 +1,69 @@
+"""Who may ask for what: authorization policies, and the tokens that requests carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ambientlab.mesh.ir.workloads import Key
+
+
+class PolicyAction(StrEnum):
+    """In the order of evaluation, AUDIT apart: it decides nothing."""
+
+    CUSTOM = "CUSTOM"
+    DENY = "DENY"
+    ALLOW = "ALLOW"
+    AUDIT = "AUDIT"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The attribute has one of `values`, if there are any, and none of `not_values`.
+
+    Attributes are named as in a policy's `when`, and request.host, request.method and request.path. A value may begin
+    or end with a star, or be one; a path may be a template. Service accounts are `namespace/name`.
+    """
+
+    attribute: str
+    values: tuple[str, ...] = ()
+    not_values: tuple[str, ...] = ()
+
+
+Conditions = tuple[Condition, ...]
+"""All of them hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """Matches if one of `sources` holds, which are about who asks, and one of `operations`, about what is asked for."""
+
+    sources: tuple[Conditions, ...]
+    operations: tuple[Conditions, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationPolicy:
+    """Matches if one of the rules does; without rules, never. A dry run is evaluated and decides nothing."""
+
+    key: Key
+    action: PolicyAction
+    rules: tuple[PolicyRule, ...]
+    dry_run: bool = False
+    provider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What stands before a service, or before all of a waypoint's workloads.
+
+    A request is refused if a DENY policy matches it, or if there are ALLOW policies and none does.
+    """
+
+    policies: tuple[AuthorizationPolicy, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.policies)
+
+    def of(self, action: PolicyAction) -> tuple[AuthorizationPolicy, ...]:
+        return tuple(policy for policy in self.policies if policy.action is action)

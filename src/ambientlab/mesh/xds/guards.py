@@ -1,0 +1,82 @@
+"""The filters that enforce a Guard, as places in filter chains whose content comes by itself (ECDS).
+
+A chain has the same places with a policy and without: one that has nothing to do lets everything pass. So a policy
+touches no listener, takes effect on the next request of an open connection, and cuts none. The places are in Istio's
+order (buildWaypointHTTPFilters in pilot/pkg/networking/core/listener_waypoint.go, and build in
+pilot/pkg/security/authz/builder/builder.go). A place whose content never arrives refuses everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+from google.protobuf.message import Message
+
+from ambientlab.mesh.ir import AuthorizationPolicy, Guard, PolicyAction
+from ambientlab.mesh.xds.messages import ads, extension
+from ambientlab.mesh.xds.types import PREFIX
+
+_HTTP_RBAC = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBAC"
+_NETWORK_RBAC = f"{PREFIX}envoy.extensions.filters.network.rbac.v3.RBAC"
+_ACTIONS: Mapping[str, PolicyAction] = MappingProxyType(
+    {"audit": PolicyAction.AUDIT, "deny": PolicyAction.DENY, "allow": PolicyAction.ALLOW}
+)
+"""Place -> the action of the policies in it."""
+
+Make = Callable[..., Message]
+Content = tuple[str, Make, tuple[Any, ...]]
+"""The name of a place, and what makes its content from which inputs."""
+
+
+def http_places(owner: str) -> list[HttpFilter]:
+    """`owner` is the host that the chain is for, or the chain's own name."""
+    return [HttpFilter(name=_name("http", place, owner), config_discovery=_source(_HTTP_RBAC)) for place in _ACTIONS]
+
+
+def network_places(owner: str) -> list[Filter]:
+    return [Filter(name=_name("tcp", place, owner), config_discovery=_source(_NETWORK_RBAC)) for place in _ACTIONS]
+
+
+def http_contents(owner: str, guard: Guard) -> Iterator[Content]:
+    """What is in the places of `owner`'s HTTP chains."""
+    for place, action in _ACTIONS.items():
+        yield _name("http", place, owner), _http_rbac, (guard.of(action),)
+
+
+def network_contents(owner: str, guard: Guard) -> Iterator[Content]:
+    for place, action in _ACTIONS.items():
+        yield _name("tcp", place, owner), _network_rbac, (guard.of(action),)
+
+
+def _http_rbac(policies: Sequence[AuthorizationPolicy]) -> Message:
+    message: Message = _rbac().http(policies)
+    return message
+
+
+def _network_rbac(policies: Sequence[AuthorizationPolicy]) -> Message:
+    message: Message = _rbac().network(policies)
+    return message
+
+
+def extension_config(name: str, make: Make, *inputs: Any) -> TypedExtensionConfig:
+    return extension(name, make(*inputs))
+
+
+def _name(kind: str, place: str, owner: str) -> str:
+    return f"{kind}/{place}|{owner}"
+
+
+def _source(*type_urls: str) -> ExtensionConfigSource:
+    return ExtensionConfigSource(config_source=ads(), type_urls=type_urls)
+
+
+def _rbac() -> Any:
+    """Loaded when the first waypoint connects: its messages take milliseconds, which `up` does not have to spend."""
+    return import_module("ambientlab.mesh.xds.rbac")

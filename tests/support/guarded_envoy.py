@@ -1,0 +1,165 @@
+"""One real Envoy on loopback with a listener for each Guard, to ask what each lets pass.
+
+A listener has the filters of a waypoint's chain before a route that answers 200. The client's identity, which the
+waypoint takes from the tunnel, comes in a header here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+
+from ambientlab.dataplane.envoy import binary
+from ambientlab.mesh.ir import Guard
+from ambientlab.mesh.xds import guards
+from ambientlab.mesh.xds.messages import HASHABLE, PEER_PRINCIPAL, filter_state
+
+EXTENSIONS = "type.googleapis.com/envoy.extensions."
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request. `peer` is a SPIFFE ID, "" for a client that showed none; `source` the address it comes from."""
+
+    path: str = "/"
+    method: str = "GET"
+    peer: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    host: str = "helloworld.hello"
+    source: str = "127.0.0.1"
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+class Guarded:
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        self.ports = ports
+
+    async def ask(self, name: str, ask: Ask) -> Answer:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[name], local_addr=(ask.source, 0))
+        headers = {"host": ask.host, "x-peer": ask.peer, **ask.headers}
+        if ask.body:
+            headers["content-length"] = str(len(ask.body))
+        lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items() if value)
+        try:
+            writer.write(f"{ask.method} {ask.path} HTTP/1.1\r\n{lines}\r\n{ask.body}".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            status, *fields = head.strip().split("\r\n")
+            found = {name.lower(): value for name, value in (line.split(": ", 1) for line in fields)}
+            body = await reader.readexactly(int(found.get("content-length", 0)))
+        finally:
+            writer.close()
+        return Answer(int(status.split(" ")[1]), found, body.decode())
+
+    async def passes(self, name: str) -> bool:
+        """Whether a connection is let through: what is behind it echoes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[name])
+        try:
+            writer.write(b"hello")
+            return bool(await reader.read(5))
+        except ConnectionError:
+            return False
+        finally:
+            writer.close()
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@asynccontextmanager
+async def running(
+    directory: Path,
+    http: Mapping[str, Guard],
+    network: Mapping[str, Guard] = {},
+    clusters: Sequence[dict[str, Any]] = (),
+) -> AsyncIterator[Guarded]:
+    """The listeners of `network` echo. Names are those of the listeners, all different."""
+    ports = dict(zip([*http, *network], free_ports(len(http) + len(network)), strict=True))
+    listeners = [_http(name, guard, ports[name]) for name, guard in http.items()]
+    listeners += [_network(name, guard, ports[name]) for name, guard in network.items()]
+    config = directory / "envoy.json"
+    config.write_text(json.dumps({"static_resources": {"listeners": listeners, "clusters": list(clusters)}}))
+    process = await asyncio.create_subprocess_exec(
+        str(binary()), "--config-path", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"
+    )
+    try:
+        async with asyncio.timeout(15):
+            for port in ports.values():
+                while True:
+                    try:
+                        _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    except OSError:
+                        assert process.returncode is None
+                        await asyncio.sleep(0.005)
+                    else:
+                        writer.close()
+                        break
+        yield Guarded(ports)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def _http(name: str, guard: Guard, port: int) -> dict[str, Any]:
+    peer = filter_state(PEER_PRINCIPAL, "%REQ(x-peer)%", factory=HASHABLE)
+    peer.format_string.omit_empty_values = True
+    filters = [
+        _extension("filters.http.set_filter_state.v3.Config", on_request_headers=[_json(peer)]),
+        *_contents(guards.http_contents(name, guard)),
+        _extension("filters.http.router.v3.Router"),
+    ]
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    manager = _extension(
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        normalize_path=True,
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
+        http_filters=filters,
+    )
+    return _listener(name, port, [manager])
+
+
+def _network(name: str, guard: Guard, port: int) -> dict[str, Any]:
+    echo = _extension("filters.network.echo.v3.Echo")
+    return _listener(name, port, [*_contents(guards.network_contents(name, guard)), echo])
+
+
+def _contents(places: Any) -> list[dict[str, Any]]:
+    return [_json(guards.extension_config(name, make, *inputs)) for name, make, inputs in places]
+
+
+def _listener(name: str, port: int, filters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": filters}],
+    }
+
+
+def _extension(type_: str, **value: Any) -> dict[str, Any]:
+    return {"name": type_, "typed_config": {"@type": EXTENSIONS + type_, **value}}
+
+
+def _json(message: Any) -> Any:
+    return json_format.MessageToDict(message, preserving_proto_field_name=True)
