@@ -32,6 +32,11 @@ def world(name: str = "hello") -> list[Object]:
     return objects_in((GOLDEN / "worlds" / f"{name}.yaml").read_text())
 
 
+def case(name: str) -> str:
+    """The objects of a golden case."""
+    return (GOLDEN / "cases" / f"{name}.in.yaml").read_text()
+
+
 def indexed(*objects: Object) -> MeshIndex:
     """Later objects replace earlier ones of the same name."""
     found: dict[tuple[str, str, str, str], Object] = {}

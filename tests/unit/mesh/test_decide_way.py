@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Why, by_answer, by_workload, decide
+from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Result, Why, by_answer, by_workload, decide
 from ambientlab.mesh.ir import Key, Protocol
-from support.decisions import CURL, HELLO, ask, indexed, objects_in, versions, world
+from support.decisions import CURL, HELLO, ask, case, indexed, objects_in, versions, world
 
 HALF = Fraction(1, 2)
 WAYPOINT = Key("hello", "waypoint")
@@ -105,7 +105,8 @@ status: {phase: Running, podIP: 10.244.0.8, conditions: [{type: Ready, status: "
 
 def test_both_legs_are_tunnels_with_the_identities_of_their_ends() -> None:
     decision = ask("")
-    [hop] = decision.hops
+    [passage] = decision.passages
+    hop = passage.hop
     assert (hop.protocol, hop.endpoint, hop.waypoint) == (Protocol.HBONE, "10.96.0.9:15008", WAYPOINT)
     assert hop.source_identity == "spiffe://cluster.local/ns/test/sa/curl"
     assert hop.target_identity == "spiffe://cluster.local/ns/hello/sa/waypoint"
@@ -225,3 +226,70 @@ def test_who_asks_must_be_somebody() -> None:
         Request.to("ftp://helloworld.hello")
     assert objects_in("") == []
     assert ask("", client=CURL).source.captured
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "ends"),
+    [
+        ("serviceentry_dns", "http://api.example.com/", {"api.example.com:8080": Fraction(1)}),
+        (
+            "serviceentry_dns",
+            "http://mirror.example.com/",
+            {n: Fraction(1, 3) for n in ("eu.example.com:8001", "us.example.com:80", "192.0.2.9:80")},
+        ),
+        ("serviceentry_none", "http://legacy.example.com/", {"198.51.100.7:8080": Fraction(1)}),
+        ("serviceentry_none", "http://198.51.100.8/", {"198.51.100.8:8080": Fraction(1)}),
+    ],
+)
+def test_a_serviceentry_with_a_waypoint(name: str, url: str, ends: dict[str, Fraction]) -> None:
+    decision = ask(case(name), url)
+    assert (decision.waypoint, decision.why) == (WAYPOINT, Why.SERVICE)
+    assert decision.distribution(far_end) == ends
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "end"),
+    [
+        ("serviceentry_dns", "http://one.example.net/", "one.example.net:80"),
+        ("serviceentry_none", "http://direct.example.com/", "198.51.100.9:80"),
+    ],
+)
+def test_a_serviceentry_without_a_waypoint(name: str, url: str, end: str) -> None:
+    decision = ask(case(name), url)
+    assert (decision.waypoint, decision.why) == (None, Why.NO_WAYPOINT)
+    assert decision.distribution(far_end) == {end: 1}
+
+
+def test_a_serviceentry_means_nothing_outside_the_mesh() -> None:
+    decision = ask(case("serviceentry_none"), "http://legacy.example.com/", client=None)
+    assert (decision.waypoint, decision.why) == (None, Why.NOT_CAPTURED)
+    assert decision.distribution(far_end) == {"198.51.100.7:80": 1}
+
+
+def far_end(result: Result) -> str:
+    return result.hop.endpoint if isinstance(result, Delivered) else by_answer(result)
+
+
+def test_connections_are_shared_by_a_tcp_route_and_closed_where_it_names_nothing() -> None:
+    tcp = """
+apiVersion: v1
+kind: Service
+metadata: {name: helloworld, namespace: hello}
+spec: {clusterIP: 10.96.0.20, clusterIPs: [10.96.0.20], ports: [{name: tcp, port: 5000, protocol: TCP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: helloworld, namespace: hello}
+spec:
+  hosts: [helloworld]
+  tcp:
+  - route:
+    - {destination: {host: helloworld-v1}, weight: 70}
+    - {destination: {host: helloworld-v9}, weight: 30}
+"""
+    decision = ask(tcp)
+    [passage] = decision.passages
+    assert passage.routing is None
+    assert passage.connections is not None
+    assert passage.connections.origin == ("VirtualService", Key("hello", "helloworld"))
+    assert versions(decision) == {"v1": Fraction(7, 10), "000": Fraction(3, 10)}

@@ -1,8 +1,9 @@
 """What becomes of a request, as values to compare and to render.
 
     Decision ── source, target ── who asks, and what the name they asked for stands for
-       ├── hops ── client ▶ waypoint, client ▶ endpoint: in a tunnel or in plain TCP
-       ├── routing ── what the waypoint went by: the route that matched, and how each other fell short
+       ├── passages ── the waypoint the request goes through, or several to draw one from
+       │      ├── hop ── client ▶ waypoint
+       │      └── routing ── what it went by: the route that matched, and how each other fell short
        └── outcomes ── the exact distribution: every possible end of the request with its probability
 
 Probabilities are fractions, for whoever compares or adds them.
@@ -17,7 +18,17 @@ from fractions import Fraction
 
 from ambientlab.mesh.decide.matching import Candidate
 from ambientlab.mesh.decide.request import Headers, Request
-from ambientlab.mesh.ir import Destination, Endpoint, HeaderChange, Key, Mirror, Protocol, RetryPolicy, RouteTable
+from ambientlab.mesh.ir import (
+    Destination,
+    Endpoint,
+    HeaderChange,
+    Key,
+    Mirror,
+    Protocol,
+    RetryPolicy,
+    RouteTable,
+    TcpRoute,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the client's address belongs to: a service by its host, else a workload, else nothing in the mesh."""
+    """What the client's address belongs to: a service by its host, else a workload, else nothing in the mesh.
+
+    `address` is "" where a name stands for several, or for none.
+    """
 
     address: str
     port: int
@@ -89,6 +103,17 @@ class Routing:
         return tuple(c for c in self.candidates if len(c.failed) == 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A waypoint that a request may go through. It is routed as HTTP (`routing`) or as bytes of a connection, by
+    `connections` if there is such a route; by nothing if neither is set."""
+
+    probability: Fraction
+    hop: Hop
+    routing: Routing | None = None
+    connections: TcpRoute | None = None
+
+
 class Reason(StrEnum):
     """Why a proxy answers itself or cuts a connection; values are Envoy's response flags where it has one."""
 
@@ -137,6 +162,9 @@ class Failed:
 
 Result = Delivered | Answered | Failed
 
+End = tuple[int, Result]
+"""Milliseconds that were waited, and what came then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -149,18 +177,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`waypoint` is what the request goes through, most likely if a canary shares them, and `why` the reason, also for
-    going through none. `hops` are those every request takes; the last leg, which is drawn by lot, is in the outcomes.
-    """
+    """`waypoint` is what the address asks to go through and `why` the reason, also for going through none. `passages`
+    are empty where the request gets to no waypoint."""
 
     request: Request
     source: Source
     target: Target
     waypoint: Key | None
     why: Why
-    hops: tuple[Hop, ...]
-    routing: Routing | None
+    passages: tuple[Passage, ...]
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def routing(self) -> Routing | None:
+        """What the first waypoint went by: usually there is one."""
+        return self.passages[0].routing if self.passages else None
 
     def distribution(self, name: Callable[[Result], str]) -> dict[str, Fraction]:
         """Shares by whatever names a result, the greatest first: never 0, and 1 together."""

@@ -12,11 +12,12 @@ U = TypeVar("U")
 Lot = tuple[tuple[Fraction, T], ...]
 """Values with their probabilities, which are positive and 1 together."""
 
+ALWAYS = Fraction(1)
 MILLION = 1_000_000
 
 
 def certain(value: T) -> Lot[T]:
-    return ((Fraction(1), value),)
+    return ((ALWAYS, value),)
 
 
 def weighted(values: Iterable[tuple[int, T]]) -> Lot[T]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ambientlab.mesh.decide import cors, endpoints, faults, headers, lots, paths
 from ambientlab.mesh.decide.answers import local_answer
-from ambientlab.mesh.decide.decision import Answered, Delivered, Hop, Outcome, Reason, Result, Routing
+from ambientlab.mesh.decide.decision import Answered, Delivered, End, Hop, Reason, Result, Routing
 from ambientlab.mesh.decide.matching import candidates
 from ambientlab.mesh.decide.request import Headers, Request
 from ambientlab.mesh.ir import (
@@ -36,22 +36,23 @@ class At:
     mesh: Mesh
     waypoint: Key
     identity: str
+    called: endpoints.Called
 
 
-def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, tuple[Outcome, ...]]:
+def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, lots.Lot[End]]:
     path = paths.normalised(request.path)
     if path is None:
-        return Routing(at.waypoint), _outcomes(lots.certain(local_answer(request, 400, Reason.BAD_PATH)))
+        return Routing(at.waypoint), lots.certain((0, local_answer(request, 400, Reason.BAD_PATH)))
     request = replace(request, path=path)
     table = at.mesh.routes.get((service.host, port.number))
     if table is None:
         itself = Destination(service.host, port.number)
-        return Routing(at.waypoint, retries=DEFAULT_RETRIES), _outcomes(_to(at, itself, request))
+        return Routing(at.waypoint, retries=DEFAULT_RETRIES), _at_once(_to(at, itself, request))
     tried = candidates(table, request)
     chosen = next((candidate for candidate in tried if candidate.matches), None)
     if chosen is None:
         answer = local_answer(request, 404, Reason.NO_ROUTE)
-        return Routing(at.waypoint, table, tried), _outcomes(lots.certain(answer))
+        return Routing(at.waypoint, table, tried), lots.certain((0, answer))
     action = chosen.route.action
     routing = Routing(at.waypoint, table, tried, chosen)
     if isinstance(action, Forward):
@@ -61,21 +62,20 @@ def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Rout
     return routing, _by_route(at, chosen.route, request)
 
 
-def _by_route(at: At, route: Route, request: Request) -> tuple[Outcome, ...]:
+def _by_route(at: At, route: Route, request: Request) -> lots.Lot[End]:
     match route.action:
         case Redirect() as action:
             where = paths.location(request.path, request.authority, request.scheme, route.match, action)
             found = headers.changed((("location", where),), [route.response_headers])
             answer = local_answer(request, action.status, Reason.REDIRECT, "", found)
-            ends = _after_faults(route, request, (), lots.certain(answer))
+            return _after_faults(route, request, (), lots.certain(answer))
         case DirectResponse() as action:
             found = headers.changed(_own_location(request, action.status), [route.response_headers])
             answer = local_answer(request, action.status, Reason.DIRECT_RESPONSE, _body(action), found)
-            ends = _after_faults(route, request, (), lots.certain(answer))
+            return _after_faults(route, request, (), lots.certain(answer))
         case Forward() as action:
             shares = lots.weighted((item.weight, item) for item in action.destinations)
-            ends = lots.joined(shares, lambda item: _forwarded(at, route, action, item, request))
-    return tuple(Outcome(share, end, delay) for share, (delay, end) in ends)
+            return lots.joined(shares, lambda item: _forwarded(at, route, action, item, request))
 
 
 def _own_location(request: Request, status: int) -> Headers:
@@ -89,19 +89,17 @@ def _body(action: DirectResponse) -> str:
     return b64decode(action.encoded).decode(errors="replace") if action.encoded else action.body
 
 
-def _after_faults(route: Route, request: Request, own: Headers, ends: lots.Lot[Result]) -> lots.Lot[tuple[int, Result]]:
+def _after_faults(route: Route, request: Request, own: Headers, ends: lots.Lot[Result]) -> lots.Lot[End]:
     """Milliseconds of delay and the end, which is an abort with the headers `own` or one of `ends`."""
 
-    def then(drawn: tuple[int, Answered | None]) -> lots.Lot[tuple[int, Result]]:
+    def then(drawn: tuple[int, Answered | None]) -> lots.Lot[End]:
         delay, abort = drawn
         return lots.certain((delay, abort)) if abort is not None else tuple((p, (delay, end)) for p, end in ends)
 
     return lots.joined(faults.drawn(route.fault, request, own), then)
 
 
-def _forwarded(
-    at: At, route: Route, action: Forward, item: WeightedDestination, request: Request
-) -> lots.Lot[tuple[int, Result]]:
+def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination, request: Request) -> lots.Lot[End]:
     """Changes of a share are made before its route's, unless it is the only one: then both are one change. Those of
     responses are made to every response of a proxy that has picked the share, its own as well."""
     if len(action.destinations) == 1:
@@ -139,7 +137,7 @@ def _to(
     changes: tuple[HeaderChange, ...] = (),
     not_found_status: int = 503,
 ) -> lots.Lot[Result]:
-    found = endpoints.chosen(at.mesh, destination)
+    found = endpoints.chosen(at.mesh, destination, at.called)
     if not found:
         own = headers.changed((), changes)
         status, reason, body = not_found_status, Reason.NO_CLUSTER, ""
@@ -165,5 +163,5 @@ def hop_to(endpoint: Endpoint, port: int, identity: str) -> Hop:
     return Hop(Protocol.HBONE, address, workload.key, None, identity, workload.identity)
 
 
-def _outcomes(results: lots.Lot[Result]) -> tuple[Outcome, ...]:
-    return tuple(Outcome(share, result) for share, result in results)
+def _at_once(results: lots.Lot[Result]) -> lots.Lot[End]:
+    return tuple((share, (0, result)) for share, result in results)

@@ -1,0 +1,34 @@
+"""Where connections go that nobody looks into: those of the node proxy, and at a waypoint what is no HTTP.
+
+For a request that means: one for each connection, as curl makes them.
+"""
+
+from __future__ import annotations
+
+from ambientlab.mesh.decide import endpoints, lots
+from ambientlab.mesh.decide.decision import Delivered, End, Failed, Reason
+from ambientlab.mesh.decide.request import Request
+from ambientlab.mesh.decide.routing import hop_to
+from ambientlab.mesh.ir import Destination, Mesh, TcpRoute
+
+
+def routed(
+    mesh: Mesh, route: TcpRoute | None, itself: Destination, identity: str, called: endpoints.Called, request: Request
+) -> lots.Lot[End]:
+    """To the service called, if there is no route. A connection for what is not there is closed."""
+    if route is None:
+        return ended(mesh, itself, identity, called, request)
+    shares = lots.weighted((item.weight, item.destination) for item in route.destinations)
+    return lots.joined(shares, lambda destination: ended(mesh, destination, identity, called, request))
+
+
+def ended(
+    mesh: Mesh, destination: Destination, identity: str, called: endpoints.Called, request: Request
+) -> lots.Lot[End]:
+    found = endpoints.chosen(mesh, destination, called)
+    if not found:
+        return lots.certain((0, Failed(Reason.NO_CLUSTER if found is None else Reason.NO_ENDPOINT)))
+    return tuple(
+        (share, (0, Delivered(destination, endpoint, hop_to(endpoint, destination.port, identity), request)))
+        for share, endpoint in found
+    )

@@ -1,0 +1,56 @@
+"""What a name or an address stands for, for a client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ambientlab.mesh.ir import SERVICE_KIND, Key, Mesh, Service, Workload
+
+NDOTS = 5
+"""A name with fewer dots is looked for in the search domains first (a pod's resolv.conf)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A service, a workload, or an address that is neither; nothing at all if the address is "" too. A service without
+    an address of its own stands for the addresses of its endpoints."""
+
+    address: str = ""
+    service: Service | None = None
+    workload: Workload | None = None
+
+
+def found(mesh: Mesh, client: Key | None, host: str, port: int, domain: str) -> Found:
+    try:
+        address = str(ip_address(host))
+    except ValueError:
+        service = _named(mesh, client, host, domain)
+        return Found((service.vips or ("",))[0], service) if service is not None else Found()
+    # several services may have one address: a Service goes before others, as in the node proxy
+    having = [s for s in mesh.services.values() if address in s.vips]
+    having.sort(key=lambda s: (all(p.number != port for p in s.ports), s.kind != SERVICE_KIND, s.host))
+    if having:
+        return Found(address, having[0])
+    return Found(address, None, next((w for w in mesh.workloads.values() if w.ip == address), None))
+
+
+def _named(mesh: Mesh, client: Key | None, host: str, domain: str) -> Service | None:
+    """By the full name, or else by the wildcard that covers most of it."""
+    for name in _names(client, host, domain):
+        if (service := mesh.services.get(name)) is not None:
+            return service
+    labels = host.lower().removesuffix(".").split(".")
+    wildcards = (f"*.{'.'.join(labels[n:])}" for n in range(1, len(labels)))
+    return next((s for name in wildcards if (s := mesh.services.get(name)) is not None), None)
+
+
+def _names(client: Key | None, host: str, domain: str) -> Iterator[str]:
+    name = host.lower()
+    if name.endswith("."):
+        yield name[:-1]
+        return
+    searched = [] if client is None else [f"{client.namespace}.svc.{domain}", f"svc.{domain}", domain]
+    full = [f"{name}.{suffix}" for suffix in searched]
+    yield from (*full, name) if name.count(".") < NDOTS else (name, *full)
