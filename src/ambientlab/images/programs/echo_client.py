@@ -112,7 +112,7 @@ class Client:
             f"[{number}] Latency={(time.monotonic() - begun) * 1000:.3f}ms",
             f"[{number}] StatusCode={status}",
         ]
-        lines += [f"[{number}] ResponseHeader={name}:{value}" for name, value in sorted(headers)]
+        lines += [f"[{number}] ResponseHeader={name}:{value}" for name, value in web.by_name(headers)]
         return lines + [f"[{number} body] {line}" for line in body.decode(errors="replace").split("\n") if line]
 
     def _connect(self, target: Target) -> socket.socket:
@@ -136,9 +136,8 @@ class Client:
                 return (source, *_exchange(connection, self._head(target, method, target.scheme), b"")[:3])
             headers = [("Host", self.host or target.authority), ("User-Agent", "Go-http-client/1.1"), *self.headers]
             lines = [f"{method} {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-            connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1"))
-            answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        return (source, *_parsed(answer))
+            connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            return (source, *_answer(web.Reader(connection), method))
 
     def _head(self, target: Target, method: str, scheme: str) -> list[Header]:
         authority = self.host or target.authority
@@ -159,7 +158,7 @@ class Client:
             )
         message = web.first_field((web.grpc_messages(answer) or [b""])[0])
         lines = [line for line in message.split("\n") if line]
-        return lines + [f"ResponseHeader={name}:{value}" for name, value in sorted(headers)]
+        return lines + [f"ResponseHeader={name}:{value}" for name, value in web.by_name(headers)]
 
     def _tcp(self, target: Target) -> list[str]:
         with self._connect(target) as connection:
@@ -169,22 +168,25 @@ class Client:
         return [line for line in answer.decode(errors="replace").split("\n") if line]
 
 
-def _parsed(answer: bytes) -> tuple[int, list[Header], bytes]:
-    """Of an answer that the end of the connection ends."""
-    head, end, body = answer.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    if not end or not lines[0].startswith("HTTP/1."):
-        raise OSError("the server closed the connection without an answer" if not answer else "malformed HTTP response")
+def _answer(reader: web.Reader, method: str) -> tuple[int, list[Header], bytes]:
+    head = reader.until(b"\r\n\r\n").decode("latin-1")
+    if not head.startswith("HTTP/1."):
+        raise OSError("malformed HTTP response" if head else "the server closed the connection without an answer")
+    lines = head.split("\r\n")
+    status = int(lines[0].split(" ")[1])
     headers = [
         (web.canonical(name.strip()), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])
     ]
-    if ("Transfer-Encoding", "chunked") in headers:
-        rest, body = body, b""
-        while rest:
-            size, _, rest = rest.partition(b"\r\n")
-            count = int(size.partition(b";")[0] or b"0", 16)
-            body, rest = body + rest[:count], rest[count + 2 :] if count else b""
-    return int(lines[0].split(" ")[1]), headers, body
+    fields = dict(headers)
+    if method == "HEAD" or status in (204, 304):
+        body = b""
+    elif fields.get("Transfer-Encoding") == "chunked":
+        body = b"".join(web.chunks(reader))
+    elif "Content-Length" in fields:
+        body = reader.exactly(int(fields["Content-Length"]))
+    else:
+        body = reader.rest()
+    return status, headers, body
 
 
 def _exchange(

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ class Request:
         self.target = target
         self.protocol = protocol
         self.host = next((value for name, value in headers if name.lower() in ("host", ":authority")), "")
-        self.headers = sorted(
-            (canonical(name), value) for name, value in headers if name.lower() != "host" and not name.startswith(":")
-        )
+        own = [header for header in headers if header[0].lower() != "host" and not header[0].startswith(":")]
+        self.headers = by_name((canonical(name), value) for name, value in own)
         self.raw = headers
         self.body = body
         self.peer = ""
@@ -59,6 +58,11 @@ class Response:
 
 
 Handler = Callable[[Request], Response]
+
+
+def by_name(headers: Iterable[Header]) -> list[Header]:
+    """Values of one name stay in their order."""
+    return sorted(headers, key=lambda header: header[0])
 
 
 def canonical(name: str) -> str:
@@ -101,7 +105,7 @@ def http(handler: Handler) -> Callable[[socket.socket], None]:
             request.peer, request.port = peer, port
             return handler(request)
 
-        reader = _Reader(connection)
+        reader = Reader(connection)
         if reader.starts_with(http2.PREFACE[:16]):
             _serve_http2(connection, reader, answer)
         else:
@@ -110,7 +114,9 @@ def http(handler: Handler) -> Callable[[socket.socket], None]:
     return serve
 
 
-class _Reader:
+class Reader:
+    """Of HTTP/1.1 from a connection."""
+
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._buffer = b""
@@ -132,9 +138,14 @@ class _Reader:
     def exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
             if not self._more():
-                raise ConnectionResetError("the client went away within a request")
+                raise ConnectionResetError("the other end went away within a message")
         found, self._buffer = self._buffer[:count], self._buffer[count:]
         return found
+
+    def rest(self) -> bytes:
+        while self._more():
+            pass
+        return self.some()
 
     def some(self) -> bytes:
         if not self._buffer:
@@ -148,7 +159,7 @@ class _Reader:
         return bool(data)
 
 
-def _serve_http1(connection: socket.socket, reader: _Reader, handler: Handler) -> None:
+def _serve_http1(connection: socket.socket, reader: Reader, handler: Handler) -> None:
     while head := reader.until(b"\r\n\r\n"):
         lines = head.decode("latin-1").split("\r\n")
         parts = lines[0].split(" ")
@@ -160,7 +171,7 @@ def _serve_http1(connection: socket.socket, reader: _Reader, handler: Handler) -
         if fields.get("expect", "").lower() == "100-continue":
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         if "chunked" in fields.get("transfer-encoding", "").lower():
-            body = b"".join(_chunks(reader))
+            body = b"".join(chunks(reader))
         else:
             body = reader.exactly(int(fields.get("content-length") or 0))
         if fields.get("upgrade", "").lower() == "websocket":
@@ -174,7 +185,7 @@ def _serve_http1(connection: socket.socket, reader: _Reader, handler: Handler) -
             return
 
 
-def _chunks(reader: _Reader) -> Iterator[bytes]:
+def chunks(reader: Reader) -> Iterator[bytes]:
     while size := int(reader.until(b"\r\n").partition(b";")[0] or b"0", 16):
         yield reader.exactly(size)
         reader.exactly(2)
@@ -185,11 +196,11 @@ def _chunks(reader: _Reader) -> Iterator[bytes]:
 def _encode(response: Response, keep: bool, head_only: bool) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
     lines += [f"{name}: {value}" for name, value in response.headers]
-    lines += [f"Content-Length: {len(response.body)}", f"Connection: {'keep-alive' if keep else 'close'}", "", ""]
+    lines += [f"Content-Length: {len(response.body)}", *(() if keep else ("Connection: close",)), "", ""]
     return "\r\n".join(lines).encode("latin-1") + (b"" if head_only else response.body)
 
 
-def _serve_http2(connection: socket.socket, reader: _Reader, handler: Handler) -> None:
+def _serve_http2(connection: socket.socket, reader: Reader, handler: Handler) -> None:
     state = http2.Connection(client=False)
     while not state.closed:
         if state.outbox:
@@ -211,7 +222,7 @@ def _serve_http2(connection: socket.socket, reader: _Reader, handler: Handler) -
                 state.send(message.stream, status + headers, response.body, response.trailers)
 
 
-def _serve_websocket(connection: socket.socket, reader: _Reader, key: str) -> None:
+def _serve_websocket(connection: socket.socket, reader: Reader, key: str) -> None:
     """Each message goes back to where it came from (RFC 6455)."""
     import base64  # noqa: PLC0415  # few connections come here, and every start would pay
     import hashlib  # noqa: PLC0415
