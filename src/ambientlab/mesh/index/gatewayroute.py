@@ -31,13 +31,19 @@ NO_PARENT = "parent not found"
 
 
 class RouteError(Exception):
-    """A reference that cannot be followed. `hard` voids the whole route; otherwise only what refers is void."""
+    """A reference that cannot be followed. `hard` voids the whole route; otherwise only what refers is void. `host` is
+    what it refers to, if that can be said."""
 
-    def __init__(self, reason: str, message: str, *, hard: bool = False) -> None:
+    def __init__(self, reason: str, message: str, *, hard: bool = False, host: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.hard = hard
+        self.host = host
+
+
+def _not_found(host: str) -> RouteError:
+    return RouteError("BackendNotFound", f"backend({host}) not found", host=host)
 
 
 class Surroundings:
@@ -46,11 +52,15 @@ class Surroundings:
     def __init__(
         self,
         service: Callable[[Key], Object | None],
+        service_entry: Callable[[Key], Object | None],
+        known: Callable[[str], bool],
         namespace_labels: Callable[[str], Mapping[str, str]],
         granted: Callable[[ObjectRef, Key], bool],
         domain: str,
     ) -> None:
         self.service = service
+        self.service_entry = service_entry
+        self.known = known
         self.namespace_labels = namespace_labels
         self.granted = granted
         self.domain = domain
@@ -102,7 +112,7 @@ class RouteReader(ABC):
         return Reading(sets, tuple(self.notes))
 
     def _parents(self) -> list[tuple[str, str, int]]:
-        """(field, host, port or 0) of each parent that is a Service and exists."""
+        """(field, host, port or 0) of each host of each parent that exists."""
         found: dict[tuple[str, int], str] = {}
         for i, ref in enumerate(self.spec.get("parentRefs") or []):
             field = f"spec.parentRefs[{i}]"
@@ -110,22 +120,23 @@ class RouteReader(ABC):
             parent = Key(ref.get("namespace") or self.key.namespace, ref["name"])
             if (group, kind) not in (("", "Service"), ("networking.istio.io", "ServiceEntry")):
                 message = (
-                    f'ambientlab serves routes in waypoints, whose parentRefs have group "" and kind Service; '
-                    f"a {kind} carries none here"
+                    f'ambientlab serves routes in waypoints, whose parentRefs have group "" and kind Service, or '
+                    f"are ServiceEntries; a {kind} carries none here"
                 )
                 self.notes.append(Diagnostic(self.ref, "UnsupportedValue", message, ACCEPTED, field))
                 continue
-            service = self.around.service(parent) if kind == "Service" else None
-            if service is None:
+            declaring = self.around.service(parent) if kind == "Service" else self.around.service_entry(parent)
+            if declaring is None:
                 what = "service" if kind == "Service" else "service entry"
                 message = f'parent {what}: "{parent.name}" not found'
                 self.notes.append(Diagnostic(self.ref, "NoMatchingParent", message, ACCEPTED, field))
                 self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", NO_PARENT, RESOLVED_WAYPOINTS, field))
                 continue
-            labels = (objects.labels_of(service), self.around.namespace_labels(parent.namespace))
+            labels = (objects.labels_of(declaring), self.around.namespace_labels(parent.namespace))
             if not any(label.get("istio.io/use-waypoint", "none").lower() not in ("", "none") for label in labels):
                 self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", MISSING_LABEL, RESOLVED_WAYPOINTS, field))
-            found.setdefault((self.around.host(parent), ref.get("port") or 0), field)
+            for host in [self.around.host(parent)] if kind == "Service" else declaring["spec"]["hosts"]:
+                found.setdefault((host, ref.get("port") or 0), field)
         return [(field, host, port) for (host, port), field in found.items()]
 
     def destinations(
@@ -145,10 +156,7 @@ class RouteReader(ABC):
                 if error.hard:
                     raise
                 errors.append((where, error))
-                found, destination = False, Destination("", 0)
-                if error.reason == "BackendNotFound":
-                    key = Key(ref.get("namespace") or self.key.namespace, ref["name"])
-                    destination = Destination(self.around.host(key), ref["port"])
+                found, destination = False, Destination(error.host, ref["port"] if error.host else 0)
             request, response, authority = self._backend_filters(ref)
             result.append(WeightedDestination(weight, destination, found, request, response, authority))
         if mirror_error is not None and errors:
@@ -161,6 +169,8 @@ class RouteReader(ABC):
 
     def _backend(self, field: str, ref: Mapping[str, Any]) -> Destination:
         group, kind, name = ref.get("group", ""), ref.get("kind", "Service"), ref["name"]
+        if (group, kind) == ("networking.istio.io", "Hostname"):
+            return self._hostname(ref)
         if (group, kind) != ("", "Service"):
             raise RouteError("InvalidKind", f'referencing unsupported backendRef: group "{group}" kind "{kind}"')
         if "." in name:
@@ -173,7 +183,7 @@ class RouteReader(ABC):
             raise RouteError("InvalidDestination", "port is required in backendRef", hard=True)
         key = Key(ref.get("namespace") or self.key.namespace, name)
         if self.around.service(key) is None:
-            raise RouteError("BackendNotFound", f"backend({self.around.host(key)}) not found")
+            raise _not_found(self.around.host(key))
         if key.namespace != self.key.namespace and not self.around.granted(self.ref, key):
             self.notes.append(
                 Diagnostic(
@@ -185,6 +195,17 @@ class RouteReader(ABC):
                 )
             )
         return Destination(self.around.host(key), ref["port"])
+
+    def _hostname(self, ref: Mapping[str, Any]) -> Destination:
+        """Any host of the registry by its name (conversion.go, buildDestination)."""
+        host = ref["name"]
+        if ref.get("namespace"):
+            raise RouteError("InvalidDestination", "namespace may not be set with Hostname type", hard=True)
+        if not ref.get("port"):
+            raise RouteError("InvalidDestination", "port is required in backendRef", hard=True)
+        if not self.around.known(host):
+            raise _not_found(host)
+        return Destination(host, ref["port"])
 
     def _backend_filters(self, ref: Mapping[str, Any]) -> tuple[HeaderChange, HeaderChange, str]:
         """Changes of requests and of responses, and the authority that the former ask for."""

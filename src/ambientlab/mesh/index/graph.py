@@ -129,6 +129,8 @@ class MeshIndex:
         def surroundings(ctx: Context) -> gatewayroute.Surroundings:
             return gatewayroute.Surroundings(
                 lambda service: ctx.fetch(service_objects, service),
+                lambda entry: ctx.fetch(self.sources[SERVICEENTRY], entry),
+                lambda host: ctx.fetch(self.shapes, host) is not None,
                 lambda name: objects.labels_of(ctx.fetch(namespaces, Key("", name)) or {"metadata": {}}),
                 lambda source, target: granted.allowed(ctx, source, target),
                 domain,
