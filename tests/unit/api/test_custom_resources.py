@@ -363,7 +363,11 @@ DNS_ENTRIES = [
     ({}, None),
     ({"endpoints": [{"address": "a.example.com"}]}, None),
     ({"addresses": ["10.1.0.0/16"]}, "CIDR addresses are allowed only for NONE/STATIC resolution types"),
-    ({"hosts": ["*.example.com"]}, "hosts must be FQDN if no endpoints are provided for resolution mode DNS"),
+    (
+        {"hosts": ["*.example.com"]},
+        "hosts must be FQDN or contain only prefix wildcards if no endpoints are provided for resolution mode DNS, "
+        'domain name "*.example.com" invalid',
+    ),
     ({"hosts": ["*.example.com"], "endpoints": [{"address": "a.example.com"}]}, None),
     ({"endpoints": [{"address": "a_b"}]}, 'endpoint address "a_b" is not a valid FQDN or an IP address'),
     (
@@ -375,6 +379,19 @@ DNS_ENTRIES = [
         "multiple hosts provided with non-HTTP, non-TLS ports",
     ),
     ({"resolution": "DYNAMIC_DNS", "hosts": ["*.example.com"]}, None),
+    ({"resolution": "DYNAMIC_DNS"}, "host must be wildcarded for resolution mode DYNAMIC_DNS"),
+    (
+        {"resolution": "DYNAMIC_DNS", "hosts": ["*.example.com"], "addresses": ["192.0.2.1"]},
+        "addresses cannot be set for resolution type DYNAMIC_DNS",
+    ),
+    (
+        {"resolution": "DYNAMIC_DNS", "hosts": ["*.example.com"], "endpoints": [{"address": "a.example.com"}]},
+        "endpoints cannot be set for resolution type DYNAMIC_DNS",
+    ),
+    (
+        {"resolution": "DYNAMIC_DNS", "hosts": ["*.example.com"], "ports": [{"number": 5, "name": "t"}]},
+        "only HTTP, TLS, GRPC, and HTTP2 protocols are supported for resolution type DYNAMIC_DNS",
+    ),
 ]
 
 

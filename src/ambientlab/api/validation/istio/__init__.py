@@ -29,7 +29,7 @@ def validate(resource: Resource, obj: Object) -> None:
         case kinds.DESTINATIONRULE.kind:
             errors = destinationrule.validate(spec, obj["metadata"].get("namespace", ""))
         case kinds.SERVICEENTRY.kind:
-            errors = serviceentry.service_entry(spec, obj["metadata"].get("namespace", ""))
+            errors = serviceentry.service_entry(obj)
         case kinds.WORKLOADENTRY.kind:
             errors = serviceentry.workload_entry(spec)
         case kinds.AUTHORIZATIONPOLICY.kind:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ambientlab.api.fielderrors import quote
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, labels_of, namespace
 from ambientlab.api.validation.istio import common
 from ambientlab.api.validation.istio.common import Messages
 
 _UNIX = "unix://"
+_DYNAMIC = "DYNAMIC_DNS"
+_USE_WAYPOINT = "istio.io/use-waypoint"
 _HTTP = ("http", "http2", "grpc", "grpc-web")
 _TLS = ("tls", "https")
 _PROTOCOLS = (*_HTTP, *_TLS, "tcp", "udp", "mongo", "mysql", "redis", "hbone", "double-hbone")
 """As pkg/config/protocol parses them, in any case."""
 
 
-def service_entry(spec: Object, namespace: str) -> Messages:
+def service_entry(obj: Object) -> Messages:
+    spec: Object = obj.get("spec") or {}
     hosts: list[str] = spec.get("hosts") or []
     endpoints: list[Object] = spec.get("endpoints") or []
     ports: list[Object] = spec.get("ports") or []
@@ -35,10 +38,13 @@ def service_entry(spec: Object, namespace: str) -> Messages:
     if any("/" in address for address in addresses) and resolution not in ("NONE", "STATIC"):
         problems.append("CIDR addresses are allowed only for NONE/STATIC resolution types")
     problems += _ports(ports)
-    problems += _endpoints(resolution, hosts, endpoints, {port["name"] for port in ports})
+    if resolution == "DYNAMIC_DNS":
+        problems += _dynamic(obj, spec, hosts, ports)
+    else:
+        problems += _endpoints(resolution, hosts, endpoints, {port["name"] for port in ports})
     if resolution != "NONE" and len(hosts) > 1 and not all(_tells_hosts_apart(port) for port in ports):
         problems.append("multiple hosts provided with non-HTTP, non-TLS ports")
-    return problems + common.export_to(spec.get("exportTo") or (), namespace, to_nobody=True)
+    return problems + common.export_to(spec.get("exportTo") or (), namespace(obj), to_nobody=True)
 
 
 def workload_entry(spec: Object) -> Messages:
@@ -82,10 +88,11 @@ def _endpoints(resolution: str, hosts: list[str], endpoints: list[Object], ports
                 problems += _workload(endpoint, ports, names=False)
         case "DNS" | "DNS_ROUND_ROBIN":
             if not endpoints:
+                wrong = next((found for host in hosts if (found := common.fqdn(host))), [])
                 problems += [
-                    f"hosts must be FQDN if no endpoints are provided for resolution mode {resolution}"
-                    for host in hosts
-                    if common.fqdn(host)
+                    "hosts must be FQDN or contain only prefix wildcards if no endpoints are provided for resolution "
+                    f"mode {resolution}, {problem}"
+                    for problem in wrong
                 ]
             if resolution == "DNS_ROUND_ROBIN" and len(endpoints) > 1:
                 problems.append(f"there must only be 0 or 1 endpoint for resolution mode {resolution}")
@@ -94,6 +101,29 @@ def _endpoints(resolution: str, hosts: list[str], endpoints: list[Object], ports
                 if not common.is_address(address) and common.fqdn(address):
                     problems.append(f"endpoint address {quote(address)} is not a valid FQDN or an IP address")
                 problems += common.labels(endpoint.get("labels")) + _workload_ports(endpoint, ports)
+    return problems
+
+
+def _dynamic(obj: Object, spec: Object, hosts: list[str], ports: list[Object]) -> Messages:
+    problems = [f"host must be wildcarded for resolution mode {_DYNAMIC}" for host in hosts if not host.startswith("*")]
+    if spec.get("addresses"):
+        problems.append(
+            f"addresses cannot be set for resolution type {_DYNAMIC}. HTTP route domains will only be generated"
+            "from the hosts field values"
+        )
+    if spec.get("endpoints"):
+        problems.append(
+            f"endpoints cannot be set for resolution type {_DYNAMIC}. Destination IP address determined from hosts"
+            "field values"
+        )
+    problems += [
+        f"only HTTP, TLS, GRPC, and HTTP2 protocols are supported for resolution type {_DYNAMIC}"
+        for port in ports
+        if (port.get("protocol") or "").lower() not in ("http", "tls", "grpc", "http2")
+    ]
+    if spec.get("location") == "MESH_INTERNAL" and labels_of(obj).get(_USE_WAYPOINT, "none").lower() != "none":
+        message = f"location MESH_INTERNAL with resolution type {_DYNAMIC} is not supported when using waypoints"
+        problems.append(message)
     return problems
 
 
