@@ -51,7 +51,7 @@ def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None
     limit = query.udp_size if datagram else 0
     if query.qclass != CLASS_IN:
         return answer(query, Rcode.REFUSED, authoritative=False)
-    meant = mesh.find(query.name, query.type) if mesh is not None else None
+    meant = mesh.find(query.name, query.type, taken=zone.is_service(query.name)) if mesh is not None else None
     if meant is not None:
         return answer(query, Rcode.NOERROR, meant, limit=limit)
     if not _ours(query.name):

@@ -31,13 +31,13 @@ class MeshNames:
         else:
             self._records.pop(name, None)
 
-    def find(self, name: bytes, kind: int) -> list[bytes] | None:
-        """The host's records, or those of the closest wildcard over it; None for a name, or a type, that somebody else
-        has to know about."""
+    def find(self, name: bytes, kind: int, *, taken: bool = False) -> list[bytes] | None:
+        """The host's records, or those of the closest wildcard over it, unless the name is `taken` by a service; None
+        for a name, or a type, that somebody else has to know about."""
         if kind not in (TYPE_A, TYPE_AAAA):
             return None
         found, above = self._records.get(name), name
-        while found is None and above != b"\0":
+        while found is None and not taken and above != b"\0":
             above = parent(above)
             found = self._records.get(_WILDCARD + above)
         return found if found is None or kind == TYPE_A else []

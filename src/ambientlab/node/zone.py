@@ -157,6 +157,9 @@ class Zone:
         """Whether the name, or one below it, has records."""
         return name_ in self._names
 
+    def is_service(self, name_: bytes) -> bool:
+        return name_.endswith(_SERVICES) and name_ in self._names
+
     def is_namespace(self, label: bytes) -> bool:
         """`label` in wire form, with its length."""
         return label + _SERVICES in self._names

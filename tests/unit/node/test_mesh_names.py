@@ -10,7 +10,7 @@ import pytest
 from ambientlab.node.dns import respond
 from ambientlab.node.dnswire import TYPE_A, TYPE_AAAA, TYPE_SRV, encode_name
 from ambientlab.node.meshnames import MeshNames
-from ambientlab.node.zone import Zone
+from ambientlab.node.zone import Zone, service_records
 
 NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
 
@@ -24,11 +24,11 @@ def names() -> MeshNames:
     return made
 
 
-def ask(names: MeshNames | None, name: str, kind: int = TYPE_A) -> tuple[int, list[str]]:
+def ask(names: MeshNames | None, name: str, kind: int = TYPE_A, zone: Zone | None = None) -> tuple[int, list[str]]:
     """rcode and addresses."""
     question = encode_name(name) + struct.pack(">HH", kind, 1)
     packet = b"\x12\x34" + struct.pack(">5H", 0x0100, 1, 0, 0, 0) + question
-    reply = respond(Zone(), packet, datagram=True, mesh=names)
+    reply = respond(zone or Zone(), packet, datagram=True, mesh=names)
     assert reply is not None
     flags, _, answers, _, _ = struct.unpack_from(">5H", reply, 2)
     records = reply[12 + len(question) :]
@@ -67,3 +67,12 @@ def test_a_host_that_lost_its_addresses_is_gone(names: MeshNames) -> None:
 def test_a_name_that_dns_cannot_carry_is_left_out(names: MeshNames) -> None:
     names.put("a" * 64 + ".example.com", ["240.240.0.9"])
     assert ask(names, "a.example.com") == (NOERROR, ["240.240.0.2"])
+
+
+def test_a_wildcard_leaves_services_alone() -> None:
+    names, zone = MeshNames(), Zone()
+    names.put("*.hello.svc.cluster.local", ["240.240.0.1"])
+    service = {"metadata": {"name": "web", "namespace": "hello"}, "spec": {"clusterIP": "10.96.0.5"}}
+    zone.replace("web", service_records(service, []))
+    assert ask(names, "web.hello.svc.cluster.local", zone=zone) == (NOERROR, ["10.96.0.5"])
+    assert ask(names, "other.hello.svc.cluster.local", zone=zone) == (NOERROR, ["240.240.0.1"])

@@ -67,7 +67,7 @@ def declared(
             p.get("targetPort") or 0,
         )
         for p in spec.get("ports") or []
-        if (p.get("protocol") or "").upper() != "UDP"
+        if _is_served(obj, p)
     )
     resolution = resolution_of(obj)
     created = obj["metadata"].get("creationTimestamp", "")
@@ -82,6 +82,15 @@ def declared(
         shape = Shape(key, host, vips, ports, binding, KIND, resolution, tuple(spec.get("subjectAltNames") or ()))
         result[(host, key)] = Declared(shape, created)
     return result
+
+
+def _is_served(obj: Object, port: Mapping[str, Any]) -> bool:
+    """Waypoints find out the host of plain HTTP requests only, for services outside of the mesh
+    (pilot/pkg/networking/core, waypoint.go and cluster_waypoint.go)."""
+    protocol = (port.get("protocol") or "").upper()
+    if resolution_of(obj) is Resolution.DYNAMIC_DNS:
+        return protocol == "HTTP" and obj["spec"].get("location") != "MESH_INTERNAL"
+    return protocol != "UDP"
 
 
 def _is_network(text: str) -> bool:
@@ -197,6 +206,9 @@ def findings(
     for i, port in enumerate(spec.get("ports") or []):
         if (port.get("protocol") or "").upper() == "UDP":
             notes.append(ignored(ref, f"spec.ports[{i}]", "UDP is not captured in ambient mode"))
+        elif not _is_served(obj, port):
+            why = "a waypoint resolves the names of plain HTTP requests to services outside of the mesh only"
+            notes.append(ignored(ref, f"spec.ports[{i}]", why))
     resolution = resolution_of(obj)
     for i, item in enumerate(spec.get("endpoints") or []):
         address = item.get("address") or ""

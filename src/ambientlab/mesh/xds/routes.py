@@ -27,6 +27,8 @@ from ambientlab.mesh.xds.messages import duration, packed
 CORS = "envoy.filters.http.cors"
 FAULT = "envoy.filters.http.fault"
 
+ANY = "*"
+
 ClusterName = Callable[[ir.Destination], str]
 HashedBy = Callable[[ir.Destination], ir.HashKey | None]
 
@@ -34,16 +36,22 @@ _REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
 
 
 def table_routes(
-    name: str, table: ir.RouteTable, cluster_name: ClusterName, hashed_by: HashedBy = lambda _: None
+    name: str,
+    table: ir.RouteTable,
+    cluster_name: ClusterName,
+    hashed_by: HashedBy = lambda _: None,
+    authorities: str = ANY,
 ) -> RouteConfiguration:
-    config, host = _config(name, table.port)
+    config, host = _config(name, table.port, authorities)
     host.routes.extend(_route(route, table.port, cluster_name, hashed_by) for route in table.routes)
     return config
 
 
-def default_routes(name: str, host: str, port: int, hashed_by: ir.HashKey | None) -> RouteConfiguration:
+def default_routes(
+    name: str, host: str, port: int, hashed_by: ir.HashKey | None, authorities: str = ANY
+) -> RouteConfiguration:
     """All requests to the service itself: `name` is its cluster's (BuildDefaultHTTPOutboundRoute)."""
-    config, virtual_host = _config(name, port)
+    config, virtual_host = _config(name, port, authorities)
     route = virtual_host.routes.add(name="default")
     route.match.prefix = "/"
     route.decorator.operation = f"{host}:{port}/*"
@@ -55,10 +63,10 @@ def default_routes(name: str, host: str, port: int, hashed_by: ir.HashKey | None
     return config
 
 
-def _config(name: str, port: int) -> tuple[RouteConfiguration, VirtualHost]:
+def _config(name: str, port: int, authorities: str) -> tuple[RouteConfiguration, VirtualHost]:
     config = RouteConfiguration(name=name)
     config.validate_clusters.value = False
-    return config, config.virtual_hosts.add(name=f"inbound|http|{port}", domains=["*"])
+    return config, config.virtual_hosts.add(name=f"inbound|http|{port}", domains=[authorities])
 
 
 def _route(route: ir.Route, port: int, cluster_name: ClusterName, hashed_by: HashedBy) -> EnvoyRoute:

@@ -27,6 +27,7 @@ from ambientlab.mesh.ir import (
     Key,
     Mesh,
     Port,
+    Resolution,
     RouteTable,
     Service,
     TrafficPolicy,
@@ -36,6 +37,7 @@ from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
 from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
+from ambientlab.mesh.xds.routes import ANY
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, with_subset
 from ambientlab.mesh.xds.waypoint_listeners import Chain
@@ -120,7 +122,10 @@ class WaypointProxy:
             for subset in service.subsets:
                 self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
             self._route(mesh, result, service, port, name)
-            chain = self._chains.get(name, waypoint_listeners.http_chain, name, service.host, port.protocol.http2)
+            dynamic = service.resolution is Resolution.DYNAMIC_DNS
+            chain = self._chains.get(
+                name, waypoint_listeners.http_chain, name, service.host, port.protocol.http2, dynamic
+            )
             chains.append(Chain(name, targets, chain, detected, http=True))
         if not port.protocol.http:
             name = waypoint_clusters.inbound_name(service.host, port.number, "tcp")
@@ -136,7 +141,8 @@ class WaypointProxy:
         subset = service.subset(subset_name) if subset_name else None
         policy = service.policy(port.number, subset_name)
         found = self._assignments.get(name, endpoints.of_endpoints, name, service, port.number, subset)
-        source = Discovery(service.resolution, found if service.resolution.by_name else None, port.target)
+        by_name = found if service.resolution.by_name else None
+        source = Discovery(service.resolution, by_name, port.target, service.host)
         cluster = self._clusters.get(
             name,
             waypoint_clusters.service_cluster,
@@ -158,7 +164,9 @@ class WaypointProxy:
         if table is None:
             # of the service as a whole: for requests without routes, Istio does not ask what holds for the port
             key = _hash_key(service, 0)
-            result[ROUTES][name] = self._routes.get(name, routes.default_routes, name, service.host, port.number, key)
+            result[ROUTES][name] = self._routes.get(
+                name, routes.default_routes, name, service.host, port.number, key, _authorities(service)
+            )
             return
         names: dict[Destination, str] = {}
         keys: dict[Destination, HashKey | None] = {}
@@ -167,7 +175,7 @@ class WaypointProxy:
             target = mesh.services.get(destination.host)
             keys[destination] = _hash_key(target, destination.port, destination.subset) if target is not None else None
         result[ROUTES][name] = self._routes.get(
-            name, _table_routes, name, table, tuple(names.items()), tuple(keys.items())
+            name, _table_routes, name, table, tuple(names.items()), tuple(keys.items()), _authorities(service)
         )
 
     def _tcp_route(
@@ -226,8 +234,15 @@ def _table_routes(
     table: RouteTable,
     names: tuple[tuple[Destination, str], ...],
     keys: tuple[tuple[Destination, HashKey | None], ...],
+    authorities: str,
 ) -> RouteConfiguration:
-    return routes.table_routes(name, table, dict(names).__getitem__, dict(keys).__getitem__)
+    return routes.table_routes(name, table, dict(names).__getitem__, dict(keys).__getitem__, authorities)
+
+
+def _authorities(service: Service) -> str:
+    """Which a request may have. Where its authority says where it goes, it must be one of the service's
+    (listener_waypoint.go, buildRouteVHostDomains)."""
+    return service.host if service.resolution is Resolution.DYNAMIC_DNS else ANY
 
 
 def _hash_key(service: Service, port: int, subset: str = "") -> HashKey | None:

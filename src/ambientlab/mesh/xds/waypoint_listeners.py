@@ -9,6 +9,9 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
+from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2 import (
+    FilterConfig as DynamicForwardProxy,
+)
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
@@ -31,6 +34,7 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.mesh.ir import Key, TrafficPolicy
 from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
+from ambientlab.mesh.xds.discovery import dns_cache
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
@@ -143,12 +147,13 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
     return listener
 
 
-def http_chain(name: str, host: str, http2: bool) -> FilterChain:
-    """A port of the service at `host`: requests are routed by RDS under the chain's own name."""
+def http_chain(name: str, host: str, http2: bool, dynamic: bool) -> FilterChain:
+    """A port of the service at `host`: requests are routed by RDS under the chain's own name. `dynamic`: what they ask
+    for is resolved."""
     manager = _manager(name, name)
     if http2:
         manager.http2_protocol_options.SetInParent()
-    _add_request_filters(manager, host)
+    _add_request_filters(manager, host, dynamic=dynamic)
     return _chain(name, manager)
 
 
@@ -228,13 +233,16 @@ def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
     return manager
 
 
-def _add_request_filters(manager: HttpConnectionManager, owner: str) -> None:
+def _add_request_filters(manager: HttpConnectionManager, owner: str, *, dynamic: bool = False) -> None:
     """`owner` is the host whose policies are enforced, or DIRECT."""
     manager.access_log.extend([access_log.waypoint_requests(), *metrics.http()])
     manager.upgrade_configs.add(upgrade_type="websocket")
     manager.http_filters.extend(guards.http_places(owner))
     _add_http_filter(manager, FAULT, HTTPFault())
     _add_http_filter(manager, CORS, Cors())
+    if dynamic:
+        resolver = DynamicForwardProxy(dns_cache_config=dns_cache(owner))
+        _add_http_filter(manager, "envoy.filters.http.dynamic_forward_proxy", resolver)
     _add_http_filter(manager, "envoy.filters.http.router", _router())
 
 
