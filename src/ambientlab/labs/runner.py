@@ -54,8 +54,8 @@ def _play(step: Step, environment: Environment, shell: Shell, console: Console) 
         result.verdicts.append(verdict)
         display.verdict(verdict, console)
 
-    if step.fails_before and _holds(step, environment):
-        judged(Verdict("nothing of this before the step", "the checks hold already", False))
+    if step.fails_before and (seen := _holds(step, environment)):
+        judged(Verdict("nothing of this before the step", f"it holds already: {'; '.join(seen)}", False))
     output = ""
     for command in step.commands:
         display.command(command, console)
@@ -68,11 +68,17 @@ def _play(step: Step, environment: Environment, shell: Shell, console: Console) 
     return result
 
 
-def _holds(step: Step, environment: Environment) -> bool:
-    """Whether a step's checks hold before its commands. Of what they will print nothing can be said yet."""
-    return all(
-        checks.run(check, environment, patient=False).passed for check in step.checks if not isinstance(check, Output)
-    )
+def _holds(step: Step, environment: Environment) -> list[str]:
+    """What was observed if all of a step's checks hold before its commands, else nothing. Of what the commands will
+    print nothing can be said yet."""
+    seen = []
+    for check in step.checks:
+        if not isinstance(check, Output):
+            verdict = checks.run(check, environment, patient=False)
+            if not verdict.passed:
+                return []
+            seen.append(verdict.observed)
+    return seen
 
 
 def _summary(lab: Lab, results: list[StepResult], console: Console) -> None:

@@ -84,7 +84,7 @@ def test_a_step_whose_checks_hold_already(
 ) -> None:
     (playground.directory / "condition=Ready").touch()
     assert not runner.run(toy(), playground, plain_console)
-    assert "✗ FAIL  nothing of this before the step  → the checks hold already" in printed(plain_console)
+    assert "✗ FAIL  nothing of this before the step  → it holds already: so it is" in printed(plain_console)
     assert "1 of 2 steps verified" in printed(plain_console)
 
 
