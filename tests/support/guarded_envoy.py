@@ -22,6 +22,8 @@ from ambientlab.mesh.ir import Guard
 from ambientlab.mesh.xds import guards
 from ambientlab.mesh.xds.messages import HASHABLE, PEER_PRINCIPAL, filter_state
 
+SEEN = ("authorization", "x-user", "x-payload", "x-role", "x-ext", "cookie")
+"""Headers of the request, as it would be passed on, that an answer bears with `seen-` before their names."""
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
 
 
@@ -129,7 +131,11 @@ def _http(name: str, guard: Guard, port: int) -> dict[str, Any]:
         *_contents(guards.http_contents(name, guard)),
         _extension("filters.http.router.v3.Router"),
     ]
-    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    seen = [
+        {"header": {"key": f"seen-{name}", "value": f"%REQ({name})%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for name in SEEN
+    ]
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}, "response_headers_to_add": seen}
     manager = _extension(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,

@@ -132,7 +132,9 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         "spec.provider": _unsupported("no provider is asked"),
         "spec.selector": _unsupported("ztunnel enforces no policies here"),
     },
-    "RequestAuthentication": {"spec": _unsupported("tokens are not looked at")},
+    "RequestAuthentication": {
+        "spec.selector": _ignored("waypoints take policies by targetRefs alone, and ztunnel looks at no tokens"),
+    },
     "PeerAuthentication": {
         "spec.mtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),
         "spec.portLevelMtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),

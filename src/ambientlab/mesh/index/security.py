@@ -16,8 +16,9 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.flow.collection import Collection, Context, Graph
-from ambientlab.mesh.index import authorization
+from ambientlab.flow.collection import Collection, Context, Graph, Source
+from ambientlab.mesh.index import authentication, authorization
+from ambientlab.mesh.index.authentication import KeySet, KeySource, TokenReading
 from ambientlab.mesh.index.authorization import PolicyReading
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.services import Shape
@@ -45,9 +46,22 @@ class Security:
         )
         by_target = self.policies.index(lambda _, reading: reading.targets)
 
+        self.key_sets: Source[KeySource, KeySet] = graph.source("fetched keys")
+        self.tokens: Collection[Key, TokenReading] = graph.derive(
+            "RequestAuthentications read",
+            sources[REQUESTAUTHENTICATION],
+            lambda ctx, key, obj: {key: authentication.read(key, obj, lambda of: ctx.fetch(self.key_sets, of))},
+        )
+        tokens_by_target = self.tokens.index(lambda _, reading: reading.targets)
+
         def guard(ctx: Context, targets: tuple[Target, ...]) -> Guard:
             found = {reading.policy.key: reading.policy for t in targets for reading in ctx.select(by_target, t)}
-            return Guard(tuple(policy for _, policy in sorted(found.items())))
+            readings = {reading.order: reading for t in targets for reading in ctx.select(tokens_by_target, t)}
+            rules = [rule for _, reading in sorted(readings.items()) for rule in reading.rules]
+            return Guard(
+                tuple(policy for _, policy in sorted(found.items())),
+                tuple(sorted(rules, key=lambda rule: rule.issuer)),
+            )
 
         def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Guard]:
             waypoint = shape.binding.waypoint
@@ -63,7 +77,7 @@ class Security:
         self.guards: Collection[str, Guard] = graph.derive("guards", shapes, of_service)
         self.waypoint_guards: Collection[Key, Guard] = graph.derive("waypoint guards", gateways, of_waypoint)
 
-        def attachments(ctx: Context, key: Key, reading: PolicyReading) -> Mapping[Key, tuple[Attachment, ...]]:
+        def places(ctx: Context) -> Places:
             def waypoint_of(resource: Resource, of: Key) -> Key | str | None:
                 obj = ctx.fetch(sources[resource], of)
                 if obj is None:
@@ -74,17 +88,32 @@ class Security:
                 found = ctx.fetch(sources[GATEWAYCLASS], Key("", name))
                 return None if found is None else str(found["spec"].get("controllerName", ""))
 
-            places = Places(
+            return Places(
                 lambda of: ctx.fetch(gateways, of) is not None,
                 lambda of: waypoint_of(SERVICE, of),
                 lambda of: waypoint_of(SERVICEENTRY, of),
                 controller,
             )
-            return {key: tuple(places.attach(target) for target in reading.targets)}
+
+        def attachments(ctx: Context, key: Key, reading: PolicyReading) -> Mapping[Key, tuple[Attachment, ...]]:
+            return {key: tuple(places(ctx).attach(target) for target in reading.targets)}
 
         self.attachments: Collection[Key, tuple[Attachment, ...]] = graph.derive(
             "policy attachments", self.policies, attachments
         )
 
+        def loose(ctx: Context, key: Key, reading: TokenReading) -> Mapping[Key, tuple[Diagnostic, ...]]:
+            return {key: authentication.unbound(reading, tuple(places(ctx).attach(t) for t in reading.targets))}
+
+        self.unbound_tokens: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "RequestAuthentications without effect", self.tokens, loose
+        )
+
+    def key_sources(self) -> dict[KeySource, int]:
+        """Where keys are to be fetched, and how many milliseconds that may take."""
+        return dict(timeout for reading in self.tokens.values() for timeout in reading.timeouts_ms)
+
     def diagnostics(self) -> Iterator[Diagnostic]:
         yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
+        yield from chain.from_iterable(reading.diagnostics for reading in self.tokens.values())
+        yield from chain.from_iterable(self.unbound_tokens.values())

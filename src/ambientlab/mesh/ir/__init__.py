@@ -14,7 +14,15 @@ from __future__ import annotations
 
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.mesh import Mesh
-from ambientlab.mesh.ir.policies import AuthorizationPolicy, Condition, Conditions, Guard, PolicyAction, PolicyRule
+from ambientlab.mesh.ir.policies import (
+    AuthorizationPolicy,
+    Condition,
+    Conditions,
+    Guard,
+    JwtRule,
+    PolicyAction,
+    PolicyRule,
+)
 from ambientlab.mesh.ir.routes import (
     DEFAULT_RETRIES,
     Abort,
@@ -81,6 +89,7 @@ __all__ = [
     "Guard",
     "HashKey",
     "HeaderChange",
+    "JwtRule",
     "Key",
     "Labels",
     "LoadBalancer",

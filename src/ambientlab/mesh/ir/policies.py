@@ -54,16 +54,38 @@ class AuthorizationPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class JwtRule:
+    """Tokens of one issuer, and where in a request to look for them: in the usual places if none is named.
+
+    `keys` is a JSON Web Key Set. `from_headers` are (name, what comes before the token); `claim_headers` are (header,
+    claim) to be copied from a valid token; `payload_header` gets the whole of it.
+    """
+
+    issuer: str
+    keys: str
+    audiences: tuple[str, ...] = ()
+    from_headers: tuple[tuple[str, str], ...] = ()
+    from_params: tuple[str, ...] = ()
+    from_cookies: tuple[str, ...] = ()
+    forward: bool = False
+    payload_header: str = ""
+    claim_headers: tuple[tuple[str, str], ...] = ()
+    space_delimited: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """What stands before a service, or before all of a waypoint's workloads.
 
-    A request is refused if a DENY policy matches it, or if there are ALLOW policies and none does.
+    A request with a token that is not valid by the rule it falls under is refused with 401; one without a token goes
+    on. A request is refused if a DENY policy matches it, or if there are ALLOW policies and none does.
     """
 
     policies: tuple[AuthorizationPolicy, ...] = ()
+    jwt_rules: tuple[JwtRule, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.policies)
+        return bool(self.policies or self.jwt_rules)
 
     def of(self, action: PolicyAction) -> tuple[AuthorizationPolicy, ...]:
         return tuple(policy for policy in self.policies if policy.action is action)

@@ -22,11 +22,13 @@ from ambientlab.api.kinds import CONFIGMAP, SECRET
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
+from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.ir import Credential, Key
 from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.findings import Announcer
 from ambientlab.mesh.serve.identity import Identity, TokenVerifier
+from ambientlab.mesh.serve.keys import KeyFetcher
 from ambientlab.mesh.serve.proxies import gateway_of, is_node_proxy
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
@@ -71,6 +73,7 @@ class ControlPlane:
         self._statuses = Statuses(self.index)
         self._writer = StatusWriter(client)
         self._announcer = Announcer()
+        self._keys = KeyFetcher(self._keys_fetched, self._address_of)
         self._captured: dict[str, Captured] = {}
         self._ztunnel = Ztunnel()
         self._waypoints: dict[Key, WaypointProxy] = {}
@@ -110,6 +113,7 @@ class ControlPlane:
             if handle is not None:
                 handle.cancel()
         self._scheduled = self._reporting = self._renewal = None
+        await self._keys.stop()
         await self._server.stop()
         await self._writer.stop()
 
@@ -170,9 +174,22 @@ class ControlPlane:
             wait = self._last_pass + DEBOUNCE - loop.time()
             self._scheduled = loop.call_later(wait, self._pass) if wait > 0 else loop.call_soon(self._pass)
 
+    def _keys_fetched(self, source: KeySource, keys: KeySet) -> None:
+        self.index.security.key_sets.set(source, keys)
+        self._schedule()
+
+    def _address_of(self, name: str) -> str | None:
+        """Of a service, by its full name or as far as names are completed in a cluster."""
+        for host in (name, f"{name}.svc.{self.index.domain}", f"{name}.{self.index.domain}"):
+            service = self.index.mesh.services.get(host)
+            if service is not None and service.vips:
+                return service.vips[0]
+        return None
+
     def _pass(self) -> None:
         self._scheduled = None
         self.index.settle()
+        self._keys.want(self.index.security.key_sources())
         for connection in self.connections:
             self._configure(connection)
             if self._credentials_changed:

@@ -19,10 +19,11 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.message import Message
 
-from ambientlab.mesh.ir import AuthorizationPolicy, Guard, PolicyAction
+from ambientlab.mesh.ir import AuthorizationPolicy, Guard, JwtRule, PolicyAction
 from ambientlab.mesh.xds.messages import ads, extension
 from ambientlab.mesh.xds.types import PREFIX
 
+_JWT = f"{PREFIX}envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 _HTTP_RBAC = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBAC"
 _NETWORK_RBAC = f"{PREFIX}envoy.extensions.filters.network.rbac.v3.RBAC"
 _ACTIONS: Mapping[str, PolicyAction] = MappingProxyType(
@@ -37,7 +38,11 @@ Content = tuple[str, Make, tuple[Any, ...]]
 
 def http_places(owner: str) -> list[HttpFilter]:
     """`owner` is the host that the chain is for, or the chain's own name."""
-    return [HttpFilter(name=_name("http", place, owner), config_discovery=_source(_HTTP_RBAC)) for place in _ACTIONS]
+    places = {"jwt": _JWT} | dict.fromkeys(_ACTIONS, _HTTP_RBAC)
+    return [
+        HttpFilter(name=_name("http", place, owner), config_discovery=_source(type_url))
+        for place, type_url in places.items()
+    ]
 
 
 def network_places(owner: str) -> list[Filter]:
@@ -46,6 +51,7 @@ def network_places(owner: str) -> list[Filter]:
 
 def http_contents(owner: str, guard: Guard) -> Iterator[Content]:
     """What is in the places of `owner`'s HTTP chains."""
+    yield _name("http", "jwt", owner), _http_jwt, (guard.jwt_rules,)
     for place, action in _ACTIONS.items():
         yield _name("http", place, owner), _http_rbac, (guard.of(action),)
 
@@ -55,13 +61,18 @@ def network_contents(owner: str, guard: Guard) -> Iterator[Content]:
         yield _name("tcp", place, owner), _network_rbac, (guard.of(action),)
 
 
+def _http_jwt(rules: Sequence[JwtRule]) -> Message:
+    message: Message = _loaded("jwt").authentication(rules)
+    return message
+
+
 def _http_rbac(policies: Sequence[AuthorizationPolicy]) -> Message:
-    message: Message = _rbac().http(policies)
+    message: Message = _loaded("rbac").http(policies)
     return message
 
 
 def _network_rbac(policies: Sequence[AuthorizationPolicy]) -> Message:
-    message: Message = _rbac().network(policies)
+    message: Message = _loaded("rbac").network(policies)
     return message
 
 
@@ -77,6 +88,6 @@ def _source(*type_urls: str) -> ExtensionConfigSource:
     return ExtensionConfigSource(config_source=ads(), type_urls=type_urls)
 
 
-def _rbac() -> Any:
-    """Loaded when the first waypoint connects: its messages take milliseconds, which `up` does not have to spend."""
-    return import_module("ambientlab.mesh.xds.rbac")
+def _loaded(module: str) -> Any:
+    """A sibling, loaded when the first waypoint connects: its messages take milliseconds, which `up` has none of."""
+    return import_module(f"ambientlab.mesh.xds.{module}")

@@ -22,9 +22,10 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 
 from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, PolicyAction, PolicyRule
+from ambientlab.mesh.xds.jwt import PAYLOAD
 from ambientlab.mesh.xds.messages import PEER_PRINCIPAL, extension
 
-JWT_FILTER, JWT_PAYLOAD = "envoy.filters.http.jwt_authn", "payload"
+JWT_FILTER = "envoy.filters.http.jwt_authn"
 """Where the JWT filter puts the claims of a valid token."""
 
 _ACTIONS = {PolicyAction.ALLOW: RBAC.ALLOW, PolicyAction.AUDIT: RBAC.LOG}
@@ -226,7 +227,7 @@ def _request_principal(value: str) -> Principal:
         matched = StringMatcher(exact=issuer), StringMatcher(exact=subject)
     result = Principal()
     for claim, text in zip(("iss", "sub"), matched, strict=True):
-        metadata = _metadata(JWT_FILTER, (JWT_PAYLOAD, claim), ValueMatcher(string_match=text))
+        metadata = _metadata(JWT_FILTER, (PAYLOAD, claim), ValueMatcher(string_match=text))
         result.and_ids.ids.add(metadata=metadata)
     return result
 
@@ -241,7 +242,7 @@ def _claim(path: Sequence[str], values: Sequence[str]) -> Principal:
     result = ValueMatcher()
     result.or_match.value_matchers.add().list_match.one_of.CopyFrom(wanted)
     result.or_match.value_matchers.append(wanted)
-    return Principal(metadata=_metadata(JWT_FILTER, (JWT_PAYLOAD, *path), result))
+    return Principal(metadata=_metadata(JWT_FILTER, (PAYLOAD, *path), result))
 
 
 def _path(brackets: str) -> tuple[str, ...]:
