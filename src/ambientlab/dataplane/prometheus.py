@@ -10,6 +10,9 @@ them out on the way: a handful of substitutions, so that the worker that serves 
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ambientlab.cluster import ISTIO_VERSION
@@ -70,31 +73,31 @@ def _listener(address: str, port: int, match: dict[str, str], *filters: dict[str
     }
 
 
+@cache
 def script() -> str:
     """Lua for Envoy's filter of that name."""
-    groups = (labels.DESTINATION, labels.SERVICE)
-    steps = [
-        (f"envoy_{labels.PREFIX}_", ""),
-        (f'{{{labels.TAG}="', "{"),
-        *((start + end, labels.unknown((start, end))) for start, end in groups),
-        *((mark, "") for group in groups for mark in group),
-        (labels.IS + labels.AND, '="unknown",'),
-        (labels.IS, '="'),
-        (labels.AND, '",'),
-        (labels.EMPTY_OR, '",'),
-    ]
-    build = f'# TYPE istio_build gauge\nistio_build{{component="proxy",tag="{ISTIO_VERSION}"}} 1\n'
-    lines = [
-        "function envoy_on_response(handle)",
-        "  local body = handle:body(true)",
-        "  local text = body:getBytes(0, body:length())",
-        *(f"  text = text:gsub({_quoted(find)}, {_quoted(put)})" for find, put in steps),
-        f"  body:setBytes(text .. {_quoted(build)})",
-        "end",
-    ]
-    return "\n".join(lines)
+    start, middle, end = labels.INSTRUCTIONS
+    values = {
+        "parts": ", ".join(f"{name} = {part}" for name, part in labels.MESSAGES.items()),
+        "tag": labels.TAG,
+        "prefix": labels.PREFIX,
+        "version": ISTIO_VERSION,
+        "is": labels.IS,
+        "given": labels.GIVEN,
+        "and": labels.AND,
+        "or": labels.EMPTY_OR,
+        "start": start,
+        "middle": middle,
+        "end": end,
+        "destination": "".join(labels.DESTINATION),
+        "service": "".join(labels.SERVICE),
+        "unknown_destination": labels.unknown(labels.DESTINATION),
+        "unknown_service": labels.unknown(labels.SERVICE),
+    }
+    text = (Path(__file__).parent / "metrics.lua").read_text()
+    return re.sub(r"@(\w+)@", lambda match: _escaped(values[match[1]]), text)
 
 
-def _quoted(text: str) -> str:
-    """A Lua string; nothing in it means anything to Lua's patterns."""
-    return "'" + "".join(char if char >= " " else f"\\{ord(char):03}" for char in text) + "'"
+def _escaped(text: str) -> str:
+    """As it is written in a Lua string; nothing in it means anything to Lua's patterns."""
+    return "".join(char if char >= " " else f"\\{ord(char):03}" for char in text)

@@ -46,6 +46,7 @@ from ambientlab.mesh.ir.routes import (
     WeightedDestination,
 )
 from ambientlab.mesh.ir.services import SERVICE_KIND, AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
+from ambientlab.mesh.ir.telemetry import EVERYTHING, MetricChange, Telemetry
 from ambientlab.mesh.ir.traffic import (
     CA_SUFFIX,
     Algorithm,
@@ -67,6 +68,7 @@ from ambientlab.mesh.ir.workloads import Canary, Key, Protocol, Traffic, Waypoin
 __all__ = [
     "CA_SUFFIX",
     "DEFAULT_RETRIES",
+    "EVERYTHING",
     "SERVICE_KIND",
     "Abort",
     "Action",
@@ -96,6 +98,7 @@ __all__ = [
     "Localities",
     "Match",
     "Mesh",
+    "MetricChange",
     "Mirror",
     "OutlierDetection",
     "PolicyAction",
@@ -114,6 +117,7 @@ __all__ = [
     "Subset",
     "TcpKeepalive",
     "TcpRoute",
+    "Telemetry",
     "Tls",
     "Traffic",
     "TrafficPolicy",

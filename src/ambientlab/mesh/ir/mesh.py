@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ambientlab.mesh.ir.policies import Guard
 from ambientlab.mesh.ir.routes import RouteTable, TcpRoute
 from ambientlab.mesh.ir.services import Service
+from ambientlab.mesh.ir.telemetry import Telemetry
 from ambientlab.mesh.ir.workloads import Key, Waypoint, Workload
 
 
@@ -17,6 +18,8 @@ class Mesh:
 
     `guards`, by host, is of services whose waypoint has a policy for them; `waypoint_guards` is of workloads that are
     asked for by their own addresses.
+
+    `telemetry`, by (waypoint, host), the host "" for the waypoint itself, is of those that some object asked for.
 
     The mappings may be live views of collections: read them within one step, do not keep them.
     """
@@ -28,6 +31,7 @@ class Mesh:
     tcp_routes: Mapping[tuple[str, int], TcpRoute] = field(default_factory=dict)
     guards: Mapping[str, Guard] = field(default_factory=dict)
     waypoint_guards: Mapping[Key, Guard] = field(default_factory=dict)
+    telemetry: Mapping[tuple[Key, str], Telemetry] = field(default_factory=dict)
 
     def services_of(self, waypoint: Key) -> list[Service]:
         """The services whose traffic goes through a waypoint, by host."""

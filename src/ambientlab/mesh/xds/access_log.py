@@ -19,7 +19,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 
-from ambientlab.mesh.ir import Workload
+from ambientlab.mesh.ir import Telemetry, Workload
 from ambientlab.mesh.xds.messages import packed
 
 SOURCE_ADDRESS = "ambientlab.source.address"
@@ -129,36 +129,48 @@ def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     return _variants(fields, "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
 
 
-def waypoint_requests() -> AccessLog:
-    return _waypoint(None)
+def waypoint_requests(telemetry: Telemetry) -> list[AccessLog]:
+    return _waypoint(telemetry)
 
 
-def waypoint_connections() -> AccessLog:
+def waypoint_connections(telemetry: Telemetry) -> list[AccessLog]:
     """For a TCP proxy, which also tells its other logs when it has connected."""
     result = AccessLogFilter()
     result.log_type_filter.types.append(AccessLogType.TcpConnectionEnd)
-    return _waypoint(result)
+    return _waypoint(telemetry, result)
 
 
-def waypoint_originations() -> AccessLog:
-    return _waypoint(_with(("UF",)))
+def waypoint_originations(telemetry: Telemetry) -> list[AccessLog]:
+    return _waypoint(telemetry, _with(("UF",)))
 
 
-def waypoint_terminations() -> AccessLog:
+def waypoint_terminations(telemetry: Telemetry) -> list[AccessLog]:
     result = AccessLogFilter()
     comparison = result.status_code_filter.comparison
     comparison.op = comparison.GE
     comparison.value.default_value = 400
     comparison.value.runtime_key = "istio.io/unset"
-    return _waypoint(result)
+    return _waypoint(telemetry, result)
 
 
-def waypoint_listener() -> AccessLog:
-    return _waypoint(_with(("NR",)))
+def waypoint_listener(telemetry: Telemetry) -> list[AccessLog]:
+    return _waypoint(telemetry, _with(("NR",)))
 
 
-def _waypoint(condition: AccessLogFilter | None) -> AccessLog:
-    return _stdout(WAYPOINT_FORMAT, condition, omit_empty=False)
+def _waypoint(telemetry: Telemetry, *conditions: AccessLogFilter) -> list[AccessLog]:
+    """One log, or none, of what fits all conditions and the filter somebody asked for."""
+    if not telemetry.log:
+        return []
+    wanted = [_expression(telemetry.log_filter)] if telemetry.log_filter else []
+    return [_stdout(WAYPOINT_FORMAT, _all_of(*conditions, *wanted), omit_empty=False)]
+
+
+def _all_of(*conditions: AccessLogFilter) -> AccessLogFilter | None:
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    every = AccessLogFilter()
+    every.and_filter.filters.extend(conditions)
+    return every
 
 
 def _variants(fields: str, direction: str, target: str, *, only: str = "") -> list[AccessLog]:

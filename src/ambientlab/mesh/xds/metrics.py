@@ -1,22 +1,22 @@
 """A waypoint's metrics: what Istio's `istio.stats` filter counts, with Envoy's own stats access logger.
 
 The filter's rules for a reporter of kind SERVER_GATEWAY: istio/proxy, source/extensions/filters/http/istio_stats.
-
 Names and labels get their final form when they are served (`dataplane.prometheus`). Bytes of a TCP connection are
 counted when it ends; Istio also reports them every five seconds before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
 from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from envoy.extensions.access_loggers.stats.v3.stats_pb2 import Config
 
+from ambientlab.mesh.ir import MetricChange, Telemetry
 from ambientlab.mesh.xds import labels
-from ambientlab.mesh.xds.labels import AND, EMPTY_OR, IS
+from ambientlab.mesh.xds.labels import EMPTY_OR, IS
 from ambientlab.mesh.xds.messages import metadata, packed
 
 SOURCE_LABELS = "ambientlab.source.labels"
@@ -36,6 +36,8 @@ _NEVER_CONNECTED = ("UF", "UH", "NR", "NC", "UO", "URX")
 
 _GRPC_CONTENT = r"application/grpc(\+.*)?"
 """As Envoy's Grpc::Common::isGrpcRequestHeaders, which istio.stats asks."""
+_COUNTED_MESSAGES = "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)%"
+"""`sent,received` of a gRPC call, by the filter that counts them."""
 
 
 def source_labels(namespace: str) -> str:
@@ -58,26 +60,30 @@ def group(text: str) -> Metadata:
     return metadata({labels.METADATA: {labels.GROUP: text}})
 
 
-def http() -> list[AccessLog]:
+def http(telemetry: Telemetry) -> Iterator[AccessLog]:
     """For a connection manager. gRPC has a label more that is filled, and is told by its content."""
-    return [_requests("http", grpc=False), _requests("grpc", grpc=True)]
+    if telemetry.metrics:
+        yield from _requests(telemetry, "http", grpc=False)
+        yield from _requests(telemetry, "grpc", grpc=True)
 
 
-def tcp() -> list[AccessLog]:
+def tcp(telemetry: Telemetry) -> Iterator[AccessLog]:
     """For a TCP proxy that logs both when it has connected and at the end."""
-    tag = _tag({"request_protocol": "tcp"}, {})
-    opened = Config(stat_prefix=labels.PREFIX)
-    _count(opened, "istio_tcp_connections_opened_total", tag)
-    closed = Config(stat_prefix=labels.PREFIX)
-    _count(closed, "istio_tcp_connections_closed_total", tag)
-    _count(closed, "istio_tcp_sent_bytes_total", tag, "%DOWNSTREAM_WIRE_BYTES_SENT%")
-    _count(closed, "istio_tcp_received_bytes_total", tag, "%DOWNSTREAM_WIRE_BYTES_RECEIVED%")
+    if not telemetry.metrics:
+        return
+    known = {"request_protocol": "tcp"}
+    opened, closed = Counting(telemetry, known, {}), Counting(telemetry, known, {})
+    opened.count("istio_tcp_connections_opened_total")
+    closed.count("istio_tcp_connections_closed_total")
+    closed.count("istio_tcp_sent_bytes_total", "%DOWNSTREAM_WIRE_BYTES_SENT%")
+    closed.count("istio_tcp_received_bytes_total", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%")
     failed = AccessLogFilter()
     failed.and_filter.filters.add().CopyFrom(only(_ENDED))
     failed.and_filter.filters.add().response_flag_filter.flags.extend(_NEVER_CONNECTED)
     either = AccessLogFilter()
     either.or_filter.filters.extend([only(_CONNECTED), failed])
-    return [_logger(opened, either), _logger(closed, only(_ENDED))]
+    yield from opened.logger(either)
+    yield from closed.logger(only(_ENDED))
 
 
 def only(kind: AccessLogType.ValueType) -> AccessLogFilter:
@@ -86,27 +92,70 @@ def only(kind: AccessLogType.ValueType) -> AccessLogFilter:
     return result
 
 
-def _requests(protocol: str, *, grpc: bool) -> AccessLog:
-    tag = _tag(
+def _requests(telemetry: Telemetry, protocol: str, *, grpc: bool) -> Iterator[AccessLog]:
+    counting = Counting(
+        telemetry,
         {"request_protocol": protocol, "response_code": "%RESPONSE_CODE%"},
         {"grpc_response_status": "%GRPC_STATUS_NUMBER%" if grpc else ""},
     )
-    config = Config(stat_prefix=labels.PREFIX)
-    _count(config, "istio_requests_total", tag)
-    units = Config.Histogram
-    _measure(config, "istio_request_duration_milliseconds", tag, units.Milliseconds, "%DURATION%")
-    _measure(config, "istio_request_bytes", tag, units.Bytes, "%DOWNSTREAM_WIRE_BYTES_RECEIVED%")
-    _measure(config, "istio_response_bytes", tag, units.Bytes, "%DOWNSTREAM_WIRE_BYTES_SENT%")
+    counting.count("istio_requests_total")
+    counting.measure("istio_request_duration_milliseconds", "Milliseconds", "%DURATION%")
+    counting.measure("istio_request_bytes", "Bytes", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%")
+    counting.measure("istio_response_bytes", "Bytes", "%DOWNSTREAM_WIRE_BYTES_SENT%")
+    if grpc:
+        for metric in labels.MESSAGES:
+            counting.count(metric)
     content = AccessLogFilter()
     matcher = content.header_filter.header
     matcher.name = "content-type"
     matcher.string_match.safe_regex.regex = _GRPC_CONTENT
     matcher.treat_missing_header_as_empty = True
     matcher.invert_match = not grpc
-    return _logger(config, content)
+    yield from counting.logger(content)
 
 
-def _tag(known: Mapping[str, str], may_be_empty: Mapping[str, str]) -> Config.Tag:
+class Counting:
+    """One logger's metrics as they are added, each with the labels that `telemetry` leaves or gives it."""
+
+    def __init__(self, telemetry: Telemetry, known: Mapping[str, str], may_be_empty: Mapping[str, str]) -> None:
+        self._telemetry = telemetry
+        self._config = Config(stat_prefix=labels.PREFIX)
+        self._labels = _labels(known, may_be_empty)
+
+    def count(self, name: str, value: str = "") -> None:
+        """Add one, or what `value` formats to."""
+        text = self._text(name)
+        if text is None:
+            return
+        counter = self._config.counters.add(value_format=value)
+        counter.stat.name = name
+        counter.stat.tags.add(name=labels.TAG, value_format=text)
+        if not value:
+            counter.value_fixed.value = 1
+
+    def measure(self, name: str, unit: str, value: str) -> None:
+        text = self._text(name)
+        if text is None:
+            return
+        histogram = self._config.histograms.add(unit=Config.Histogram.Unit.Value(unit), value_format=value)
+        histogram.stat.name = name
+        histogram.stat.tags.add(name=labels.TAG, value_format=text)
+
+    def logger(self, condition: AccessLogFilter) -> Iterator[AccessLog]:
+        if self._config.counters or self._config.histograms:
+            yield AccessLog(name="envoy.access_loggers.stats", typed_config=packed(self._config), filter=condition)
+
+    def _text(self, name: str) -> str | None:
+        change = self._telemetry.change(name) or MetricChange(name)
+        if change.disabled:
+            return None
+        given = {label: f"%CEL({cel})%" if cel else "" for label, cel in change.labels if cel is not None}
+        changed = [label for label, _ in change.labels]
+        messages = _COUNTED_MESSAGES if name in labels.MESSAGES else ""
+        return labels.instructions(changed, messages) + self._labels + labels.text(given, labels.GIVEN)
+
+
+def _labels(known: Mapping[str, str], may_be_empty: Mapping[str, str]) -> str:
     chosen = [
         (labels.DESTINATION, f"%METADATA(UPSTREAM_HOST:{labels.METADATA}:{labels.GROUP})%"),
         (labels.SERVICE, f"%METADATA(CLUSTER:{labels.METADATA}:{labels.GROUP})%"),
@@ -117,26 +166,6 @@ def _tag(known: Mapping[str, str], may_be_empty: Mapping[str, str]) -> Config.Ta
         *(f"{start}{value}{end}" for (start, end), value in chosen),
         labels.text(known),
         *(f"{name}{IS}{value}{EMPTY_OR}" for name, value in may_be_empty.items()),
-        labels.text({"response_flags": "%RESPONSE_FLAGS%", "connection_security_policy": "mutual_tls"}).removesuffix(
-            AND
-        ),
+        labels.text({"response_flags": "%RESPONSE_FLAGS%", "connection_security_policy": "mutual_tls"}),
     ]
-    return Config.Tag(name=labels.TAG, value_format="".join(parts))
-
-
-def _count(config: Config, name: str, tag: Config.Tag, value: str = "") -> None:
-    counter = config.counters.add(value_format=value)
-    counter.stat.name = name
-    counter.stat.tags.append(tag)
-    if not value:
-        counter.value_fixed.value = 1
-
-
-def _measure(config: Config, name: str, tag: Config.Tag, unit: Config.Histogram.Unit.ValueType, value: str) -> None:
-    histogram = config.histograms.add(unit=unit, value_format=value)
-    histogram.stat.name = name
-    histogram.stat.tags.append(tag)
-
-
-def _logger(config: Config, condition: AccessLogFilter) -> AccessLog:
-    return AccessLog(name="envoy.access_loggers.stats", typed_config=packed(config), filter=condition)
+    return "".join(parts)

@@ -19,6 +19,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import (
+    EVERYTHING,
     AppProtocol,
     Destination,
     Forward,
@@ -30,6 +31,7 @@ from ambientlab.mesh.ir import (
     Resolution,
     RouteTable,
     Service,
+    Telemetry,
     TrafficPolicy,
 )
 from ambientlab.mesh.xds import endpoints, guards, labels, routes, waypoint_clusters, waypoint_listeners
@@ -64,11 +66,7 @@ class WaypointProxy:
         self._extensions: Memo[Message] = Memo()
         self._constant: dict[str, dict[str, Message]] = {
             CLUSTER: waypoint_clusters.shared(),
-            LISTENER: {
-                "connect_terminate": waypoint_listeners.connect_terminate(),
-                CONNECT_ORIGINATE: waypoint_listeners.connect_originate(gateway),
-                HEALTH: health(),
-            },
+            LISTENER: {HEALTH: health()},
         }
 
     def resources(self, mesh: Mesh) -> Resources:
@@ -88,12 +86,19 @@ class WaypointProxy:
                 http=any(port.protocol.http or port.protocol is AppProtocol.UNDECLARED for port in service.ports),
                 network=any(not port.protocol.http for port in service.ports),
             )
+        own = self._telemetry(mesh)
         self._direct(mesh, result, chains)
         declared = tuple(c for c in chains if not c.detected)
         detected = tuple(c for c in chains if c.detected)
+        result[LISTENER]["connect_terminate"] = self._listeners.get(
+            "connect_terminate", waypoint_listeners.connect_terminate, own
+        )
+        result[LISTENER][CONNECT_ORIGINATE] = self._listeners.get(
+            CONNECT_ORIGINATE, waypoint_listeners.connect_originate, own, self.gateway
+        )
         for name, some in (("main_internal", declared), ("main_internal_detect", detected)):
             result[LISTENER][name] = self._listeners.get(
-                name, waypoint_listeners.main_internal, name, some, name != "main_internal"
+                name, waypoint_listeners.main_internal, name, some, name != "main_internal", own
             )
         targets = tuple(sorted({t for c in detected for t in c.targets}))
         result[ROUTES]["connect_terminate"] = self._routes.get(
@@ -115,6 +120,7 @@ class WaypointProxy:
     def _port(self, mesh: Mesh, result: Resources, service: Service, port: Port) -> list[Chain]:
         detected = port.protocol is AppProtocol.UNDECLARED
         targets = tuple(f"{vip}:{port.number}" for vip in service.vips)
+        telemetry = self._telemetry(mesh, service.host)
         chains = []
         if port.protocol.http or detected:
             name = waypoint_clusters.inbound_name(service.host, port.number, "http")
@@ -124,7 +130,7 @@ class WaypointProxy:
             self._route(mesh, result, service, port, name)
             dynamic = service.resolution is Resolution.DYNAMIC_DNS
             chain = self._chains.get(
-                name, waypoint_listeners.http_chain, name, service.host, port.protocol.http2, dynamic
+                name, waypoint_listeners.http_chain, telemetry, name, service.host, port.protocol.http2, dynamic
             )
             chains.append(Chain(name, targets, chain, detected, http=True))
         if not port.protocol.http:
@@ -133,7 +139,7 @@ class WaypointProxy:
             for subset in service.subsets:
                 self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
             shares, policy = self._tcp_route(mesh, result, service, port)
-            chain = self._chains.get(name, waypoint_listeners.tcp_chain, name, service.host, shares, policy)
+            chain = self._chains.get(name, waypoint_listeners.tcp_chain, telemetry, name, service.host, shares, policy)
             chains.append(Chain(name, targets, chain, detected, http=False))
         return chains
 
@@ -206,6 +212,9 @@ class WaypointProxy:
             self._cluster(result, service, port, name, destination.subset)
         return name
 
+    def _telemetry(self, mesh: Mesh, host: str = "") -> Telemetry:
+        return mesh.telemetry.get((self.gateway, host), EVERYTHING)
+
     def _guard(self, result: Resources, owner: str, guard: Guard, *, http: bool, network: bool) -> None:
         found = [
             *(guards.http_contents(owner, guard) if http else ()),
@@ -219,9 +228,10 @@ class WaypointProxy:
         ips = tuple(sorted(w.ip for w in mesh.workloads.values() if w.waypoint == self.gateway))
         if not ips:
             return
-        http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain)
+        own = self._telemetry(mesh)
+        http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain, own)
         tcp = self._chains.get(
-            "direct-tcp", waypoint_listeners.tcp_chain, "direct-tcp", waypoint_listeners.DIRECT, ((ENCAP, 1),)
+            "direct-tcp", waypoint_listeners.tcp_chain, own, "direct-tcp", waypoint_listeners.DIRECT, ((ENCAP, 1),)
         )
         chains.append(Chain("direct-http", ips, http, True, http=True))
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))

@@ -13,6 +13,7 @@ from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_prox
     FilterConfig as DynamicForwardProxy,
 )
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
@@ -32,7 +33,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
-from ambientlab.mesh.ir import Key, TrafficPolicy
+from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy
 from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import dns_cache
 from ambientlab.mesh.xds.messages import (
@@ -56,6 +57,7 @@ from ambientlab.mesh.xds.messages import (
 from ambientlab.mesh.xds.routes import CORS, FAULT
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 
+GRPC_STATS = "envoy.filters.http.grpc_stats"
 DIRECT = "direct"
 """Whose policies are enforced where a workload is asked for by its own address."""
 _HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
@@ -73,14 +75,14 @@ class Chain:
     http: bool
 
 
-def connect_terminate() -> Listener:
+def connect_terminate(telemetry: Telemetry) -> Listener:
     manager = _manager("connect_terminate", "connect_terminate")
     manager.codec_type = manager.HTTP2
     manager.http2_protocol_options.allow_connect = True
     manager.http2_protocol_options.max_concurrent_streams.value = 1000
     manager.upgrade_configs.add(upgrade_type="CONNECT")
     manager.generate_request_id.value = False
-    manager.access_log.append(access_log.waypoint_terminations())
+    manager.access_log.extend(access_log.waypoint_terminations(telemetry))
     namespace = f"%REQ({access_log.SOURCE_NAMESPACE_HEADER.upper()})%"
     state = HttpSetFilterState(
         on_request_headers=[
@@ -99,7 +101,7 @@ def connect_terminate() -> Listener:
         name="connect_terminate",
         address=socket_address("0.0.0.0", HBONE_PORT),
         filter_chains=[chain],
-        access_log=[access_log.waypoint_listener()],
+        access_log=access_log.waypoint_listener(telemetry),
     )
 
 
@@ -113,8 +115,8 @@ def termination_routes(detected: tuple[str, ...]) -> RouteConfiguration:
     return config
 
 
-def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
-    listener = Listener(name=name, traffic_direction="INBOUND", access_log=[access_log.waypoint_listener()])
+def main_internal(name: str, chains: Sequence[Chain], detect: bool, telemetry: Telemetry) -> Listener:
+    listener = Listener(name=name, traffic_direction="INBOUND", access_log=access_log.waypoint_listener(telemetry))
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     if detect:
@@ -123,7 +125,7 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
     listener.filter_chains.extend(chain.chain for chain in chains)
     if not chains:
         # a listener must have a chain; with no match, no connection gets to it
-        listener.filter_chains.append(tcp_chain("none", ""))
+        listener.filter_chains.append(tcp_chain(telemetry, "none", ""))
     by_ip: dict[str, dict[str, list[Chain]]] = {}
     for chain in chains:
         for target in chain.targets:
@@ -147,17 +149,18 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool) -> Listener:
     return listener
 
 
-def http_chain(name: str, host: str, http2: bool, dynamic: bool) -> FilterChain:
+def http_chain(telemetry: Telemetry, name: str, host: str, http2: bool, dynamic: bool) -> FilterChain:
     """A port of the service at `host`: requests are routed by RDS under the chain's own name. `dynamic`: what they ask
     for is resolved."""
     manager = _manager(name, name)
     if http2:
         manager.http2_protocol_options.SetInParent()
-    _add_request_filters(manager, host, dynamic=dynamic)
+        _add_http_filter(manager, GRPC_STATS, GrpcStats(emit_filter_state=True))
+    _add_request_filters(manager, host, telemetry, dynamic=dynamic)
     return _chain(name, manager)
 
 
-def direct_http_chain() -> FilterChain:
+def direct_http_chain(telemetry: Telemetry) -> FilterChain:
     """HTTP to a workload's own address goes on to that address."""
     manager = _manager("direct-http", "")
     manager.route_config.name = "direct-http"
@@ -166,20 +169,24 @@ def direct_http_chain() -> FilterChain:
     route.match.prefix = "/"
     route.route.cluster = ENCAP
     route.route.timeout.SetInParent()
-    _add_request_filters(manager, DIRECT)
+    _add_request_filters(manager, DIRECT, telemetry)
     chain = _chain("direct-http", manager)
     chain.filters.insert(0, _keep_destination())
     return chain
 
 
 def tcp_chain(
-    name: str, owner: str, clusters: tuple[tuple[str, int], ...] = (), policy: TrafficPolicy | None = None
+    telemetry: Telemetry,
+    name: str,
+    owner: str,
+    clusters: tuple[tuple[str, int], ...] = (),
+    policy: TrafficPolicy | None = None,
 ) -> FilterChain:
     """Connections go to `clusters` by weight, or to the one called `name`; `owner` is the host whose policies are
     enforced, DIRECT, or "" for none. `policy` is what holds for the service as a whole: Istio asks neither the port's
     nor a subset's."""
     proxy = TcpProxy(stat_prefix=name)
-    proxy.access_log.extend([access_log.waypoint_connections(), *metrics.tcp()])
+    proxy.access_log.extend([*access_log.waypoint_connections(telemetry), *metrics.tcp(telemetry)])
     proxy.access_log_options.flush_access_log_on_connected = True
     if len(clusters) > 1:
         for cluster, weight in clusters:
@@ -197,8 +204,8 @@ def tcp_chain(
     return chain
 
 
-def connect_originate(gateway: Key) -> Listener:
-    listener = Listener(name=CONNECT_ORIGINATE, access_log=[access_log.waypoint_listener()])
+def connect_originate(telemetry: Telemetry, gateway: Key) -> Listener:
+    listener = Listener(name=CONNECT_ORIGINATE, access_log=access_log.waypoint_listener(telemetry))
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     state = SetFilterState(
@@ -208,7 +215,7 @@ def connect_originate(gateway: Key) -> Listener:
         ]
     )
     proxy = TcpProxy(stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE)
-    proxy.access_log.append(access_log.waypoint_originations())
+    proxy.access_log.extend(access_log.waypoint_originations(telemetry))
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     # a container's host name is its pod's name
     names = dict(zip(access_log.SOURCE_HEADERS, ("%HOSTNAME%", gateway.namespace), strict=True))
@@ -233,9 +240,11 @@ def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
     return manager
 
 
-def _add_request_filters(manager: HttpConnectionManager, owner: str, *, dynamic: bool = False) -> None:
+def _add_request_filters(
+    manager: HttpConnectionManager, owner: str, telemetry: Telemetry, *, dynamic: bool = False
+) -> None:
     """`owner` is the host whose policies are enforced, or DIRECT."""
-    manager.access_log.extend([access_log.waypoint_requests(), *metrics.http()])
+    manager.access_log.extend([*access_log.waypoint_requests(telemetry), *metrics.http(telemetry)])
     manager.upgrade_configs.add(upgrade_type="websocket")
     manager.http_filters.extend(guards.http_places(owner))
     _add_http_filter(manager, FAULT, HTTPFault())
