@@ -41,7 +41,7 @@ def world(network: str) -> list[Object]:
             "status": {"addresses": [{"type": "IPAddress", "value": "10.96.0.9"}]},
         },
         _pod("waypoint-1", NAMESPACE, "10.244.0.9", {"gateway.networking.k8s.io/gateway-name": "waypoint"}),
-        _pod("curl", "test", "10.244.0.10", {}, captured=True),
+        _pod("curl", "test", "127.0.0.1", {}, captured=True),
     ]
     ips = {version: f"{network}.{number}" for number, version in enumerate(("v1", "v2"), 1)}
     objects += [_pod(version, NAMESPACE, ip, {"version": version}) for version, ip in ips.items()]
@@ -398,6 +398,82 @@ def routes(draw: Draw) -> list[Object]:
     return result
 
 
+# --- policies
+
+
+@st.composite
+def conditions(draw: Draw, pools: dict[str, list[str]], most: int) -> dict[str, list[str]]:
+    """Fields of a source or an operation, each with values or, as `notX`, without them."""
+    fields = draw(st.lists(st.sampled_from(sorted(pools)), min_size=1, max_size=most, unique=True))
+    result = {}
+    for field in fields:
+        name = f"not{field[0].upper()}{field[1:]}" if draw(st.integers(0, 3)) == 0 else field
+        result[name] = draw(st.lists(st.sampled_from(pools[field]), min_size=1, max_size=2, unique=True))
+    return result
+
+
+SOURCES = {
+    "principals": ["cluster.local/ns/test/sa/curl", "cluster.local/ns/test/*", "*/sa/curl", "*", "cluster.local/a/*"],
+    "namespaces": ["test", "te*", "*", "hello"],
+    "ipBlocks": ["127.0.0.1", "127.0.0.0/8", "192.0.2.0/24"],
+    "remoteIpBlocks": ["127.0.0.0/8", "203.0.113.7", "203.0.113.0/24"],
+}
+OPERATIONS = {
+    "hosts": ["app.hello", "APP.*", "*.hello", "*", "*:8080"],
+    "methods": ["GET", "P*", "*", "DELETE"],
+    "paths": ["/a", "/a*", "*/b", "*", "/{*}/b", "/a/{**}", "/b/c.d"],
+    "ports": ["80", "81"],
+}
+WHEN: dict[str, list[str]] = {
+    "request.headers[x-a]": ["1", "o*", "*e", "*"],
+    "request.headers[X-B]": ["2", "*"],
+    "request.experimental.inline.headers[x-a]": ["one", "t*", "*o"],
+    "source.namespace": ["test", "hello"],
+    "source.serviceAccount": ["test/curl", "curl"],
+    "source.principal": ["cluster.local/ns/test/sa/curl", "*"],
+    "source.ip": ["127.0.0.1"],
+    "destination.ip": ["10.96.0.0/16", "192.0.2.1"],
+    "destination.port": ["80", "443"],
+    "connection.sni": ["*"],
+}
+
+
+@st.composite
+def policy(draw: Draw, number: int) -> Object:
+    service = {"group": "", "kind": "Service", "name": "app"}
+    gateway = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "waypoint"}
+    rules = []
+    for _ in range(draw(st.integers(0, 2))):
+        when = []
+        for key in draw(st.lists(st.sampled_from(sorted(WHEN)), max_size=1)):
+            values = draw(st.lists(st.sampled_from(WHEN[key]), min_size=1, max_size=2, unique=True))
+            when.append({"key": key, draw(st.sampled_from(["values", "values", "notValues"])): values})
+        rules.append(
+            present(
+                **{"from": [{"source": s} for s in draw(st.lists(conditions(SOURCES, 2), max_size=2))]},
+                to=[{"operation": o} for o in draw(st.lists(conditions(OPERATIONS, 2), max_size=2))],
+                when=when,
+            )
+        )
+    dry = {"annotations": {"istio.io/dry-run": "true"}} if draw(st.integers(0, 5)) == 0 else {}
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": f"policy-{number}", "namespace": NAMESPACE, **dry},
+        "spec": present(
+            targetRefs=[draw(st.sampled_from([service, service, gateway]))],
+            action=draw(st.sampled_from(["ALLOW", "ALLOW", "DENY", "DENY", "AUDIT"])) if rules else "ALLOW",
+            rules=rules,
+        ),
+    }
+
+
+@st.composite
+def objects(draw: Draw) -> list[Object]:
+    """Routes, and with them policies more often than not."""
+    return draw(routes()) + [draw(policy(number)) for number in range(draw(st.integers(0, 2)))]
+
+
 # --- requests
 
 
@@ -410,6 +486,8 @@ def request(draw: Draw) -> Request:
     authority = draw(st.sampled_from(["app.hello", "app.hello", "app.hello:80", "APP.hello", "other.example:8080"]))
     if draw(st.integers(0, 9)) == 0:
         headers.append(("content-type", "application/grpc"))
+    if draw(st.integers(0, 9)) == 0:
+        headers.append(("x-forwarded-for", draw(st.sampled_from(["203.0.113.7", "192.0.2.1, 203.0.113.9"]))))
     method = draw(METHODS)
     if draw(st.integers(0, 3)) == 0:
         headers.append(("origin", draw(ORIGINS)))

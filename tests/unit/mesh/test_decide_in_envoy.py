@@ -166,7 +166,7 @@ def property_of_cases(ci: int) -> Any:
 
 @pytest.mark.timeout(0 if CASES else 120)
 @property_of_cases(200)
-@given(objects=route_worlds.routes(), requests=st.lists(route_worlds.request(), min_size=4, max_size=8))
+@given(objects=route_worlds.objects(), requests=st.lists(route_worlds.request(), min_size=4, max_size=8))
 def test_every_request_ends_as_decided(arena: Arena, objects: list[Object], requests: list[Request]) -> None:
     for decision, seen in arena.tried(objects, requests):
         agree(decision, seen)
@@ -230,6 +230,34 @@ ODD_PATHS = [
 def test_corners(arena: Arena, text: str, requests: list[Request]) -> None:
     """Where one may well think otherwise than Envoy does."""
     for decision, seen in arena.tried([virtual_service(text)], requests):
+        agree(decision, seen)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"ipBlocks": ["127.0.0.0/8"]},
+        {"notIpBlocks": ["127.0.0.0/8"]},
+        {"remoteIpBlocks": ["127.0.0.0/8"]},
+        {"remoteIpBlocks": ["203.0.113.0/24"]},
+        {"principals": ["*/sa/curl"]},
+        {"notNamespaces": ["te*"]},
+    ],
+)
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+def test_who_a_policy_takes_the_client_for(arena: Arena, source: dict[str, Any], action: str) -> None:
+    policy: Object = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "corner", "namespace": "hello"},
+        "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "app"}],
+            "action": action,
+            "rules": [{"from": [{"source": source}]}],
+        },
+    }
+    requests = [asked("/aborted"), asked("/gone"), asked("/none", ("x-forwarded-for", "192.0.2.1, 203.0.113.7"))]
+    for decision, seen in arena.tried([virtual_service(CHANGED), policy], requests):
         agree(decision, seen)
 
 

@@ -27,6 +27,7 @@ from ambientlab.mesh.decide.decision import (
 from ambientlab.mesh.decide.headers import changed
 from ambientlab.mesh.decide.hops import decide
 from ambientlab.mesh.decide.matching import Candidate, Check
+from ambientlab.mesh.decide.policy import Judged, Verdict
 from ambientlab.mesh.decide.request import Request
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Delivered",
     "Failed",
     "Hop",
+    "Judged",
     "Outcome",
     "Passage",
     "Reason",
@@ -45,6 +47,7 @@ __all__ = [
     "Routing",
     "Source",
     "Target",
+    "Verdict",
     "Why",
     "by_answer",
     "by_label",

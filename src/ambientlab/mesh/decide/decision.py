@@ -17,6 +17,8 @@ from enum import StrEnum
 from fractions import Fraction
 
 from ambientlab.mesh.decide.matching import Candidate
+from ambientlab.mesh.decide.policy import NONE as NO_VERDICT
+from ambientlab.mesh.decide.policy import Verdict
 from ambientlab.mesh.decide.request import Headers, Request
 from ambientlab.mesh.ir import (
     Destination,
@@ -39,6 +41,7 @@ class Source:
     workload: Key | None
     captured: bool
     identity: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +109,11 @@ class Routing:
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A waypoint that a request may go through. It is routed as HTTP (`routing`) or as bytes of a connection, by
-    `connections` if there is such a route; by nothing if neither is set."""
+    `connections` if there is such a route; by nothing if neither is set. `verdict` is of the policies there."""
 
     probability: Fraction
     hop: Hop
+    verdict: Verdict = NO_VERDICT
     routing: Routing | None = None
     connections: TcpRoute | None = None
 
@@ -117,6 +121,7 @@ class Passage:
 class Reason(StrEnum):
     """Why a proxy answers itself or cuts a connection; values are Envoy's response flags where it has one."""
 
+    DENIED = "denied by policy"
     NO_ROUTE = "NR"
     NO_CLUSTER = "NC"
     NO_ENDPOINT = "UH"

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ambientlab.cluster import DOMAIN
-from ambientlab.mesh.decide import connections, endpoints, lookup, lots, paths
+from ambientlab.mesh.decide import connections, endpoints, lookup, lots, paths, policy
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import (
+    Answered,
     Decision,
     Delivered,
     End,
@@ -22,6 +23,7 @@ from ambientlab.mesh.decide.decision import (
     Outcome,
     Passage,
     Reason,
+    Result,
     Source,
     Target,
     Why,
@@ -33,6 +35,7 @@ from ambientlab.mesh.ir import (
     AppProtocol,
     Destination,
     Endpoint,
+    Guard,
     Key,
     Mesh,
     Port,
@@ -41,6 +44,8 @@ from ambientlab.mesh.ir import (
     Waypoint,
     Workload,
 )
+
+_BAD_PATH = Answered(400, Reason.BAD_PATH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def decide(mesh: Mesh, client: Key | None, request: Request, *, domain: str = DO
     `re2.ExpressionError` where a rewrite cannot be carried out."""
     workload = None if client is None else mesh.workloads[client]
     captured = workload is not None and workload.protocol is Protocol.HBONE
-    source = Source(client, captured, workload.identity if workload is not None and captured else "")
+    identity, address = (workload.identity, workload.ip) if workload is not None else ("", "")
+    source = Source(client, captured, identity if captured else "", address)
     found = lookup.found(mesh, client, request.host, request.port, domain)
     target = Target(
         found.address,
@@ -116,16 +122,31 @@ def _through(
 ) -> tuple[Passage, lots.Lot[End]]:
     """Only HTTP in the clear is routed as such. TLS passes where it is expected or found out; on a port of HTTP it is
     none."""
-    passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
+    guard = mesh.guards.get(service.host)
     at = At(mesh, waypoint.key, waypoint.members[0].identity, called)
+    passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
     if request.scheme == "http" and (port.protocol.http or port.protocol is AppProtocol.UNDECLARED):
-        routing, ends = routed(at, service, port, request)
+        path = paths.normalised(request.path)
+        if path is None:
+            return passage, lots.certain((0, _BAD_PATH))
+        seen = replace(request, path=path)
+        passage = replace(passage, verdict=_verdict(guard, source, called, seen))
+        refusal = None if passage.verdict.allowed else local_answer(seen, 403, Reason.DENIED, policy.REFUSAL)
+        routing, ends = routed(replace(at, refusal=refusal), service, port, seen)
         return replace(passage, routing=routing), ends
     if request.scheme == "https" and port.protocol.http:
         return passage, _failed(Reason.PROTOCOL)
     route = mesh.tcp_routes.get((service.host, port.number))
-    ends = connections.routed(mesh, route, Destination(service.host, port.number), at.identity, called, request)
-    return replace(passage, connections=route), ends
+    passage = replace(passage, verdict=_verdict(guard, source, called, None), connections=route)
+    if not passage.verdict.allowed:
+        return passage, _failed(Reason.DENIED)
+    itself = Destination(service.host, port.number)
+    return passage, connections.routed(mesh, route, itself, at.identity, called, request)
+
+
+def _verdict(guard: Guard | None, source: Source, called: endpoints.Called, request: Request | None) -> policy.Verdict:
+    attempt = policy.Attempt(request, source.identity, source.address, called.address, called.port)
+    return policy.verdict(guard, attempt)
 
 
 def _to_any(mesh: Mesh, source: Source, addresses: Sequence[str], request: Request) -> _Way:
@@ -154,12 +175,18 @@ def _to_address(
     if waypoint is None or not waypoint.members:
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
     passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
-    path = paths.normalised(request.path) if request.scheme == "http" else request.path
-    end: End = (0, local_answer(request, 400, Reason.BAD_PATH))
-    if path is not None:
-        hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
-        end = (0, Delivered(there, endpoint, hop, replace(request, path=path)))
-    return _Way(workload.waypoint, Why.WORKLOAD, lots.certain(end), (passage,))
+    guard, called = mesh.waypoint_guards.get(waypoint.key), endpoints.Called(request.host, address, request.port)
+    http = request.scheme == "http"
+    path = paths.normalised(request.path) if http else request.path
+    if path is None:
+        return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, _BAD_PATH)), (passage,))
+    seen = replace(request, path=path)
+    passage = replace(passage, verdict=_verdict(guard, source, called, seen if http else None))
+    hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
+    end: Result = Delivered(there, endpoint, hop, seen)
+    if not passage.verdict.allowed:
+        end = local_answer(seen, 403, Reason.DENIED, policy.REFUSAL) if http else Failed(Reason.DENIED)
+    return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, end)), (passage,))
 
 
 def _hop_to_waypoint(waypoint: Waypoint, source: Source) -> Hop:

@@ -31,27 +31,27 @@ from ambientlab.mesh.ir import (
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Where a request is decided about. `identity` is the waypoint's, which its tunnels show."""
+    """Where a request is decided about. `identity` is the waypoint's, which its tunnels show. Whatever is asked for is
+    answered with `refusal`, if there is one."""
 
     mesh: Mesh
     waypoint: Key
     identity: str
     called: endpoints.Called
+    refusal: Answered | None = None
 
 
 def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, lots.Lot[End]]:
-    path = paths.normalised(request.path)
-    if path is None:
-        return Routing(at.waypoint), lots.certain((0, local_answer(request, 400, Reason.BAD_PATH)))
-    request = replace(request, path=path)
+    """`request` has a path that is normalised."""
     table = at.mesh.routes.get((service.host, port.number))
     if table is None:
         itself = Destination(service.host, port.number)
-        return Routing(at.waypoint, retries=DEFAULT_RETRIES), _at_once(_to(at, itself, request))
+        ends = _to(at, itself, request) if at.refusal is None else lots.certain(at.refusal)
+        return Routing(at.waypoint, retries=DEFAULT_RETRIES), _at_once(ends)
     tried = candidates(table, request)
     chosen = next((candidate for candidate in tried if candidate.matches), None)
     if chosen is None:
-        answer = local_answer(request, 404, Reason.NO_ROUTE)
+        answer = at.refusal or local_answer(request, 404, Reason.NO_ROUTE)
         return Routing(at.waypoint, table, tried), lots.certain((0, answer))
     action = chosen.route.action
     routing = Routing(at.waypoint, table, tried, chosen)
@@ -63,6 +63,8 @@ def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Rout
 
 
 def _by_route(at: At, route: Route, request: Request) -> lots.Lot[End]:
+    if at.refusal is not None and not isinstance(route.action, Forward):
+        return lots.certain((0, at.refusal))
     match route.action:
         case Redirect() as action:
             where = paths.location(request.path, request.authority, request.scheme, route.match, action)
@@ -108,6 +110,9 @@ def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination,
     else:
         before = (item.request_headers, route.request_headers)
         after = (item.response_headers, route.response_headers)
+    own = headers.changed((), after)
+    if at.refusal is not None:
+        return lots.certain((0, replace(at.refusal, headers=own)))
     authority = item.authority
     path = request.path
     if (rewrite := action.rewrite) is not None:
@@ -126,7 +131,7 @@ def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination,
         if asked is not None
         else _to(at, item.destination, request, sent, added, action.not_found_status)
     )
-    return _after_faults(route, request, headers.changed((), after), ends)
+    return _after_faults(route, request, own, ends)
 
 
 def _to(
