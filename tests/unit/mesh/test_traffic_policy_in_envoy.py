@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from ambientlab.mesh.xds import endpoints
 from ambientlab.mesh.xds.routes import default_routes
 from ambientlab.mesh.xds.waypoint_clusters import service_cluster
 from support.envoy import extension, free_port, loopback
+from support.splits import fits
 from support.waiting import until
 
 HOST, PORT = "shop.hello.svc.cluster.local", 80
@@ -42,6 +43,7 @@ class Backend:
     answer: Callable[[], Awaitable[tuple[int, str]]]
     connections: int = 0
     preambles: list[bytes] = field(default_factory=list)
+    locality: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -59,13 +61,14 @@ class Backend:
 
 @asynccontextmanager
 async def servers(
-    *answers: Callable[[], Awaitable[tuple[int, str]]], tls: ssl.SSLContext | None = None
+    *answers: Callable[[], Awaitable[tuple[int, str]]], tls: ssl.SSLContext | None = None, at: Sequence[str] = ()
 ) -> AsyncIterator[list[Backend]]:
+    """One for each answer; `at` is where they are."""
     port = free_port()
     async with AsyncExitStack() as stack:
         found = []
         for i, answer in enumerate(answers):
-            backend = Backend(f"127.0.1.{i + 1}", port, answer)
+            backend = Backend(f"127.0.1.{i + 1}", port, answer, locality=at[i] if at else "")
             server = await asyncio.start_server(backend.serve, backend.address, port, ssl=tls)
             stack.callback(server.close)
             found.append(backend)
@@ -83,10 +86,16 @@ def named(count: int) -> list[Callable[[], Awaitable[tuple[int, str]]]]:
     return [says(200, f"v{i + 1}") for i in range(count)]
 
 
-def service(backends: list[Backend]) -> ir.Service:
-    found = tuple(ir.Endpoint(b.address, ((PORT, b.port),), None) for b in backends)
+def workload(name: str, ip: str, locality: str) -> ir.Workload:
+    plain = ir.Protocol.TCP
+    return ir.Workload(name, "hello", name, ip, "", "node", plain, (), None, True, locality=locality)
+
+
+def service(backends: list[Backend], policy: ir.TrafficPolicy) -> ir.Service:
+    workloads = [workload(b.address, b.address, b.locality) if b.locality else None for b in backends]
+    found = tuple(ir.Endpoint(b.address, ((PORT, b.port),), w) for b, w in zip(backends, workloads, strict=True))
     port = ir.Port(PORT, "http", ir.AppProtocol.HTTP)
-    return ir.Service("hello", "shop", HOST, ("10.96.0.20",), (port,), found, (), None)
+    return ir.Service("hello", "shop", HOST, ("10.96.0.20",), (port,), found, (), None, policies=((PORT, "", policy),))
 
 
 @asynccontextmanager
@@ -96,7 +105,7 @@ async def envoy(
     """The port of an Envoy that reaches the backends as `policy` says. `secrets` stand in for the control plane's."""
     front = free_port()
     assignment = directory / "endpoints.json"
-    write_endpoints(assignment, service(backends))
+    write_endpoints(assignment, service(backends, policy))
     cluster = as_json(service_cluster(NAME, ir.AppProtocol.HTTP, "", policy, ""))
     cluster["eds_cluster_config"] = {"eds_config": {"path_config_source": {"path": str(assignment)}}}
     balancer = policy.load_balancer
@@ -140,9 +149,12 @@ async def envoy(
         await process.wait()
 
 
+HERE = workload("waypoint", "10.244.0.9", "us/z1/a")
+
+
 def write_endpoints(path: Path, of: ir.Service) -> None:
     """Envoy notices a file that is moved into place."""
-    resource = as_json(endpoints.of_endpoints(NAME, of, PORT, None))
+    resource = as_json(endpoints.of_endpoints(NAME, of, PORT, viewer=HERE))
     kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     new = path.with_suffix(".new")
     new.write_text(json.dumps({"version_info": "1", "resources": [{"@type": kind, **resource}]}))
@@ -242,6 +254,35 @@ async def test_without_a_healthy_endpoint_there_is_none(tmp_path: Path) -> None:
     assert (status, flags) == (503, "UH")
 
 
+@asynccontextmanager
+async def places(
+    *answers: Callable[[], Awaitable[tuple[int, str]]], at: tuple[str, ...]
+) -> AsyncIterator[list[Backend]]:
+    async with servers(*answers) as backends:
+        for backend, locality in zip(backends, at, strict=True):
+            backend.locality = locality
+        yield backends
+
+
+async def test_the_nearest_that_works_comes_first(tmp_path: Path) -> None:
+    policy = ir.TrafficPolicy(
+        outlier_detection=ir.OutlierDetection(consecutive_5xx=1, base_ejection=60_000, max_ejection_percent=100)
+    )
+    server = servers(says(200, "far"), says(500, "near"), says(200, "region"), at=("eu/z1/a", "us/z1/a", "us/z2/a"))
+    async with server as backends, envoy(tmp_path, backends, policy) as port:
+        found = [(await get(port))[2] for _ in range(10)]
+    assert found == ["near", *["region"] * 9]
+
+
+async def test_localities_have_the_shares_that_are_asked_for(tmp_path: Path) -> None:
+    shares = ir.Localities(distribute=(("us/*", (("eu/*", 20), ("us/*", 80))),))
+    policy = ir.TrafficPolicy(load_balancer=ir.LoadBalancer(localities=shares))
+    answers = says(200, "us"), says(200, "eu"), says(200, "eu"), says(200, "asia")
+    server = servers(*answers, at=("us/z1/a", "eu/z1/a", "eu/z1/b", "asia"))
+    async with server as backends, envoy(tmp_path, backends, policy) as port:
+        fits([(await get(port))[2] for _ in range(300)], {"us": 0.8, "eu": 0.2})
+
+
 async def test_what_does_not_fit_into_the_pool_overflows(tmp_path: Path) -> None:
     policy = ir.TrafficPolicy(connection_pool=ir.ConnectionPool(max_connections=1, max_pending_requests=1))
     busy, release = asyncio.Event(), asyncio.Event()
@@ -293,7 +334,7 @@ async def test_a_new_endpoint_warms_up(tmp_path: Path) -> None:
     async with servers(*named(2)) as backends, envoy(tmp_path, backends[:1], policy) as port:
         warm = clock() + window / 1000
         await until(lambda: clock() > warm, "the first endpoint is warm")
-        write_endpoints(tmp_path / "endpoints.json", service(backends))
+        write_endpoints(tmp_path / "endpoints.json", service(backends, policy))
         added = clock()
         early: Counter[str] = Counter()
         while clock() < added + 0.15:

@@ -48,7 +48,6 @@ def _unsupported(consequence: str = "it has no effect here") -> Exemption:
 
 
 _TRAFFIC_POLICY = {
-    "loadBalancer.localityLbSetting": _unsupported(),
     "loadBalancer.zoneAwareLbSetting": _ignored("zone-aware load balancing is not supported in ambient mode"),
     "outlierDetection.consecutiveErrors": _ignored(
         "it is not read any more: consecutive5xxErrors and consecutiveGatewayErrors are"
@@ -110,12 +109,10 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         ),
     },
     "ServiceEntry": {
-        "spec.endpoints[].locality": _unsupported(),
         "spec.endpoints[].network": _unsupported("there is one network here, and the endpoint is called directly"),
         "spec.exportTo": _ignored("ztunnel takes every ServiceEntry for every namespace"),
     },
     "WorkloadEntry": {
-        "spec.locality": _unsupported(),
         "spec.network": _unsupported("there is one network here, and the workload is called directly"),
     },
     "VirtualService": {

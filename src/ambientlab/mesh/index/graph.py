@@ -17,6 +17,7 @@ from ambientlab.api.kinds import (
     GRPCROUTE,
     HTTPROUTE,
     NAMESPACE,
+    NODE,
     POD,
     REFERENCEGRANT,
     SECRET,
@@ -57,7 +58,7 @@ from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, TcpRo
 
 RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
-    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP,
+    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP, NODE,
     *security.RESOURCES,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
@@ -78,10 +79,11 @@ class MeshIndex:
             self.sources[GATEWAY],
             lambda ctx, key, obj: waypoints.gateway(ctx, key, obj, classes),
         )
+        nodes = graph.derive("localities of nodes", self.sources[NODE], workloads.node_locality)
         self.workloads: Collection[Key, Workload] = graph.derive(
             "workloads",
             pods,
-            lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, namespaces, trust_domain),
+            lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, namespaces, nodes, trust_domain),
         )
         instances = self.workloads.index(workloads.waypoint_of)
         self.waypoints: Collection[Key, Waypoint] = graph.derive(

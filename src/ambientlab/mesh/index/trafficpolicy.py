@@ -143,7 +143,7 @@ class Reader:
             algorithm,
             None if hashing is None else _consistent_hash(hashing),
             warmup,
-            None if localities is None else _localities(localities),
+            _localities(localities, zones="zoneAwareLbSetting" in settings),
         )
 
     def _tls(self, settings: Mapping[str, Any], path: str) -> Tls:
@@ -265,7 +265,10 @@ def _hash_key(settings: Mapping[str, Any]) -> HashKey | None:
     return None
 
 
-def _localities(settings: Mapping[str, Any]) -> Localities:
+def _localities(settings: Mapping[str, Any] | None, *, zones: bool) -> Localities | None:
+    """A waypoint that is asked for zone-aware load balancing does neither (endpoint_builder.go)."""
+    if settings is None:
+        return Localities(enabled=False) if zones else None
     return Localities(
         enabled=settings.get("enabled") is not False,
         distribute=tuple(

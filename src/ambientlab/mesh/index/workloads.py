@@ -16,6 +16,12 @@ from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
 
 REDIRECTION = "ambient.istio.io/redirection"
 TUNNEL = "networking.istio.io/tunnel"
+LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
+_NODE_LABELS = (
+    ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
+    ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
+    ("topology.istio.io/subzone",),
+)
 
 
 def workload(
@@ -24,9 +30,10 @@ def workload(
     pod: Object,
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
+    nodes: Collection[Key, str],
     trust_domain: str,
 ) -> Mapping[Key, Workload]:
-    """None for a pod without an address of its own, or one that has ended."""
+    """None for a pod without an address of its own, or one that has ended. `nodes` is where they are."""
     spec, status = pod["spec"], pod.get("status", {})
     ip = status.get("podIP", "")
     if not ip or spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
@@ -49,8 +56,22 @@ def workload(
             workload_name=names.workload,
             canonical_name=names.service,
             canonical_revision=names.revision,
+            locality=_own_locality(labels) or ctx.fetch(nodes, Key("", spec.get("nodeName", ""))) or "",
         )
     }
+
+
+def _own_locality(labels: Mapping[str, str]) -> str:
+    """What a label of a pod says, in place of its node's. A label may hold no slash (pkg/model/proxy.go)."""
+    text = next((labels[name] for name in LOCALITY_LABELS if name in labels), "")
+    return text if "/" in text else text.replace(".", "/")
+
+
+def node_locality(_: Context, key: Key, node: Object) -> Mapping[Key, str]:
+    """Where a node is, as its labels have it (getPodLocality). None for one that does not say."""
+    labels = objects.labels_of(node)
+    parts = [next((labels[name] for name in names if name in labels), "") for names in _NODE_LABELS]
+    return {key: "/".join(parts)} if any(parts) else {}
 
 
 def speaks_hbone(obj: Object) -> bool:
@@ -82,6 +103,7 @@ def outside(
         workload_name=names.workload,
         canonical_name=names.service,
         canonical_revision=names.revision,
+        locality=spec.get("locality") or "",
     )
 
 

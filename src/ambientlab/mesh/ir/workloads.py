@@ -49,7 +49,7 @@ class Traffic(StrEnum):
 class Workload:
     """A pod that has an address, or what is said to be a workload outside of the cluster.
 
-    `identity` is its SPIFFE ID; `waypoint` is set only while it can be used.
+    `identity` is its SPIFFE ID; `waypoint` is set only while it can be used. `locality` is `region/zone/subzone`.
 
     Metrics tell it by the last three: what made it, and Istio's canonical service and revision; "" is unknown.
     """
@@ -67,6 +67,7 @@ class Workload:
     workload_name: str = ""
     canonical_name: str = ""
     canonical_revision: str = ""
+    locality: str = ""
 
     @property
     def key(self) -> Key:

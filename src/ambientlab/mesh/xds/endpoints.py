@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
-from ambientlab.mesh.ir import Endpoint, Protocol, Service, Subset, Waypoint, Workload
-from ambientlab.mesh.xds import access_log, labels, metrics
+from ambientlab.mesh.ir import Endpoint, Protocol, Service, Waypoint, Workload
+from ambientlab.mesh.xds import access_log, labels, localities, metrics
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HBONE_PORT,
@@ -49,16 +49,27 @@ def of_service(
     return result
 
 
-def of_endpoints(name: str, service: Service, port: int, subset: Subset | None) -> ClusterLoadAssignment:
-    """For a waypoint, which has metrics: the service's own endpoints, or those a subset selects."""
-    found = []
-    for endpoint, target in _serving(service, port):
-        if subset is None or subset.selects(endpoint):
-            result = _weighted(endpoint, target, service.host)
+def of_endpoints(
+    name: str, service: Service, port: int, subset_name: str = "", viewer: Workload | None = None
+) -> ClusterLoadAssignment:
+    """For a waypoint, which has metrics: the service's own endpoints, or those a subset selects, as `viewer` sees them
+    from where it is."""
+    subset = service.subset(subset_name) if subset_name else None
+    targets = {e: target for e, target in _serving(service, port) if subset is None or subset.selects(e)}
+    result = ClusterLoadAssignment(cluster_name=name)
+    for group in localities.grouped(list(targets), service.policy(port, subset_name), viewer):
+        locality = result.endpoints.add(priority=group.priority)
+        if group.locality:
+            region, zone, subzone = localities.parts(group.locality)
+            locality.locality.region, locality.locality.zone, locality.locality.sub_zone = region, zone, subzone
+        if group.weight:
+            locality.load_balancing_weight.value = group.weight
+        for endpoint in group.endpoints:
+            found = _weighted(endpoint, targets[endpoint], service.host)
             if endpoint.workload is not None:
-                result.metadata.MergeFrom(metrics.group(labels.destination(endpoint.workload)))
-            found.append(result)
-    return _assignment(name, found)
+                found.metadata.MergeFrom(metrics.group(labels.destination(endpoint.workload)))
+            locality.lb_endpoints.append(found)
+    return result
 
 
 def _serving(service: Service, port: int) -> Iterator[tuple[Endpoint, int]]:

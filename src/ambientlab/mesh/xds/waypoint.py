@@ -33,8 +33,9 @@ from ambientlab.mesh.ir import (
     Service,
     Telemetry,
     TrafficPolicy,
+    Workload,
 )
-from ambientlab.mesh.xds import endpoints, guards, labels, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds import endpoints, guards, labels, localities, routes, waypoint_clusters, waypoint_listeners
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo
@@ -57,6 +58,7 @@ class WaypointProxy:
         self.gateway = gateway
         self.secrets: frozenset[str] = frozenset()
         self._needed: set[str] = set()
+        self._instance: Workload | None = None
         self._clusters: Memo[Cluster] = Memo()
         self._assignments: Memo[ClusterLoadAssignment] = Memo()
         self._chains: Memo[FilterChain] = Memo()
@@ -75,6 +77,9 @@ class WaypointProxy:
             result[type_url].update(constant)
         served = mesh.services_of(self.gateway)
         self._needed = set()
+        waypoint = mesh.waypoints.get(self.gateway)
+        # all instances are given the same, and there is but one node for them to be on
+        self._instance = next(iter(waypoint.members), None) if waypoint is not None else None
         chains: list[Chain] = []
         for service in served:
             for port in service.ports:
@@ -144,9 +149,9 @@ class WaypointProxy:
         return chains
 
     def _cluster(self, result: Resources, service: Service, port: Port, name: str, subset_name: str = "") -> None:
-        subset = service.subset(subset_name) if subset_name else None
         policy = service.policy(port.number, subset_name)
-        found = self._assignments.get(name, endpoints.of_endpoints, name, service, port.number, subset)
+        viewer = self._instance if localities.matter(policy) else None
+        found = self._assignments.get(name, endpoints.of_endpoints, name, service, port.number, subset_name, viewer)
         by_name = found if service.resolution.by_name else None
         source = Discovery(service.resolution, by_name, port.target, service.host)
         cluster = self._clusters.get(
