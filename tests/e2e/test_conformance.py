@@ -157,6 +157,20 @@ def test_httproute_matching(world: World) -> None:
     )
 
 
+def test_expressions(world: World) -> None:
+    """Long ones too, and one that is none stops no other."""
+    rules = [
+        {"matches": [matching(path, "RegularExpression")], "filters": [mark(path)], "backendRefs": [backend("echo-v1")]}
+        for path in ("/(unclosed", "/[a-z]{3,400}[0-9]", "/.*")
+    ]
+    world.route([parent("echo")], *rules)
+    word = "long" * 30
+    world.ask(
+        Case(f"http://echo/{word}1", backend="echo-v1", answered={"X-Header-Set": "/[a-z]{3,400}[0-9]"}),
+        Case(f"http://echo/{word}", backend="echo-v1", answered={"X-Header-Set": "/.*"}),
+    )
+
+
 def test_query_param_matching(world: World) -> None:
     """MeshHTTPRouteQueryParamMatching: alone, with others, and with paths and headers; nothing matched is 404."""
 

@@ -204,6 +204,10 @@ _RUNTIME = {
     # A tunnelled server that closes first ends its HTTP/2 stream with RST_STREAM(NO_ERROR) (RFC 9113, section 8.1).
     # Passed on as a TCP reset, that would take from the client what it has not read yet.
     "envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy": False,
+    # As Istio has them: by default Envoy refuses expressions of more than some 90 characters, and paths with a `#`
+    # where Istio's cuts that off.
+    "re2.max_program_size.error_level": 32768,
+    "envoy.reloadable_features.http_reject_path_with_fragment": False,
 }
 
 _STATS = {

@@ -24,11 +24,11 @@ def split(path: str) -> tuple[str, str]:
 
 
 def normalised(path: str) -> str | None:
-    """Dot segments resolved, backslashes turned round, needless escapes undone and what does not belong into a URL
-    escaped, as Envoy's URL library does it (googleurl, url/url_canon_path.cc). None for what is refused: a fragment, a
-    NUL, letters that are not of ASCII, or no path at all."""
-    proper, query = split(path)
-    if not proper.startswith("/") or not path.isascii() or "#" in path or "%00" in proper:
+    """The fragment cut off, dot segments resolved, backslashes turned round, needless escapes undone and what does not
+    belong into a URL escaped, as Envoy's URL library does it (googleurl, url/url_canon_path.cc). None for what is
+    refused: a NUL, letters that are not of ASCII, or no path at all."""
+    proper, query = split(path.partition("#")[0])
+    if not proper.startswith("/") or not path.isascii() or "%00" in proper:
         return None
     segments = proper.replace("\\", "/").split("/")[1:]
     result: list[str] = []

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from ambientlab import re2
 from ambientlab.api import objects
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import (
@@ -93,7 +94,7 @@ class RouteReader(ABC):
         try:
             for i, rule in enumerate(self.spec.get("rules") or []):
                 name = rule.get("name") or f"{self.key.namespace}.{self.key.name}.{i}"
-                drafts += self.rule(f"spec.rules[{i}]", name, rule)
+                drafts += self._usable(f"spec.rules[{i}]", self.rule(f"spec.rules[{i}]", name, rule))
         except RouteError as error:
             drafts = []
             self.errors = [("spec.rules", error)]
@@ -110,6 +111,24 @@ class RouteReader(ABC):
             if drafts
         )
         return Reading(sets, tuple(self.notes))
+
+    def _usable(self, field: str, drafts: list[Draft]) -> list[Draft]:
+        """Without the matches Envoy would refuse, and with them all that the waypoint is to serve."""
+        usable = []
+        for i, draft in enumerate(drafts):
+            match = draft.route.match
+            conditions = [match.path, *(value for _, value in (*match.headers, *match.query))]
+            try:
+                for condition in conditions:
+                    if condition is not None and condition.kind == "regex":
+                        re2.check(condition.value)
+            except re2.ExpressionError as error:
+                message = f"no request matches an expression that RE2 refuses: {error}; Istio's waypoint would refuse "
+                where = f"{field}.matches[{i}]"
+                self.notes.append(Diagnostic(self.ref, "InvalidExpression", message + "all its routes", field=where))
+            else:
+                usable.append(draft)
+        return usable
 
     def _parents(self) -> list[tuple[str, str, int]]:
         """(field, host, port or 0) of each host of each parent that exists."""
