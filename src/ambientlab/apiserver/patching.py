@@ -9,12 +9,12 @@ from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.api.schema import Node
+from ambientlab.api.strategic import StrategicError, strategic_merge_patch
 from ambientlab.apiserver import strategy
 from ambientlab.apiserver.patch.fields import Fields
 from ambientlab.apiserver.patch.json_patch import MalformedPatch, PatchError, json_patch
 from ambientlab.apiserver.patch.managed import Manager, Owned
 from ambientlab.apiserver.patch.merge import merge_patch
-from ambientlab.apiserver.patch.strategic import StrategicError, strategic_merge_patch
 from ambientlab.apiserver.refusals import bad_request
 
 JSON_PATCH = "application/json-patch+json"

@@ -7,15 +7,18 @@ what the name points to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ambientlab.api.client import Client, Event
-from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
+from ambientlab.api.kinds import CONFIGMAP, DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, labels_of, name, namespace
 from ambientlab.api.resources import Resource
+from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.controllers.base import Key, key_of
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.gatewayclass import BUILTIN, MESH_CONTROLLER
+from ambientlab.controllers.overlays import CLASS_DEFAULTS, NOT_BUILT, OverlayError, overlaid
 from ambientlab.controllers.owners import is_deleting, owner_references
 from ambientlab.controllers.waypoint import MANAGED_LABEL, resources
 from ambientlab.flow.queue import WorkQueue
@@ -49,8 +52,19 @@ class GatewayController:
                 if ref["kind"] == GATEWAY.kind and ref["apiVersion"].partition("/")[0] == GATEWAY.group:
                     queue.add(Key(namespace(event.object), ref["name"]))
 
+        def config_map(event: Event) -> None:
+            of_class = labels_of(event.object).get(CLASS_DEFAULTS) or labels_of(event.old or event.object).get(
+                CLASS_DEFAULTS
+            )
+            for one in self._client.list(GATEWAY):
+                reference = parameters_reference(one)
+                named = reference is not None and key_of(event.object) == Key(namespace(one), reference["name"])
+                if named or (of_class is not None and one["spec"]["gatewayClassName"] == of_class):
+                    queue.add(key_of(one))
+
         return [
             self._client.watch(GATEWAY, gateway),
+            self._client.watch(CONFIGMAP, config_map),
             self._client.watch(GATEWAYCLASS, gateway_class),
             *[self._client.watch(resource, child) for resource in (SERVICEACCOUNT, DEPLOYMENT, SERVICE)],
         ]
@@ -59,16 +73,40 @@ class GatewayController:
         gateway = self._client.get(GATEWAY, key.name, key.namespace)
         if gateway is None or is_deleting(gateway) or not self._is_waypoint(gateway) or not _is_managed(gateway):
             return
-        if (gateway["spec"].get("infrastructure") or {}).get("parametersRef"):
-            message = (
-                "spec.infrastructure.parametersRef is not supported by ambientlab: the waypoint is not deployed; "
-                "set labels and annotations in spec.infrastructure instead"
-            )
+        try:
+            overlays = [*self._class_defaults(gateway), *self._parameters(gateway)]
+            children = overlaid(resources(gateway), overlays)
+        except OverlayError as error:
+            self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "InvalidParameters", str(error))
+            raise PermanentError(str(error)) from error
+        for missing in [key for key in NOT_BUILT if any(key in overlay for overlay in overlays)]:
+            message = f"{missing} is not supported by ambientlab: nothing is made of it"
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "Unsupported", message)
-            raise PermanentError(message)
-        for resource, wanted in resources(gateway):
+        for resource, wanted in children:
             if self._may_write(gateway, resource, wanted):
                 await self._client.apply(resource, wanted, manager=MANAGER)
+
+    def _class_defaults(self, gateway: Object) -> Iterator[Mapping[str, str]]:
+        """Of several ConfigMaps the oldest counts."""
+        wanted = gateway["spec"]["gatewayClassName"]
+        found = [
+            one for one in self._client.list(CONFIGMAP, ROOT_NAMESPACE) if labels_of(one).get(CLASS_DEFAULTS) == wanted
+        ]
+        if found:
+            oldest = min(found, key=lambda one: (one["metadata"]["creationTimestamp"], name(one)))
+            yield oldest.get("data") or {}
+
+    def _parameters(self, gateway: Object) -> Iterator[Mapping[str, str]]:
+        reference = parameters_reference(gateway)
+        if reference is None:
+            return
+        if (reference.get("group", ""), reference["kind"]) != (CONFIGMAP.group, CONFIGMAP.kind):
+            raise OverlayError(f"unknown infrastructure parameters type {reference['group']}/{reference['kind']}")
+        found = self._client.get(CONFIGMAP, reference["name"], namespace(gateway))
+        if found is None:
+            where = f"{namespace(gateway)}/{reference['name']}"
+            raise OverlayError(f'parametersRef targeting configmap "{where}", but configmap does not exist')
+        yield found.get("data") or {}
 
     def _is_waypoint(self, gateway: Object) -> bool:
         """By the controller of its class; the builtin classes are known even while their objects are missing."""
@@ -97,6 +135,10 @@ def _asked(obj: Object) -> tuple[object, ...]:
         *(meta.get(part) for part in ("labels", "annotations", "ownerReferences")),
         is_deleting(obj),
     )
+
+
+def parameters_reference(gateway: Object) -> dict[str, Any] | None:
+    return (gateway["spec"].get("infrastructure") or {}).get("parametersRef")
 
 
 def _is_managed(gateway: Object) -> bool:

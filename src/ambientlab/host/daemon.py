@@ -20,7 +20,7 @@ from ambientlab.apiserver.pki import PKI
 from ambientlab.apiserver.server import APIServer
 from ambientlab.apiserver.subresources import create_token
 from ambientlab.apiserver.tokens import TokenSigner
-from ambientlab.cluster import NODE_IP
+from ambientlab.cluster import NODE_IP, ROOT_NAMESPACE
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.dataplane.capture import Capture
 from ambientlab.flow.collection import Change
@@ -262,7 +262,7 @@ async def _ready(client: Client) -> None:
 
     def changed(event: Event) -> None:
         del event
-        pods = client.list(kinds.POD, seeds.ISTIO_NAMESPACE)
+        pods = client.list(kinds.POD, ROOT_NAMESPACE)
         if sum(map(_is_ready, pods)) >= expected:
             ready.set()
 
@@ -274,4 +274,4 @@ async def _ready(client: Client) -> None:
 
 
 def _is_ready(pod: Object) -> bool:
-    return namespace(pod) == seeds.ISTIO_NAMESPACE and condition_holds(pod, "Ready")
+    return namespace(pod) == ROOT_NAMESPACE and condition_holds(pod, "Ready")

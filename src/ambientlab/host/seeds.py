@@ -5,12 +5,11 @@ from __future__ import annotations
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import DNS_IP, ISTIO_VERSION, KUBERNETES_IP, NODE_IP, TRUST_DOMAIN
+from ambientlab.cluster import DNS_IP, ISTIO_VERSION, KUBERNETES_IP, NODE_IP, ROOT_NAMESPACE, TRUST_DOMAIN
 
 API_PORT = 6443
-ISTIO_NAMESPACE = "istio-system"
 
-NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", ISTIO_NAMESPACE)
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", ROOT_NAMESPACE)
 
 Seed = tuple[Resource, Object]
 
@@ -31,7 +30,7 @@ def services() -> list[Seed]:
 
 def istio() -> list[Seed]:
     """istiod, ztunnel and istio-cni-node as an installation of the ambient profile shows them."""
-    mesh_config = f"rootNamespace: {ISTIO_NAMESPACE}\ntrustDomain: {TRUST_DOMAIN}\n"
+    mesh_config = f"rootNamespace: {ROOT_NAMESPACE}\ntrustDomain: {TRUST_DOMAIN}\n"
     return [
         (
             kinds.CONFIGMAP,
@@ -82,7 +81,7 @@ def istio() -> list[Seed]:
 
 
 def _head(api_version: str, kind: str, name: str, labels: dict[str, str] | None = None) -> Object:
-    metadata: Object = {"name": name, "namespace": ISTIO_NAMESPACE}
+    metadata: Object = {"name": name, "namespace": ROOT_NAMESPACE}
     if labels:
         metadata["labels"] = labels
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
+from ambientlab.api.kinds import CONFIGMAP, DEPLOYMENT, GATEWAY, GATEWAYCLASS, NAMESPACE, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import annotations_of, labels_of, name
 
 CHILDREN = (SERVICEACCOUNT, DEPLOYMENT, SERVICE)
@@ -189,13 +189,103 @@ async def test_what_exists_already_is_not_taken_over(cluster):
     assert (type_, "Service waypoint exists" in message) == ("Warning", True)
 
 
-async def test_parameters_are_refused_aloud(cluster):
-    reference = {"group": "", "kind": "ConfigMap", "name": "extra"}
-    await cluster.create(GATEWAY, gateway(infrastructure={"parametersRef": reference}))
-    assert child(cluster, DEPLOYMENT) is None
+def parameters(called="extra", **spec):
+    return gateway(infrastructure={"parametersRef": {"group": "", "kind": "ConfigMap", "name": called}}, **spec)
+
+
+def config_map(called="extra", space="hello", labels=None, **data):
+    meta = {"name": called, "namespace": space, "labels": labels or {}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+DEPLOYMENT_PATCH = """
+metadata: {labels: {patched: "yes"}}
+spec:
+  replicas: 2
+  template:
+    spec:
+      containers:
+      - name: istio-proxy
+        resources: {requests: {cpu: 222m}}
+        env: [{name: EXTRA, value: x}]
+"""
+
+
+async def test_parameters_are_merged_into_what_is_made(cluster):
+    """Lists of named things by name, as strategic merge patches do; what they say no more goes again."""
+    service = "spec:\n  ports: [{port: 15020, name: metrics}]\n  sessionAffinity: ClientIP\n"
+    account = "metadata: {annotations: {note: y}}"
+    await cluster.create(CONFIGMAP, config_map(deployment=DEPLOYMENT_PATCH, service=service, serviceAccount=account))
+    await cluster.create(GATEWAY, parameters())
+    made = child(cluster, DEPLOYMENT)
+    assert labels_of(made)["patched"] == "yes"
+    assert made["spec"]["replicas"] == 2
+    (proxy,) = made["spec"]["template"]["spec"]["containers"]
+    assert proxy["resources"]["requests"] == {"cpu": "222m", "memory": "128Mi"}
+    assert {"EXTRA", "POD_NAME"} <= {variable["name"] for variable in proxy["env"]}
+    spec = child(cluster, SERVICE)["spec"]
+    assert spec["sessionAffinity"] == "ClientIP"
+    assert {port["port"] for port in spec["ports"]} == {15008, 15020, 15021}
+    assert annotations_of(child(cluster, SERVICEACCOUNT))["note"] == "y"
+
+    await cluster.change(CONFIGMAP, "extra", {"data": {"deployment": "spec: {replicas: 3}", "service": None}})
+    made = child(cluster, DEPLOYMENT)
+    assert made["spec"]["replicas"] == 3
+    assert "patched" not in labels_of(made)
+    assert len(child(cluster, SERVICE)["spec"]["ports"]) == 2
+
+
+async def test_a_class_has_defaults_that_parameters_go_over(cluster):
+    of_class = {"gateway.istio.io/defaults-for-class": "istio-waypoint"}
+    await cluster.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})
+    defaults = "metadata: {labels: {patched: default, kept: default}}"
+    await cluster.create(CONFIGMAP, config_map("defaults", "istio-system", of_class, deployment=defaults))
+    await cluster.create(CONFIGMAP, config_map("elsewhere", "hello", of_class, deployment="spec: {replicas: 9}"))
+    await cluster.create(CONFIGMAP, config_map(deployment=DEPLOYMENT_PATCH))
+    await cluster.create(GATEWAY, parameters())
+    assert child(cluster, DEPLOYMENT)["spec"]["replicas"] == 2
+    found = labels_of(child(cluster, DEPLOYMENT))
+    assert (found["patched"], found["kept"]) == ("yes", "default")
+
+
+async def test_parameters_are_waited_for(cluster):
+    await cluster.create(GATEWAY, parameters())
+    assert [child(cluster, resource) for resource in CHILDREN] == [None] * 3
+    ((type_, reason, message),) = await cluster.events("waypoint")
+    assert (type_, reason) == ("Warning", "InvalidParameters")
+    assert message == 'parametersRef targeting configmap "hello/extra", but configmap does not exist'
+    await cluster.create(CONFIGMAP, config_map(deployment="spec: {replicas: 2}"))
+    assert child(cluster, DEPLOYMENT)["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ({"daemonset": "{}"}, 'unsupported overlay "daemonset" (supported: [deployment horizontalPodAutoscaler'),
+        ({"deployment": "metadata: {name: other}"}, "deployment: illegal metadata change"),
+        ({"service": "metadata: {finalizers: [x]}"}, "service: illegal metadata change"),
+        ({"deployment": "spec: {template: {spec: {containers: [{image: x}]}}}"}, "does not contain declared merge key"),
+        ({"deployment": "a: b: c"}, "mapping values are not allowed"),
+        ({"deployment": "[]"}, "a patch is a map of fields"),
+        ({"deployment": "$patch: delete"}, "deployment: illegal metadata change"),
+    ],
+)
+async def test_parameters_that_make_no_sense_change_nothing(data, complaint, cluster):
+    await cluster.create(CONFIGMAP, config_map(**data))
+    await cluster.create(GATEWAY, parameters())
+    assert [child(cluster, resource) for resource in CHILDREN] == [None] * 3
     ((type_, _, message),) = await cluster.events("waypoint")
     assert type_ == "Warning"
-    assert "spec.infrastructure.parametersRef is not supported" in message
+    assert complaint in message
+
+
+async def test_kinds_that_are_not_built_are_said_to_be_missing(cluster):
+    await cluster.create(CONFIGMAP, config_map(horizontalPodAutoscaler="spec: {maxReplicas: 3}"))
+    await cluster.create(GATEWAY, parameters())
+    assert child(cluster, DEPLOYMENT) is not None
+    ((type_, _, message),) = [event for event in await cluster.events("waypoint") if event[1] == "Unsupported"]
+    assert type_ == "Warning"
+    assert message == "horizontalPodAutoscaler is not supported by ambientlab: nothing is made of it"
 
 
 async def test_the_classes_are_there_and_accepted(cluster):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from ambientlab.cluster import DOMAIN
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored, unsupported
+from ambientlab.mesh.index.gatewayobjects import place
 from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.conditions import Condition, merge
@@ -140,7 +142,7 @@ def test_an_address_once_reported_stays() -> None:
         "spec": {"listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}]},
         "status": {"addresses": [{"type": "IPAddress", "value": "10.96.0.9"}]},
     }
-    status = gateway_status(gateway, "waypoint.hello.svc.cluster.local", None, NOW)
+    status = gateway_status(gateway, place(gateway, DOMAIN), [None], [], NOW)
     assert status["addresses"] == [{"type": "IPAddress", "value": "10.96.0.9"}]
     programmed = next(c for c in status["conditions"] if c["type"] == "Programmed")
     assert (programmed["status"], programmed["reason"]) == ("False", "AddressNotUsable")

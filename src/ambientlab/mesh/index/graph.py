@@ -38,6 +38,7 @@ from ambientlab.mesh.index import (
     delegates,
     destinationrules,
     effects,
+    gatewayobjects,
     gatewayroute,
     grants,
     grpcroute,
@@ -202,6 +203,11 @@ class MeshIndex:
             self.virtual_services,
             lambda ctx, key, reading: effects.of_virtual_service(ctx, key, reading, self.shapes),
         )
+        self.gateway_diagnostics: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "Gateways read",
+            self.sources[GATEWAY],
+            lambda ctx, key, obj: gatewayobjects.diagnostics(ctx, key, obj, self.sources[CONFIGMAP]),
+        )
         self.exempt_fields = [
             graph.derive(f"{resource.plural} fields", self.sources[resource], _exempt_fields(resource.kind))
             for resource in RESOURCES
@@ -271,6 +277,7 @@ class MeshIndex:
         yield from chain.from_iterable(self.registry.entry_findings.values())
         yield from self.registry.canaries()
         yield from self.security.diagnostics()
+        yield from chain.from_iterable(self.gateway_diagnostics.values())
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 

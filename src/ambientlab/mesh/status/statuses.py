@@ -25,6 +25,7 @@ from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.gatewayobjects import place
 from ambientlab.mesh.index.targets import MESH_CONTROLLER
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.backend_policies import backend_policy_status
@@ -91,8 +92,9 @@ class Statuses:
             gateway_class = index.sources[GATEWAYCLASS].get(Key("", obj["spec"].get("gatewayClassName", "")))
             controller = gateway_class["spec"].get("controllerName") if gateway_class is not None else None
             if controller == MESH_CONTROLLER:
-                host = index.host(key)
-                add(GATEWAY, key, gateway_status, obj, host, index.services.get(host))
+                where = place(obj, index.domain)
+                services = tuple(index.services.get(host) for host in where.hosts)
+                add(GATEWAY, key, gateway_status, obj, where, services, index.gateway_diagnostics.get(key, ()))
             elif controller == GATEWAY_CONTROLLER:
                 add(GATEWAY, key, ingress_status, obj)
         self._memo = memo

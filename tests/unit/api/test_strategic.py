@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ambientlab.api.schema import core
-from ambientlab.apiserver.patch.strategic import StrategicError, strategic_merge_patch
+from ambientlab.api.strategic import StrategicError, strategic_merge_patch
 
 POD_SPEC = core("io.k8s.api.core.v1.PodSpec")
 OBJECT_META = core("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
