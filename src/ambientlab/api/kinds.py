@@ -104,6 +104,10 @@ BACKENDTLSPOLICY = Resource(
 GRPCROUTE = Resource(
     GATEWAY_GROUP, "v1", "grpcroutes", "GRPCRoute", categories=("gateway-api",), subresources=("status",)
 )
+TCPROUTE = Resource(
+    GATEWAY_GROUP, "v1alpha2", "tcproutes", "TCPRoute", categories=("gateway-api",), subresources=("status",)
+)
+TLSROUTE = Resource(GATEWAY_GROUP, "v1", "tlsroutes", "TLSRoute", categories=("gateway-api",), subresources=("status",))
 HTTPROUTE = Resource(
     GATEWAY_GROUP, "v1", "httproutes", "HTTPRoute", categories=("gateway-api",), subresources=("status",)
 )
@@ -179,7 +183,7 @@ PEERAUTHENTICATION = Resource(
 )
 
 SHIPPED_CRDS: tuple[Resource, ...] = (
-    GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, BACKENDTLSPOLICY, VIRTUALSERVICE, DESTINATIONRULE,
-    SERVICEENTRY, WORKLOADENTRY,
+    GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE, REFERENCEGRANT, BACKENDTLSPOLICY, VIRTUALSERVICE,
+    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY,
     AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ambientlab.api import admit, crds, kinds
@@ -131,6 +133,44 @@ def test_a_wrong_method_is_refused(refusal, admitted, path, value, message) -> N
     assert (
         error.message == f'GRPCRoute.gateway.networking.k8s.io "greeter" is invalid: spec.rules[0].matches[0].{message}'
     )
+
+
+TLS_ROUTE: dict[str, Any] = {
+    "metadata": {"name": "tls", "namespace": "hello"},
+    "spec": {"hostnames": ["a.example", "*.b.example"], "rules": [{"backendRefs": [{"name": "v1", "port": 443}]}]},
+}
+CONNECTIONS = [
+    (
+        kinds.TLSROUTE,
+        "spec.hostnames",
+        ["10.0.0.1"],
+        'spec.hostnames: Invalid value: "array": Hostnames cannot contain',
+    ),
+    (
+        kinds.TLSROUTE,
+        "spec.hostnames",
+        [],
+        "spec.hostnames: Invalid value: 0: spec.hostnames in body should have at least",
+    ),
+    (
+        kinds.TLSROUTE,
+        "spec.rules.1",
+        {"backendRefs": [{"name": "a", "port": 1}]},
+        "spec.rules: Too many: 2: must have at",
+    ),
+    (kinds.TCPROUTE, "spec.rules.0", {}, "spec.rules[0].backendRefs: Required value"),
+    (kinds.TCPROUTE, "spec.rules", [], "spec.rules: Invalid value: 0: spec.rules in body should have at least 1 items"),
+    (kinds.TCPROUTE, "spec.rules.0.backendRefs.0", {"name": "a"}, "Must have port for Service reference"),
+]
+
+
+@pytest.mark.parametrize(("resource", "path", "value", "message"), CONNECTIONS)
+def test_a_wrong_route_of_connections_is_refused(refusal, admitted, resource, path, value, message) -> None:
+    route = TLS_ROUTE
+    if resource is kinds.TCPROUTE:
+        route = {**TLS_ROUTE, "spec": {"rules": TLS_ROUTE["spec"]["rules"]}}
+    admitted(resource, route)
+    assert message in refusal(resource, spoiled(route, path, value)).message
 
 
 def test_rules_have_names_of_their_own(refusal) -> None:

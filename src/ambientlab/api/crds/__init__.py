@@ -17,6 +17,7 @@ from ambientlab.api.crds import (
     referencegrant,
     requestauthentication,
     serviceentry,
+    tcproute,
     virtualservice,
     workloadentry,
 )
@@ -30,6 +31,8 @@ def shipped() -> tuple[Object, ...]:
         gateway.crd(),
         httproute.crd(),
         grpcroute.crd(),
+        tcproute.tcp(),
+        tcproute.tls(),
         referencegrant.crd(),
         backendtlspolicy.crd(),
         virtualservice.crd(),

@@ -125,8 +125,11 @@ def definition(
     categories: Sequence[str] = (),
     status: bool = True,
     annotations: Mapping[str, str] | None = None,
+    older: Mapping[str, Mapping[str, Schema]] | None = None,
+    deprecated: Mapping[str, str] | None = None,
 ) -> Object:
-    """A CRD whose versions share one schema; conversion between them changes apiVersion only."""
+    """A CRD whose versions share one schema, but for the fields of `older` ones; conversion between them changes
+    apiVersion only. `deprecated` are versions and the warning to whoever uses one."""
     names: Object = {
         "kind": kind,
         "listKind": f"{kind}List",
@@ -136,15 +139,19 @@ def definition(
     }
     if short_names:
         names["shortNames"] = list(short_names)
-    schema = obj(
-        doc,
-        {
-            "apiVersion": string("Version of the schema that this object is written in."),
-            "kind": string("Kind of this object."),
-            "metadata": {"type": "object"},
-            **fields,
-        },
-    )
+    schemas = {
+        version: obj(
+            doc,
+            {
+                "apiVersion": string("Version of the schema that this object is written in."),
+                "kind": string("Kind of this object."),
+                "metadata": {"type": "object"},
+                **(older or {}).get(version, fields),
+            },
+        )
+        for version in versions
+    }
+    warnings = deprecated or {}
     metadata: Object = {"name": f"{plural}.{group}"}
     if annotations:
         metadata["annotations"] = dict(annotations)
@@ -162,11 +169,12 @@ def definition(
                     "name": version,
                     "served": True,
                     "storage": version == storage,
+                    **({"deprecated": True, "deprecationWarning": warnings[version]} if version in warnings else {}),
                     "schema": {"openAPIV3Schema": schema},
                     "subresources": {"status": {}} if status else {},
                     "additionalPrinterColumns": [column.to_object() for column in columns],
                 }
-                for version in versions
+                for version, schema in schemas.items()
             ],
         },
     }

@@ -32,16 +32,34 @@ _PARENT_RULES = [
 ]
 
 
-def spec(rules: Schema, *, hostnames: str = "") -> Schema:
-    """`hostnames` says what they are for, where the kind has any."""
+_ESCAPED = common.SUBDOMAIN.replace("\\", r"\\")
+_HOSTS_RULES = [
+    ("Hostnames cannot contain an IP", "self.all(h, !isIP(h))"),
+    (
+        "Hostnames must be valid based on RFC-1123",
+        f"self.all(h, !h.contains('*') ? h.matches('^({_ESCAPED})$') : true)",
+    ),
+    (
+        "Wildcards on hostnames must be the first label, and the rest of hostname must be valid based on RFC-1123",
+        f"self.all(h, h.contains('*') ? (h.startsWith('*.') && h.substring(2).matches('^({_ESCAPED})$')) : true)",
+    ),
+]
+
+
+def spec(rules: Schema, *, hostnames: str = "", ruled: bool = False, named: bool = False) -> Schema:
+    """`hostnames` says what they are for, where a kind has any. `ruled` routes must have rules, `named` ones hosts."""
     fields = {
         "parentRefs": atomic(
             "What the route attaches to.", parent_reference("One parent."), rules=_PARENT_RULES, maxItems=32
         ),
-        "rules": rules,
+        "rules!" if ruled else "rules": rules,
         "useDefaultGateways": enum("Which default Gateways the route attaches to; none if absent.", "All", "None"),
     }
-    if hostnames:
+    if named:
+        fields["hostnames!"] = atomic(
+            hostnames, common.hostname("One host."), rules=_HOSTS_RULES, minItems=1, maxItems=16
+        )
+    elif hostnames:
         fields["hostnames"] = atomic(hostnames, common.hostname("One host."), maxItems=16)
     return obj("What is wanted.", fields)
 
@@ -64,6 +82,12 @@ def rule_name() -> Schema:
     return common.section_name("Name of the rule, unique in its route.")
 
 
+NAMES_RULE = (
+    "Rule name must be unique within the route",
+    "self.all(l1, !has(l1.name) || self.exists_one(l2, has(l2.name) && l1.name == l2.name))",
+)
+
+
 def rules_of_rules(count: Callable[[int], str]) -> Rules:
     """`count` is the number of matches of the rule at an index, in CEL."""
     counts = " + ".join(f"(self.size() > {index} ? {count(index)} : 0)" for index in range(MAX_RULES))
@@ -73,10 +97,7 @@ def rules_of_rules(count: Callable[[int], str]) -> Rules:
             "route must be less than 128",
             f"{counts} <= 128",
         ),
-        (
-            "Rule name must be unique within the route",
-            "self.all(l1, !has(l1.name) || self.exists_one(l2, has(l2.name) && l1.name == l2.name))",
-        ),
+        NAMES_RULE,
     ]
 
 
@@ -115,14 +136,15 @@ def backend_reference(doc: str) -> Schema:
     )
 
 
-def backends(filters: Schema | None = None) -> Schema:
+def backends(filters: Schema | None = None, **more: Any) -> Schema:
+    """`more` bounds the list."""
     reference = backend_reference("Where requests go, and how many of them.")
     weight = int32(
         "Share of the requests, relative to the sum of all weights.", minimum=0, maximum=1_000_000, default=1
     )
     own = {} if filters is None else {"filters": filters}
     reference["properties"] = {**own, **reference["properties"], "weight": weight}
-    return atomic("Backends, by weight.", reference, maxItems=16)
+    return atomic("Backends, by weight.", reference, maxItems=16, **more)
 
 
 def duration(doc: str) -> Schema:

@@ -71,13 +71,18 @@ def _refused_filters(*rules: str, backends: Iterable[str]) -> dict[str, Exemptio
     return dict.fromkeys(paths, refused)
 
 
-_MESH_ROUTE = {
-    "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
+_CONNECTION_ROUTE = {
     "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),
-    "spec.rules[].sessionPersistence": _ignored("Istio implements no session persistence for routes"),
     "spec.useDefaultGateways": _ignored("Istio has no default Gateways"),
 }
 """Of the kinds whose parents are Services."""
+
+_MESH_ROUTE = {
+    **_CONNECTION_ROUTE,
+    "spec.hostnames": _ignored("hostnames are not used when the parent is a Service"),
+    "spec.rules[].sessionPersistence": _ignored("Istio implements no session persistence for routes"),
+}
+"""Of those that are for requests."""
 
 
 def _connection_matches(path: str, *subnets: str) -> dict[str, Exemption]:
@@ -115,6 +120,8 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     "WorkloadEntry": {
         "spec.network": _unsupported("there is one network here, and the workload is called directly"),
     },
+    "TCPRoute": _CONNECTION_ROUTE,
+    "TLSRoute": _CONNECTION_ROUTE,
     "VirtualService": {
         "spec.http[].fault.abort.http2Error": _refused("HTTP/2 abort fault injection not supported yet"),
         "spec.http[].fault.delay.exponentialDelay": _refused("exponentialDelay not supported yet"),

@@ -9,7 +9,8 @@ that would need one elsewhere is only a finding.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ambientlab import re2
@@ -70,6 +71,18 @@ class Surroundings:
         return f"{key.name}.{key.namespace}.svc.{self.domain}"
 
 
+Read = Callable[[Key, Object, Surroundings], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A host that a route is for, or one port of it; `field` is where the route says so."""
+
+    field: str
+    host: str
+    port: int
+
+
 class RouteReader(ABC):
     """Reads one route; a subclass knows the rules of its kind."""
 
@@ -85,53 +98,24 @@ class RouteReader(ABC):
         self.errors: list[tuple[str, RouteError]] = []
 
     @abstractmethod
-    def rule(self, field: str, name: str, rule: Mapping[str, Any]) -> list[Draft]:
-        """The routes of one rule, one for each match. Raises a hard RouteError where the whole object is void."""
+    def sets(self, parents: list[Parent]) -> tuple[RouteSet, ...]:
+        """What the route asks for. Raises a hard RouteError where the whole object is void."""
 
     def read(self) -> Reading:
         parents = self._parents()
-        drafts: list[Draft] = []
+        sets: tuple[RouteSet, ...] = ()
         try:
-            for i, rule in enumerate(self.spec.get("rules") or []):
-                name = rule.get("name") or f"{self.key.namespace}.{self.key.name}.{i}"
-                drafts += self._usable(f"spec.rules[{i}]", self.rule(f"spec.rules[{i}]", name, rule))
+            sets = self.sets(parents)
         except RouteError as error:
-            drafts = []
             self.errors = [("spec.rules", error)]
         # Istio reports one error, the last it met
         for n, (field, met) in enumerate(self.errors, 1):
             condition = RESOLVED_REFS if n == len(self.errors) else ""
             self.notes.append(Diagnostic(self.ref, met.reason, met.message, condition, field))
-        drafts.sort(key=lambda draft: precedence(draft.route))
-        sets = tuple(
-            RouteSet(
-                self.ref, self.created, (host,), (), True, port, tuple(Draft(d.route, port) for d in drafts), field
-            )
-            for field, host, port in parents
-            if drafts
-        )
         return Reading(sets, tuple(self.notes))
 
-    def _usable(self, field: str, drafts: list[Draft]) -> list[Draft]:
-        """Without the matches Envoy would refuse, and with them all that the waypoint is to serve."""
-        usable = []
-        for i, draft in enumerate(drafts):
-            match = draft.route.match
-            conditions = [match.path, *(value for _, value in (*match.headers, *match.query))]
-            try:
-                for condition in conditions:
-                    if condition is not None and condition.kind == "regex":
-                        re2.check(condition.value)
-            except re2.ExpressionError as error:
-                message = f"no request matches an expression that RE2 refuses: {error}; Istio's waypoint would refuse "
-                where = f"{field}.matches[{i}]"
-                self.notes.append(Diagnostic(self.ref, "InvalidExpression", message + "all its routes", field=where))
-            else:
-                usable.append(draft)
-        return usable
-
-    def _parents(self) -> list[tuple[str, str, int]]:
-        """(field, host, port or 0) of each host of each parent that exists."""
+    def _parents(self) -> list[Parent]:
+        """Each host of each parent that exists."""
         found: dict[tuple[str, int], str] = {}
         for i, ref in enumerate(self.spec.get("parentRefs") or []):
             field = f"spec.parentRefs[{i}]"
@@ -156,10 +140,10 @@ class RouteReader(ABC):
                 self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", MISSING_LABEL, RESOLVED_WAYPOINTS, field))
             for host in [self.around.host(parent)] if kind == "Service" else declaring["spec"]["hosts"]:
                 found.setdefault((host, ref.get("port") or 0), field)
-        return [(field, host, port) for (host, port), field in found.items()]
+        return [Parent(field, host, port) for (host, port), field in found.items()]
 
     def destinations(
-        self, field: str, refs: list[Mapping[str, Any]], mirror_error: RouteError | None = None
+        self, field: str, refs: Sequence[Mapping[str, Any]], mirror_error: RouteError | None = None
     ) -> tuple[WeightedDestination, ...]:
         result: list[WeightedDestination] = []
         errors: list[tuple[str, RouteError]] = []
@@ -249,6 +233,53 @@ class RouteReader(ABC):
         elif item.get("percent") is not None:
             parts = item["percent"] * 10_000
         return Mirror(destination, parts)
+
+
+class RequestRouteReader(RouteReader):
+    """Of a kind whose rules are about requests."""
+
+    @abstractmethod
+    def rule(self, field: str, name: str, rule: Mapping[str, Any]) -> list[Draft]:
+        """The routes of one rule, one for each match. Raises a hard RouteError where the whole object is void."""
+
+    def sets(self, parents: list[Parent]) -> tuple[RouteSet, ...]:
+        drafts: list[Draft] = []
+        for i, rule in enumerate(self.spec.get("rules") or []):
+            name = rule.get("name") or f"{self.key.namespace}.{self.key.name}.{i}"
+            drafts += self._usable(f"spec.rules[{i}]", self.rule(f"spec.rules[{i}]", name, rule))
+        drafts.sort(key=lambda draft: precedence(draft.route))
+        return tuple(
+            RouteSet(
+                self.ref,
+                self.created,
+                (parent.host,),
+                (),
+                True,
+                parent.port,
+                tuple(Draft(d.route, parent.port) for d in drafts),
+                parent.field,
+            )
+            for parent in parents
+            if drafts
+        )
+
+    def _usable(self, field: str, drafts: list[Draft]) -> list[Draft]:
+        """Without the matches Envoy would refuse, and with them all that the waypoint is to serve."""
+        usable = []
+        for i, draft in enumerate(drafts):
+            match = draft.route.match
+            conditions = [match.path, *(value for _, value in (*match.headers, *match.query))]
+            try:
+                for condition in conditions:
+                    if condition is not None and condition.kind == "regex":
+                        re2.check(condition.value)
+            except re2.ExpressionError as error:
+                message = f"no request matches an expression that RE2 refuses: {error}; Istio's waypoint would refuse "
+                where = f"{field}.matches[{i}]"
+                self.notes.append(Diagnostic(self.ref, "InvalidExpression", message + "all its routes", field=where))
+            else:
+                usable.append(draft)
+        return usable
 
 
 def precedence(route: Route) -> tuple[int, int, bool, int, int]:

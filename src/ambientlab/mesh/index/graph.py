@@ -23,6 +23,8 @@ from ambientlab.api.kinds import (
     SECRET,
     SERVICE,
     SERVICEENTRY,
+    TCPROUTE,
+    TLSROUTE,
     VIRTUALSERVICE,
     WORKLOADENTRY,
 )
@@ -46,6 +48,7 @@ from ambientlab.mesh.index import (
     resolve,
     security,
     tables,
+    tcproute,
     virtualservice,
     waypoints,
     workloads,
@@ -58,11 +61,19 @@ from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import Credential, Key, Mesh, RouteTable, Service, TcpRoute, Waypoint, Workload
 
 RESOURCES = (
-    NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, REFERENCEGRANT, VIRTUALSERVICE,
-    DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP, NODE,
+    NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE,
+    REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP,
+    NODE,
     *security.RESOURCES,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
+
+_GATEWAY_ROUTES: Mapping[Resource, gatewayroute.Read] = {
+    HTTPROUTE: httproute.read,
+    GRPCROUTE: grpcroute.read,
+    TCPROUTE: tcproute.read_tcp,
+    TLSROUTE: tcproute.read_tls,
+}
 
 
 class MeshIndex:
@@ -139,16 +150,13 @@ class MeshIndex:
                 domain,
             )
 
-        self.http_routes: Collection[Key, Reading] = graph.derive(
-            "HTTPRoutes read",
-            self.sources[HTTPROUTE],
-            lambda ctx, key, obj: {key: httproute.read(key, obj, surroundings(ctx))},
-        )
-        self.grpc_routes: Collection[Key, Reading] = graph.derive(
-            "GRPCRoutes read",
-            self.sources[GRPCROUTE],
-            lambda ctx, key, obj: {key: grpcroute.read(key, obj, surroundings(ctx))},
-        )
+        def reader(read: gatewayroute.Read) -> Derive[Key, Object, Key, Reading]:
+            return lambda ctx, key, obj: {key: read(key, obj, surroundings(ctx))}
+
+        self.gateway_routes: dict[Resource, Collection[Key, Reading]] = {
+            resource: graph.derive(f"{resource.kind}s read", self.sources[resource], reader(read))
+            for resource, read in _GATEWAY_ROUTES.items()
+        }
         roots = virtual_service_objects.index(delegates.targets)
         self.virtual_services: Collection[Key, Reading] = graph.derive(
             "VirtualServices read",
@@ -163,11 +171,8 @@ class MeshIndex:
                 )
             },
         )
-        route_sets = candidates.RouteSets(
-            graph.derive("HTTPRoute sets", self.http_routes, _sets),
-            graph.derive("GRPCRoute sets", self.grpc_routes, _sets),
-            graph.derive("VirtualService sets", self.virtual_services, _sets),
-        )
+        readings = (*self.gateway_routes.values(), self.virtual_services)
+        route_sets = candidates.RouteSets(*(graph.derive(f"sets of {r.name}", r, _sets) for r in readings))
 
         def route(ctx: Context, host: str, shape: Shape) -> Mapping[str, tables.Routing]:
             def names(of: str) -> frozenset[str]:
@@ -266,8 +271,8 @@ class MeshIndex:
         return {ref: tuple(sorted(some, key=_order)) for ref, some in found.items()}
 
     def _of_configuration(self) -> Iterator[Diagnostic]:
-        readings = chain(self.http_routes.values(), self.grpc_routes.values(), self.virtual_services.values())
-        yield from chain.from_iterable(reading.diagnostics for reading in readings)
+        for readings in (*self.gateway_routes.values(), self.virtual_services):
+            yield from chain.from_iterable(reading.diagnostics for reading in readings.values())
         yield from chain.from_iterable(routing.diagnostics for routing in self.routing.values())
         yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())
         yield from chain.from_iterable(policy.diagnostics for policy in self.backend_policies.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.drafts import Draft, Reading
-from ambientlab.mesh.index.gatewayroute import RouteError, RouteReader, Surroundings, modifier, named_matches
+from ambientlab.mesh.index.gatewayroute import RequestRouteReader, RouteError, Surroundings, modifier, named_matches
 from ambientlab.mesh.ir import (
     Action,
     DirectResponse,
@@ -23,7 +23,7 @@ from ambientlab.mesh.ir import (
 )
 
 
-class _GRPCRoute(RouteReader):
+class _GRPCRoute(RequestRouteReader):
     kind = "GRPCRoute"
 
     def rule(self, field: str, name: str, rule: Mapping[str, Any]) -> list[Draft]:

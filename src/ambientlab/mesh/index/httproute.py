@@ -10,7 +10,7 @@ from typing import Any
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import ignored
 from ambientlab.mesh.index.drafts import REQUEST_PORT, Draft, Reading
-from ambientlab.mesh.index.gatewayroute import RouteError, RouteReader, Surroundings, modifier, named_matches
+from ambientlab.mesh.index.gatewayroute import RequestRouteReader, RouteError, Surroundings, modifier, named_matches
 from ambientlab.mesh.index.values import milliseconds
 from ambientlab.mesh.ir import (
     Action,
@@ -33,7 +33,7 @@ _ANY_ORIGIN = r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s?#]+$"
 """What an origin looks like: a scheme and an authority, nothing behind it (RFC 6454)."""
 
 
-class _HTTPRoute(RouteReader):
+class _HTTPRoute(RequestRouteReader):
     kind = "HTTPRoute"
 
     def rule(self, field: str, name: str, rule: Mapping[str, Any]) -> list[Draft]:

@@ -206,8 +206,8 @@ class RouteTable:
 
 @dataclass(frozen=True, slots=True)
 class TcpRoute:
-    """Where the connections to one port of a service go, if not to itself. `origin` is as a Route's; a share of a
-    destination that is not there is closed."""
+    """Where the connections to one port of a service go, if not to itself. `origin` is as a Route's. A share of a
+    destination that is not there is closed, and so are all connections where there is none."""
 
     host: str
     port: int

@@ -12,8 +12,6 @@ from ambientlab.api.kinds import (
     DESTINATIONRULE,
     GATEWAY,
     GATEWAYCLASS,
-    GRPCROUTE,
-    HTTPROUTE,
     PEERAUTHENTICATION,
     REQUESTAUTHENTICATION,
     SERVICE,
@@ -68,7 +66,7 @@ class Statuses:
             memo[place] = kept
             result[place] = kept[1]
 
-        for resource, readings in ((HTTPROUTE, index.http_routes), (GRPCROUTE, index.grpc_routes)):
+        for resource, readings in index.gateway_routes.items():
             for key, obj in index.sources[resource].items():
                 found = findings.get(ObjectRef(resource.kind, *key), ())
                 add(resource, key, route_status, obj, readings[key].diagnostics, found)

@@ -197,6 +197,8 @@ class WaypointProxy:
         route = mesh.tcp_routes.get((service.host, port.number))
         if route is None:
             return (), service.policy(0)
+        if not route.destinations:
+            return ((UNKNOWN_SERVICE, 1),), TrafficPolicy()
         shares = tuple((self._destination(mesh, result, item.destination), item.weight) for item in route.destinations)
         first = mesh.services.get(route.destinations[0].destination.host)
         return shares, TrafficPolicy() if first is None else first.policy(0)
