@@ -353,6 +353,8 @@ def test_backend_protocols(world: World) -> None:
     world.ask(Case("http://echo/h2c", backend="echo-v1"), Case("http://echo/", backend="echo-v2"))
     assert "Proto=HTTP/2.0" in world.run("client http://echo/h2c")
     assert "Proto=HTTP/1.1" in world.run("client http://echo/")
+    told = world.run("client ws://echo:82/socket --msg=knock")
+    assert re.search(r"\[0 body\] RequestHeader=X-Request-Id:.*Hostname=echo-v2-.*\] knockStatusCode=200", told, re.S)
 
 
 def test_invalid_backends(world: World) -> None:
@@ -392,6 +394,30 @@ def test_timeouts(world: World) -> None:
         Case("http://echo/never?delay=200ms", status=200),
         Case("http://echo/request", status=200),
     )
+
+
+def test_retries(world: World) -> None:
+    """What HTTPRouteRetry asks at gateways: a code that is listed is tried again, up to so many times."""
+    rules = [
+        {
+            "matches": [matching(path)],
+            "filters": [mark(path)],
+            "retry": {"codes": [503], "attempts": attempts, "backoff": "1ms"},
+            "backendRefs": [backend("echo-v1")],
+        }
+        for path, attempts in (("/twice", 2), ("/four", 4))
+    ]
+    world.route([parent("echo")], *rules)
+    world.ask(*(Case(f"http://echo{path}", answered={"X-Header-Set": path}) for path in ("/twice", "/four")))
+    tries = {"/twice?codes=503": 3, "/four?codes=503": 5, "/four?codes=504": 1}
+    world.ask(*(Case(f"http://echo{path}", status=int(path[-3:])) for path in tries))
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        log = world.mesh.kubectl("logs", "-n", NAMESPACE, "deploy/echo-v1")
+        found = {path: log.count(f" {path} ") for path in tries}
+        if found == tries:
+            return
+        assert time.monotonic() < deadline, f"{found}"
 
 
 def test_mirrors(world: World) -> None:

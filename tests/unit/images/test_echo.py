@@ -140,18 +140,11 @@ def test_a_grpc_library_is_answered_on_one_connection(echo: tuple[int, int, int]
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_websockets_are_echoed(echo: tuple[int, int, int]) -> None:
-    with socket.create_connection(("127.0.0.1", echo[0])) as connection:
-        connection.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += connection.recv(1)
-        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head  # the example of RFC 6455
-        connection.sendall(b"\x81\x85" + b"\x37\xfa\x21\x3d" + b"\x7f\x9f\x4d\x51\x58")
-        assert connection.recv(16) == b"\x81\x05Hello"
+def test_websockets(echo: tuple[int, int, int]) -> None:
+    for message in ("knock", "long" * 100, "longer" * 20000):
+        found = lines(f"ws://127.0.0.1:{echo[0]}/ws", f"--msg={message}", "-H", "x-one:1")
+        assert {"[0] Header=X-One:1", "[0 body] URL=/ws", "[0 body] RequestHeader=X-One:1"} < set(found)
+        assert f"[0 body] {message}StatusCode=200" in found
 
 
 def test_broken_http2_ends_the_connection_and_nothing_else(echo: tuple[int, int, int]) -> None:
@@ -190,6 +183,18 @@ def test_echo_basic_answers_with_json() -> None:
         assert {"X-A: 1", "X-B: 2", "Content-Type: application/json"} < set(head.splitlines())
         assert (seen["path"], seen["method"], seen["proto"]) == ("/a?b=c", "GET", "HTTP/1.1")
         assert (seen["pod"], seen["namespace"], seen["httpPort"]) == ("pod-1", "ns", str(http))
+        with socket.create_connection(("127.0.0.1", http)) as connection:
+            connection.sendall(
+                b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            )
+            upgraded = b""
+            while not upgraded.endswith(b"\r\n\r\n"):
+                upgraded += connection.recv(1)
+            assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in upgraded  # the example of RFC 6455
+            for _ in range(2):
+                connection.sendall(b"\x81\x85" + b"\x37\xfa\x21\x3d" + b"\x7f\x9f\x4d\x51\x58")
+                assert connection.recv(16) == b"\x81\x05Hello"
         assert seen["headers"]["X-Echo-Set-Header"] == ["X-A:1, X-B:2"]
         command = ["curl", "-sS", "--http2-prior-knowledge", f"http://127.0.0.1:{h2c}/"]
         assert json.loads(subprocess.check_output(command))["proto"] == "HTTP/2.0"

@@ -19,7 +19,7 @@ else:
     import web
     from hpack import Header
 
-_PORTS = {"http": 80, "https": 443, "grpc": 7070, "tcp": 9090}
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "grpc": 7070, "tcp": 9090}
 _METHOD = "/proto.EchoTestService/Echo"
 _VALUES = {"count": "1", "timeout": "5s", "qps": "0", "msg": "HelloWorld", "method": "", "server-name": ""}
 _SWITCHES = {"http2", "follow-redirects", "new-connection-per-request", "insecure-skip-verify"}
@@ -76,7 +76,7 @@ class Target:
     def __init__(self, url: str) -> None:
         self.scheme, _, rest = url.partition("://")
         if self.scheme not in _PORTS:
-            sys.exit(f"Error: no protocol for {url!r}: want http, https, grpc or tcp")
+            sys.exit(f"Error: no protocol for {url!r}: want http, https, ws, wss, grpc or tcp")
         self.authority, slash, path = rest.partition("/")
         self.path = slash + path or "/"
         host, colon, port = self.authority.rpartition(":")
@@ -100,6 +100,8 @@ class Client:
         if target.scheme == "tcp":
             return lines + [f"[{number} body] {line}" for line in self._tcp(target)]
         lines += [f"[{number}] Header={name}:{value}" for name, value in self.options.headers]
+        if target.scheme in ("ws", "wss"):
+            return lines + [f"[{number} body] {line}" for line in self._websocket(target)]
         begun = time.monotonic()
         for _ in range(_MOST_REDIRECTS):
             source, status, headers, body = self._http(target)
@@ -117,7 +119,7 @@ class Client:
 
     def _connect(self, target: Target) -> socket.socket:
         connection = socket.create_connection((target.host, target.port), timeout=self.options.timeout)
-        if target.scheme != "https":
+        if target.scheme not in ("https", "wss"):
             return connection
         import ssl  # noqa: PLC0415  # most requests are plain, and every one would pay
 
@@ -134,10 +136,27 @@ class Client:
             source: str = connection.getsockname()[0]
             if "http2" in self.options.switches:
                 return (source, *_exchange(connection, self._head(target, method, target.scheme), b"")[:3])
-            headers = [("Host", self.host or target.authority), ("User-Agent", "Go-http-client/1.1"), *self.headers]
-            lines = [f"{method} {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-            connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            self._ask(connection, target, method, [("User-Agent", "Go-http-client/1.1")])
             return (source, *_answer(web.Reader(connection), method))
+
+    def _ask(self, connection: socket.socket, target: Target, method: str, headers: list[Header]) -> None:
+        """Sends the head of a request of HTTP/1.1."""
+        headers = [("Host", self.host or target.authority), *headers, *self.headers]
+        lines = [f"{method} {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    def _websocket(self, target: Target) -> list[str]:
+        key = "dGhlIHNhbXBsZSBub25jZQ=="  # any will do: only the server is to prove what it speaks
+        upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", key)]
+        with self._connect(target) as connection:
+            self._ask(connection, target, "GET", [*upgrade, ("Sec-WebSocket-Version", "13")])
+            reader = web.Reader(connection)
+            status, _, _ = _answer(reader, "HEAD")
+            if status != 101:
+                raise OSError(f"websocket: bad handshake: HTTP status {status}")
+            connection.sendall(web.frame(0x81, self.options.values["msg"].encode(), client=True))
+            _, payload = web.read_frame(reader)
+        return [line for line in payload.decode(errors="replace").split("\n") if line]
 
     def _head(self, target: Target, method: str, scheme: str) -> list[Header]:
         authority = self.host or target.authority

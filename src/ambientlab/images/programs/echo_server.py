@@ -69,11 +69,19 @@ class Echo:
         for pair in filter(None, parameters.get("headers", "").split(",")):
             name, _, value = pair.partition(":")
             headers.append((name, value))
+        print(f"{request.protocol} {request.method} {request.target} {status}", flush=True)
+        return web.Response(status, headers, self._told(request))
+
+    def message(self, request: web.Request, message: bytes) -> bytes:
+        """The answer to a WebSocket's only message."""
+        print(f"WebSocket {request.target}", flush=True)
+        return self._told(request) + message + b"StatusCode=200\n"
+
+    def _told(self, request: web.Request) -> bytes:
         lines = self._about(request.port, Host=request.host, URL=request.target)
         lines += [f"Method={request.method}", f"Proto={request.protocol}", f"IP={request.peer}"]
         lines += [f"RequestHeader={name}:{value}" for name, value in request.headers]
-        print(f"{request.protocol} {request.method} {request.target} {status}", flush=True)
-        return web.Response(status, headers, self._text(lines))
+        return self._text(lines)
 
     def _grpc(self, request: web.Request) -> web.Response:
         if request.target != _METHOD:
@@ -145,7 +153,8 @@ def main() -> None:
         if port in settings.tls and context is None:
             print(f"no certificate at {settings.values['crt']!r}: nothing listens on :{port}", flush=True)
             continue
-        web.listen(port, echo.tcp if kind == "tcp" else web.http(echo.http), context if port in settings.tls else None)
+        serve = echo.tcp if kind == "tcp" else web.http(echo.http, echo.message)
+        web.listen(port, serve, context if port in settings.tls else None)
         print(f"echo listens on :{port} ({kind})", flush=True)
     threading.Event().wait()
 

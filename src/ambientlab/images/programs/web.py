@@ -58,6 +58,7 @@ class Response:
 
 
 Handler = Callable[[Request], Response]
+Answer = Callable[[Request, bytes], bytes]
 
 
 def by_name(headers: Iterable[Header]) -> list[Header]:
@@ -97,7 +98,9 @@ def listen(port: int, serve: Callable[[socket.socket], None], context: "ssl.SSLC
     threading.Thread(target=accept, daemon=True).start()
 
 
-def http(handler: Handler) -> Callable[[socket.socket], None]:
+def http(handler: Handler, answer_message: Answer | None = None) -> Callable[[socket.socket], None]:
+    """WebSockets echo their messages, or have the first one answered."""
+
     def serve(connection: socket.socket) -> None:
         peer, port = connection.getpeername()[0], connection.getsockname()[1]
 
@@ -109,7 +112,7 @@ def http(handler: Handler) -> Callable[[socket.socket], None]:
         if reader.starts_with(http2.PREFACE[:16]):
             _serve_http2(connection, reader, answer)
         else:
-            _serve_http1(connection, reader, answer)
+            _serve_http1(connection, reader, answer, answer_message)
 
     return serve
 
@@ -159,7 +162,7 @@ class Reader:
         return bool(data)
 
 
-def _serve_http1(connection: socket.socket, reader: Reader, handler: Handler) -> None:
+def _serve_http1(connection: socket.socket, reader: Reader, handler: Handler, answer_message: Answer | None) -> None:
     while head := reader.until(b"\r\n\r\n"):
         lines = head.decode("latin-1").split("\r\n")
         parts = lines[0].split(" ")
@@ -175,7 +178,9 @@ def _serve_http1(connection: socket.socket, reader: Reader, handler: Handler) ->
         else:
             body = reader.exactly(int(fields.get("content-length") or 0))
         if fields.get("upgrade", "").lower() == "websocket":
-            _serve_websocket(connection, reader, fields.get("sec-websocket-key", ""))
+            request = Request(parts[0], parts[1], parts[2], headers, body)
+            request.peer, request.port = connection.getpeername()[0], connection.getsockname()[1]
+            _serve_websocket(connection, reader, request, answer_message)
             return
         connection_field = fields.get("connection", "").lower()
         keep = connection_field != "close" if parts[2] != "HTTP/1.0" else connection_field == "keep-alive"
@@ -222,30 +227,45 @@ def _serve_http2(connection: socket.socket, reader: Reader, handler: Handler) ->
                 state.send(message.stream, status + headers, response.body, response.trailers)
 
 
-def _serve_websocket(connection: socket.socket, reader: Reader, key: str) -> None:
-    """Each message goes back to where it came from (RFC 6455)."""
+def _serve_websocket(connection: socket.socket, reader: Reader, request: Request, answer: Answer | None) -> None:
+    """Each message goes back to where it came from (RFC 6455), or the first is answered."""
     import base64  # noqa: PLC0415  # few connections come here, and every start would pay
     import hashlib  # noqa: PLC0415
 
-    accept = base64.b64encode(hashlib.sha1(key.encode() + _WEBSOCKET).digest()).decode()
+    key = request.header("Sec-Websocket-Key").encode()
+    accept = base64.b64encode(hashlib.sha1(key + _WEBSOCKET).digest()).decode()
     connection.sendall(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
     )
     while True:
-        first, second = reader.exactly(2)
-        size = second & 127
-        if size > 125:
-            size = int.from_bytes(reader.exactly(2 if size == 126 else 8), "big")
-        mask = reader.exactly(4) if second & 128 else bytes(4)
-        payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(reader.exactly(size)))
-        if size < 126:
-            length = bytes([size])
-        else:
-            length = b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
-        connection.sendall(bytes([first]) + length + payload)
-        if first & 15 == 8:
+        first, payload = read_frame(reader)
+        closing = first & 15 == 8
+        connection.sendall(frame(first, payload if answer is None or closing else answer(request, payload)))
+        if closing or answer is not None:
             return
+
+
+def read_frame(reader: Reader) -> tuple[int, bytes]:
+    """A WebSocket frame's first byte and its payload."""
+    first, second = reader.exactly(2)
+    size = second & 127
+    if size > 125:
+        size = int.from_bytes(reader.exactly(2 if size == 126 else 8), "big")
+    mask = reader.exactly(4) if second & 128 else bytes(4)
+    return first, bytes(byte ^ mask[at % 4] for at, byte in enumerate(reader.exactly(size)))
+
+
+def frame(first: int, payload: bytes, *, client: bool = False) -> bytes:
+    """A client has to mask what it sends; zeros change nothing."""
+    size, masked = len(payload), 128 if client else 0
+    if size < 126:
+        length = bytes([masked | size])
+    elif size < 65536:
+        length = bytes([masked | 126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([masked | 127]) + size.to_bytes(8, "big")
+    return bytes([first]) + length + (bytes(4) if client else b"") + payload
 
 
 def grpc_messages(body: bytes) -> list[bytes]:
