@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ambientlab.api.objects import Object
-from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.targets import Target, targets
 from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Key, PolicyAction, PolicyRule
 
@@ -47,7 +47,14 @@ def read(key: Key, obj: Object) -> PolicyReading:
         (spec.get("provider") or {}).get("name", ""),
     )
     named = targets(obj)
-    return PolicyReading(policy, named, () if named else _of_ztunnel(policy, spec))
+    return PolicyReading(policy, named, _untried(policy) if named else _of_ztunnel(policy, spec))
+
+
+def _untried(policy: AuthorizationPolicy) -> tuple[Diagnostic, ...]:
+    if not policy.dry_run or policy.action is not PolicyAction.CUSTOM:
+        return ()
+    ref = ObjectRef("AuthorizationPolicy", *policy.key)
+    return (ignored(ref, "metadata.annotations", "there is no dry run of action CUSTOM: the policy is not in force"),)
 
 
 def _of_ztunnel(policy: AuthorizationPolicy, spec: Object) -> tuple[Diagnostic, ...]:

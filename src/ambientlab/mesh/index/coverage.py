@@ -133,7 +133,6 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         **_connection_matches("spec.tls[].match[]"),
     },
     "AuthorizationPolicy": {
-        "spec.provider": _unsupported("no provider is asked"),
         "spec.selector": _unsupported("ztunnel enforces no policies here"),
     },
     "RequestAuthentication": {

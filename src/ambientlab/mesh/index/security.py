@@ -7,6 +7,7 @@ from itertools import chain
 
 from ambientlab.api.kinds import (
     AUTHORIZATIONPOLICY,
+    CONFIGMAP,
     GATEWAYCLASS,
     NAMESPACE,
     PEERAUTHENTICATION,
@@ -17,14 +18,14 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Collection, Context, Graph, Source
-from ambientlab.mesh.index import authentication, authorization
+from ambientlab.mesh.index import authentication, authorization, extensionproviders
 from ambientlab.mesh.index.authentication import KeySet, KeySource, TokenReading
 from ambientlab.mesh.index.authorization import PolicyReading
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Attachment, Places, Target, gateway, service
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
-from ambientlab.mesh.ir import Guard, Key, Traffic
+from ambientlab.mesh.ir import Guard, Key, PolicyAction, Traffic
 
 RESOURCES = (AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION)
 
@@ -54,14 +55,27 @@ class Security:
         )
         tokens_by_target = self.tokens.index(lambda _, reading: reading.targets)
 
+        providers_key = extensionproviders.MESH_CONFIG
+        providers: Collection[Key, extensionproviders.Providers] = graph.derive(
+            "extension providers",
+            sources[CONFIGMAP],
+            lambda _, key, obj: {key: extensionproviders.read(obj)} if key == providers_key else {},
+        )
+
         def guard(ctx: Context, targets: tuple[Target, ...]) -> Guard:
             found = {reading.policy.key: reading.policy for t in targets for reading in ctx.select(by_target, t)}
             readings = {reading.order: reading for t in targets for reading in ctx.select(tokens_by_target, t)}
             rules = [rule for _, reading in sorted(readings.items()) for rule in reading.rules]
-            return Guard(
-                tuple(policy for _, policy in sorted(found.items())),
-                tuple(sorted(rules, key=lambda rule: rule.issuer)),
-            )
+            policies = tuple(policy for _, policy in sorted(found.items()))
+            asked = {p.provider for p in policies if p.action is PolicyAction.CUSTOM and not p.dry_run}
+            provider, problem = None, ""
+            if asked:
+                known = ctx.fetch(providers, providers_key) or {}
+                try:
+                    provider = extensionproviders.choose(asked, known, lambda host: ctx.fetch(shapes, host) is not None)
+                except extensionproviders.ProviderError as error:
+                    problem = str(error)
+            return Guard(policies, tuple(sorted(rules, key=lambda rule: rule.issuer)), provider, problem)
 
         def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Guard]:
             waypoint = shape.binding.waypoint
@@ -117,3 +131,6 @@ class Security:
         yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
         yield from chain.from_iterable(reading.diagnostics for reading in self.tokens.values())
         yield from chain.from_iterable(self.unbound_tokens.values())
+        for where, guard in chain(self.guards.items(), self.waypoint_guards.items()):
+            if guard.provider_problem:
+                yield from extensionproviders.findings(str(where), guard)

@@ -16,12 +16,14 @@ from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.mesh import Mesh
 from ambientlab.mesh.ir.policies import (
     AuthorizationPolicy,
+    CheckedBody,
     Condition,
     Conditions,
     Guard,
     JwtRule,
     PolicyAction,
     PolicyRule,
+    Provider,
 )
 from ambientlab.mesh.ir.routes import (
     DEFAULT_RETRIES,
@@ -76,6 +78,7 @@ __all__ = [
     "AppProtocol",
     "AuthorizationPolicy",
     "Canary",
+    "CheckedBody",
     "Condition",
     "Conditions",
     "ConnectionPool",
@@ -105,6 +108,7 @@ __all__ = [
     "PolicyRule",
     "Port",
     "Protocol",
+    "Provider",
     "Redirect",
     "Resolution",
     "RetryBudget",

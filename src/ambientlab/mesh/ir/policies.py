@@ -74,15 +74,54 @@ class JwtRule:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedBody:
+    """How much of a request's body a provider is shown."""
+
+    max_bytes: int
+    partial: bool = False
+    as_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A service at `host` that decides about requests, asked by HTTP or by gRPC (ext_authz).
+
+    `fail_open` lets requests pass where it does not answer; else `status_on_error` is the answer, 0 for the usual one.
+    Headers may begin or end with a star. Those of `checked_headers` are shown to it, besides `added_headers`, which are
+    not the request's; of what it answers, some are passed on, and some returned to the client.
+    """
+
+    name: str
+    host: str
+    port: int
+    grpc: bool
+    timeout_ms: int
+    fail_open: bool = False
+    status_on_error: int = 0
+    path_prefix: str = ""
+    checked_headers: tuple[str, ...] = ()
+    added_headers: tuple[tuple[str, str], ...] = ()
+    upstream_headers: tuple[str, ...] = ()
+    denied_headers: tuple[str, ...] = ()
+    allowed_headers: tuple[str, ...] = ()
+    body: CheckedBody | None = None
+    clear_route_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """What stands before a service, or before all of a waypoint's workloads.
 
-    A request with a token that is not valid by the rule it falls under is refused with 401; one without a token goes
-    on. A request is refused if a DENY policy matches it, or if there are ALLOW policies and none does.
+    First `provider` is asked about a request that a CUSTOM policy matches; where it cannot be, because of a
+    `provider_problem`, such a request is refused. A request with a token that is not valid by the rule it falls under
+    is refused with 401; one without a token goes on. A request is refused if a DENY policy matches it, or if there are
+    ALLOW policies and none does.
     """
 
     policies: tuple[AuthorizationPolicy, ...] = ()
     jwt_rules: tuple[JwtRule, ...] = ()
+    provider: Provider | None = None
+    provider_problem: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.policies or self.jwt_rules)

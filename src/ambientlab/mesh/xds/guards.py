@@ -19,11 +19,13 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf.message import Message
 
-from ambientlab.mesh.ir import AuthorizationPolicy, Guard, JwtRule, PolicyAction
+from ambientlab.mesh.ir import AuthorizationPolicy, Guard, JwtRule, PolicyAction, Provider
 from ambientlab.mesh.xds.messages import ads, extension
 from ambientlab.mesh.xds.types import PREFIX
 
 _JWT = f"{PREFIX}envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+_HTTP_EXT_AUTHZ = f"{PREFIX}envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+_NETWORK_EXT_AUTHZ = f"{PREFIX}envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 _HTTP_RBAC = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBAC"
 _NETWORK_RBAC = f"{PREFIX}envoy.extensions.filters.network.rbac.v3.RBAC"
 _ACTIONS: Mapping[str, PolicyAction] = MappingProxyType(
@@ -38,27 +40,62 @@ Content = tuple[str, Make, tuple[Any, ...]]
 
 def http_places(owner: str) -> list[HttpFilter]:
     """`owner` is the host that the chain is for, or the chain's own name."""
-    places = {"jwt": _JWT} | dict.fromkeys(_ACTIONS, _HTTP_RBAC)
+    places = {"custom": (_HTTP_RBAC,), "ext-authz": (_HTTP_RBAC, _HTTP_EXT_AUTHZ), "jwt": (_JWT,)}
+    places |= dict.fromkeys(_ACTIONS, (_HTTP_RBAC,))
     return [
-        HttpFilter(name=_name("http", place, owner), config_discovery=_source(type_url))
-        for place, type_url in places.items()
+        HttpFilter(name=_name("http", place, owner), config_discovery=_source(*type_urls))
+        for place, type_urls in places.items()
     ]
 
 
 def network_places(owner: str) -> list[Filter]:
-    return [Filter(name=_name("tcp", place, owner), config_discovery=_source(_NETWORK_RBAC)) for place in _ACTIONS]
+    places = {"custom": (_NETWORK_RBAC,), "ext-authz": (_NETWORK_RBAC, _NETWORK_EXT_AUTHZ)}
+    places |= dict.fromkeys(_ACTIONS, (_NETWORK_RBAC,))
+    return [
+        Filter(name=_name("tcp", place, owner), config_discovery=_source(*type_urls))
+        for place, type_urls in places.items()
+    ]
 
 
-def http_contents(owner: str, guard: Guard) -> Iterator[Content]:
-    """What is in the places of `owner`'s HTTP chains."""
+def http_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Content]:
+    """What is in the places of `owner`'s HTTP chains; `cluster` is the provider's."""
+    custom = guard.of(PolicyAction.CUSTOM)
+    yield _name("http", "custom", owner), _http_custom, (custom, guard.provider)
+    yield _name("http", "ext-authz", owner), _http_ext_authz, (guard.provider, cluster)
     yield _name("http", "jwt", owner), _http_jwt, (guard.jwt_rules,)
     for place, action in _ACTIONS.items():
         yield _name("http", place, owner), _http_rbac, (guard.of(action),)
 
 
-def network_contents(owner: str, guard: Guard) -> Iterator[Content]:
+def network_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Content]:
+    custom = guard.of(PolicyAction.CUSTOM)
+    yield _name("tcp", "custom", owner), _network_custom, (custom, guard.provider)
+    yield _name("tcp", "ext-authz", owner), _network_ext_authz, (guard.provider, cluster)
     for place, action in _ACTIONS.items():
         yield _name("tcp", place, owner), _network_rbac, (guard.of(action),)
+
+
+def _http_custom(policies: Sequence[AuthorizationPolicy], provider: Provider | None) -> Message:
+    message: Message = _loaded("ext_authz").http_matching(policies, provider)
+    return message
+
+
+def _network_custom(policies: Sequence[AuthorizationPolicy], provider: Provider | None) -> Message:
+    message: Message = _loaded("ext_authz").network_matching(policies, provider)
+    return message
+
+
+def _http_ext_authz(provider: Provider | None, cluster: str) -> Message:
+    message: Message = _loaded("ext_authz").http_asking(provider, cluster) if provider else _http_rbac(())
+    return message
+
+
+def _network_ext_authz(provider: Provider | None, cluster: str) -> Message:
+    """An HTTP provider cannot be asked about connections: Istio lets them pass."""
+    if provider is None or not provider.grpc:
+        return _network_rbac(())
+    message: Message = _loaded("ext_authz").network_asking(provider, cluster)
+    return message
 
 
 def _http_jwt(rules: Sequence[JwtRule]) -> Message:

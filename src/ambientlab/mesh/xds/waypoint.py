@@ -85,6 +85,7 @@ class WaypointProxy:
             for port in service.ports:
                 chains += self._port(mesh, result, service, port)
             self._guard(
+                mesh,
                 result,
                 service.host,
                 mesh.guards.get(service.host, Guard()),
@@ -222,10 +223,12 @@ class WaypointProxy:
     def _telemetry(self, mesh: Mesh, host: str = "") -> Telemetry:
         return mesh.telemetry.get((self.gateway, host), EVERYTHING)
 
-    def _guard(self, result: Resources, owner: str, guard: Guard, *, http: bool, network: bool) -> None:
+    def _guard(self, mesh: Mesh, result: Resources, owner: str, guard: Guard, *, http: bool, network: bool) -> None:
+        provider = guard.provider
+        cluster = self._destination(mesh, result, Destination(provider.host, provider.port)) if provider else ""
         found = [
-            *(guards.http_contents(owner, guard) if http else ()),
-            *(guards.network_contents(owner, guard) if network else ()),
+            *(guards.http_contents(owner, guard, cluster) if http else ()),
+            *(guards.network_contents(owner, guard, cluster) if network else ()),
         ]
         for name, make, inputs in found:
             result[EXTENSION][name] = self._extensions.get(name, guards.extension_config, name, make, *inputs)
@@ -243,7 +246,7 @@ class WaypointProxy:
         chains.append(Chain("direct-http", ips, http, True, http=True))
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
         guard = mesh.waypoint_guards.get(self.gateway, Guard())
-        self._guard(result, waypoint_listeners.DIRECT, guard, http=True, network=True)
+        self._guard(mesh, result, waypoint_listeners.DIRECT, guard, http=True, network=True)
 
 
 def _table_routes(
