@@ -2,7 +2,8 @@
 
 An endpoint reached by HBONE is the internal listener `connect_originate`. Its metadata says what to ask for inside
 the tunnel (`envoy.filters.listener.original_dst: local`), where the tunnel ends (`istio: tunnel`) and whose certificate
-must be met there (`istio: san`). `envoy.transport_socket_match: tunnel` picks the transport socket that takes it along.
+must be met there (`istio: san`, one of those named). `envoy.transport_socket_match: tunnel` picks the transport socket
+that takes it along.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def of_service(
     One whose instances are gone gets no share.
     """
     if not waypoints:
-        found = [_weighted(endpoint, target, service.host) for endpoint, target in _serving(service, port)]
+        found = [_weighted(endpoint, target, service) for endpoint, target in _serving(service, port)]
         return _assignment(name, found)
     result = ClusterLoadAssignment(cluster_name=name)
     for waypoint, percent in waypoints:
@@ -65,7 +66,7 @@ def of_endpoints(
         if group.weight:
             locality.load_balancing_weight.value = group.weight
         for endpoint in group.endpoints:
-            found = _weighted(endpoint, targets[endpoint], service.host)
+            found = _weighted(endpoint, targets[endpoint], service)
             if endpoint.workload is not None:
                 found.metadata.MergeFrom(metrics.group(labels.destination(endpoint.workload)))
             locality.lb_endpoints.append(found)
@@ -86,32 +87,33 @@ def of_workload(name: str, workload: Workload, waypoint: Waypoint | None) -> Clu
     return _assignment(name, [_tunnelled(workload, HBONE_PORT, "", "")])
 
 
-def _weighted(endpoint: Endpoint, port: int, host: str) -> LbEndpoint:
-    result = _direct(endpoint, port, host)
+def _weighted(endpoint: Endpoint, port: int, service: Service) -> LbEndpoint:
+    result = _direct(endpoint, port, service)
     if endpoint.weight:
         result.load_balancing_weight.value = endpoint.weight
     return result
 
 
-def _direct(endpoint: Endpoint, port: int, host: str) -> LbEndpoint:
+def _direct(endpoint: Endpoint, port: int, service: Service) -> LbEndpoint:
     workload = endpoint.workload
     target = f"{endpoint.address}:{port}"
     if workload is not None and workload.protocol is Protocol.HBONE:
-        return _tunnelled(workload, HBONE_PORT, target, host)
-    log = access_log.plain_fields(host, workload)
+        return _tunnelled(workload, HBONE_PORT, target, service.host, service.subject_alt_names)
+    log = access_log.plain_fields(service.host, workload)
     result = LbEndpoint(metadata=metadata({ISTIO_METADATA: {access_log.TARGET: log}}))
     result.endpoint.address.CopyFrom(socket_address(endpoint.address, port))
     return result
 
 
-def _tunnelled(to: Workload, hbone_port: int, target: str, host: str) -> LbEndpoint:
-    """`target` is what to ask for inside the tunnel, "" for the address the client asked for."""
+def _tunnelled(to: Workload, hbone_port: int, target: str, host: str, names: Sequence[str] = ()) -> LbEndpoint:
+    """`target` is what to ask for inside the tunnel, "" for the address the client asked for; `names` are what its
+    certificate may bear in place of the workload's identity."""
     tunnel = f"{to.ip}:{hbone_port}"
     fields: dict[str, Mapping[str, str]] = {
         SOCKET_MATCH_METADATA: {"tunnel": "h2"},
         ISTIO_METADATA: {
             "tunnel": tunnel,
-            "san": to.identity,
+            "san": ",".join((to.identity, *names)),
             access_log.TARGET: access_log.tunnel_fields(host, to),
         },
     }
