@@ -1,16 +1,19 @@
 """Hosts that are no Services, called by a client in the mesh.
 
-What is behind them are the pods of the namespace hello, which is not part of the mesh: servers outside of it. Whatever
-passed a waypoint bears its name in the header `server`.
+What is behind them are pods of the namespaces hello and outside, which are not part of the mesh. Whatever passed a
+waypoint bears its name in the header `server`; in the namespace egress there is one for all.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 
 import pytest
+from cryptography import x509
 
+from support.certificates import self_signed
 from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually
@@ -62,7 +65,8 @@ def answers(lab: Mesh, url: str, expected: str, *arguments: str) -> None:
 def lab(lab: Mesh) -> Mesh:
     work = lab.root / "state/ambientlab/ambientlab/work"
     lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
-    lab.kubectl("create", "namespace", "egress")
+    for namespace in ("egress", "outside"):
+        lab.kubectl("create", "namespace", namespace)
     lab.kubectl("label", "namespace", "egress", "istio.io/use-waypoint=waypoint")
     done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "egress", "--wait")
     assert done.code == 0, done.text
@@ -151,6 +155,115 @@ def test_routes_and_subsets_apply(lab: Mesh) -> None:
     answers(lab, "http://routed.example.com/moved", "Hello version: v2")
     assert set(versions(lab, "http://routed.example.com/moved", 10)) == {"v2"}
     answers(lab, "http://routed.example.com/hello", "Hello version")
+
+
+KUBERNETES_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api, namespace: egress}
+spec:
+  parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: parent}]
+  rules:
+  - matches: [{path: {value: /moved}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /hello}}}]
+    backendRefs: [{group: networking.istio.io, kind: Hostname, name: behind.example.com, port: 80}]
+"""
+
+
+def test_routes_of_gateway_api_apply(lab: Mesh) -> None:
+    spec = f"  resolution: DNS\n  endpoints: [{{address: {HELLO}}}]"
+    for name in ("parent", "behind"):
+        lab.apply(entry(name, "egress", f"{name}.example.com", spec))
+    lab.apply(KUBERNETES_ROUTE)
+    answers(lab, "http://parent.example.com/moved", "Hello version")
+    answers(lab, "http://parent.example.com/hello", "404 .* istio-envoy", *INFO)
+    for kind in ("Accepted", "ResolvedRefs"):
+        found = f"--for=jsonpath={{.status.parents[0].conditions[?(@.type=='{kind}')].status}}=True"
+        lab.kubectl("wait", "-n", "egress", found, "httproute/api", "--timeout=20s")
+
+
+OUTSIDE = """
+apiVersion: v1
+kind: Pod
+metadata: {name: httpbin, namespace: outside}
+spec:
+  containers: [{name: httpbin, image: kennethreitz/httpbin}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: secure, namespace: outside, labels: {app: secure}}
+spec:
+  volumes: [{name: certificate, secret: {secretName: certificate}}]
+  containers:
+  - name: echo
+    image: gcr.io/k8s-staging-gateway-api/echo-advanced
+    args: [--port=8443, --tls=8443, --crt=/tls/tls.crt, --key=/tls/tls.key]
+    volumeMounts: [{name: certificate, mountPath: /tls}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: secure, namespace: outside}
+spec:
+  selector: {app: secure}
+  ports: [{name: https, port: 443, targetPort: 8443}]
+"""
+
+ANY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: any, namespace: egress}
+spec:
+  hosts: ["*.outside.pod.cluster.local"]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DYNAMIC_DNS
+"""
+
+SECURE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: secure, namespace: egress}
+spec:
+  hosts: [secure.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}]
+  resolution: DNS
+  endpoints: [{address: secure.outside.svc.cluster.local}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: secure, namespace: egress}
+spec:
+  host: secure.example.com
+  trafficPolicy: {tls: {mode: SIMPLE, sni: secure.example.com, subjectAltNames: [NAME], credentialName: authority}}
+"""
+
+
+def secret(name: str, namespace: str, data: dict[str, bytes]) -> str:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    metadata = {"name": name, "namespace": namespace}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded})
+
+
+@pytest.fixture(scope="module")
+def outside(lab: Mesh) -> Mesh:
+    certificate, key = self_signed(x509.DNSName("secure.example.com"))
+    lab.apply(secret("certificate", "outside", {"tls.crt": certificate, "tls.key": key}))
+    lab.apply(secret("authority", "egress", {"ca.crt": certificate}))
+    lab.apply(OUTSIDE)
+    lab.kubectl("wait", "-n", "outside", "--for=condition=Ready", "pods", "--all", "--timeout=30s")
+    return lab
+
+
+def test_a_waypoint_resolves_the_names_that_a_wildcard_covers(outside: Mesh) -> None:
+    outside.apply(ANY)
+    ip = outside.json("get", "pod", "httpbin", "-n", "outside")["status"]["podIP"].replace(".", "-")
+    answers(outside, f"http://{ip}.outside.pod.cluster.local/get", r"200 240\.240\.\d+\.\d+ istio-envoy", *INFO)
+
+
+def test_a_waypoint_originates_tls_and_checks_who_answers(outside: Mesh) -> None:
+    outside.apply(SECURE.replace("NAME", "secure.example.com"))
+    answers(outside, "http://secure.example.com/", r"200 240\.240\.\d+\.\d+ istio-envoy", *INFO)
+    outside.apply(SECURE.replace("NAME", "other.example.com"))
+    answers(outside, "http://secure.example.com/", "503 .* istio-envoy", *INFO)
 
 
 def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:

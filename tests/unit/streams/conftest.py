@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import fcntl
 import ipaddress
 import os
@@ -27,14 +26,12 @@ import uvloop
 import yaml
 from aiohttp import web
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kubelet import LogOptions
 from ambientlab.api.objects import Object
 from ambientlab.apiserver.streams import handle_attach, handle_exec, handle_log, handle_portforward
+from support.certificates import self_signed
 
 
 class LocalSession:
@@ -227,30 +224,6 @@ def _application(kubelet: LocalKubelet, pods: dict[str, Object]) -> web.Applicat
     return application
 
 
-def _certificate(directory: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = directory / "tls.crt", directory / "tls.key"
-    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return cert_file, key_file
-
-
 class StreamServer:
     """The server in a thread with a loop of its own, so that tests may block on kubectl."""
 
@@ -275,7 +248,10 @@ class StreamServer:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
 
     async def _start(self) -> None:
-        cert_file, key_file = _certificate(self.directory)
+        cert_file, key_file = self.directory / "tls.crt", self.directory / "tls.key"
+        certificate, key = self_signed(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        cert_file.write_bytes(certificate)
+        key_file.write_bytes(key)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(cert_file, key_file)
         self._runner = web.AppRunner(
