@@ -7,8 +7,11 @@ waypoint bears its name in the header `server`; in the namespace egress there is
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import re
+import threading
+from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
@@ -264,6 +267,53 @@ def test_a_waypoint_originates_tls_and_checks_who_answers(outside: Mesh) -> None
     answers(outside, "http://secure.example.com/", r"200 240\.240\.\d+\.\d+ istio-envoy", *INFO)
     outside.apply(SECURE.replace("NAME", "other.example.com"))
     answers(outside, "http://secure.example.com/", "503 .* istio-envoy", *INFO)
+
+
+MACHINE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: machine, namespace: NAMESPACE}
+spec:
+  hosts: [machine.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: PORT}]
+  resolution: DNS
+  endpoints: [{address: host.ambientlab.internal}]
+"""
+
+
+class Hello(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"Hello from the host\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def machine() -> Iterator[int]:
+    """A server on the loopback of the machine; its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def unanswered(lab: Mesh, url: str) -> bool:
+    ask = ["exec", "curl", "-n", "test", "--", "curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "[%{http_code}]", url]
+    return "[000]" in lab.kubectl(*ask, check=False)
+
+
+def test_the_machine_is_reached_on_ports_that_entries_name(lab: Mesh, machine: int) -> None:
+    direct = f"http://host.ambientlab.internal:{machine}/"
+    assert unanswered(lab, direct)
+    for namespace, server in (("test", "BaseHTTP"), ("egress", "istio-envoy")):
+        lab.apply(MACHINE.replace("NAMESPACE", namespace).replace("PORT", str(machine)))
+        answers(lab, "http://machine.example.com/", f"200 240\\.240\\.\\d+\\.\\d+ {server}", *INFO)
+        answers(lab, "http://machine.example.com/", "Hello from the host")
+        lab.kubectl("delete", "serviceentry", "machine", "-n", namespace)
+    eventually(lambda: unanswered(lab, direct), "end of the way to the host")
 
 
 def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:

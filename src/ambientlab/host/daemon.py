@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import signal
@@ -20,7 +21,7 @@ from ambientlab.apiserver.pki import PKI
 from ambientlab.apiserver.server import APIServer
 from ambientlab.apiserver.subresources import create_token
 from ambientlab.apiserver.tokens import TokenSigner
-from ambientlab.cluster import NODE_IP, ROOT_NAMESPACE
+from ambientlab.cluster import HOST_IP, HOST_NAME, NODE_IP, ROOT_NAMESPACE
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.dataplane.capture import Capture
 from ambientlab.flow.collection import Change
@@ -38,6 +39,8 @@ from ambientlab.node.agent.agent import NodeAgent
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.streams import AgentKubelet
 from ambientlab.node.dns import DnsServer
+from ambientlab.node.hostgateway import HostGateway
+from ambientlab.node.linux import hosthelper
 from ambientlab.node.linux.capture import InPodRules
 from ambientlab.node.linux.launch import Node
 from ambientlab.node.linux.netlink import socket_in
@@ -192,9 +195,13 @@ class Daemon:
         self.paths.xds.mkdir(mode=0o700, exist_ok=True)
         istiod = ControlPlane(client, ca, tokens.verify, self.paths.xds_socket)
 
+        gateway = self._start_host_gateway()
+
         def known(host: str, change: Change[Service]) -> None:
-            service = change.new
-            dns.mesh.put(host, service.vips if service is not None and service.kind != SERVICE_KIND else ())
+            entry = change.new if change.new is not None and change.new.kind != SERVICE_KIND else None
+            dns.mesh.put(host, () if entry is None else entry.vips)
+            if gateway is not None:
+                gateway.put(host, () if entry is None else _ports_of_host(entry))
 
         istiod.index.services.watch(known)
         await istiod.start()
@@ -203,6 +210,14 @@ class Daemon:
         await debug.start()
         self._stops.append(debug.stop)
         return istiod
+
+    def _start_host_gateway(self) -> HostGateway | None:
+        if self._node.helper is None:
+            return None
+        gateway = HostGateway(functools.partial(hosthelper.connect, self._node.helper))
+        gateway.start()
+        self._stops.append(gateway.stop)
+        return gateway
 
     def _start_capture(self, client: Client, istiod: ControlPlane) -> Capture:
         rules = InPodRules()
@@ -244,6 +259,11 @@ class Daemon:
     async def _stop_agent(self) -> None:
         self.agent_task.cancel()
         await asyncio.gather(self.agent_task, return_exceptions=True)  # its own errors have ended `_serve` already
+
+
+def _ports_of_host(entry: Service) -> set[int]:
+    """Those of this machine that it wants called."""
+    return {port for end in entry.endpoints if end.address in (HOST_NAME, HOST_IP) for _, port in end.ports}
 
 
 def _node_listener() -> socket.socket:

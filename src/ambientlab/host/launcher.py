@@ -21,6 +21,7 @@ from pathlib import Path
 from ambientlab.host import process
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
+from ambientlab.node.linux import hosthelper
 from ambientlab.node.linux.launch import Node, launch
 
 Daemon = Callable[[MeshPaths, Node, socket.socket, Progress, process.Running], int]
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return _load_daemon()(paths, node, listener, progress, identity)
 
     try:
-        return launch(daemon, keep=(lock,))
+        return launch(daemon, helper=hosthelper.serve, keep=(lock,))
     except OSError as error:
         progress.error(str(error))
         return 1

@@ -5,7 +5,8 @@ answer SERVFAIL, which a resolver reports at once and does not take for "no such
 one whose last label is a namespace or `svc`, can only be a service's that is not there (clients try it as it is after
 their search list): those answer NXDOMAIN, so that a mistyped service does not look like an outage.
 
-Captured pods are answered for the hosts of ServiceEntries as well, which is ztunnel's work elsewhere.
+Captured pods are answered for the hosts of ServiceEntries as well, which is ztunnel's work elsewhere. And the machine
+that the mesh runs on has a name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Collection
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
 from ambientlab.api.objects import annotations_of, name, namespace
-from ambientlab.cluster import DNS_IP
+from ambientlab.cluster import DNS_IP, HOST_IP, HOST_NAME
 from ambientlab.node.dnswire import (
     CLASS_IN,
     TYPE_ANY,
@@ -38,6 +39,8 @@ from ambientlab.node.zone import APEX, REVERSE, Zone, pod_records, service_recor
 PORT = 53
 _IDLE_SECONDS = 10.0
 _SVC = b"\x03svc\0"
+_MACHINE = MeshNames()
+_MACHINE.put(HOST_NAME, [HOST_IP])
 _REDIRECTION = "ambient.istio.io/redirection"
 
 
@@ -52,6 +55,8 @@ def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None
     if query.qclass != CLASS_IN:
         return answer(query, Rcode.REFUSED, authoritative=False)
     meant = mesh.find(query.name, query.type, taken=zone.is_service(query.name)) if mesh is not None else None
+    if meant is None:
+        meant = _MACHINE.find(query.name, query.type)
     if meant is not None:
         return answer(query, Rcode.NOERROR, meant, limit=limit)
     if not _ours(query.name):

@@ -13,7 +13,7 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
-from ambientlab.cluster import DNS_IP, NODE_IP, POD_CIDR, SERVICE_CIDR
+from ambientlab.cluster import DNS_IP, HOST_IP, NODE_IP, POD_CIDR, SERVICE_CIDR
 from ambientlab.node.linux import links
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Socket, Visitor
 
@@ -35,11 +35,12 @@ class Addresses:
     not meet a stranger; nothing is remembered over a restart, which no pod survives either."""
 
     def __init__(self, cidr: str = POD_CIDR, reserved: int = 2) -> None:
-        """`reserved` is how many addresses at the start are not for pods: the network's and the node's."""
+        """`reserved` is how many addresses at the start, and how many at the end, are not for pods: the network's and
+        the node's, and the host's and the one for everybody."""
         network = ipaddress.ip_network(cidr)
         self._base = int(network.network_address)
         self._next = reserved
-        self._end = network.num_addresses - 1
+        self._end = network.num_addresses - reserved
         self._released: OrderedDict[str, None] = OrderedDict()
         self._used: set[str] = set()
 
@@ -88,6 +89,7 @@ class NodeNetwork:
                 links.set_up(lo),
                 links.add_address(lo, NODE_IP),
                 links.add_address(lo, DNS_IP),
+                links.add_address(lo, HOST_IP),
                 links.add_unreachable(POD_CIDR),
                 links.add_route(SERVICE_CIDR, device=lo, source=NODE_IP, scope=links.SCOPE_LINK),
             ]

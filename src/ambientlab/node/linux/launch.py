@@ -61,7 +61,7 @@ def launch(
     for descriptor in keep:
         os.set_inheritable(descriptor, False)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    near, helper_pid = _fork_helper(helper)
+    near, helper_pid = _fork_helper(helper, frozenset(keep))
     try:
         syscalls.enter_user_namespace(NAMESPACES)
     except OSError:
@@ -85,14 +85,16 @@ def launch(
     return code
 
 
-def _fork_helper(helper: Callable[[socket.socket], None] | None) -> tuple[socket.socket | None, int]:
+def _fork_helper(
+    helper: Callable[[socket.socket], None] | None, keep: frozenset[int]
+) -> tuple[socket.socket | None, int]:
     if helper is None:
         return None, 0
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     launcher = os.getpid()
     pid = os.fork()
     if pid == 0:
-        near.close()
+        _close_all_but({far.fileno(), *keep})
         syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() != launcher:
             os._exit(1)
