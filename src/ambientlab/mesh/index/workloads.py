@@ -103,7 +103,7 @@ def outside(
         workload_name=names.workload,
         canonical_name=names.service,
         canonical_revision=names.revision,
-        locality=spec.get("locality") or "",
+        locality=spec.get("locality") or _own_locality(labels),
     )
 
 
