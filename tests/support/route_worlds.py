@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ambientlab.api.objects import Object
 from ambientlab.mesh.decide import Request
+from support import jwt
 
 NAMESPACE = "hello"
 VIPS = {"app": "10.96.0.20", "one": "10.96.0.21", "two": "10.96.0.22", "empty": "10.96.0.23", "aside": "10.96.0.24"}
@@ -417,6 +418,7 @@ SOURCES = {
     "namespaces": ["test", "te*", "*", "hello"],
     "ipBlocks": ["127.0.0.1", "127.0.0.0/8", "192.0.2.0/24"],
     "remoteIpBlocks": ["127.0.0.0/8", "203.0.113.7", "203.0.113.0/24"],
+    "requestPrincipals": ["me/ada", "*", "*/ada", "me/*", "you/*"],
 }
 OPERATIONS = {
     "hosts": ["app.hello", "APP.*", "*.hello", "*", "*:8080"],
@@ -435,6 +437,10 @@ WHEN: dict[str, list[str]] = {
     "destination.ip": ["10.96.0.0/16", "192.0.2.1"],
     "destination.port": ["80", "443"],
     "connection.sni": ["*"],
+    "request.auth.principal": ["me/ada", "m*"],
+    "request.auth.audiences": ["web", "w*"],
+    "request.auth.claims[scope]": ["read", "*"],
+    "request.auth.claims[realm][role]": ["reader", "*er"],
 }
 
 
@@ -468,10 +474,49 @@ def policy(draw: Draw, number: int) -> Object:
     }
 
 
+SECRET = b"secret-of-the-issuer"
+CLAIMS: list[dict[str, Any]] = [
+    {},
+    {"aud": "web"},
+    {"aud": ["x", "web"], "scope": "read write"},
+    {"iss": "you", "realm": {"role": "reader"}},
+    {"iss": "you", "sub": "bob", "aud": "other"},
+    {"iss": "nobody"},
+]
+TOKENS = [jwt.token(SECRET, **claims) for claims in CLAIMS] + ["nonsense", "a.b.c"]
+
+
+@st.composite
+def token_rule(draw: Draw) -> dict[str, Any]:
+    claim = {"header": draw(st.sampled_from(["x-a", "x-user"])), "claim": draw(st.sampled_from(["sub", "realm.role"]))}
+    return {"issuer": draw(st.sampled_from(["me", "you"])), "jwks": jwt.keys(SECRET)} | present(
+        audiences=draw(st.sampled_from([[], ["web", "app"]])),
+        fromHeaders=draw(st.sampled_from([[], [], [{"name": "x-token", "prefix": "T "}]])),
+        fromParams=draw(st.sampled_from([[], [], ["t"]])),
+        forwardOriginalToken=draw(maybe(st.just(True))),
+        outputPayloadToHeader=draw(maybe(st.just("x-payload"))),
+        outputClaimToHeaders=draw(st.sampled_from([[], [claim]])),
+    )
+
+
+@st.composite
+def token_rules(draw: Draw) -> Object:
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "RequestAuthentication",
+        "metadata": {"name": "tokens", "namespace": NAMESPACE},
+        "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "app"}],
+            "jwtRules": draw(st.lists(token_rule(), min_size=1, max_size=2, unique_by=lambda rule: rule["issuer"])),
+        },
+    }
+
+
 @st.composite
 def objects(draw: Draw) -> list[Object]:
-    """Routes, and with them policies more often than not."""
-    return draw(routes()) + [draw(policy(number)) for number in range(draw(st.integers(0, 2)))]
+    """Routes, with policies more often than not, and rules for tokens now and then."""
+    result = draw(routes()) + [draw(policy(number)) for number in range(draw(st.integers(0, 2)))]
+    return [*result, draw(token_rules())] if draw(st.integers(0, 2)) == 0 else result
 
 
 # --- requests
@@ -488,6 +533,13 @@ def request(draw: Draw) -> Request:
         headers.append(("content-type", "application/grpc"))
     if draw(st.integers(0, 9)) == 0:
         headers.append(("x-forwarded-for", draw(st.sampled_from(["203.0.113.7", "192.0.2.1, 203.0.113.9"]))))
+    if draw(st.integers(0, 2)) == 0:
+        carried = draw(st.sampled_from(TOKENS))
+        place = draw(st.sampled_from(["authorization", "x-token", "t", "access_token"]))
+        if place in ("t", "access_token"):
+            query.insert(0, f"{place}={carried}")
+        else:
+            headers.append((place, f"{'Bearer' if place == 'authorization' else 'T'} {carried}"))
     method = draw(METHODS)
     if draw(st.integers(0, 3)) == 0:
         headers.append(("origin", draw(ORIGINS)))

@@ -6,7 +6,8 @@ import pytest
 
 from ambientlab.mesh.decide import Answered, Decision, Reason, Verdict, by_answer
 from ambientlab.mesh.ir import Key
-from support.decisions import HELLO, ask, ends, versions
+from support import jwt
+from support.decisions import HELLO, arrival, ask, ends, versions
 
 TCP = """
 apiVersion: v1
@@ -96,3 +97,43 @@ def test_a_connection_has_no_methods() -> None:
     assert versions(ask(TCP + GETS)) == {"000": 1}
     assert versions(ask(TCP + GETS + CURL_ONLY)).keys() == {"v1", "v2"}
     assert versions(ask(TCP + NO_ADMIN)) == {"000": 1}
+
+
+TOKENS = f"""
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: tokens, namespace: hello}}
+spec:
+  targetRefs: [{{group: "", kind: Service, name: helloworld}}]
+  jwtRules:
+  - issuer: me
+    jwks: '{jwt.keys(b"secret")}'
+    audiences: [web]
+    outputClaimToHeaders: [{{header: x-user, claim: sub}}]
+---
+"""
+ADA = policy("ada", "rules: [{from: [{source: {requestPrincipals: [me/ada]}}]}]")
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "words"),
+    [
+        ("", 403, "RBAC: access denied"),
+        ("nonsense", 401, "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
+        (jwt.token(b"secret", iss="you", aud="web"), 401, "Jwt issuer is not configured"),
+        (jwt.token(b"secret", aud="other"), 403, "Audiences in Jwt are not allowed"),
+        (jwt.token(b"secret", aud="web", sub="bob"), 403, "RBAC: access denied"),
+    ],
+)
+def test_whoever_has_no_token_or_another_is_refused(token: str, status: int, words: str) -> None:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    [answer] = ends(ask(TOKENS + ADA, headers=headers))
+    assert (answer.status, answer.body) == (status, words)
+
+
+def test_a_token_opens_the_way_and_only_its_claims_go_on() -> None:
+    token = jwt.token(b"secret", aud=["x", "web"])
+    decision = ask(TOKENS + ADA, headers={"authorization": f"Bearer {token}", "x-user": "root"})
+    assert str(verdict(decision)) == "allowed by: hello/ada"
+    assert arrival(decision).headers == (("x-user", "ada"),)
+    assert arrival(ask(TOKENS, headers={"x-user": "root"})).headers == ()

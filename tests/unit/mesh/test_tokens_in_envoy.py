@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest_asyncio
 
 from ambientlab.mesh.index import authentication, authorization
 from ambientlab.mesh.ir import Guard, Key
+from support import jwt
 from support.guarded_envoy import Answer, Ask, Guarded, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,27 +21,12 @@ SECRET, OTHER = b"secret-of-the-issuer", b"somebody-else"
 NO_TOKEN = Ask()
 
 
-def encoded(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def keys(secret: bytes) -> str:
-    return json.dumps({"keys": [{"kty": "oct", "alg": "HS256", "k": encoded(secret)}]})
-
-
-def token(secret: bytes = SECRET, **claims: Any) -> str:
-    head = encoded(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
-    body = encoded(json.dumps({"iss": "me", "sub": "ada", "exp": int(time.time()) + 600, **claims}).encode())
-    signature = hmac.new(secret, f"{head}.{body}".encode(), hashlib.sha256).digest()
-    return f"{head}.{body}.{encoded(signature)}"
-
-
 def bearer(secret: bytes = SECRET, **claims: Any) -> Ask:
-    return Ask(headers={"authorization": f"Bearer {token(secret, **claims)}"})
+    return Ask(headers={"authorization": f"Bearer {jwt.token(secret, **claims)}"})
 
 
 def guard(*rules: dict[str, Any], policy: dict[str, Any] | None = None) -> Guard:
-    filled = [{"issuer": "me", "jwks": keys(SECRET), **rule} for rule in rules]
+    filled = [{"issuer": "me", "jwks": jwt.keys(SECRET), **rule} for rule in rules]
     read = authentication.read(Key("hello", "tokens"), {"metadata": {}, "spec": {"jwtRules": filled}}, lambda _: None)
     written = () if policy is None else (policy,)
     policies = tuple(authorization.read(Key("hello", "p"), {"metadata": {}, "spec": one}).policy for one in written)
@@ -63,7 +46,7 @@ GUARDS = {
     "cookie": guard({"fromCookies": ["session"]}),
     "forward": guard({"forwardOriginalToken": True, "outputPayloadToHeader": "x-payload"}),
     "claims": guard({"outputClaimToHeaders": CLAIMS}),
-    "two": guard({}, {"issuer": "you", "jwks": keys(OTHER)}),
+    "two": guard({}, {"issuer": "you", "jwks": jwt.keys(OTHER)}),
     "unfetched": guard({"jwks": "", "jwksUri": "http://nowhere"}),
     "principal": guard({}, policy={"rules": [{"from": [{"source": {"requestPrincipals": ["me/ada"]}}]}]}),
     "any-principal": guard({}, policy={"rules": [{"from": [{"source": {"requestPrincipals": ["*"]}}]}]}),
@@ -119,7 +102,7 @@ async def test_audiences(envoy: Guarded) -> None:
 
 
 async def test_where_a_token_is_found(envoy: Guarded) -> None:
-    good, bad = token(), token(OTHER)
+    good, bad = jwt.token(SECRET), jwt.token(OTHER)
     for found, lost in (
         (("header", {"x-token": "Token {}"}, "/"), bearer(OTHER)),
         (("param", {}, "/?t={}"), bearer(OTHER)),

@@ -10,10 +10,14 @@ from ambientlab.mesh.decide.request import Request
 from ambientlab.mesh.ir import Cors, HeaderChange
 
 
+def is_preflight(request: Request) -> bool:
+    return request.method == "OPTIONS" and all(_one(request, n) for n in ("origin", "access-control-request-method"))
+
+
 def preflight(cors: Cors | None, request: Request) -> Answered | None:
     """The answer, if the request asks what is allowed and the destination is not to say so itself."""
     origin, asked = _one(request, "origin"), _one(request, "access-control-request-method")
-    if cors is None or not origin or request.method != "OPTIONS" or not asked:
+    if cors is None or not is_preflight(request):
         return None
     allowed = _allowed(cors, origin)
     if not allowed and cors.forward_unmatched:

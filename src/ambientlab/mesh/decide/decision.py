@@ -122,6 +122,7 @@ class Reason(StrEnum):
     """Why a proxy answers itself or cuts a connection; values are Envoy's response flags where it has one."""
 
     DENIED = "denied by policy"
+    TOKEN = "the token is not accepted"
     NO_ROUTE = "NR"
     NO_CLUSTER = "NC"
     NO_ENDPOINT = "UH"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ambientlab.cluster import DOMAIN
-from ambientlab.mesh.decide import connections, endpoints, lookup, lots, paths, policy
+from ambientlab.mesh.decide import connections, endpoints, lookup, lots, paths, policy, tokens
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import (
     Answered,
@@ -129,24 +129,39 @@ def _through(
         path = paths.normalised(request.path)
         if path is None:
             return passage, lots.certain((0, _BAD_PATH))
-        seen = replace(request, path=path)
-        passage = replace(passage, verdict=_verdict(guard, source, called, seen))
-        refusal = None if passage.verdict.allowed else local_answer(seen, 403, Reason.DENIED, policy.REFUSAL)
-        routing, ends = routed(replace(at, refusal=refusal), service, port, seen)
+        passage, seen = _met(passage, guard, source, called, replace(request, path=path))
+        at = replace(at, refusal=seen.refusal, stripped=seen.stripped)
+        routing, ends = routed(at, service, port, seen.request)
         return replace(passage, routing=routing), ends
     if request.scheme == "https" and port.protocol.http:
         return passage, _failed(Reason.PROTOCOL)
     route = mesh.tcp_routes.get((service.host, port.number))
-    passage = replace(passage, verdict=_verdict(guard, source, called, None), connections=route)
+    passage = replace(_connected(passage, guard, source, called), connections=route)
     if not passage.verdict.allowed:
         return passage, _failed(Reason.DENIED)
     itself = Destination(service.host, port.number)
     return passage, connections.routed(mesh, route, itself, at.identity, called, request)
 
 
-def _verdict(guard: Guard | None, source: Source, called: endpoints.Called, request: Request | None) -> policy.Verdict:
-    attempt = policy.Attempt(request, source.identity, source.address, called.address, called.port)
-    return policy.verdict(guard, attempt)
+def _met(
+    passage: Passage, guard: Guard | None, source: Source, called: endpoints.Called, request: Request
+) -> tuple[Passage, tokens.Seen]:
+    """What stands before everything else that is done with requests: tokens, then policies."""
+    seen = tokens.seen(guard.jwt_rules if guard is not None else (), request)
+    if seen.refusal is not None:
+        return passage, seen
+    attempt = policy.Attempt(seen.request, source.identity, source.address, called.address, called.port, seen.claims)
+    verdict = policy.verdict(guard, attempt)
+    if not verdict.allowed:
+        refusal = local_answer(seen.request, 403, Reason.DENIED, policy.REFUSAL)
+        seen = replace(seen, refusal=refusal)
+    return replace(passage, verdict=verdict), seen
+
+
+def _connected(passage: Passage, guard: Guard | None, source: Source, called: endpoints.Called) -> Passage:
+    """The same for connections, which have no tokens."""
+    attempt = policy.Attempt(None, source.identity, source.address, called.address, called.port)
+    return replace(passage, verdict=policy.verdict(guard, attempt))
 
 
 def _to_any(mesh: Mesh, source: Source, addresses: Sequence[str], request: Request) -> _Way:
@@ -176,16 +191,18 @@ def _to_address(
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
     passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
     guard, called = mesh.waypoint_guards.get(waypoint.key), endpoints.Called(request.host, address, request.port)
-    http = request.scheme == "http"
-    path = paths.normalised(request.path) if http else request.path
-    if path is None:
-        return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, _BAD_PATH)), (passage,))
-    seen = replace(request, path=path)
-    passage = replace(passage, verdict=_verdict(guard, source, called, seen if http else None))
     hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
-    end: Result = Delivered(there, endpoint, hop, seen)
-    if not passage.verdict.allowed:
-        end = local_answer(seen, 403, Reason.DENIED, policy.REFUSAL) if http else Failed(Reason.DENIED)
+    end: Result
+    if request.scheme == "http":
+        path = paths.normalised(request.path)
+        if path is None:
+            return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, _BAD_PATH)), (passage,))
+        passage, seen = _met(passage, guard, source, called, replace(request, path=path))
+        sent = replace(seen.request, headers=tuple(h for h in seen.request.headers if h[0] not in seen.stripped))
+        end = seen.refusal or Delivered(there, endpoint, hop, sent)
+    else:
+        passage = _connected(passage, guard, source, called)
+        end = Delivered(there, endpoint, hop, request) if passage.verdict.allowed else Failed(Reason.DENIED)
     return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, end)), (passage,))
 
 

@@ -8,9 +8,10 @@ they ask. What an external provider says is not foreseen: a CUSTOM policy decide
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from ambientlab import re2
 from ambientlab.mesh.decide.request import Request
@@ -25,13 +26,14 @@ _TEMPLATE = {"{*}": f"{_SEGMENT}+", "{**}": f"(?:{_SEGMENT}|/)*"}
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What policies are about. A connection has no `request`; `identity` is empty where the client has shown none, and
-    `client_ip` where it is not known."""
+    `client_ip` where it is not known. `claims` are those of the request's token, if it has one."""
 
     request: Request | None
     identity: str
     client_ip: str
     target_ip: str
     port: int
+    claims: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +134,13 @@ def _has(attribute: str, value: str, attempt: Attempt) -> bool:
             return re2.fullmatch(f"spiffe://.+/ns/{namespace}/(.+/|)sa/{name}(/.+)?", attempt.identity)
     if attempt.request is None:
         return False
+    if attribute.startswith("request.auth."):
+        return _token_has(attribute.removeprefix("request.auth."), value, attempt.claims or {})
     return _request_has(attribute, value, attempt.request)
 
 
 def _request_has(attribute: str, value: str, request: Request) -> bool:
-    """What is left is about tokens and the metadata of filters, which no request has by itself."""
+    """What is left is about the metadata of filters, which no request has by itself."""
     match attribute:
         case "request.host":
             return value == "*" or _like(request.authority.lower(), value.lower())
@@ -150,6 +154,38 @@ def _request_has(attribute: str, value: str, request: Request) -> bool:
     if attribute.startswith("request.headers["):
         return any(value == "*" or _like(found, value) for found in request.values(name))
     return False
+
+
+def _token_has(attribute: str, value: str, claims: Mapping[str, Any]) -> bool:
+    if attribute == "principal":
+        return _principal_like(claims.get("iss"), claims.get("sub"), value)
+    path = {"audiences": ("aud",), "presenter": ("azp",)}.get(attribute) or _path(attribute.removeprefix("claims"))
+    found: Any = claims
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return any(isinstance(item, str) and _like(item, value) for item in (found if isinstance(found, list) else [found]))
+
+
+def _principal_like(issuer: Any, subject: Any, value: str) -> bool:
+    """`issuer/subject`, of which a star may begin the one or end the other: what is on its side of the last slash, or
+    without a slash the whole value, is about that one alone."""
+    if not isinstance(issuer, str) or not isinstance(subject, str):
+        return False
+    if value == "*":
+        return bool(issuer and subject)
+    first, slash, last = value.rpartition("/")
+    if slash:
+        return _like(issuer, first) and _like(subject, last)
+    if value.startswith("*"):
+        return issuer != "" and _like(subject, value)
+    return _like(issuer, value) and (subject != "" if value.endswith("*") else subject == "")
+
+
+def _path(brackets: str) -> tuple[str, ...]:
+    """The names in `[a][b]`; what is in the outermost brackets if they are not one after the other."""
+    if re.fullmatch(r"(\[[^\[\]]*\])+", brackets):
+        return tuple(re.findall(r"\[([^\[\]]*)\]", brackets))
+    return (brackets.removeprefix("[").removesuffix("]"),)
 
 
 def _like(found: str, value: str) -> bool:

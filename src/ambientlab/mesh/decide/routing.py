@@ -32,13 +32,14 @@ from ambientlab.mesh.ir import (
 @dataclass(frozen=True, slots=True)
 class At:
     """Where a request is decided about. `identity` is the waypoint's, which its tunnels show. Whatever is asked for is
-    answered with `refusal`, if there is one."""
+    answered with `refusal`, if there is one; the headers `stripped` are not passed on."""
 
     mesh: Mesh
     waypoint: Key
     identity: str
     called: endpoints.Called
     refusal: Answered | None = None
+    stripped: tuple[str, ...] = ()
 
 
 def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, lots.Lot[End]]:
@@ -46,7 +47,8 @@ def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Rout
     table = at.mesh.routes.get((service.host, port.number))
     if table is None:
         itself = Destination(service.host, port.number)
-        ends = _to(at, itself, request) if at.refusal is None else lots.certain(at.refusal)
+        sent = replace(request, headers=headers.changed(request.headers, [HeaderChange(remove=at.stripped)]))
+        ends = _to(at, itself, request, sent) if at.refusal is None else lots.certain(at.refusal)
         return Routing(at.waypoint, retries=DEFAULT_RETRIES), _at_once(ends)
     tried = candidates(table, request)
     chosen = next((candidate for candidate in tried if candidate.matches), None)
@@ -112,7 +114,7 @@ def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination,
         after = (item.response_headers, route.response_headers)
     own = headers.changed((), after)
     if at.refusal is not None:
-        return lots.certain((0, replace(at.refusal, headers=own)))
+        return lots.certain((0, replace(at.refusal, headers=headers.changed(at.refusal.headers, after))))
     authority = item.authority
     path = request.path
     if (rewrite := action.rewrite) is not None:
@@ -120,7 +122,7 @@ def _forwarded(at: At, route: Route, action: Forward, item: WeightedDestination,
         path = paths.rewritten(path, route.match, rewrite)
     sent = replace(
         request,
-        headers=headers.changed(request.headers, before),
+        headers=headers.changed(request.headers, (HeaderChange(remove=at.stripped), *before)),
         authority=authority or request.authority,
         path=path,
     )
