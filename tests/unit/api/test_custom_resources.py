@@ -11,7 +11,6 @@ from ambientlab.api.errors import StatusError
 from ambientlab.api.registry import Registry
 from support.api_samples import (
     BACKENDTLSPOLICY,
-    DESTINATIONRULE,
     DROP,
     GATEWAY,
     HTTPROUTE,
@@ -290,31 +289,6 @@ GOOD_FAULTS = [
 @pytest.mark.parametrize("fault", GOOD_FAULTS)
 def test_faults_of_the_lab_are_taken(admitted, fault) -> None:
     admitted(kinds.VIRTUALSERVICE, spoiled(VIRTUALSERVICE, f"{R}.fault", fault))
-
-
-DESTINATIONRULES = [
-    ("spec.trafficPolicy", {}, "traffic policy must have at least one field"),
-    ("spec.subsets.1.name", "v1", "duplicate subset names: v1"),
-    ("spec.subsets.0.labels", {"a": "b c"}, 'invalid tag value: "b c"'),
-    ("spec.trafficPolicy", {"connectionPool": {}}, "connection pool must have at least one field"),
-    (
-        "spec.trafficPolicy",
-        {"outlierDetection": {"maxEjectionPercent": 101}},
-        "percentage 101 is not in range 0..100",
-    ),
-    ("spec.trafficPolicy", {"tls": {"mode": "MUTUAL"}}, "client certificate required for mutual tls"),
-    (
-        "spec.trafficPolicy",
-        {"loadBalancer": {"consistentHash": {"maglev": {"tableSize": 4}}}},
-        "tableSize must be a prime number for maglev",
-    ),
-]
-
-
-@pytest.mark.parametrize(("path", "value", "text"), DESTINATIONRULES, ids=[case[2][:60] for case in DESTINATIONRULES])
-def test_istio_refuses_a_destination_rule(refusal, admitted, path, value, text) -> None:
-    admitted(kinds.DESTINATIONRULE, DESTINATIONRULE)
-    assert text in refusal(kinds.DESTINATIONRULE, spoiled(DESTINATIONRULE, path, value)).message
 
 
 SERVICEENTRIES = [

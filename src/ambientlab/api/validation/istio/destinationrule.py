@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from ambientlab.api.fielderrors import quote
 from ambientlab.api.objects import Object
-from ambientlab.api.validation.istio import common
+from ambientlab.api.validation.istio import common, localities
 from ambientlab.api.validation.istio.common import Messages
 
 _POLICIES = ("outlierDetection", "connectionPool", "loadBalancer", "tls")
 _MAX_TABLE = 5_000_011
+_CONFIG_MAP = "configmap://"
 
 
 def validate(spec: Object, namespace: str) -> Messages:
     problems = common.wildcard_domain(spec.get("host", ""))
-    problems += _traffic_policy(spec.get("trafficPolicy"))
+    problems += _traffic_policy(spec.get("trafficPolicy"), namespace)
     seen: set[str] = set()
     for subset in spec.get("subsets") or ():
         name = subset.get("name", "")
@@ -21,7 +22,7 @@ def validate(spec: Object, namespace: str) -> Messages:
             problems.append(f"duplicate subset names: {name}")
         seen.add(name)
         problems += common.subset_name(name) + common.labels(subset.get("labels"))
-        problems += _traffic_policy(subset.get("trafficPolicy"))
+        problems += _traffic_policy(subset.get("trafficPolicy"), namespace)
     problems += common.export_to(spec.get("exportTo") or (), namespace)
     return problems + _selector_exports(spec, namespace)
 
@@ -37,30 +38,30 @@ def _selector_exports(spec: Object, namespace: str) -> Messages:
     return []
 
 
-def _traffic_policy(policy: Object | None) -> Messages:
+def _traffic_policy(policy: Object | None, namespace: str) -> Messages:
     if policy is None:
         return []
     if not any(name in policy for name in (*_POLICIES, "portLevelSettings", "tunnel", "proxyProtocol", "retryBudget")):
         return ["traffic policy must have at least one field"]
     if "tunnel" in policy and "proxyProtocol" in policy:
         return ["tunnel and proxyProtocol must not be set together"]
-    problems = _shared(policy)
+    problems = _shared(policy, namespace)
     for port in policy.get("portLevelSettings") or ():
         if "port" not in port:
             problems.append("portTrafficPolicy must have valid port")
         if not any(name in port for name in _POLICIES):
             problems.append("port traffic policy must have at least one field")
         else:
-            problems += _shared(port)
+            problems += _shared(port, namespace)
     return problems + _tunnel(policy.get("tunnel"))
 
 
-def _shared(policy: Object) -> Messages:
+def _shared(policy: Object, namespace: str) -> Messages:
     return [
         *_outlier_detection(policy.get("outlierDetection") or {}),
         *_connection_pool(policy.get("connectionPool")),
         *_load_balancer(policy.get("loadBalancer") or {}),
-        *_tls(policy.get("tls") or {}),
+        *_tls(policy.get("tls") or {}, namespace),
     ]
 
 
@@ -125,7 +126,8 @@ def _load_balancer(settings: Object) -> Messages:
     problems = _consistent_hash(settings.get("consistentHash") or {})
     if "localityLbSetting" in settings and "zoneAwareLbSetting" in settings:
         problems.append("only one of localityLbSetting and zoneAwareLbSetting can be set")
-    problems += _locality(settings.get("localityLbSetting") or {})
+    problems += localities.locality(settings.get("localityLbSetting") or {})
+    problems += localities.zone_aware(settings.get("zoneAwareLbSetting") or {})
     if (warmup := settings.get("warmup")) is not None:
         problems += common.durations(warmup, "duration")
         if warmup.get("aggression") is not None and warmup["aggression"] <= 0:
@@ -166,30 +168,22 @@ def _is_prime(number: int) -> bool:
     return number % 2 == 1 and all(number % factor for factor in range(3, int(number**0.5) + 1, 2))
 
 
-def _locality(settings: Object) -> Messages:
-    distribute, failover = settings.get("distribute") or [], settings.get("failover") or []
-    if distribute and failover:
-        return ["can not simultaneously specify 'distribute' and 'failover'"]
-    for one in distribute:
-        shares = (one.get("to") or {}).values()
-        if any(not 0 < share <= 100 for share in shares):
-            return ["locality weight must be in range [1, 100]"]
-        if sum(shares) != 100:
-            return [f"total locality weight {sum(shares)} != 100"]
-    problems: Messages = []
-    for one in failover:
-        source, target = one.get("from", ""), one.get("to", "")
-        if source == target:
-            problems.append("locality lb failover settings must specify different regions")
-        if "/" in source or "/" in target:
-            problems.append("locality lb failover only specify region")
-        if "*" in source or "*" in target:
-            problems.append("locality lb failover region should not contain '*' wildcard")
-    return problems
+def _config_map(credential: str, namespace: str) -> Messages:
+    """Credentials in ConfigMaps are of the namespace of the rule, which they name."""
+    invalid, name = "invalid configmap:// credentialName: ", credential.removeprefix(_CONFIG_MAP)
+    parts = name.split("/")
+    if name == credential:
+        return []
+    for missing, what in ((len(parts) < 2, "namespace and name"), (not parts[0], "namespace"), (not parts[-1], "name")):
+        if missing:
+            return [f"{invalid}invalid resource name {quote(credential)}. Expected {what}"]
+    if parts[0] != namespace:
+        return [f"{invalid}namespace must match the configuration namespace {quote(namespace)}"]
+    return []
 
 
-def _tls(tls: Object) -> Messages:
-    problems: Messages = []
+def _tls(tls: Object, namespace: str) -> Messages:
+    problems = _config_map(tls.get("credentialName", ""), namespace)
     mode = tls.get("mode", "DISABLE")
     named = bool(tls.get("credentialName"))
     if tls.get("insecureSkipVerify"):
