@@ -182,8 +182,19 @@ PEERAUTHENTICATION = Resource(
     subresources=("status",),
 )
 
+ISTIO_TELEMETRY = "telemetry.istio.io"
+TELEMETRY = Resource(
+    ISTIO_TELEMETRY,
+    "v1",
+    "telemetries",
+    "Telemetry",
+    short_names=("telemetry",),
+    categories=("istio-io", "telemetry-istio-io"),
+    subresources=("status",),
+)
+
 SHIPPED_CRDS: tuple[Resource, ...] = (
     GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE, REFERENCEGRANT, BACKENDTLSPOLICY, VIRTUALSERVICE,
     DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY,
-    AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION,
+    AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from ambientlab.api.crds import (
     requestauthentication,
     serviceentry,
     tcproute,
+    telemetry,
     virtualservice,
     workloadentry,
 )
@@ -42,4 +43,5 @@ def shipped() -> tuple[Object, ...]:
         authorizationpolicy.crd(),
         requestauthentication.crd(),
         peerauthentication.crd(),
+        telemetry.crd(),
     )

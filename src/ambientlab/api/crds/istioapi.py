@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ambientlab.api.crds.dsl import (
+    AGE,
     Printed,
     Rules,
     Schema,
@@ -152,6 +153,22 @@ def security(kind: str, plural: str, short_name: str, *, doc: str, spec: Schema,
         versions=("v1", "v1beta1"),
         storage="v1",
         columns=columns,
+        fields={"spec": spec, "status": _status()},
+    )
+
+
+def telemetry(kind: str, plural: str, short_name: str, *, doc: str, spec: Schema) -> Object:
+    """The CRD of telemetry.istio.io as Istio serves it: two versions of one schema, v1 served, v1alpha1 stored."""
+    return definition(
+        "telemetry.istio.io",
+        kind,
+        plural,
+        doc=doc,
+        short_names=(short_name,),
+        categories=("istio-io", "telemetry-istio-io"),
+        versions=("v1", "v1alpha1"),
+        storage="v1alpha1",
+        columns=(AGE,),
         fields={"spec": spec, "status": _status()},
     )
 

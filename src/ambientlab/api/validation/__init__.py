@@ -34,5 +34,5 @@ def builtin(resource: Resource, obj: Object, old: Object | None, errors: Errors)
 
 def webhook(resource: Resource, obj: Object) -> None:
     """What a validating webhook of the mesh refuses. Raises StatusError."""
-    if resource.group in (kinds.ISTIO_NETWORKING, kinds.ISTIO_SECURITY):
+    if resource.group in (kinds.ISTIO_NETWORKING, kinds.ISTIO_SECURITY, kinds.ISTIO_TELEMETRY):
         istio.validate(resource, obj)

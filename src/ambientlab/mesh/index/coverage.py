@@ -138,6 +138,13 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     "RequestAuthentication": {
         "spec.selector": _ignored("waypoints take policies by targetRefs alone, and ztunnel looks at no tokens"),
     },
+    "Telemetry": {
+        "spec.metrics[].reportingInterval": _unsupported("what connections carry is counted when they end"),
+        "spec.selector": _ignored("waypoints take Telemetry by targetRefs or for a namespace, and ztunnel takes none"),
+        "spec.targetRef.namespace": _refused("cross namespace referencing is not currently supported"),
+        "spec.targetRefs[].namespace": _refused("cross namespace referencing is not currently supported"),
+        "spec.tracing": _unsupported("there are no spans here"),
+    },
     "PeerAuthentication": {
         "spec.mtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),
         "spec.portLevelMtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),

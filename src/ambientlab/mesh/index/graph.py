@@ -24,6 +24,7 @@ from ambientlab.api.kinds import (
     SERVICE,
     SERVICEENTRY,
     TCPROUTE,
+    TELEMETRY,
     TLSROUTE,
     VIRTUALSERVICE,
     WORKLOADENTRY,
@@ -49,6 +50,7 @@ from ambientlab.mesh.index import (
     security,
     tables,
     tcproute,
+    telemetry,
     virtualservice,
     waypoints,
     workloads,
@@ -64,7 +66,7 @@ RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE,
     REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP,
     NODE,
-    *security.RESOURCES,
+    *security.RESOURCES, TELEMETRY,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
 
@@ -219,6 +221,7 @@ class MeshIndex:
             if resource.kind in coverage.EXEMPTIONS
         ]
         self.security = security.Security(graph, self.sources, gateways, self.shapes)
+        self.telemetry = telemetry.Telemetries(graph, self.sources[TELEMETRY], gateways, self.shapes)
         self.mesh = Mesh(
             self.workloads,
             self.services,
@@ -227,6 +230,7 @@ class MeshIndex:
             self.tcp_routes,
             self.security.guards,
             self.security.waypoint_guards,
+            self.telemetry.wanted,
         )
 
     def host(self, service: Key) -> str:
@@ -283,6 +287,7 @@ class MeshIndex:
         yield from self.registry.canaries()
         yield from self.security.diagnostics()
         yield from chain.from_iterable(self.gateway_diagnostics.values())
+        yield from self.telemetry.diagnostics()
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 

@@ -16,6 +16,7 @@ from ambientlab.api.kinds import (
     REQUESTAUTHENTICATION,
     SERVICE,
     SERVICEENTRY,
+    TELEMETRY,
     VIRTUALSERVICE,
     WORKLOADENTRY,
 )
@@ -35,7 +36,7 @@ from ambientlab.mesh.status.services import service_entry_status, service_status
 
 GATEWAY_CONTROLLER = "istio.io/gateway-controller"
 
-_ISTIOS = (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION)
+_ISTIOS = (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY)
 """Kinds about which Istio itself says nothing."""
 
 Place = tuple[Resource, Key]

@@ -14,6 +14,7 @@ from ambientlab.api.validation.istio import (
     authorizationpolicy,
     destinationrule,
     serviceentry,
+    telemetry,
     virtualservice,
 )
 
@@ -38,6 +39,8 @@ def validate(resource: Resource, obj: Object) -> None:
             errors = authentication.request(spec)
         case kinds.PEERAUTHENTICATION.kind:
             errors = authentication.peer(spec)
+        case kinds.TELEMETRY.kind:
+            errors = telemetry.validate(spec)
         case _:
             return
     if errors:

@@ -1,0 +1,106 @@
+"""What several Telemetries come to, as Istio merges them (pilot/pkg/model/telemetry.go and its tests)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ambientlab.mesh.index.telemetry import combined, read
+from ambientlab.mesh.ir import EVERYTHING, Key, MetricChange, Telemetry
+
+ENVOY = [{"name": "envoy"}]
+PROMETHEUS = [{"name": "prometheus"}]
+REQUESTS = "istio_requests_total"
+OFF = Telemetry(log=False)
+
+
+def of(*specs: dict[str, Any]) -> Telemetry:
+    """From the widest scope to the narrowest."""
+    return combined(read(Key("n", str(i)), {"metadata": {}, "spec": spec}) for i, spec in enumerate(specs))
+
+
+def logs(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"accessLogging": list(rules)}
+
+
+def metrics(*overrides: dict[str, Any], **rule: Any) -> dict[str, Any]:
+    return {"metrics": [{"overrides": list(overrides), **rule}]}
+
+
+def only(expression: str) -> dict[str, Any]:
+    return {"providers": ENVOY, "filter": {"expression": expression}}
+
+
+@pytest.mark.parametrize(
+    ("specs", "result"),
+    [
+        ([], EVERYTHING),
+        ([logs({"providers": ENVOY})], EVERYTHING),
+        ([logs({"providers": ENVOY, "disabled": True})], OFF),
+        ([logs({"disabled": True})], EVERYTHING),  # no provider, and no default one: nothing is meant
+        ([logs({"providers": [{"name": "otel"}], "disabled": True})], EVERYTHING),
+        ([logs({"providers": ENVOY, "disabled": True, "match": {"mode": "CLIENT"}})], EVERYTHING),
+        ([logs({"providers": ENVOY, "disabled": True, "match": {"mode": "SERVER"}})], OFF),
+        ([logs({"providers": ENVOY}), logs({"disabled": True})], OFF),  # the wider scope's provider
+        ([logs({"providers": ENVOY, "disabled": True}), logs({"providers": ENVOY})], EVERYTHING),
+        ([logs(only("response.code > 1"))], Telemetry(log_filter="response.code > 1")),
+        ([logs(only("request.size > 1")), logs(only("request.size > 2"))], Telemetry(log_filter="request.size > 2")),
+        ([logs(only("request.size > 1")), logs({"providers": ENVOY})], EVERYTHING),  # a filter is not inherited
+        ([logs(only("no.such"))], OFF),
+        ([logs({"providers": ENVOY, "disabled": True}, {"providers": ENVOY})], EVERYTHING),
+    ],
+)
+def test_logs(specs: list[dict[str, Any]], result: Telemetry) -> None:
+    assert of(*specs) == result
+
+
+def removed(name: str) -> dict[str, Any]:
+    return {"tagOverrides": {name: {"operation": "REMOVE"}}}
+
+
+NO_METRICS = Telemetry(metrics=False)
+COUNT = {"match": {"metric": "REQUEST_COUNT"}}
+
+
+@pytest.mark.parametrize(
+    ("specs", "result"),
+    [
+        ([metrics({"disabled": True})], NO_METRICS),
+        ([metrics({"match": {"metric": "ALL_METRICS"}, "disabled": True})], NO_METRICS),
+        ([metrics({"match": {"mode": "CLIENT"}, "disabled": True})], EVERYTHING),
+        ([metrics(providers=[{"name": "otel"}])], NO_METRICS),  # not to Prometheus
+        ([metrics(providers=[{"name": "otel"}]), metrics(providers=PROMETHEUS)], EVERYTHING),
+        ([metrics({"disabled": True}), metrics({**COUNT, "disabled": False})], EVERYTHING),  # any other takes it back
+        ([metrics({**COUNT, "disabled": True})], Telemetry(changes=(MetricChange(REQUESTS, disabled=True),))),
+        ([metrics({**COUNT, "disabled": True}), metrics({**COUNT, "disabled": False})], EVERYTHING),
+        (
+            [
+                metrics({**COUNT, **removed("source_app")}),
+                metrics({**COUNT, "tagOverrides": {"x-y": {"value": "'1'"}}}),
+            ],
+            Telemetry(changes=(MetricChange(REQUESTS, labels=(("source_app", None), ("x_y", "'1'"))),)),
+        ),
+        (
+            [metrics({**COUNT, **removed("a")}), metrics({**COUNT, "tagOverrides": {"a": {"value": "'1'"}}})],
+            Telemetry(changes=(MetricChange(REQUESTS, labels=(("a", "'1'"),)),)),
+        ),
+        ([metrics({"match": {"customMetric": "mine"}, "disabled": True})], EVERYTHING),
+    ],
+)
+def test_metrics(specs: list[dict[str, Any]], result: Telemetry) -> None:
+    assert of(*specs) == result
+
+
+def test_an_override_without_a_metric_is_for_all_of_them() -> None:
+    changes = of(metrics(removed("source_principal"))).changes
+    assert len(changes) == 10
+    assert {change.labels for change in changes} == {(("source_principal", None),)}
+
+
+@pytest.mark.parametrize("value", ["'100%'", "upstream_peer.name", "nothing.there", "'a\nb'"])
+def test_a_label_without_a_value_is_unknown_and_said(value: str) -> None:
+    reading = read(Key("n", "x"), {"metadata": {}, "spec": metrics({**COUNT, "tagOverrides": {"a": {"value": value}}})})
+    assert combined([reading]).changes == (MetricChange(REQUESTS, labels=(("a", ""),)),)
+    [said] = reading.diagnostics
+    assert "the label is `unknown`" in said.message
