@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.api import kinds
 from ambientlab.host import tools
 from support.mesh import Mesh
 
@@ -117,8 +118,8 @@ def test_what_the_cluster_looks_like(hello: Mesh) -> None:
     assert re.search(r"^istio-waypoint\s+istio\.io/mesh-controller\s+True", classes, re.M)
     workloads = set(hello.kubectl("get", "deploy,ds", "-n", "istio-system", "-o", "name").split())
     assert workloads == {"deployment.apps/istiod", "daemonset.apps/ztunnel", "daemonset.apps/istio-cni-node"}
-    crds = hello.kubectl("get", "crd", "-o", "name").split()
-    assert len(crds) == 6
+    crds = {name.rpartition("/")[2] for name in hello.kubectl("get", "crd", "-o", "name").split()}
+    assert crds == {f"{crd.plural}.{crd.group}" for crd in kinds.SHIPPED_CRDS}
     assert hello.json("get", "svc", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"] == "10.96.0.10"
     assert hello.json("get", "pod", "curl", "-n", "test")["status"]["podIP"].startswith("10.244.")
 

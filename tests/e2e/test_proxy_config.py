@@ -151,7 +151,7 @@ def test_proxy_status(hello: Mesh) -> None:
     assert done.code == 0, done.text
     header, waypoint, ztunnel = (re.split(r" {2,}", line) for line in done.out.splitlines())
     assert header == ["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"]
-    assert waypoint == [f"{pod(hello)}.hello", "Kubernetes", istiod, "1.31.0", "5 (CDS,LDS,EDS,RDS,SDS)"]
+    assert waypoint == [f"{pod(hello)}.hello", "Kubernetes", istiod, "1.31.0", "6 (CDS,LDS,EDS,RDS,ECDS,SDS)"]
     assert ztunnel[0].startswith("ztunnel-")
     only = istioctl(hello, "ps", "-n", "hello", "-v", "1").out.splitlines()
     assert len(only) == 2
