@@ -269,6 +269,24 @@ def test_a_waypoint_originates_tls_and_checks_who_answers(outside: Mesh) -> None
     answers(outside, "http://secure.example.com/", "503 .* istio-envoy", *INFO)
 
 
+def test_tls_of_clients_passes_through(outside: Mesh) -> None:
+    text = SECURE.partition("---")[0].replace("name: secure,", "name: through,")
+    text = text.replace("secure.example.com", "tls.example.com")
+    outside.apply(text.replace("number: 80, name: http, protocol: HTTP", "number: 443, name: tls, protocol: TLS"))
+    answers(outside, "https://tls.example.com/", r"200 240\.240\.\d+\.\d+ ", "-k", *INFO)
+
+
+def test_a_new_address_leaves_connections_alone(outside: Mesh) -> None:
+    ip = outside.json("get", "pod", "httpbin", "-n", "outside")["status"]["podIP"]
+    ask = ["exec", "curl", "-n", "test", "--", "curl", "-sS", f"http://{ip}/drip?duration=3&numbytes=4&delay=0"]
+    with outside.background(*ask, "-w", "\\n%{http_code}\\n") as slow:
+        spec = f"  addresses: [192.0.2.7]\n  resolution: STATIC\n  endpoints: [{{address: {pod_ips(outside)['v1']}}}]"
+        outside.apply(entry("fixed", "test", "fixed.example.com", spec))
+        answers(outside, "http://fixed.example.com/hello", r"200 192\.0\.2\.7 ", *INFO)
+        assert slow.process.poll() is None, "the update came while the answer was under way"
+        assert slow.finish() == ["****", "200"]
+
+
 MACHINE = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -314,6 +332,13 @@ def test_the_machine_is_reached_on_ports_that_entries_name(lab: Mesh, machine: i
         answers(lab, "http://machine.example.com/", "Hello from the host")
         lab.kubectl("delete", "serviceentry", "machine", "-n", namespace)
     eventually(lambda: unanswered(lab, direct), "end of the way to the host")
+
+
+def test_the_machine_is_called_by_its_own_name(lab: Mesh, machine: int) -> None:
+    text = MACHINE.partition("  endpoints")[0].replace("machine.example.com", "host.ambientlab.internal")
+    text = text.replace("number: 80", f"number: {machine}").replace(", targetPort: PORT", "")
+    lab.apply(text.replace("NAMESPACE", "test"))
+    answers(lab, f"http://host.ambientlab.internal:{machine}/", "Hello from the host")
 
 
 def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:
