@@ -7,7 +7,7 @@ import pytest
 from ambientlab.mesh.decide import Answered, Decision, Reason, Verdict, by_answer
 from ambientlab.mesh.ir import Key
 from support import jwt
-from support.decisions import HELLO, arrival, ask, ends, versions
+from support.decisions import HELLO, arrival, ask, case, ends, versions
 
 TCP = """
 apiVersion: v1
@@ -137,3 +137,15 @@ def test_a_token_opens_the_way_and_only_its_claims_go_on() -> None:
     assert str(verdict(decision)) == "allowed by: hello/ada"
     assert arrival(decision).headers == (("x-user", "ada"),)
     assert arrival(ask(TOKENS, headers={"x-user": "root"})).headers == ()
+
+
+def test_whether_a_provider_is_asked() -> None:
+    """What it says is not foreseen; that there is none to ask is."""
+    text = case("custom")
+    asked, passed = (verdict(ask(text, f"{HELLO}/admin", method=method)) for method in ("POST", "GET"))
+    assert (asked.allowed, asked.asks.name if asked.asks else None) == (True, "by-http")
+    assert (passed.allowed, passed.asks) == (True, None)
+    rules = "rules: [{to: [{operation: {methods: [PUT]}}]}]"
+    nobody = policy("ask", f"action: CUSTOM\n  provider: {{name: nobody}}\n  {rules}")
+    assert str(verdict(ask(nobody, method="PUT"))) == "explicitly denied by: hello/ask"
+    assert verdict(ask(nobody)).allowed

@@ -293,3 +293,39 @@ spec:
     assert passage.connections is not None
     assert passage.connections.origin == ("VirtualService", Key("hello", "helloworld"))
     assert versions(decision) == {"v1": Fraction(7, 10), "000": Fraction(3, 10)}
+
+
+@pytest.mark.parametrize(
+    ("subset", "shares"),
+    [
+        ("by-distance", {"near": Fraction(1)}),
+        ("not-at-all", {n: Fraction(1, 5) for n in ("near", "same-zone", "same-region", "far", "farther")}),
+        (
+            "by-share",
+            {
+                "near": Fraction(35, 100),
+                "same-zone": Fraction(35, 100),
+                "same-region": Fraction(20, 100),
+                "far": Fraction(10, 100),
+            },
+        ),
+    ],
+)
+def test_endpoints_are_preferred_by_where_they_are(subset: str, shares: dict[str, Fraction]) -> None:
+    route = f"""
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: helloworld, namespace: hello}}
+spec: {{hosts: [helloworld], http: [{{route: [{{destination: {{host: helloworld, subset: {subset}}}}}]}}]}}
+"""
+    decision = ask(case("destinationrule_localities") + route)
+    assert decision.distribution(by_workload) == {f"hello/{name}": share for name, share in shares.items()}
+
+
+def test_a_wildcard_takes_what_the_request_is_for_and_nothing_else() -> None:
+    name = case("serviceentry_wildcard")
+    decision = ask(name, "http://a.example.com/")
+    assert (decision.target.service, decision.waypoint) == ("*.example.com", WAYPOINT)
+    assert decision.distribution(far_end) == {"a.example.com:80": 1}
+    assert ask(name, "http://a.example.com/", headers={"Host": "other.org"}).distribution(by_answer) == {"404": 1}

@@ -15,9 +15,12 @@ from ambientlab.mesh.ir import Destination, Mesh, TcpRoute
 def routed(
     mesh: Mesh, route: TcpRoute | None, itself: Destination, identity: str, called: endpoints.Called, request: Request
 ) -> lots.Lot[End]:
-    """To the service called, if there is no route. A connection for what is not there is closed."""
+    """To the service called, if there is no route. A connection for what is not there is closed, and any if there is
+    nothing at all."""
     if route is None:
         return ended(mesh, itself, identity, called, request)
+    if not route.destinations:
+        return lots.certain((0, Failed(Reason.NO_CLUSTER)))
     shares = lots.weighted((item.weight, item.destination) for item in route.destinations)
     return lots.joined(shares, lambda destination: ended(mesh, destination, identity, called, request))
 

@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ambientlab.mesh.decide import lots
-from ambientlab.mesh.ir import Destination, Endpoint, Mesh, Port, Resolution, Service
+from ambientlab.mesh.ir import (
+    Algorithm,
+    Destination,
+    Endpoint,
+    Mesh,
+    Port,
+    Resolution,
+    Service,
+    TrafficPolicy,
+    Workload,
+    localities,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The name and the address that the client called, which are all that some services know of their endpoints."""
+    """The address that the client called, and what its request says it is for: all that some services know of their
+    endpoints. A connection has no `authority`. `viewer` is the proxy that chooses, if it looks at where it is."""
 
-    host: str
     address: str
     port: int
+    authority: str = ""
+    viewer: Workload | None = None
 
 
 def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[Endpoint] | None:
     """None if there is no such destination; nothing to draw from if nothing is ready behind it.
 
     Proxies prefer the endpoint with fewer requests under way, so that requests one at a time go to all alike, or by
-    their weights. An endpoint that is found by name counts as one, however many addresses the name has.
+    their weights. With a hash, that holds for all clients together: each comes back to the one it had. An endpoint that
+    is found by name counts as one, however many addresses the name has.
     """
     service = mesh.services.get(destination.host)
     port = None if service is None else next((p for p in service.ports if p.number == destination.port), None)
     if service is None or port is None or (destination.subset and service.subset(destination.subset) is None):
         return None
     subset = service.subset(destination.subset) if destination.subset else None
-    return lots.weighted(
-        (max(endpoint.weight, 1), endpoint)
-        for endpoint in _endpoints(service, port, called)
+    policy = service.policy(port.number, destination.subset)
+    serving = [
+        endpoint
+        for endpoint in _endpoints(service, port, policy, called)
         if endpoint.target(port.number) is not None and (subset is None or subset.selects(endpoint))
-    )
+    ]
+    if called.viewer is None or not localities.matter(policy):
+        return _by_weight(serving)
+    groups = localities.grouped(serving, policy, called.viewer)
+    nearest = [group for group in groups if group.priority == min(g.priority for g in groups)]
+    if localities.weighed(policy):
+        drawn = lots.weighted((group.weight, group.endpoints) for group in nearest)
+        return lots.joined(drawn, _by_weight)
+    return _by_weight([endpoint for group in nearest for endpoint in group.endpoints])
 
 
-def _endpoints(service: Service, port: Port, called: Called) -> tuple[Endpoint, ...]:
+def _by_weight(endpoints: Sequence[Endpoint]) -> lots.Lot[Endpoint]:
+    return lots.weighted((max(endpoint.weight, 1), endpoint) for endpoint in endpoints)
+
+
+def _endpoints(service: Service, port: Port, policy: TrafficPolicy, called: Called) -> tuple[Endpoint, ...]:
+    balancer = policy.load_balancer
+    if balancer is not None and balancer.algorithm is Algorithm.PASSTHROUGH and balancer.hash is None:
+        return (Endpoint(called.address, ((port.number, called.port),), None),)
     match service.resolution:
         case Resolution.NONE:
             return (Endpoint(called.address, ((port.number, port.target or called.port),), None),)
         case Resolution.DYNAMIC_DNS:
-            return (Endpoint(called.host, ((port.number, port.target or called.port),), None),)
+            host, _, number = called.authority.partition(":")
+            return (Endpoint(host, ((port.number, int(number) if number.isdigit() else 80),), None),) if host else ()
         case _:
             return service.endpoints

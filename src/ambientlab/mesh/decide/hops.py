@@ -93,7 +93,7 @@ def _way(mesh: Mesh, source: Source, found: lookup.Found, request: Request) -> _
 
 def _to_service(mesh: Mesh, source: Source, service: Service, address: str, request: Request) -> _Way:
     port = next((p for p in service.ports if p.number == request.port), None)
-    called = endpoints.Called(request.host, address, request.port)
+    called = endpoints.Called(address, request.port)
     if not source.captured or service.waypoint is None:
         why = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
         if port is None:
@@ -123,14 +123,17 @@ def _through(
     """Only HTTP in the clear is routed as such. TLS passes where it is expected or found out; on a port of HTTP it is
     none."""
     guard = mesh.guards.get(service.host)
-    at = At(mesh, waypoint.key, waypoint.members[0].identity, called)
+    instance = waypoint.members[0]
+    called = replace(called, viewer=instance)
+    at = At(mesh, waypoint.key, instance.identity, called)
     passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
     if request.scheme == "http" and (port.protocol.http or port.protocol is AppProtocol.UNDECLARED):
         path = paths.normalised(request.path)
         if path is None:
             return passage, lots.certain((0, _BAD_PATH))
         passage, seen = _met(passage, guard, source, called, replace(request, path=path))
-        at = replace(at, refusal=seen.refusal, stripped=seen.stripped)
+        called = replace(called, authority=request.authority)
+        at = replace(at, called=called, refusal=seen.refusal, stripped=seen.stripped)
         routing, ends = routed(at, service, port, seen.request)
         return replace(passage, routing=routing), ends
     if request.scheme == "https" and port.protocol.http:
@@ -190,7 +193,7 @@ def _to_address(
     if waypoint is None or not waypoint.members:
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
     passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
-    guard, called = mesh.waypoint_guards.get(waypoint.key), endpoints.Called(request.host, address, request.port)
+    guard, called = mesh.waypoint_guards.get(waypoint.key), endpoints.Called(address, request.port)
     hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
     end: Result
     if request.scheme == "http":

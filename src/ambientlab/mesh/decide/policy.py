@@ -1,8 +1,9 @@
 """What authorization policies say of a request, or of a connection that nobody looks into.
 
-The same reading of policies as `mesh.xds.rbac` gives Envoy: DENY before ALLOW, and with ALLOW policies whatever none of
-them matches is refused. On a connection an ALLOW rule that asks about requests is left out, and others do without what
-they ask. What an external provider says is not foreseen: a CUSTOM policy decides nothing here.
+The same reading of policies as `mesh.xds.rbac` gives Envoy: CUSTOM before DENY before ALLOW, and with ALLOW policies
+whatever none of them matches is refused. On a connection an ALLOW rule that asks about requests is left out, and others
+do without what they ask. What an external provider says is not foreseen: it is taken to agree, and the verdict says
+that it is asked. Where it cannot be, what the policy matches is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from ambientlab import re2
 from ambientlab.mesh.decide.request import Request
-from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Guard, PolicyAction, PolicyRule
+from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Guard, PolicyAction, PolicyRule, Provider
 
 REFUSAL = "RBAC: access denied"
 
@@ -46,18 +47,21 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`judged` is every policy in the order given, dry runs among them."""
+    """`judged` is every policy in the order given, dry runs among them; `asks` is who else is asked."""
 
     allowed: bool
     judged: tuple[Judged, ...] = ()
+    asks: Provider | None = None
 
     @property
     def decisive(self) -> Judged | None:
         """The policy that denied or allowed; None if there was none, or if none allowed."""
-        action = PolicyAction.ALLOW if self.allowed else PolicyAction.DENY
-        return next(
-            (j for j in self.judged if j.rule is not None and j.policy.action is action and not j.policy.dry_run), None
-        )
+        refusing = (PolicyAction.DENY,) if self.asks is not None else (PolicyAction.CUSTOM, PolicyAction.DENY)
+        for action in (PolicyAction.ALLOW,) if self.allowed else refusing:
+            for one in self.judged:
+                if one.rule is not None and one.policy.action is action and not one.policy.dry_run:
+                    return one
+        return None
 
     def __str__(self) -> str:
         """In the words of ztunnel (src/rbac.rs, RbacError)."""
@@ -72,13 +76,17 @@ NONE = Verdict(True)
 
 
 def verdict(guard: Guard | None, attempt: Attempt) -> Verdict:
-    judged = tuple(Judged(policy, _matching(policy, attempt)) for policy in (guard.policies if guard else ()))
-    enforced = [one for one in judged if not one.policy.dry_run]
-    denies = [one for one in enforced if one.policy.action is PolicyAction.DENY]
-    allows = [one for one in enforced if one.policy.action is PolicyAction.ALLOW]
-    denied = any(one.rule is not None for one in denies)
-    allowed = not allows or any(one.rule is not None for one in allows)
-    return Verdict(allowed and not denied, judged)
+    if guard is None:
+        return NONE
+    judged = tuple(Judged(policy, _matching(policy, attempt)) for policy in guard.policies)
+
+    def of(action: PolicyAction) -> list[bool]:
+        """Whether each policy that is enforced matches."""
+        return [j.rule is not None for j in judged if j.policy.action is action and not j.policy.dry_run]
+
+    asked, allows = any(of(PolicyAction.CUSTOM)), of(PolicyAction.ALLOW)
+    refused = (asked and guard.provider is None) or any(of(PolicyAction.DENY)) or (bool(allows) and not any(allows))
+    return Verdict(not refused, judged, guard.provider if asked else None)
 
 
 def _matching(policy: AuthorizationPolicy, attempt: Attempt) -> int | None:

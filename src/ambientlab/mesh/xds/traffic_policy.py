@@ -7,6 +7,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from ambientlab.mesh import ir
+from ambientlab.mesh.ir import localities
 from ambientlab.mesh.xds.messages import HTTP_OPTIONS, duration, packed
 from ambientlab.mesh.xds.upstream_tls import upstream_socket
 
@@ -26,8 +27,7 @@ def apply(cluster: Cluster, protocol: ir.AppProtocol, policy: ir.TrafficPolicy) 
     if policy.outlier_detection is not None:
         _outliers(cluster, policy.outlier_detection)
     _balance(cluster, policy.load_balancer or ir.LoadBalancer())
-    localities = policy.load_balancer.localities if policy.load_balancer is not None else None
-    if weighs_localities(localities, failover=policy.outlier_detection is not None):
+    if localities.weighed(policy):
         cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     socket = upstream_socket(policy, options)
     if socket is not None:
@@ -53,14 +53,6 @@ def apply_to_tcp(proxy: TcpProxy, policy: ir.TrafficPolicy) -> None:
     if policy.tunnel is not None:
         proxy.tunneling_config.hostname = policy.tunnel.target
         proxy.tunneling_config.use_post = policy.tunnel.post
-
-
-def weighs_localities(localities: ir.Localities | None, *, failover: bool) -> bool:
-    """Whether localities have weights or an order that was asked for. Failover works only where endpoints are found out
-    to be bad (applyLocalityLoadBalancer)."""
-    if localities is None or not localities.enabled:
-        return False
-    return bool(localities.distribute or (failover and (localities.failover or localities.failover_priority)))
 
 
 def _protocol(protocol: ir.AppProtocol, pool: ir.ConnectionPool) -> HttpProtocolOptions:

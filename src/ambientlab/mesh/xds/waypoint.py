@@ -34,8 +34,9 @@ from ambientlab.mesh.ir import (
     Telemetry,
     TrafficPolicy,
     Workload,
+    localities,
 )
-from ambientlab.mesh.xds import endpoints, guards, labels, localities, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds import endpoints, guards, labels, routes, waypoint_clusters, waypoint_listeners
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
 from ambientlab.mesh.xds.memo import Memo

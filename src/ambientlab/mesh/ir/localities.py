@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ambientlab.mesh.ir import Endpoint, Localities, TrafficPolicy, Workload
+from ambientlab.mesh.ir.services import Endpoint
+from ambientlab.mesh.ir.traffic import Localities, TrafficPolicy
+from ambientlab.mesh.ir.workloads import Workload
 
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 _SUBZONE, _HOSTNAME = "topology.istio.io/subzone", "kubernetes.io/hostname"
@@ -33,6 +35,16 @@ def matter(policy: TrafficPolicy) -> bool:
     unless a rule says otherwise."""
     localities = _localities(policy)
     return localities.enabled and bool(localities.distribute or policy.outlier_detection is not None)
+
+
+def weighed(policy: TrafficPolicy) -> bool:
+    """Whether localities have weights or an order that was asked for. Failover works only where endpoints are found out
+    to be bad (applyLocalityLoadBalancer)."""
+    localities = policy.load_balancer.localities if policy.load_balancer is not None else None
+    if localities is None or not localities.enabled:
+        return False
+    ordered = policy.outlier_detection is not None and (localities.failover or localities.failover_priority)
+    return bool(localities.distribute or ordered)
 
 
 def grouped(endpoints: Sequence[Endpoint], policy: TrafficPolicy, viewer: Workload | None) -> list[Group]:
