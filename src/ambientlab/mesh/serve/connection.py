@@ -25,8 +25,16 @@ Write = Callable[[DeltaDiscoveryResponse], Awaitable[None]]
 
 
 class Connection:
-    def __init__(self, proxy: Identity, secrets: Secrets) -> None:
+    """`judged` is told what the proxy accepts and what it refuses."""
+
+    def __init__(
+        self,
+        proxy: Identity,
+        secrets: Secrets,
+        judged: Callable[[Connection, Acked | Rejected], None] = lambda connection, event: None,
+    ) -> None:
         self.proxy = proxy
+        self._judged = judged
         self.session = Session()
         self.pushed: dict[str, float] = {}
         """When a response of each type was sent last, as `time.time()`."""
@@ -136,10 +144,12 @@ class Connection:
                 log.warning(
                     "ADS:%s: ACK ERROR %s %s rejected by the proxy: %s", short, self.proxy, event.name, event.detail
                 )
+                self._judged(self, event)
             case Fault():
                 log.warning("ADS: %s %s: %s", self.proxy, event.type_url, event.text)
             case Acked():
                 log.debug("ADS:%s: ACK %s %d resources", SHORT[event.type_url], self.proxy, len(event.versions))
+                self._judged(self, event)
 
     def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,12 +31,15 @@ from ambientlab.mesh.serve.findings import Announcer
 from ambientlab.mesh.serve.identity import Identity, TokenVerifier
 from ambientlab.mesh.serve.keys import KeyFetcher
 from ambientlab.mesh.serve.proxies import gateway_of, is_node_proxy
+from ambientlab.mesh.serve.refusals import Refusals
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
+from ambientlab.mesh.session import Acked, Rejected
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.types import LISTENER
+from ambientlab.mesh.xds.types import LISTENER, ROUTES
 from ambientlab.mesh.xds.waypoint import WaypointProxy
+from ambientlab.mesh.xds.waypoint_clusters import served_by
 from ambientlab.mesh.xds.ztunnel import Ztunnel
 
 log = logging.getLogger("ambientlab.istiod")
@@ -78,6 +82,7 @@ class ControlPlane:
         self._ztunnel = Ztunnel()
         self._waypoints: dict[Key, WaypointProxy] = {}
         self._gateways: dict[Connection, Key] = {}
+        self._refusals: dict[Key, Refusals] = {}
         self._unsubscribe: list[Unsubscribe] = []
         self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
         self._reporting: asyncio.Handle | None = None
@@ -203,7 +208,9 @@ class ControlPlane:
 
     def _report(self) -> None:
         self._reporting = None
-        findings = self.index.findings()
+        findings = dict(self.index.findings())
+        for refusal in chain.from_iterable(refusals.findings() for refusals in self._refusals.values()):
+            findings[refusal.object] = (*findings.get(refusal.object, ()), refusal)
         wanted = self._statuses.wanted(findings, self._clock())
         self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])
         self._announcer.update(findings)
@@ -212,10 +219,27 @@ class ControlPlane:
         gateway = self._gateways.get(connection)
         if gateway is None:
             return connection.apply(self._ztunnel.resources(self.index.mesh, self._captured.values()))
-        return connection.apply(self._waypoints[gateway].resources(self.index.mesh))
+        mesh = self._refusals[gateway].seen(self.index.mesh)
+        return connection.apply(self._waypoints[gateway].resources(mesh))
+
+    def _judged(self, connection: Connection, event: Acked | Rejected) -> None:
+        """Learn which routes a waypoint refuses. What it says of a version that has been overtaken teaches nothing."""
+        gateway = self._gateways.get(connection)
+        if gateway is None or event.type_url != ROUTES:
+            return
+        refusals, session, more = self._refusals[gateway], connection.session, False
+        for name in event.versions if isinstance(event, Acked) else (event.name,):
+            if (place := served_by(name)) is None:
+                continue
+            if (rejection := session.rejection(ROUTES, name)) is not None:
+                more |= refusals.rejected(place, rejection.detail)
+            elif session.in_force(ROUTES, name):
+                more |= refusals.accepted(place)
+        if more:
+            self._schedule()
 
     def _admit(self, proxy: Identity) -> Connection | None:
-        connection = Connection(proxy, self.secrets)
+        connection = Connection(proxy, self.secrets, self._judged)
         if is_node_proxy(proxy):
             self._node_proxy_present.set()
         else:
@@ -224,6 +248,7 @@ class ControlPlane:
                 return None
             self._gateways[connection] = gateway
             self._waypoints.setdefault(gateway, WaypointProxy(gateway))
+            self._refusals.setdefault(gateway, Refusals(gateway))
         self._configure(connection)
         return connection
 
@@ -232,7 +257,7 @@ class ControlPlane:
             self._node_proxy_present.clear()
         gateway = self._gateways.pop(connection, None)
         if gateway is not None and gateway not in self._gateways.values():
-            del self._waypoints[gateway]
+            del self._waypoints[gateway], self._refusals[gateway]
 
     def _entitled(self, proxy: Identity, spiffe_id: str) -> bool:
         return is_node_proxy(proxy) and any(pod.identity == spiffe_id for pod in self._captured.values())

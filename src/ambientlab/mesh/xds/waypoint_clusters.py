@@ -34,6 +34,12 @@ def inbound_name(host: str, port: int, kind: str) -> str:
     return f"inbound-vip|{port}|{kind}|{host}"
 
 
+def served_by(name: str) -> tuple[str, int] | None:
+    """The host and port that `inbound_name` was given, for other names None."""
+    parts = name.split("|")
+    return (parts[3], int(parts[1])) if len(parts) == 4 and parts[0] == "inbound-vip" else None
+
+
 def outbound_name(host: str, port: int, subset: str) -> str:
     return f"outbound|{port}|{subset}|{host}"
 
