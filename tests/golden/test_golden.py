@@ -11,13 +11,17 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import json_format
 
 from ambientlab.api import kinds
@@ -26,6 +30,7 @@ from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex, index
 from ambientlab.mesh.ir import Key, Protocol
+from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint import WaypointProxy
@@ -218,6 +223,9 @@ def inline(value: Any, routes: Mapping[str, Any], extensions: Mapping[str, Any],
     if not isinstance(value, dict):
         return value
     result = {key: inline(item, routes, extensions, in_cluster=in_cluster) for key, item in value.items()}
+    for key in FILES & result.keys():
+        if "filename" in result[key]:
+            result[key] = {"inline_string": files()[key]}
     if result.pop("config_discovery", None):
         result["typed_config"] = extensions[result["name"]]
     if "rds" in result:
@@ -227,6 +235,25 @@ def inline(value: Any, routes: Mapping[str, Any], extensions: Mapping[str, Any],
         del result["ads"]
         result["api_config_source"] = ADS
     return result
+
+
+FILES = frozenset({"certificate_chain", "private_key", "trusted_ca", "crl"})
+"""What a policy may name a file of the waypoint for, which is not there when a configuration is validated."""
+
+
+@cache
+def files() -> Mapping[str, str]:
+    ca = CertificateAuthority.create()
+    svid = ca.issue("spiffe://cluster.local/ns/hello/sa/client")
+    crl = x509.CertificateRevocationListBuilder(x509.Name([]), NOW, NOW + timedelta(days=1)).sign(
+        ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()
+    )
+    return {
+        "certificate_chain": svid.chain_pem.decode(),
+        "private_key": svid.key_pem.decode(),
+        "trusted_ca": ca.root_pem.decode(),
+        "crl": crl.public_bytes(serialization.Encoding.PEM).decode(),
+    }
 
 
 ADS: Mapping[str, Any] = {
