@@ -8,12 +8,13 @@ from typing import Any
 from ambientlab.cluster import DOMAIN
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.gatewayobjects import place
+from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER
 from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.conditions import Condition, merge
 from ambientlab.mesh.status.findings import MAX_MESSAGE, networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
-from ambientlab.mesh.status.routes import CONTROLLER, route_status
+from ambientlab.mesh.status.routes import route_status
 from ambientlab.mesh.status.services import service_status
 
 THEN, NOW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
@@ -52,7 +53,7 @@ def test_conditions_of_others_stay_where_they_are() -> None:
 
 def test_route_parents() -> None:
     theirs = {"parentRef": {"name": "gw"}, "controllerName": "example.com/other", "conditions": []}
-    stale = {"parentRef": {"group": "", "kind": "Service", "name": "old"}, "controllerName": CONTROLLER}
+    stale = {"parentRef": {"group": "", "kind": "Service", "name": "old"}, "controllerName": GATEWAY_CONTROLLER}
     notes = [
         Diagnostic(REF, "NoMatchingParent", 'parent service: "b" not found', ACCEPTED, "spec.parentRefs[1]"),
         Diagnostic(REF, "BackendNotFound", "backend(x) not found", RESOLVED_REFS, "spec.rules[0].backendRefs[0]"),
@@ -60,8 +61,8 @@ def test_route_parents() -> None:
     status = route_status({**ROUTE, "status": {"parents": [theirs, stale]}}, notes, [], NOW)
     assert [(p["parentRef"]["name"], p["controllerName"]) for p in status["parents"]] == [
         ("gw", "example.com/other"),
-        ("b", CONTROLLER),
-        ("a", CONTROLLER),
+        ("b", GATEWAY_CONTROLLER),
+        ("a", GATEWAY_CONTROLLER),
     ]
     by_name = {p["parentRef"]["name"]: {c["type"]: c for c in p["conditions"]} for p in status["parents"]}
     assert by_name["a"]["Accepted"]["status"] == "True"

@@ -20,6 +20,8 @@ RESOLVED_REFS = "ResolvedRefs"
 UNSUPPORTED = "Unsupported"
 RESOLVED_WAYPOINTS = "ResolvedWaypoints"
 WAYPOINT_BOUND = "istio.io/WaypointBound"
+ELSEWHERE = "(another controller's)"
+"""Instead of a condition: they are not for us to write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,15 @@ from ambientlab.api import objects
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import (
     ACCEPTED,
+    ELSEWHERE,
     RESOLVED_REFS,
     RESOLVED_WAYPOINTS,
     Diagnostic,
     ObjectRef,
 )
 from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change
+from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER, MESH_CONTROLLER
+from ambientlab.mesh.index.waypoints import asked_for
 from ambientlab.mesh.ir import Destination, HeaderChange, Key, Mirror, Route, StringMatch, WeightedDestination
 
 MISSING_LABEL = (
@@ -49,7 +52,7 @@ def _not_found(host: str) -> RouteError:
 
 
 class Surroundings:
-    """What a route's reading depends on. Each answer is a dependency."""
+    """What a route's reading depends on. Each answer is a dependency. `controller` tells who runs a Gateway."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Surroundings:
         service_entry: Callable[[Key], Object | None],
         known: Callable[[str], bool],
         namespace_labels: Callable[[str], Mapping[str, str]],
+        controller: Callable[[Key], str | None],
         granted: Callable[[ObjectRef, Key], bool],
         domain: str,
     ) -> None:
@@ -64,6 +68,7 @@ class Surroundings:
         self.service_entry = service_entry
         self.known = known
         self.namespace_labels = namespace_labels
+        self.controller = controller
         self.granted = granted
         self.domain = domain
 
@@ -136,11 +141,22 @@ class RouteReader(ABC):
                 self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", NO_PARENT, RESOLVED_WAYPOINTS, field))
                 continue
             labels = (objects.labels_of(declaring), self.around.namespace_labels(parent.namespace))
+            if (other := self._other_controller(parent.namespace, labels)) is not None:
+                message = f"the waypoint is for {other} to configure"
+                self.notes.append(Diagnostic(self.ref, "OtherController", message, ELSEWHERE, field))
+                continue
             if not any(label.get("istio.io/use-waypoint", "none").lower() not in ("", "none") for label in labels):
                 self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", MISSING_LABEL, RESOLVED_WAYPOINTS, field))
             for host in [self.around.host(parent)] if kind == "Service" else declaring["spec"]["hosts"]:
                 found.setdefault((host, ref.get("port") or 0), field)
         return [Parent(field, host, port) for (host, port), field in found.items()]
+
+    def _other_controller(self, namespace: str, labels: Sequence[Mapping[str, str]]) -> str | None:
+        """Whose the waypoint is that the first of these labels ask for, unless it is ours
+        (waypointManagedByAnotherController)."""
+        asked = next((asked for each in labels if (asked := asked_for(each, namespace)) is not None), None)
+        controller = self.around.controller(asked) if isinstance(asked, Key) else None
+        return controller if controller not in (None, MESH_CONTROLLER, GATEWAY_CONTROLLER) else None
 
     def destinations(
         self, field: str, refs: Sequence[Mapping[str, Any]], mirror_error: RouteError | None = None

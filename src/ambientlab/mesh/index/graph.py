@@ -148,6 +148,7 @@ class MeshIndex:
                 lambda entry: ctx.fetch(self.sources[SERVICEENTRY], entry),
                 lambda host: ctx.fetch(self.shapes, host) is not None,
                 lambda name: objects.labels_of(ctx.fetch(namespaces, Key("", name)) or {"metadata": {}}),
+                lambda gateway: waypoints.controller(ctx, gateway, self.sources[GATEWAY], classes),
                 lambda source, target: granted.allowed(ctx, source, target),
                 domain,
             )

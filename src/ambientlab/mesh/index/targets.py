@@ -17,6 +17,7 @@ from ambientlab.mesh.ir import Key
 
 WAYPOINT_CLASS = "istio-waypoint"
 MESH_CONTROLLER = "istio.io/mesh-controller"
+GATEWAY_CONTROLLER = "istio.io/gateway-controller"
 
 
 class Target(NamedTuple):

@@ -86,6 +86,16 @@ def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object
     }
 
 
+def controller(
+    ctx: Context, key: Key, gateways: Collection[Key, Object], classes: Collection[Key, Object]
+) -> str | None:
+    """Who runs a Gateway: what its class names."""
+    obj = ctx.fetch(gateways, key)
+    found = obj and ctx.fetch(classes, Key("", obj["spec"].get("gatewayClassName", "")))
+    name: str | None = found["spec"].get("controllerName") if found else None
+    return name
+
+
 def _hbone_listener(obj: Object) -> dict[str, Any]:
     for listener in obj["spec"].get("listeners") or []:
         if listener.get("protocol") == "HBONE" and listener.get("port") == HBONE_PORT:

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from ambientlab.api.objects import Object
-from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, RESOLVED_WAYPOINTS, Diagnostic
+from ambientlab.mesh.index.diagnostics import ACCEPTED, ELSEWHERE, RESOLVED_REFS, RESOLVED_WAYPOINTS, Diagnostic
+from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER
 from ambientlab.mesh.status import findings
 from ambientlab.mesh.status.conditions import Condition, merge
-
-CONTROLLER = "istio.io/gateway-controller"
 
 
 def route_status(obj: Object, diagnostics: Sequence[Diagnostic], found: Sequence[Diagnostic], now: datetime) -> Object:
@@ -20,18 +19,19 @@ def route_status(obj: Object, diagnostics: Sequence[Diagnostic], found: Sequence
     metadata, namespace = obj["metadata"], obj["metadata"].get("namespace", "")
     current = (obj.get("status") or {}).get("parents") or []
     ours: dict[str, dict[str, Any]] = {}
+    elsewhere = {diagnostic.field for diagnostic in diagnostics if diagnostic.condition == ELSEWHERE}
     for i, ref in enumerate(obj["spec"].get("parentRefs") or []):
         name = _parent_string(ref, namespace)
-        if name in ours:
-            continue
         field = f"spec.parentRefs[{i}]"
+        if name in ours or field in elsewhere:
+            continue
         wanted = [*_conditions(field, diagnostics), *findings.conditions(_about(field, found))]
         before: dict[str, Any] = next(
             (p for p in current if _is_ours(p) and _parent_string(p["parentRef"], namespace) == name), {}
         )
         ours[name] = {
             "parentRef": ref,
-            "controllerName": CONTROLLER,
+            "controllerName": GATEWAY_CONTROLLER,
             "conditions": merge(
                 findings.without_resolved(before.get("conditions") or [], wanted),
                 wanted,
@@ -73,7 +73,7 @@ def _about(field: str, found: Sequence[Diagnostic]) -> list[Diagnostic]:
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
-    return bool(entry.get("controllerName") == CONTROLLER)
+    return bool(entry.get("controllerName") == GATEWAY_CONTROLLER)
 
 
 def _parent_string(ref: Mapping[str, Any], namespace: str) -> str:

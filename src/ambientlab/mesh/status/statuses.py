@@ -25,7 +25,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.gatewayobjects import place
-from ambientlab.mesh.index.targets import MESH_CONTROLLER
+from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER, MESH_CONTROLLER
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.backend_policies import backend_policy_status
 from ambientlab.mesh.status.findings import networking_status
@@ -33,8 +33,6 @@ from ambientlab.mesh.status.gateways import gateway_status, ingress_status
 from ambientlab.mesh.status.policies import policy_status
 from ambientlab.mesh.status.routes import route_status
 from ambientlab.mesh.status.services import service_entry_status, service_status
-
-GATEWAY_CONTROLLER = "istio.io/gateway-controller"
 
 _ISTIOS = (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY)
 """Kinds about which Istio itself says nothing."""
