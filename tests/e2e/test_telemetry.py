@@ -42,6 +42,20 @@ spec:
     route: [{destination: {host: helloworld}}]
   - route: [{destination: {host: helloworld}}]
 """
+FAILURES_ONLY = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: failures, namespace: hello}
+spec:
+  targetRefs: [{kind: Service, group: "", name: helloworld}]
+  accessLogging:
+  - providers: [{name: envoy}]
+    filter: {expression: response.code >= 400}
+  metrics:
+  - overrides:
+    - match: {metric: REQUEST_COUNT}
+      tagOverrides: {response_flags: {operation: REMOVE}, method: {value: request.method}}
+"""
 POD = r"10\.244\.\d+\.\d+"
 VIP = r"\d+\.\d+\.\d+\.\d+"
 TIME = r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\]"
@@ -231,13 +245,29 @@ def test_connections_are_counted_with_their_bytes(hello: Mesh) -> None:
     assert (change["received_bytes"], change["sent_bytes"]) == (sent, sum(received))
 
 
+def test_a_telemetry_chooses_what_is_told_of_a_service(hello: Mesh) -> None:
+    hello.apply(FAILURES_ONLY)
+    deadline = time.monotonic() + 30
+    while not any("method" in had for name, had, _ in scrape(hello) if name == "istio_requests_total"):
+        hello.curl("-X", "PUT", f"{HELLO}/abort")
+        assert time.monotonic() < deadline
+    hello.curl(f"{HELLO}/hello?quiet=1")
+    hello.curl(f"{HELLO}/abort?quiet=2")
+    logged(hello, r'.* "GET /abort\?quiet=2 HTTP/1\.1" 418 FI .*')
+    assert not [line for line in log(hello) if "GET /hello?quiet=1" in line]
+    changed = [had for name, had, _ in scrape(hello) if name == "istio_requests_total" and "method" in had]
+    assert {had["method"] for had in changed} == {"GET", "PUT"}
+    assert not [had for had in changed if "response_flags" in had or had["destination_service_name"] != "helloworld"]
+    hello.kubectl("delete", "-n", "hello", "telemetry", "failures")
+
+
 def test_istios_own_ports(hello: Mesh) -> None:
     at = ["exec", "-n", "hello", "deploy/waypoint", "--", "curl", "-sS"]
     assert 'istio_build{component="proxy",tag="1.31.0"} 1' in hello.kubectl(*at, "localhost:15090/stats/prometheus")
     assert hello.kubectl(*at, "localhost:15000/ready") == "LIVE\n"
     refused = hello.curl("-o", "/dev/null", "-w", "%{http_code}", f"http://{address(hello)}:15020/quitquitquit")
     assert refused == "404"
-    with pytest.raises(AssertionError, match="Connection reset"):  # nobody listens there: ztunnel ends the connection
+    with pytest.raises(AssertionError, match=r"Connection reset|Empty reply"):  # nobody listens: ztunnel ends it
         hello.curl(f"http://{address(hello)}:15000/ready")
 
 
