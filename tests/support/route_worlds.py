@@ -244,6 +244,42 @@ def http_route(draw: Draw, number: int) -> Object:
     }
 
 
+GRPC_METHODS = [
+    {"type": "Exact", "service": "a", "method": "b"},
+    {"type": "Exact", "service": "a"},
+    {"type": "Exact", "method": "b"},
+    {"type": "RegularExpression", "service": "[ab]", "method": "b.*"},
+    {"type": "RegularExpression", "method": ".*[.]d"},
+]
+
+
+@st.composite
+def grpc_route(draw: Draw) -> Object:
+    """Paths that requests have: `/a/b` is method b of service a."""
+    rules = []
+    for _ in range(draw(st.integers(1, 2))):
+        matches = []
+        for _ in range(draw(st.integers(0, 2))):
+            method = draw(maybe(st.sampled_from(GRPC_METHODS)))
+            header = {"name": draw(NAMES), "type": "Exact", "value": draw(VALUES)}
+            matches.append(present(method=method, headers=[header] if draw(st.booleans()) else None))
+        names = draw(st.lists(BACKENDS, min_size=1, max_size=2, unique=True))
+        changes = {"requestHeaderModifier": draw(maybe(modifier())), "responseHeaderModifier": draw(maybe(modifier()))}
+        rules.append(
+            present(
+                matches=[match for match in matches if match],
+                filters=_filters(**changes),
+                backendRefs=[{"name": name, "port": 80, "weight": draw(st.integers(0, 2))} for name in names],
+            )
+        )
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GRPCRoute",
+        "metadata": {"name": "grpc", "namespace": NAMESPACE, "creationTimestamp": draw(_CREATED)},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "app"}], "rules": rules},
+    }
+
+
 _CREATED = st.sampled_from([f"2026-01-0{day}T00:00:00Z" for day in (1, 2, 3)])
 
 
@@ -389,11 +425,12 @@ def virtual_service(draw: Draw) -> Object:
 
 @st.composite
 def routes(draw: Draw) -> list[Object]:
-    """One to three HTTPRoutes, a VirtualService, or all of them for one service."""
+    """HTTPRoutes, a GRPCRoute, a VirtualService, or all of them for one service."""
     which = draw(st.sampled_from(["gateway", "gateway", "istio", "istio", "both"]))
     result = []
     if which != "istio":
         result += [draw(http_route(number)) for number in range(draw(st.integers(1, 2)))]
+        result += [draw(grpc_route())] if draw(st.integers(0, 2)) == 0 else []
     if which != "gateway":
         result.append(draw(virtual_service()))
     return result
