@@ -93,7 +93,7 @@ def parse(text: str, token: str) -> list[Answer]:
 
 def judge(check: Traffic, answers: Sequence[Answer]) -> Sample:
     """Counts the answers and tests the counts. Anything but an expected outcome has the share 0."""
-    counts = Counter[str](_outcome(check.outcomes, answer) for answer in answers)
+    counts = Counter[str](outcome_of(check.outcomes, answer) for answer in answers)
     names = [outcome.name for outcome in check.outcomes]
     others = [name for name, _ in counts.most_common() if name not in names]
     ordered = {name: counts[name] for name in [*names, *others]}
@@ -111,7 +111,8 @@ def expectation(check: Traffic) -> str:
     return ", ".join(parts)
 
 
-def _outcome(outcomes: Sequence[Outcome], answer: Answer) -> str:
+def outcome_of(outcomes: Sequence[Outcome], answer: Answer) -> str:
+    """The name of the first that fits, or what the answer was instead."""
     for outcome in outcomes:
         if (
             (outcome.status is None or outcome.status == answer.status)
