@@ -91,7 +91,7 @@ def test_ir(case: Case) -> None:
     mesh = case.index.mesh
     routes = {f"{host}:{port}": plain(table) for (host, port), table in mesh.routes.items()}
     routes |= {f"{host}:{port} (TCP)": plain(route) for (host, port), route in mesh.tcp_routes.items()}
-    guards = {str(key): plain(guard) for some in (mesh.guards, mesh.waypoint_guards) for key, guard in some.items()}
+    guards = {f"{waypoint} {host}".rstrip(): plain(guard) for (waypoint, host), guard in mesh.guards.items()}
     result: dict[str, Any] = {
         "workloads": {str(key): plain(value) for key, value in mesh.workloads.items()},
         "services": {key: plain(value) for key, value in mesh.services.items()},

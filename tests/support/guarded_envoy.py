@@ -22,7 +22,7 @@ from ambientlab.mesh.ir import Guard
 from ambientlab.mesh.xds import guards
 from ambientlab.mesh.xds.messages import HASHABLE, PEER_PRINCIPAL, filter_state
 
-SEEN = ("authorization", "x-user", "x-payload", "x-role", "x-ext", "cookie")
+SEEN = ("authorization", "x-user", "x-payload", "x-role", "x-ext", "x-forwarded-client-cert")
 """Headers of the request, as it would be passed on, that an answer bears with `seen-` before their names."""
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
 

@@ -152,6 +152,7 @@ TOGETHER = {
     "deny-before-allow": guard({"action": "DENY", **operation(paths=["/no"])}, {"rules": [{}]}),
     "two-allows": guard(operation(paths=["/a"]), operation(paths=["/b"])),
     "none": Guard(),
+    "tells": Guard(tells_client=True),
     "dry-deny": guard({"action": "DENY", "rules": [{}]}, dry=True),
     "dry-allow": guard({}, dry=True),
 }
@@ -186,6 +187,12 @@ async def test_the_order_of_actions(envoy: Guarded) -> None:
     assert [(await envoy.ask("deny-before-allow", Ask(path))).status for path in ("/yes", "/no")] == [200, 403]
     assert [(await envoy.ask("two-allows", Ask(path))).status for path in ("/a", "/b", "/c")] == [200, 200, 403]
     assert [(await envoy.ask(name, Ask())).status for name in ("none", "dry-deny", "dry-allow")] == [200, 200, 200]
+
+
+async def test_the_application_is_told_of_the_client_by_the_waypoint_alone(envoy: Guarded) -> None:
+    forged = Ask(peer=CURL, headers={"x-forwarded-client-cert": f"URI={BOB}"})
+    assert "seen-x-forwarded-client-cert" not in (await envoy.ask("none", forged)).headers
+    assert (await envoy.ask("tells", forged)).headers["seen-x-forwarded-client-cert"] == f"URI={CURL}"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def _through(
 ) -> tuple[Passage, lots.Lot[End]]:
     """Only HTTP in the clear is routed as such. TLS passes where it is expected or found out; on a port of HTTP it is
     none."""
-    guard = mesh.guards.get(service.host)
+    guard = mesh.guards.get((waypoint.key, service.host))
     instance = waypoint.members[0]
     called = replace(called, viewer=instance)
     at = At(mesh, waypoint.key, instance.identity, called)
@@ -193,7 +193,7 @@ def _to_address(
     if waypoint is None or not waypoint.members:
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
     passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
-    guard, called = mesh.waypoint_guards.get(waypoint.key), endpoints.Called(address, request.port)
+    guard, called = mesh.guards.get((waypoint.key, "")), endpoints.Called(address, request.port)
     hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
     end: Result
     if request.scheme == "http":

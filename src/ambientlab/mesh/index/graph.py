@@ -230,7 +230,6 @@ class MeshIndex:
             self.routes,
             self.tcp_routes,
             self.security.guards,
-            self.security.waypoint_guards,
             self.telemetry.wanted,
         )
 

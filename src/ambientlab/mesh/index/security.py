@@ -62,7 +62,10 @@ class Security:
             lambda _, key, obj: {key: extensionproviders.read(obj)} if key == providers_key else {},
         )
 
-        def guard(ctx: Context, targets: tuple[Target, ...]) -> Guard:
+        def guard(ctx: Context, waypoint: Key, *own: Target) -> Guard:
+            targets = (EVERY_WAYPOINT, gateway(waypoint), *own)
+            found_gateway = ctx.fetch(gateways, waypoint)
+            tells = found_gateway is not None and found_gateway.tells_clients
             found = {reading.policy.key: reading.policy for t in targets for reading in ctx.select(by_target, t)}
             readings = {reading.order: reading for t in targets for reading in ctx.select(tokens_by_target, t)}
             rules = [rule for _, reading in sorted(readings.items()) for rule in reading.rules]
@@ -75,21 +78,27 @@ class Security:
                     provider = extensionproviders.choose(asked, known, lambda host: ctx.fetch(shapes, host) is not None)
                 except extensionproviders.ProviderError as error:
                     problem = str(error)
-            return Guard(policies, tuple(sorted(rules, key=lambda rule: rule.issuer)), provider, problem)
+            return Guard(policies, tuple(sorted(rules, key=lambda rule: rule.issuer)), provider, problem, tells)
 
-        def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Guard]:
-            waypoint = shape.binding.waypoint
-            if waypoint is None:
-                return {}
-            found = guard(ctx, (EVERY_WAYPOINT, gateway(waypoint), service(shape.kind, shape.key)))
-            return {host: found} if found else {}
+        def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[tuple[Key, str], Guard]:
+            canary = shape.binding.canary
+            waypoints = [shape.binding.waypoint, canary.waypoint if canary is not None else None]
+            found = {
+                (waypoint, host): guard(ctx, waypoint, service(shape.kind, shape.key))
+                for waypoint in waypoints
+                if waypoint is not None
+            }
+            return {place: value for place, value in found.items() if value}
 
-        def of_waypoint(ctx: Context, key: Key, _: WaypointGateway) -> Mapping[Key, Guard]:
-            found = guard(ctx, (EVERY_WAYPOINT, gateway(key)))
-            return {key: found} if found else {}
+        def of_waypoint(ctx: Context, key: Key, _: WaypointGateway) -> Mapping[tuple[Key, str], Guard]:
+            found = guard(ctx, key)
+            return {(key, ""): found} if found else {}
 
-        self.guards: Collection[str, Guard] = graph.derive("guards", shapes, of_service)
-        self.waypoint_guards: Collection[Key, Guard] = graph.derive("waypoint guards", gateways, of_waypoint)
+        self.guards: Collection[tuple[Key, str], Guard] = graph.join(
+            "guards",
+            graph.derive("guards of services", shapes, of_service),
+            graph.derive("guards of waypoints", gateways, of_waypoint),
+        )
 
         def places(ctx: Context) -> Places:
             def waypoint_of(resource: Resource, of: Key) -> Key | str | None:
@@ -131,6 +140,6 @@ class Security:
         yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
         yield from chain.from_iterable(reading.diagnostics for reading in self.tokens.values())
         yield from chain.from_iterable(self.unbound_tokens.values())
-        for where, guard in chain(self.guards.items(), self.waypoint_guards.items()):
+        for (waypoint, host), guard in self.guards.items():
             if guard.provider_problem:
-                yield from extensionproviders.findings(str(where), guard)
+                yield from extensionproviders.findings(host or f"workloads of waypoint {waypoint}", guard)

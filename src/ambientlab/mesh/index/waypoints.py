@@ -25,6 +25,7 @@ USE_CANARY_NAMESPACE = "istio.io/use-waypoint-canary-namespace"
 CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
 INGRESS_USE_WAYPOINT = "istio.io/ingress-use-waypoint"
 WAYPOINT_FOR = "istio.io/waypoint-for"
+CLIENT_IDENTITY = "ambient.istio.io/xfcc-include-client-identity"
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 MANAGED = "gateway.istio.io/managed"
 GATEWAY_CONTROLLER_LABELS = ("istio.io-mesh-controller", "istio.io-eastwest-controller")
@@ -33,13 +34,17 @@ HBONE_PORT = 15008
 
 @dataclass(frozen=True, slots=True)
 class WaypointGateway:
-    """A Gateway that can be used as a waypoint. `admits` is its `allowedRoutes.namespaces` as JSON has it."""
+    """A Gateway that can be used as a waypoint. `admits` is its `allowedRoutes.namespaces` as JSON has it.
+
+    `tells_clients` is whether applications are told who the client is (pilot/pkg/networking/core/listener_waypoint.go).
+    """
 
     key: Key
     traffic: Traffic
     address: str
     admits_from: str
     admits_selector: selectors.LabelSelector | None
+    tells_clients: bool
 
     def admits(self, namespace: str, labels: Mapping[str, str]) -> bool:
         if self.admits_from == "All":
@@ -73,6 +78,7 @@ def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object
     hosts = [a["value"] for a in addresses if a.get("type") == "Hostname"]
     gateway_class = ctx.fetch(classes, Key("", obj["spec"].get("gatewayClassName", ""))) or {"metadata": {}}
     labels = {**objects.labels_of(gateway_class), **objects.labels_of(obj)}
+    annotations = {**objects.annotations_of(gateway_class), **objects.annotations_of(obj)}
     traffic = labels.get(WAYPOINT_FOR, Traffic.SERVICE)
     namespaces = _hbone_listener(obj).get("allowedRoutes", {}).get("namespaces", {})
     return {
@@ -82,6 +88,7 @@ def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object
             (ips or hosts)[0],
             namespaces.get("from", "Same"),
             selectors.from_object(namespaces["selector"]) if namespaces.get("selector") else None,
+            annotations.get(CLIENT_IDENTITY, "").lower() == "true",
         )
     }
 

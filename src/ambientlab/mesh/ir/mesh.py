@@ -16,10 +16,8 @@ from ambientlab.mesh.ir.workloads import Key, Waypoint, Workload
 class Mesh:
     """`routes` and `tcp_routes` hold, by (host, port), only what some object asked for; a port without is forwarded to.
 
-    `guards`, by host, is of services whose waypoint has a policy for them; `waypoint_guards` is of workloads that are
-    asked for by their own addresses.
-
-    `telemetry`, by (waypoint, host), the host "" for the waypoint itself, is of those that some object asked for.
+    `guards` and `telemetry`, by (waypoint, host), are of those that some object asked for; the host "" is for what a
+    waypoint does of itself, as for workloads that are asked for by their own addresses.
 
     The mappings may be live views of collections: read them within one step, do not keep them.
     """
@@ -29,8 +27,7 @@ class Mesh:
     waypoints: Mapping[Key, Waypoint] = field(default_factory=dict)
     routes: Mapping[tuple[str, int], RouteTable] = field(default_factory=dict)
     tcp_routes: Mapping[tuple[str, int], TcpRoute] = field(default_factory=dict)
-    guards: Mapping[str, Guard] = field(default_factory=dict)
-    waypoint_guards: Mapping[Key, Guard] = field(default_factory=dict)
+    guards: Mapping[tuple[Key, str], Guard] = field(default_factory=dict)
     telemetry: Mapping[tuple[Key, str], Telemetry] = field(default_factory=dict)
 
     def services_of(self, waypoint: Key) -> list[Service]:

@@ -115,16 +115,18 @@ class Guard:
     First `provider` is asked about a request that a CUSTOM policy matches; where it cannot be, because of a
     `provider_problem`, such a request is refused. A request with a token that is not valid by the rule it falls under
     is refused with 401; one without a token goes on. A request is refused if a DENY policy matches it, or if there are
-    ALLOW policies and none does.
+    ALLOW policies and none does. `tells_client`: the application is told who the client is, in the header
+    x-forwarded-client-cert; what a client itself puts there never gets through.
     """
 
     policies: tuple[AuthorizationPolicy, ...] = ()
     jwt_rules: tuple[JwtRule, ...] = ()
     provider: Provider | None = None
     provider_problem: str = ""
+    tells_client: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.policies or self.jwt_rules)
+        return bool(self.policies or self.jwt_rules or self.tells_client)
 
     def of(self, action: PolicyAction) -> tuple[AuthorizationPolicy, ...]:
         return tuple(policy for policy in self.policies if policy.action is action)

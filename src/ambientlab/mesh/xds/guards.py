@@ -26,6 +26,7 @@ from ambientlab.mesh.xds.types import PREFIX
 _JWT = f"{PREFIX}envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 _HTTP_EXT_AUTHZ = f"{PREFIX}envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _NETWORK_EXT_AUTHZ = f"{PREFIX}envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
+_HEADERS = f"{PREFIX}envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 _HTTP_RBAC = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBAC"
 _NETWORK_RBAC = f"{PREFIX}envoy.extensions.filters.network.rbac.v3.RBAC"
 _ACTIONS: Mapping[str, PolicyAction] = MappingProxyType(
@@ -40,7 +41,7 @@ Content = tuple[str, Make, tuple[Any, ...]]
 
 def http_places(owner: str) -> list[HttpFilter]:
     """`owner` is the host that the chain is for, or the chain's own name."""
-    places = {"custom": (_HTTP_RBAC,), "ext-authz": (_HTTP_RBAC, _HTTP_EXT_AUTHZ), "jwt": (_JWT,)}
+    places = {"xfcc": (_HEADERS,), "custom": (_HTTP_RBAC,), "ext-authz": (_HTTP_RBAC, _HTTP_EXT_AUTHZ), "jwt": (_JWT,)}
     places |= dict.fromkeys(_ACTIONS, (_HTTP_RBAC,))
     return [
         HttpFilter(name=_name("http", place, owner), config_discovery=_source(*type_urls))
@@ -60,6 +61,7 @@ def network_places(owner: str) -> list[Filter]:
 def http_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Content]:
     """What is in the places of `owner`'s HTTP chains; `cluster` is the provider's."""
     custom = guard.of(PolicyAction.CUSTOM)
+    yield _name("http", "xfcc", owner), _http_xfcc, (guard.tells_client,)
     yield _name("http", "custom", owner), _http_custom, (custom, guard.provider)
     yield _name("http", "ext-authz", owner), _http_ext_authz, (guard.provider, cluster)
     yield _name("http", "jwt", owner), _http_jwt, (guard.jwt_rules,)
@@ -73,6 +75,11 @@ def network_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Co
     yield _name("tcp", "ext-authz", owner), _network_ext_authz, (guard.provider, cluster)
     for place, action in _ACTIONS.items():
         yield _name("tcp", place, owner), _network_rbac, (guard.of(action),)
+
+
+def _http_xfcc(tells_client: bool) -> Message:
+    message: Message = _loaded("xfcc").client_identity(tells_client)
+    return message
 
 
 def _http_custom(policies: Sequence[AuthorizationPolicy], provider: Provider | None) -> Message:

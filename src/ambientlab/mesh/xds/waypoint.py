@@ -89,7 +89,7 @@ class WaypointProxy:
                 mesh,
                 result,
                 service.host,
-                mesh.guards.get(service.host, Guard()),
+                mesh.guards.get((self.gateway, service.host), Guard()),
                 http=any(port.protocol.http or port.protocol is AppProtocol.UNDECLARED for port in service.ports),
                 network=any(not port.protocol.http for port in service.ports),
             )
@@ -246,7 +246,7 @@ class WaypointProxy:
         )
         chains.append(Chain("direct-http", ips, http, True, http=True))
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
-        guard = mesh.waypoint_guards.get(self.gateway, Guard())
+        guard = mesh.guards.get((self.gateway, ""), Guard())
         self._guard(mesh, result, waypoint_listeners.DIRECT, guard, http=True, network=True)
 
 
