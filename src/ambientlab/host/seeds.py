@@ -30,7 +30,7 @@ def services() -> list[Seed]:
 
 def istio() -> list[Seed]:
     """istiod, ztunnel and istio-cni-node as an installation of the ambient profile shows them."""
-    mesh_config = f"rootNamespace: {ROOT_NAMESPACE}\ntrustDomain: {TRUST_DOMAIN}\n"
+    mesh_config = f"accessLogFile: /dev/stdout\nrootNamespace: {ROOT_NAMESPACE}\ntrustDomain: {TRUST_DOMAIN}\n"
     return [
         (
             kinds.CONFIGMAP,

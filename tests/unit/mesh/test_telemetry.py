@@ -8,6 +8,8 @@ import pytest
 
 from ambientlab.mesh.index.telemetry import combined, read
 from ambientlab.mesh.ir import EVERYTHING, Key, MetricChange, Telemetry
+from support.decisions import indexed
+from support.route_worlds import world
 
 ENVOY = [{"name": "envoy"}]
 PROMETHEUS = [{"name": "prometheus"}]
@@ -104,3 +106,33 @@ def test_a_label_without_a_value_is_unknown_and_said(value: str) -> None:
     assert combined([reading]).changes == (MetricChange(REQUESTS, labels=(("a", ""),)),)
     [said] = reading.diagnostics
     assert "the label is `unknown`" in said.message
+
+
+WAYPOINT, HOST = Key("hello", "waypoint"), "app.hello.svc.cluster.local"
+ASKS_FOR_LOGS = {
+    "apiVersion": "telemetry.istio.io/v1",
+    "kind": "Telemetry",
+    "metadata": {"name": "logs", "namespace": "hello"},
+    "spec": {"targetRefs": [{"kind": "Service", "group": "", "name": "app"}], "accessLogging": [{"providers": ENVOY}]},
+}
+
+
+def configured(mesh: str) -> dict[str, Any]:
+    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}}
+    return {**head, "data": {"mesh": mesh}}
+
+
+@pytest.mark.parametrize("mesh", ["", "accessLogFile: ''", "no: [mapping", "text"])
+def test_the_meshs_configuration_says_whether_there_are_logs(mesh: str) -> None:
+    """In Istio none are kept unless accessLogFile or a Telemetry says so."""
+    found = indexed(*world("10.0.0"), configured(mesh), ASKS_FOR_LOGS).mesh.telemetry
+    assert found[WAYPOINT, ""] == OFF
+    assert found[WAYPOINT, "one.hello.svc.cluster.local"] == OFF
+    assert (WAYPOINT, HOST) not in found
+    assert not indexed(*world("10.0.0"), configured("accessLogFile: /dev/stdout")).mesh.telemetry
+
+
+def test_what_the_meshs_configuration_cannot_have_is_said() -> None:
+    config = configured("{accessLogFile: /var/log/x, accessLogEncoding: JSON, accessLogFormat: '%PROTOCOL%'}")
+    said = [one.message for one in indexed(*world("10.0.0"), config).diagnostics() if one.object.kind == "ConfigMap"]
+    assert len(said) == 3

@@ -1,7 +1,6 @@
 """Who is asked by policies of action CUSTOM: the extension providers of the mesh's configuration.
 
-As in Istio that is the key `mesh` of ConfigMap `istio` in the root namespace (istio/api mesh/v1alpha1/config.proto). If
-something is wrong with a provider, every request is refused that it would be asked about (extauthz.go in
+If something is wrong with a provider, every request is refused that it would be asked about (extauthz.go in
 pilot/pkg/security/authz/builder).
 """
 
@@ -11,15 +10,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
-
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.values import milliseconds
-from ambientlab.mesh.ir import CheckedBody, Guard, Key, PolicyAction, Provider
+from ambientlab.mesh.ir import CheckedBody, Guard, PolicyAction, Provider
 
-MESH_CONFIG = Key(ROOT_NAMESPACE, "istio")
 _TIMEOUT_MS = 600_000
 _HEADERS = (
     "includeRequestHeadersInCheck",
@@ -54,11 +50,7 @@ Providers = Mapping[str, Declared]
 
 def read(config_map: Object) -> Providers:
     """By name; those of other sorts than ext_authz are left out."""
-    try:
-        config = yaml.load((config_map.get("data") or {}).get("mesh") or "", _LOADER)
-    except yaml.YAMLError:
-        return {}
-    listed = config.get("extensionProviders") if isinstance(config, dict) else None
+    listed = meshconfig.read(config_map).get("extensionProviders")
     found: dict[str, Declared] = {}
     for item in listed if isinstance(listed, list) else ():
         if not isinstance(item, dict):
@@ -164,6 +156,3 @@ def _problems(settings: Mapping[str, Any]) -> list[str]:
         except ValueError as error:
             problems.append(f"invalid timeout: {error}")
     return problems
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -222,7 +222,9 @@ class MeshIndex:
             if resource.kind in coverage.EXEMPTIONS
         ]
         self.security = security.Security(graph, self.sources, gateways, self.shapes)
-        self.telemetry = telemetry.Telemetries(graph, self.sources[TELEMETRY], gateways, self.shapes)
+        self.telemetry = telemetry.Telemetries(
+            graph, self.sources[TELEMETRY], self.sources[CONFIGMAP], gateways, self.shapes
+        )
         self.mesh = Mesh(
             self.workloads,
             self.services,

@@ -18,7 +18,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Collection, Context, Graph, Source
-from ambientlab.mesh.index import authentication, authorization, extensionproviders
+from ambientlab.mesh.index import authentication, authorization, extensionproviders, meshconfig
 from ambientlab.mesh.index.authentication import KeySet, KeySource, TokenReading
 from ambientlab.mesh.index.authorization import PolicyReading
 from ambientlab.mesh.index.diagnostics import Diagnostic
@@ -55,7 +55,7 @@ class Security:
         )
         tokens_by_target = self.tokens.index(lambda _, reading: reading.targets)
 
-        providers_key = extensionproviders.MESH_CONFIG
+        providers_key = meshconfig.KEY
         providers: Collection[Key, extensionproviders.Providers] = graph.derive(
             "extension providers",
             sources[CONFIGMAP],

@@ -18,7 +18,7 @@ from ambientlab.api.kinds import TELEMETRY
 from ambientlab.api.objects import Object
 from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
-from ambientlab.mesh.index import targets
+from ambientlab.mesh.index import meshconfig, targets
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Target
@@ -162,16 +162,16 @@ class _Reader:
         return names
 
 
-def combined(readings: Iterable[Reading]) -> Telemetry:
-    """`readings` from the widest to the narrowest scope."""
+def combined(readings: Iterable[Reading], *, logs: bool = True) -> Telemetry:
+    """`readings` from the widest to the narrowest scope. `logs`: what the mesh's own configuration says."""
     kept = list(readings)
-    log, log_filter = _logs([reading.logs for reading in kept if reading.logs])
+    log, log_filter = _logs([reading.logs for reading in kept if reading.logs], otherwise=logs)
     metrics, changes = _metrics([rule for reading in kept for rule in reading.metrics])
     return Telemetry(log, log_filter, metrics, changes)
 
 
-def _logs(levels: list[tuple[LogRule, ...]]) -> tuple[bool, str]:
-    """mergeLogs. Where no provider that is known is left, the mesh's own setting holds, which is to log."""
+def _logs(levels: list[tuple[LogRule, ...]], *, otherwise: bool) -> tuple[bool, str]:
+    """mergeLogs. `otherwise`: the mesh's own setting, which holds where no provider that is known is left."""
     in_scope: set[str] = set()
     filters: dict[str, str] = {}
     for level in levels:
@@ -186,7 +186,7 @@ def _logs(levels: list[tuple[LogRule, ...]]) -> tuple[bool, str]:
             decided |= {name: not rule.disabled for name in parent if name in in_scope}
     known = {name: logs for name, logs in decided.items() if name.lower() == _LOGS}
     if not known:
-        return True, ""
+        return otherwise, ""
     name = next((name for name, logs in known.items() if logs), None)
     return (False, "") if name is None else (True, filters.get(name, ""))
 
@@ -229,11 +229,17 @@ class Telemetries:
         self,
         graph: Graph,
         source: Collection[Key, Object],
+        config_maps: Collection[Key, Object],
         gateways: Collection[Key, WaypointGateway],
         shapes: Collection[str, Shape],
     ) -> None:
         self.readings: Collection[Key, Reading] = graph.derive(
             "Telemetries read", source, lambda _, key, obj: {key: read(key, obj)}
+        )
+        self.mesh_config: Collection[Key, Mapping[str, Any]] = graph.derive(
+            "mesh's configuration",
+            config_maps,
+            lambda _, key, obj: {key: meshconfig.read(obj)} if key == meshconfig.KEY else {},
         )
         by_namespace = self.readings.index(lambda key, _: (key.namespace,))
 
@@ -248,7 +254,9 @@ class Telemetries:
             if shape is not None:
                 wanted.add(targets.service(shape.kind, shape.key))
             attached = (one for one in within(home) if wanted & {*one.targets})
-            return combined([*(one for one in wide if one is not None), *attached])
+            config = ctx.fetch(self.mesh_config, meshconfig.KEY)
+            logs = config is None or meshconfig.logs(config)
+            return combined([*(one for one in wide if one is not None), *attached], logs=logs)
 
         def of_waypoint(ctx: Context, key: Key, _: WaypointGateway) -> Mapping[tuple[Key, str], Telemetry]:
             found = of(ctx, key, None)
@@ -268,3 +276,4 @@ class Telemetries:
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         yield from chain.from_iterable(reading.diagnostics for reading in self.readings.values())
+        yield from chain.from_iterable(map(meshconfig.diagnostics, self.mesh_config.values()))
