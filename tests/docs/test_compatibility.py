@@ -10,7 +10,7 @@ from ambientlab.api import crds
 from ambientlab.mesh.index.coverage import EXEMPTIONS
 from support import compatibility
 
-KINDS = {crd["spec"]["names"]["kind"]: crd for crd in crds.shipped()}
+KINDS = {compatibility.name_of(crd): crd for crd in crds.shipped()}
 
 
 def test_the_page_is_up_to_date() -> None:

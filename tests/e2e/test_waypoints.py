@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -314,6 +315,25 @@ spec:
     described = hello.kubectl("describe", "gateway/edge", "destinationrule/hello", "-n", "hello")
     assert "nothing listens for this Gateway" in described
     assert "spec.workloadSelector: a waypoint passes over rules for single clients" in described
+
+
+def test_kinds_that_are_not_built_are_taken_and_say_so(hello: Mesh) -> None:
+    text = (Path(__file__).parents[1] / "golden/cases/not_built.in.yaml").read_text()
+    assert hello.apply(text).count(" created\n") == 6
+    unsupported = ("envoyfilter/patch", "proxyconfig/threads", "wasmplugin/auth", "trafficextension/script")
+    edge = "gateways.networking.istio.io/edge"
+    hello.kubectl("wait", "-n", "hello", "--for=condition=ambientlab.io/Unsupported", *unsupported, edge)
+    hello.kubectl("wait", "-n", "hello", "--for=condition=ambientlab.io/Finding", "sidecar/default")
+    log = hello.kubectl("logs", "-n", "istio-system", "deploy/istiod")
+    assert "EnvoyFilter hello/patch: spec is not supported by ambientlab: no proxy is patched" in log
+    assert "Sidecar hello/default: spec: Sidecar resources are ignored in ambient mode" in log
+    assert hello.kubectl("get", "gateway", "-n", "hello").split()[:2] == ["NAME", "CLASS"], "Gateway API comes first"
+    assert hello.kubectl("get", "gw", "-n", "hello").split()[:2] == ["NAME", "AGE"]
+    bad = "spec.configPatches[0].match: only support waypointMatch when context is WAYPOINT"
+    refused = hello.kubectl(
+        "apply", "-f", "-", stdin=text.replace("context: WAYPOINT,", "context: GATEWAY,"), check=False
+    )
+    assert bad in refused.replace("Invalid value: ", "").replace('"object": ', "")
 
 
 def test_what_the_node_proxy_says_of_connections_that_led_nowhere(hello: Mesh) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from ambientlab.api import crds
 from ambientlab.api.objects import Object
+from ambientlab.mesh.index import coverage
 from ambientlab.mesh.index.coverage import EXEMPTIONS, Exemption
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,10 @@ def fields(crd: Object) -> list[str]:
     return list(leaves(properties["spec"], "spec")) if "spec" in properties else []
 
 
+def name_of(crd: Object) -> str:
+    return coverage.name_of(crd["spec"]["group"], crd["spec"]["names"]["kind"])
+
+
 def exemption(kind: str, path: str) -> tuple[str, Exemption] | None:
     """The entry that covers a path, and the path of that entry."""
     for prefix, entry in EXEMPTIONS.get(kind, {}).items():
@@ -86,7 +91,7 @@ def _set_paths(value: Any, path: str) -> Iterator[str]:
 def page() -> str:
     parts = [INTRODUCTION]
     for crd in crds.shipped():
-        kind = crd["spec"]["names"]["kind"]
+        kind = name_of(crd)
         versions = ", ".join(v["name"] for v in crd["spec"]["versions"])
         parts.append(f"## {kind}\n\n`{crd['spec']['group']}`, {versions}\n\n{_table(kind, fields(crd))}")
     return "\n".join(parts)

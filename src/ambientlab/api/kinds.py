@@ -193,8 +193,25 @@ TELEMETRY = Resource(
     subresources=("status",),
 )
 
+
+def _istio(group: str, version: str, plural: str, kind: str, *short_names: str) -> Resource:
+    categories = ("istio-io", f"{group.partition('.')[0]}-istio-io")
+    return Resource(
+        group, version, plural, kind, short_names=short_names, categories=categories, subresources=("status",)
+    )
+
+
+# Kinds that nothing is built for: accepted, and reported as without effect.
+ENVOYFILTER = _istio(ISTIO_NETWORKING, "v1alpha3", "envoyfilters", "EnvoyFilter")
+SIDECAR = _istio(ISTIO_NETWORKING, "v1", "sidecars", "Sidecar")
+PROXYCONFIG = _istio(ISTIO_NETWORKING, "v1beta1", "proxyconfigs", "ProxyConfig")
+ISTIOGATEWAY = _istio(ISTIO_NETWORKING, "v1", "gateways", "Gateway", "gw")
+WASMPLUGIN = _istio("extensions.istio.io", "v1alpha1", "wasmplugins", "WasmPlugin")
+TRAFFICEXTENSION = _istio("extensions.istio.io", "v1alpha1", "trafficextensions", "TrafficExtension")
+NOT_BUILT = (ENVOYFILTER, SIDECAR, PROXYCONFIG, ISTIOGATEWAY, WASMPLUGIN, TRAFFICEXTENSION)
+
 SHIPPED_CRDS: tuple[Resource, ...] = (
     GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE, REFERENCEGRANT, BACKENDTLSPOLICY, VIRTUALSERVICE,
     DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY,
-    AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY,
+    AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY, *NOT_BUILT,
 )  # fmt: skip

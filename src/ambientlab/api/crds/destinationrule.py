@@ -21,7 +21,7 @@ from ambientlab.api.crds.dsl import (
 from ambientlab.api.objects import Object
 
 
-def _connection_pool() -> Schema:
+def connection_pool() -> Schema:
     return obj(
         "Limits on connections and requests.",
         {
@@ -200,7 +200,7 @@ def _tls() -> Schema:
 
 def _traffic_policy(doc: str) -> Schema:
     shared = {
-        "connectionPool": _connection_pool(),
+        "connectionPool": connection_pool(),
         "loadBalancer": _load_balancer(),
         "outlierDetection": _outlier_detection(),
         "tls": _tls(),

@@ -82,6 +82,11 @@ def obj(doc: str, fields: Mapping[str, Schema], *, rules: Rules = (), **more: An
     return _schema("object", doc, rules, body)
 
 
+def any_object(doc: str) -> Schema:
+    """An object of whatever fields."""
+    return _schema("object", doc, (), {"x-kubernetes-preserve-unknown-fields": True})
+
+
 def at_most_one(*fields: str) -> list[Schema]:
     """`oneOf` of a protobuf oneof: none of the fields, or just one."""
     each = [{"required": [name]} for name in fields]

@@ -76,7 +76,7 @@ def _int_or_string(doc: str) -> Schema:
     return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "description": doc}
 
 
-def _status() -> Schema:
+def status() -> Schema:
     """IstioStatus; analyzers may write more than the schema says."""
     schema = obj(
         "What the control plane says of it.",
@@ -119,25 +119,25 @@ def _status() -> Schema:
 def networking(
     kind: str,
     plural: str,
-    short_name: str,
-    *,
+    *short_names: str,
     doc: str,
     spec: Schema,
     columns: Sequence[Printed],
     spec_required: bool = False,
+    versions: Sequence[str] = ("v1", "v1alpha3", "v1beta1"),
 ) -> Object:
-    """A CRD of networking.istio.io as Istio serves it: three versions of one schema, v1 stored."""
+    """A CRD of networking.istio.io as Istio serves it: versions of one schema, the first stored."""
     return definition(
         "networking.istio.io",
         kind,
         plural,
         doc=doc,
-        short_names=(short_name,),
+        short_names=short_names,
         categories=("istio-io", "networking-istio-io"),
-        versions=("v1", "v1alpha3", "v1beta1"),
-        storage="v1",
+        versions=versions,
+        storage=versions[0],
         columns=columns,
-        fields={"spec!" if spec_required else "spec": spec, "status": _status()},
+        fields={"spec!" if spec_required else "spec": spec, "status": status()},
     )
 
 
@@ -153,7 +153,7 @@ def security(kind: str, plural: str, short_name: str, *, doc: str, spec: Schema,
         versions=("v1", "v1beta1"),
         storage="v1",
         columns=columns,
-        fields={"spec": spec, "status": _status()},
+        fields={"spec": spec, "status": status()},
     )
 
 
@@ -169,7 +169,7 @@ def telemetry(kind: str, plural: str, short_name: str, *, doc: str, spec: Schema
         versions=("v1", "v1alpha1"),
         storage="v1alpha1",
         columns=(AGE,),
-        fields={"spec": spec, "status": _status()},
+        fields={"spec": spec, "status": status()},
     )
 
 
@@ -212,13 +212,24 @@ def _target(doc: str) -> Schema:
     )
 
 
+def target_refs(doc: str) -> Schema:
+    return array(doc, _target("One object."), maxItems=16)
+
+
+def labelled_workloads(doc: str) -> Schema:
+    """A selector as the networking API has it."""
+    wildcard = ("wildcard is not supported in selector", '!self.contains("*")')
+    labels_ = mapping("Labels that a workload must have.", string(maxLength=63, rules=[wildcard]), maxProperties=256)
+    return obj(doc, {"labels": labels_})
+
+
 def targeted(fields: Mapping[str, Schema]) -> Mapping[str, Schema]:
     """`fields` of a policy that is for workloads by their labels, or for the objects it names."""
     return {
         **fields,
         "selector": workload_selector("The workloads it is for, by their labels; not honoured by waypoints."),
         "targetRef": _target("The object it is for; an older form of targetRefs."),
-        "targetRefs": array("The objects it is for.", _target("One object."), maxItems=16),
+        "targetRefs": target_refs("The objects it is for."),
     }
 
 

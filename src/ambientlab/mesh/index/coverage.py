@@ -105,6 +105,8 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     },
     "Gateway": {"spec.defaultScope": _ignored("Istio attaches no route by default")},
     "GRPCRoute": {**_MESH_ROUTE, **_refused_filters("extensionRef", backends=("extensionRef", "requestMirror"))},
+    "EnvoyFilter": {"spec": _unsupported("no proxy is patched")},
+    "Gateway.networking.istio.io": {"spec": _unsupported("no gateway at the edge is deployed or configured")},
     "HTTPRoute": {
         **_MESH_ROUTE,
         **_refused_filters(
@@ -117,6 +119,10 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         "spec.endpoints[].network": _unsupported("there is one network here, and the endpoint is called directly"),
         "spec.exportTo": _ignored("ztunnel takes every ServiceEntry for every namespace"),
     },
+    "ProxyConfig": {"spec": _unsupported("proxies are started as the mesh's defaults have it")},
+    "Sidecar": {"spec": _ignored("Sidecar resources are ignored in ambient mode: ztunnel and waypoints read none")},
+    "TrafficExtension": {"spec": _unsupported("no filter is added to any proxy")},
+    "WasmPlugin": {"spec": _unsupported("no filter is added to any proxy")},
     "WorkloadEntry": {
         "spec.network": _unsupported("there is one network here, and the workload is called directly"),
     },
@@ -151,6 +157,11 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
     },
 }
 """Kind -> path -> exemption."""
+
+
+def name_of(group: str, kind: str) -> str:
+    """What a kind is called here and in findings: with its group, as kubectl has it, where another has its name."""
+    return f"{kind}.{group}" if (group, kind) == ("networking.istio.io", "Gateway") else kind
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from ambientlab.api.kinds import (
     HTTPROUTE,
     NAMESPACE,
     NODE,
+    NOT_BUILT,
     POD,
     REFERENCEGRANT,
     SECRET,
@@ -66,7 +67,7 @@ RESOURCES = (
     NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAYCLASS, GATEWAY, HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE,
     REFERENCEGRANT, VIRTUALSERVICE, DESTINATIONRULE, SERVICEENTRY, WORKLOADENTRY, BACKENDTLSPOLICY, SECRET, CONFIGMAP,
     NODE,
-    *security.RESOURCES, TELEMETRY,
+    *security.RESOURCES, TELEMETRY, *NOT_BUILT,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
 
@@ -216,10 +217,11 @@ class MeshIndex:
             self.sources[GATEWAY],
             lambda ctx, key, obj: gatewayobjects.diagnostics(ctx, key, obj, self.sources[CONFIGMAP]),
         )
+        named = {coverage.name_of(resource.group, resource.kind): resource for resource in RESOURCES}
         self.exempt_fields = [
-            graph.derive(f"{resource.plural} fields", self.sources[resource], _exempt_fields(resource.kind))
-            for resource in RESOURCES
-            if resource.kind in coverage.EXEMPTIONS
+            graph.derive(f"{kind} fields", self.sources[named[kind]], _exempt_fields(kind))
+            for kind in coverage.EXEMPTIONS
+            if kind in named
         ]
         self.security = security.Security(graph, self.sources, gateways, self.shapes)
         self.telemetry = telemetry.Telemetries(

@@ -12,6 +12,7 @@ from ambientlab.api.kinds import (
     DESTINATIONRULE,
     GATEWAY,
     GATEWAYCLASS,
+    NOT_BUILT,
     PEERAUTHENTICATION,
     REQUESTAUTHENTICATION,
     SERVICE,
@@ -22,7 +23,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.mesh.index import MeshIndex
+from ambientlab.mesh.index import MeshIndex, coverage
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.gatewayobjects import place
 from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER, MESH_CONTROLLER
@@ -34,7 +35,10 @@ from ambientlab.mesh.status.policies import policy_status
 from ambientlab.mesh.status.routes import route_status
 from ambientlab.mesh.status.services import service_entry_status, service_status
 
-_ISTIOS = (VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY)
+_ISTIOS = (
+    *(VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY),
+    *NOT_BUILT,
+)
 """Kinds about which Istio itself says nothing."""
 
 Place = tuple[Resource, Key]
@@ -71,7 +75,8 @@ class Statuses:
                 add(resource, key, route_status, obj, readings[key].diagnostics, found)
         for resource in _ISTIOS:
             for key, obj in index.sources[resource].items():
-                add(resource, key, networking_status, obj, findings.get(ObjectRef(resource.kind, *key), ()))
+                ref = ObjectRef(coverage.name_of(resource.group, resource.kind), *key)
+                add(resource, key, networking_status, obj, findings.get(ref, ()))
         for key, obj in index.sources[BACKENDTLSPOLICY].items():
             found = findings.get(ObjectRef(BACKENDTLSPOLICY.kind, *key), ())
             add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies[key].targets, found)
