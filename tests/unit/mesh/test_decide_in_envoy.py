@@ -15,6 +15,7 @@ import copy
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +32,7 @@ from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.mesh.decide import Answered, Decision, Delivered, Outcome, Request, changed, decide
 from ambientlab.mesh.ir import Key
-from support import route_worlds
+from support import jwt, route_worlds
 from support.real_waypoint import ANSWER, KINDS, RealWaypoint, Seen, loopback_network
 from support.splits import fits
 
@@ -259,6 +260,36 @@ def test_who_a_policy_takes_the_client_for(arena: Arena, source: dict[str, Any],
     }
     requests = [asked("/aborted"), asked("/gone"), asked("/none", ("x-forwarded-for", "192.0.2.1, 203.0.113.7"))]
     for decision, seen in arena.tried([virtual_service(CHANGED), policy], requests):
+        agree(decision, seen)
+
+
+def test_nobody_passes_for_who_a_token_would_say(arena: Arena) -> None:
+    rule = {
+        "issuer": "me",
+        "jwks": jwt.keys(route_worlds.SECRET),
+        "outputClaimToHeaders": [{"header": "x-user", "claim": "sub"}],
+    }
+    authentication: Object = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "RequestAuthentication",
+        "metadata": {"name": "corner", "namespace": "hello"},
+        "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "app"}], "jwtRules": [rule]},
+    }
+    routes = virtual_service("""
+- match: [{headers: {x-user: {exact: ada}}}]
+  route: [{destination: {host: one}}]
+- match: [{headers: {authorization: {}}}]
+  directResponse: {status: 418}
+- route: [{destination: {host: two}}]
+""")
+    preflight = (("origin", "https://a.example"), ("access-control-request-method", "PUT"), ("x-user", "root"))
+    requests = [
+        *(asked("/", ("authorization", f"Bearer {token}"), ("x-user", "root")) for token in route_worlds.TOKENS),
+        asked("/", ("x-user", "ada")),
+        asked("/", ("authorization", "Basic abc")),
+        replace(asked("/", *preflight), method="OPTIONS"),
+    ]
+    for decision, seen in arena.tried([routes, authentication], requests):
         agree(decision, seen)
 
 

@@ -48,15 +48,13 @@ class _Found:
 
 def seen(rules: Sequence[JwtRule], request: Request) -> Seen:
     """Preflights carry no tokens, and none is asked for."""
-    if not rules or cors.is_preflight(request):
-        return Seen(request)
     claimed = tuple(
         name.lower()
         for rule in rules
         for name in (*(header for header, _ in rule.claim_headers), rule.payload_header)
         if name
     )
-    found = [(rule, token) for rule in rules if (token := _found(rule, request)) is not None]
+    found = [] if cors.is_preflight(request) else [(rule, t) for rule in rules if (t := _found(rule, request))]
     if not found:
         return Seen(request, stripped=claimed)
     try:
