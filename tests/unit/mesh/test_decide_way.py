@@ -329,3 +329,15 @@ def test_a_wildcard_takes_what_the_request_is_for_and_nothing_else() -> None:
     assert (decision.target.service, decision.waypoint) == ("*.example.com", WAYPOINT)
     assert decision.distribution(far_end) == {"a.example.com:80": 1}
     assert ask(name, "http://a.example.com/", headers={"Host": "other.org"}).distribution(by_answer) == {"404": 1}
+
+
+def test_only_a_waypoint_passes_connections_through_as_a_destinationrule_asks() -> None:
+    rule = """
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: helloworld, namespace: hello}
+spec: {host: helloworld, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
+"""
+    assert ask(rule).distribution(far_end) == {"10.96.0.20:5000": 1}
+    assert versions(ask(LEAVE_THE_WAYPOINT + rule)) == {"v1": HALF, "v2": HALF}

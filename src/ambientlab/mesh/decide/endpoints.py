@@ -23,7 +23,8 @@ from ambientlab.mesh.ir import (
 @dataclass(frozen=True, slots=True)
 class Called:
     """The address that the client called, and what its request says it is for: all that some services know of their
-    endpoints. A connection has no `authority`. `viewer` is the proxy that chooses, if it looks at where it is."""
+    endpoints. A connection has no `authority`. `viewer` is the waypoint's instance that chooses; the node proxy, which
+    follows no DestinationRule, is none."""
 
     address: str
     port: int
@@ -64,7 +65,7 @@ def _by_weight(endpoints: Sequence[Endpoint]) -> lots.Lot[Endpoint]:
 
 
 def _endpoints(service: Service, port: Port, policy: TrafficPolicy, called: Called) -> tuple[Endpoint, ...]:
-    balancer = policy.load_balancer
+    balancer = policy.load_balancer if called.viewer is not None else None
     if balancer is not None and balancer.algorithm is Algorithm.PASSTHROUGH and balancer.hash is None:
         return (Endpoint(called.address, ((port.number, called.port),), None),)
     match service.resolution:
