@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import json
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -64,7 +68,7 @@ def guarded(lab: Mesh) -> Mesh:
 def clean(guarded: Mesh) -> Iterator[Mesh]:
     yield guarded
     for namespace in ("hello", "istio-system"):
-        guarded.kubectl("delete", "authorizationpolicies", "--all", "-n", namespace)
+        guarded.kubectl("delete", "authorizationpolicies,requestauthentications", "--all", "-n", namespace)
 
 
 def code(mesh: Mesh, namespace: str, pod: str, *arguments: str) -> str:
@@ -120,3 +124,33 @@ def test_a_policy_for_every_waypoint_and_its_log_line(clean: Mesh) -> None:
     until(clean, "403", "403", "403")
     log = clean.kubectl("logs", "deploy/waypoint", "-n", "hello", "--tail=1")
     assert "rbac_access_denied_matched_policy[ns[istio-system]-policy[closed]-rule[0]]" in log
+
+
+def encoded(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def token(secret: bytes) -> str:
+    parts = [{"alg": "HS256", "typ": "JWT"}, {"iss": "me", "sub": "ada", "exp": int(time.time()) + 600}]
+    text = ".".join(encoded(json.dumps(part).encode()) for part in parts)
+    return f"{text}.{encoded(hmac.new(secret, text.encode(), hashlib.sha256).digest())}"
+
+
+def test_keys_that_a_service_of_the_cluster_serves(clean: Mesh) -> None:
+    """httpbin answers /base64/... with what is encoded there."""
+    work = clean.root / "state/ambientlab/ambientlab/work"
+    clean.kubectl("apply", "-n", "hello", "-f", str(work / "httpbin.yaml"))
+    clean.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy/httpbin", "--timeout=30s")
+    keys = json.dumps({"keys": [{"kty": "oct", "alg": "HS256", "k": encoded(b"the-secret-of-the-issuer")}]})
+    uri = f"http://httpbin.hello:8000/base64/{base64.urlsafe_b64encode(keys.encode()).decode()}"
+    clean.apply(f"""
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: tokens, namespace: hello}}
+spec: {{{TARGET}, jwtRules: [{{issuer: me, jwksUri: "{uri}"}}]}}
+""")
+    good, bad = (["-H", f"authorization: Bearer {token(secret)}"] for secret in (b"the-secret-of-the-issuer", b"x"))
+    deadline = time.monotonic() + 20
+    while code(clean, "test", "curl", *good) != "200" or code(clean, "test", "curl", *bad) != "401":
+        assert time.monotonic() < deadline
+    assert code(clean, "test", "curl") == "200"
