@@ -246,6 +246,29 @@ VIRTUALSERVICES = [
     (f"{R}.rewrite", {}, "rewrite must specify at least one of URI, UriRegexRewrite, or authority."),
     (f"{R}.redirect", {"uri": "/x"}, "HTTP route cannot contain both route and redirect"),
     (f"{R}.corsPolicy", {"allowMethods": ["FETCH"]}, '"FETCH" is not a supported HTTP method'),
+    (
+        f"{R}.match",
+        [{"headers": {"@request.auth.claims.sub": {"exact": "x"}}}],
+        "JWT claim based routing (key: @request.auth.claims.sub) is only supported for gateway, found no gateways: []",
+    ),
+    (
+        f"{R}.directResponse",
+        {"status": 200, "body": {"string": "x" * 1_048_577}},
+        "large direct_responses may impact control plane performance, must be less than 1MB",
+    ),
+    (f"{R}.redirect", {"redirectCode": 301}, "redirect must specify URI, authority, scheme, or port"),
+    (f"{R}.redirect", {"uri": "/x", "redirectCode": 200}, "200 is not a valid redirect code, must be 3xx"),
+    (f"{R}.headers", {"request": {"set": {"a": "x\ny"}}}, "header value configuration x\ny is invalid"),
+    (f"{R}.headers", {"request": {"set": {"a": "100%"}}}, "invalid header configuration. Un-escaped %"),
+    (
+        f"{R}.headers",
+        {"response": {"add": {"a": "%START_TIME"}}},
+        "header value configuration: invalid header configuration. Un-terminated variable expression '%START_TIME'",
+    ),
+    (f"{R}.headers", {"request": {"add": {"a": '%REQ(["a" b])%'}}}, "Expecting ',', ']', or whitespace"),
+    (f"{R}.headers", {"request": {"add": {"a": "%REQ([a])%"}}}, "Expecting '\"'"),
+    (f"{R}.headers", {"request": {"add": {"a": "%REQ(a)x"}}}, "Expecting '%' or whitespace after"),
+    (f"{R}.headers", {"request": {"remove": [":path"]}}, 'invalid header ":path": header cannot have ":" prefix'),
     ("spec.gateways", ["Upper/"], "config namespace and gateway name cannot be empty"),
     ("spec.exportTo", ["*", "a"], "cannot have both public (*) and non-public exportTo values for a resource"),
 ]
@@ -257,6 +280,16 @@ def test_istio_refuses_a_virtual_service(refusal, path, value, text) -> None:
     assert (error.code, error.reason) == (400, "")
     assert error.message.startswith(DENIED)
     assert text in error.message
+
+
+def test_istio_takes_variables_in_the_values_of_headers(admitted) -> None:
+    values = {
+        "a": "100%% %START_TIME(%s.%3f)%",
+        "b": '%DYNAMIC_METADATA(["a" , "b\\""] )%',
+        "c": "",
+        "d": "%REQ( x )% y",
+    }
+    admitted(kinds.VIRTUALSERVICE, spoiled(VIRTUALSERVICE, f"{R}.headers", {"request": {"set": values}}))
 
 
 def test_several_findings_of_the_webhook_are_a_list(refusal) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from ambientlab.api.fielderrors import quote
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common
 from ambientlab.api.validation.istio.common import Messages
-
-_HEADER_VALUE = re.compile("[^\x00-\x08\x0a-\x1f\x7f]*")
+from ambientlab.api.validation.istio.headervalues import header_value
 
 
 def gateway_names(names: Iterable[str]) -> Messages:
@@ -39,8 +37,7 @@ def header_operations(headers: Object) -> Messages:
         for field in ("add", "set"):
             for name, value in (operations.get(field) or {}).items():
                 problems += _header_name(name, authority=side == "request")
-                if not _HEADER_VALUE.fullmatch(value):
-                    problems.append(f"header value configuration {value} is invalid")
+                problems += header_value(value)
         for name in operations.get("remove") or ():
             problems += _header_name(name, authority=False)
     return problems

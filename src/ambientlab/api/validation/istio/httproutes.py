@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -65,6 +66,21 @@ _CORS_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CON
 _HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _PSEUDO_HEADERS = frozenset({":method", ":path", ":scheme", ":authority"})
 _JWT_CLAIM = re.compile(r"(?i)@request\.auth\.claims[.\[].+")
+_ROUTING_CLAIM = re.compile(r"(?i)@request\.auth\.claims(\..+|\[.+\])")
+_MAX_BODY = 1024 * 1024
+
+
+def claims_in_mesh(routes: list[Object], gateways: list[str]) -> Messages:
+    """Claims of tokens route requests at gateways only, of which those of a mesh are none."""
+    listed = " ".join(gateways)
+    return [
+        f"JWT claim based routing (key: {name}) is only supported for gateway, found no gateways: [{listed}]"
+        for route in routes
+        for match in route.get("match") or ()
+        for field in ("headers", "withoutHeaders")
+        for name in match.get(field) or ()
+        if _ROUTING_CLAIM.fullmatch(name)
+    ]
 
 
 def http_route(route: Object, *, delegate: bool) -> Messages:
@@ -77,7 +93,7 @@ def http_route(route: Object, *, delegate: bool) -> Messages:
     problems += _mirrors(route)
     problems += _redirect(route.get("redirect"), route.get("match") or [])
     if (direct := route.get("directResponse")) is not None:
-        problems += _http_status(direct.get("status", 0))
+        problems += _body(direct.get("body") or {}) + _http_status(direct.get("status", 0))
     problems += _retries(route.get("retries") or {})
     problems += _rewrite(route.get("rewrite"))
     problems += _one_authority(route)
@@ -219,6 +235,13 @@ def _percentage(percentage: Object | None) -> Messages:
 def _http_status(status: int) -> Messages:
     """Istio lets 600 through, whatever its text says."""
     return [] if 200 <= status <= 600 else [f"HTTP status {status} is not in range 200-599"]
+
+
+def _body(body: Object) -> Messages:
+    size = len(b64decode(body["bytes"])) if body.get("bytes") else len((body.get("string") or "").encode())
+    if size <= _MAX_BODY:
+        return []
+    return ["large direct_responses may impact control plane performance, must be less than 1MB"]
 
 
 def _mirrors(route: Object) -> Messages:

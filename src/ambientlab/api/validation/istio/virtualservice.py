@@ -7,7 +7,7 @@ from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common
 from ambientlab.api.validation.istio.common import Messages
 from ambientlab.api.validation.istio.destinations import destinations, gateway_names
-from ambientlab.api.validation.istio.httproutes import http_route
+from ambientlab.api.validation.istio.httproutes import claims_in_mesh, http_route
 
 _MESH = "mesh"
 
@@ -25,6 +25,8 @@ def validate(spec: Object, namespace: str) -> Messages:
         ]
     problems += gateway_names(gateways)
     in_mesh = not gateways or _MESH in gateways
+    if in_mesh:
+        problems += claims_in_mesh(http, gateways)
     problems += _hosts(hosts, in_mesh)
     if not http and not tls and not tcp:
         problems.append("http, tcp or tls must be provided in virtual service")
@@ -81,7 +83,8 @@ def _tls_route(route: Object, hosts: list[str]) -> Messages:
         if not match.get("sniHosts"):
             problems.append("TLS match must have at least one SNI host")
         for name in match.get("sniHosts") or ():
-            problems += common.wildcard_domain(name) or _sni_within(name, hosts)
+            if not common.is_address(name):
+                problems += common.wildcard_domain(name) or _sni_within(name, hosts)
         problems += _l4_match(match)
     if not route.get("route"):
         problems.append("TLS route is required")
