@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.protobuf import json_format
 
 from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh import ir
+from ambientlab.mesh.index import Diagnostic, delegates, virtualservice_http
 from ambientlab.mesh.xds.routes import table_routes
 
 ORIGIN = ("HTTPRoute", ir.Key("hello", "route"))
@@ -254,3 +256,47 @@ async def test_cors(tmp_path: Path) -> None:
         assert "seen-name" in await preflight(port, "/on", "https://other.example")
         ((_, headers, _),) = await get(port, "/some", origin="https://other.example")
         assert "access-control-allow-origin" not in headers
+
+
+def rules(http: str) -> list[ir.Route]:
+    """The routes of a VirtualService, as a waypoint reads its rules."""
+    spec = {"hosts": ["host"], "http": yaml.safe_load(http)}
+    key = ir.Key("hello", "vs")
+    notes: list[Diagnostic] = []
+    merged = delegates.merged(key, delegates.rules_of(key, spec, "cluster.local"), lambda other: None, "", notes)
+    return [draft.route for rule in merged for _, draft in virtualservice_http.drafts(key, rule, notes)]
+
+
+async def test_what_virtual_services_answer_themselves(tmp_path: Path) -> None:
+    table = rules("""
+- match: [{uri: {exact: /text}}]
+  directResponse: {status: 200, body: {bytes: "w6k="}}
+- match: [{uri: {prefix: /old}}]
+  redirect: {prefixRewrite: /new, authority: a.example, port: 8443, scheme: https, redirectCode: 308}
+- match: [{uri: {prefix: /same}}]
+  redirect: {uri: /else, derivePort: FROM_PROTOCOL_DEFAULT}
+- match: [{uri: {exact: /not-modified}}]
+  redirect: {uri: /x, redirectCode: 304}
+- match:
+  - uri: {prefix: /CASE}
+    ignoreUriCase: true
+    withoutHeaders: {x-no: {exact: "1"}}
+    queryParams: {q: {regex: "[0-9]+"}}
+  directResponse: {status: 418}
+""")
+    async with serving(tmp_path, table) as port:
+        text, old, same, unmodified, case, letters = await get(
+            port, "/text", "/old/a?b=c", "/same", "/not-modified", "/case?q=12", "/case?q=a"
+        )
+        ((refused, _, _),) = await get(port, "/case?q=12", x_no="1")
+    assert (text[0], text[2]) == (200, "é")
+    assert (old[0], old[1]["location"]) == (308, "https://a.example:8443/new/a?b=c")
+    assert (same[0], same[1]["location"]) == (301, "http://asked/else")
+    assert (unmodified[0], case[0], letters[0], refused) == (500, 418, 404, 404)
+
+
+async def test_ten_thousand_rules_are_served(tmp_path: Path) -> None:
+    text = "\n".join(f"- {{match: [{{uri: {{exact: /{n}}}}}], directResponse: {{status: 204}}}}" for n in range(9_999))
+    async with serving(tmp_path, rules(text + "\n- {directResponse: {status: 418}}")) as port:
+        first, last, other = await get(port, "/0", "/9998", "/9999")
+    assert (first[0], last[0], other[0]) == (204, 204, 418)
