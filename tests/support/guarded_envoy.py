@@ -128,7 +128,7 @@ def _http(name: str, guard: Guard, port: int) -> dict[str, Any]:
     peer.format_string.omit_empty_values = True
     filters = [
         _extension("filters.http.set_filter_state.v3.Config", on_request_headers=[_json(peer)]),
-        *_contents(guards.http_contents(name, guard, _cluster(guard))),
+        *_contents([guards.http_content(name, guard, _cluster(guard))]),
         _extension("filters.http.router.v3.Router"),
     ]
     seen = [

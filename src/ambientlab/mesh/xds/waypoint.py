@@ -228,7 +228,7 @@ class WaypointProxy:
         provider = guard.provider
         cluster = self._destination(mesh, result, Destination(provider.host, provider.port)) if provider else ""
         found = [
-            *(guards.http_contents(owner, guard, cluster) if http else ()),
+            *((guards.http_content(owner, guard, cluster),) if http else ()),
             *(guards.network_contents(owner, guard, cluster) if network else ()),
         ]
         for name, make, inputs in found:

@@ -246,7 +246,7 @@ def _add_request_filters(
     """`owner` is the host whose policies are enforced, or DIRECT."""
     manager.access_log.extend([*access_log.waypoint_requests(telemetry), *metrics.http(telemetry)])
     manager.upgrade_configs.add(upgrade_type="websocket")
-    manager.http_filters.extend(guards.http_places(owner))
+    manager.http_filters.append(guards.http_place(owner))
     _add_http_filter(manager, FAULT, HTTPFault())
     _add_http_filter(manager, CORS, Cors())
     if dynamic:

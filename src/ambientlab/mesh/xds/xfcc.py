@@ -11,11 +11,10 @@ from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import
 from ambientlab.mesh.xds.messages import PEER_PRINCIPAL
 
 
-def client_identity(told: bool) -> HeaderMutation:
+def client_identity() -> HeaderMutation:
     result = HeaderMutation()
-    if told:
-        header = result.mutations.request_mutations.add().append
-        header.header.key = "x-forwarded-client-cert"
-        header.header.value = f"URI=%FILTER_STATE({PEER_PRINCIPAL}:PLAIN)%"
-        header.append_action = header.OVERWRITE_IF_EXISTS_OR_ADD
+    header = result.mutations.request_mutations.add().append
+    header.header.key = "x-forwarded-client-cert"
+    header.header.value = f"URI=%FILTER_STATE({PEER_PRINCIPAL}:PLAIN)%"
+    header.append_action = header.OVERWRITE_IF_EXISTS_OR_ADD
     return result
