@@ -287,6 +287,8 @@ def test_nobody_passes_for_who_a_token_would_say(arena: Arena) -> None:
         *(asked("/", ("authorization", f"Bearer {token}"), ("x-user", "root")) for token in route_worlds.TOKENS),
         asked("/", ("x-user", "ada")),
         asked("/", ("authorization", "Basic abc")),
+        asked(f"/?r=2&q&access_token={route_worlds.TOKENS[0]}&r=1&a=b"),
+        asked(f"/?access_token={route_worlds.TOKENS[0]}"),
         replace(asked("/", *preflight), method="OPTIONS"),
     ]
     for decision, seen in arena.tried([routes, authentication], requests):

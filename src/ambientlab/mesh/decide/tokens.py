@@ -90,9 +90,12 @@ def _found(rule: JwtRule, request: Request) -> _Found | None:
 
 
 def _without(path: str, parameter: str) -> str:
+    """Envoy writes what is left of a query anew: by name, each with an equals sign (source/common/http/utility.cc,
+    QueryParamsMulti)."""
     proper, query = paths.split(path)
-    kept = [part for part in query[1:].split("&") if part.partition("=")[0] != parameter]
-    return proper + ("?" + "&".join(kept) if kept else "")
+    parts = [part.partition("=") for part in query[1:].split("&")]
+    left = sorted((part for part in parts if part[0] not in ("", parameter)), key=lambda part: part[0])
+    return proper + ("?" + "&".join(f"{name}={value}" for name, _, value in left) if left else "")
 
 
 class _MalformedError(Exception):
