@@ -276,6 +276,22 @@ def test_a_restart_under_load_costs_no_request(hello: Mesh) -> None:
             hello.kubectl("wait", "-n", "hello", "--for=delete", old)
 
 
+def test_a_waypoint_comes_and_goes_under_load(hello: Mesh) -> None:
+    """Without a waypoint traffic goes directly (istio.io, "Configure waypoint proxies"): what sets out for one that
+    goes is answered by it still."""
+    answered(hello, DIRECT)
+    with under_load(hello):
+        hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=3")
+        hello.kubectl("rollout", "status", "deploy/waypoint", "-n", "hello")
+        hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=1")
+        eventually(lambda: len(instances(hello)) == 1, "waypoint alone")
+        for _ in range(2):
+            hello.kubectl("delete", "gateway", "waypoint", "-n", "hello")
+            eventually(lambda: instances(hello) == [], "end of the waypoint")
+            hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
+    hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointAccepted", "service/helloworld")
+
+
 def test_a_deleted_waypoint_leaves_traffic_direct(hello: Mesh) -> None:
     hello.apply(MARKED)
     answered(hello, THROUGH_THE_WAYPOINT)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ambientlab.api.client import Client, Event, Handler, Unsubscribe
-from ambientlab.api.kinds import CONFIGMAP, SECRET
+from ambientlab.api.kinds import CONFIGMAP, GATEWAY, SECRET
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
@@ -47,6 +47,8 @@ log = logging.getLogger("ambientlab.istiod")
 DEBOUNCE = 0.002
 """A pass of a learner's mesh takes about as long. The write of a status follows each change of a route and has a pass
 too: what the user does next must not wait long for that one."""
+PRECEDENCE = 1.0
+"""Seconds that node proxies wait for a waypoint that does not answer."""
 ACKNOWLEDGE_TIMEOUT = 5.0
 """Seconds a proxy may take to open or close a pod's listeners: it takes milliseconds when it lives."""
 
@@ -84,6 +86,7 @@ class ControlPlane:
         self._gateways: dict[Connection, Key] = {}
         self._refusals: dict[Key, Refusals] = {}
         self._unsubscribe: list[Unsubscribe] = []
+        self._waiting: tuple[asyncio.TimerHandle, float] | None = None
         self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
         self._reporting: asyncio.Handle | None = None
         self._renewal: asyncio.TimerHandle | None = None
@@ -114,10 +117,11 @@ class ControlPlane:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe = []
-        for handle in (self._scheduled, self._reporting, self._renewal):
+        waiting = self._waiting[0] if self._waiting is not None else None
+        for handle in (self._scheduled, waiting, self._reporting, self._renewal):
             if handle is not None:
                 handle.cancel()
-        self._scheduled = self._reporting = self._renewal = None
+        self._scheduled = self._waiting = self._reporting = self._renewal = None
         await self._keys.stop()
         await self._server.stop()
         await self._writer.stop()
@@ -151,6 +155,7 @@ class ControlPlane:
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._pass()
+        self._pass_on(0)
         for connection in self.connections:
             if is_node_proxy(connection.proxy):
                 with suppress(ConnectionError, TimeoutError):
@@ -195,16 +200,35 @@ class ControlPlane:
         self._scheduled = None
         self.index.settle()
         self._keys.want(self.index.security.key_sources())
-        for connection in self.connections:
-            self._configure(connection)
-            if self._credentials_changed:
+        loop = asyncio.get_running_loop()
+        for connection, gateway in self._gateways.items():
+            # an instance of a Gateway that is gone ends soon: it answers those that are on their way as it always has
+            if gateway in self.index.sources[GATEWAY]:
+                self._configure(connection)
+        if self._credentials_changed:
+            for connection in self.connections:
                 connection.refresh_secrets()
         self._credentials_changed = False
-        loop = asyncio.get_running_loop()
+        self._pass_on(loop.time() + PRECEDENCE)
         if self._reporting is None:
             # behind what the proxies' streams send: traffic waits for that, and a person reads this
             self._reporting = loop.call_soon(self._report)
         self._last_pass = loop.time()
+
+    def _pass_on(self, until: float) -> None:
+        """Node proxies come after waypoints, so that nobody is sent to one that does not know yet what for."""
+        if self._waiting is not None:
+            handle, earlier = self._waiting
+            handle.cancel()
+            until = min(until, earlier)  # however many passes come meanwhile
+            self._waiting = None
+        loop = asyncio.get_running_loop()
+        if loop.time() < until and not all(waypoint.session.synced for waypoint in self._gateways):
+            self._waiting = loop.call_later(DEBOUNCE, self._pass_on, until), until
+            return
+        for connection in self.connections:
+            if connection not in self._gateways:
+                self._configure(connection)
 
     def _report(self) -> None:
         self._reporting = None
