@@ -27,9 +27,9 @@ program says; every field that is honoured has a golden case that shows what com
 | word | meaning |
 |---|---|
 | honoured | works as in Istio |
-| ignored | Istio's ambient mode ignores it too, and ambientlab says so in the object's status |
+| ignored | Istio's ambient mode ignores it too, and ambientlab says so in the object's status or istiod's log |
 | refused | as Istio does, with its words, in the object's status |
-| unsupported | Istio honours it, ambientlab does not yet, and says so in the object's status |
+| unsupported | Istio honours it, ambientlab does not yet, and says so there |
 
 `[]` is any item of a list, `{}` any entry of a map. A row about a field holds for everything below it.
 """
@@ -72,7 +72,9 @@ def shown_in_goldens() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for source in sorted(CASES.glob("cases/*.in.yaml")) + sorted(CASES.glob("worlds/*.yaml")):
         for obj in yaml.safe_load_all(source.read_text()):
-            found.setdefault(obj["kind"], set()).update(_set_paths(obj.get("spec", {}), "spec"))
+            group = obj["apiVersion"].rpartition("/")[0]
+            kind = coverage.name_of(group, obj["kind"])
+            found.setdefault(kind, set()).update(_set_paths(obj.get("spec", {}), "spec"))
     return found
 
 

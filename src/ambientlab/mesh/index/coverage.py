@@ -71,6 +71,10 @@ def _refused_filters(*rules: str, backends: Iterable[str]) -> dict[str, Exemptio
     return dict.fromkeys(paths, refused)
 
 
+_OWN_NAMESPACE_ONLY = {
+    f"spec.{field}.namespace": _refused("cross namespace referencing is not currently supported")
+    for field in ("targetRef", "targetRefs[]")
+}
 _CONNECTION_ROUTE = {
     "spec.parentRefs[].sectionName": _ignored("Istio narrows a Service to one of its ports by port alone"),
     "spec.useDefaultGateways": _ignored("Istio has no default Gateways"),
@@ -103,7 +107,18 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
             if not (level.endswith("[]") and path.startswith("retryBudget"))
         },
     },
-    "Gateway": {"spec.defaultScope": _ignored("Istio attaches no route by default")},
+    "Gateway": {
+        "spec.allowedListeners": _unsupported("no ListenerSet adds listeners to a Gateway"),
+        "spec.defaultScope": _ignored("Istio attaches no route by default"),
+        "spec.listeners[].hostname": _ignored("a waypoint serves the hosts of the services that use it"),
+        "spec.listeners[].tls": _ignored("a waypoint's tunnels have the certificates of the mesh"),
+        "spec.tls": _ignored("a waypoint's tunnels have the certificates of the mesh"),
+    },
+    "GatewayClass": {
+        "spec.parametersRef": _ignored(
+            "Istio takes a class's parameters from a ConfigMap with the label gateway.istio.io/defaults-for-class"
+        ),
+    },
     "GRPCRoute": {**_MESH_ROUTE, **_refused_filters("extensionRef", backends=("extensionRef", "requestMirror"))},
     "EnvoyFilter": {"spec": _unsupported("no proxy is patched")},
     "Gateway.networking.istio.io": {"spec": _unsupported("no gateway at the edge is deployed or configured")},
@@ -139,16 +154,17 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         **_connection_matches("spec.tls[].match[]"),
     },
     "AuthorizationPolicy": {
+        **_OWN_NAMESPACE_ONLY,
         "spec.selector": _unsupported("ztunnel enforces no policies here"),
     },
     "RequestAuthentication": {
+        **_OWN_NAMESPACE_ONLY,
         "spec.selector": _ignored("waypoints take policies by targetRefs alone, and ztunnel looks at no tokens"),
     },
     "Telemetry": {
+        **_OWN_NAMESPACE_ONLY,
         "spec.metrics[].reportingInterval": _unsupported("what connections carry is counted when they end"),
         "spec.selector": _ignored("waypoints take Telemetry by targetRefs or for a namespace, and ztunnel takes none"),
-        "spec.targetRef.namespace": _refused("cross namespace referencing is not currently supported"),
-        "spec.targetRefs[].namespace": _refused("cross namespace referencing is not currently supported"),
         "spec.tracing": _unsupported("there are no spans here"),
     },
     "PeerAuthentication": {

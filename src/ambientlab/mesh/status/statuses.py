@@ -96,7 +96,9 @@ class Statuses:
             if controller == MESH_CONTROLLER:
                 where = place(obj, index.domain)
                 services = tuple(index.services.get(host) for host in where.hosts)
-                add(GATEWAY, key, gateway_status, obj, where, services, index.gateway_diagnostics.get(key, ()))
+                said = tuple(one for one in index.gateway_diagnostics.get(key, ()) if one.condition)
+                found = findings.get(ObjectRef(GATEWAY.kind, *key), ())
+                add(GATEWAY, key, gateway_status, obj, where, services, (*said, *found))
             elif controller == GATEWAY_CONTROLLER:
                 add(GATEWAY, key, ingress_status, obj)
         self._memo = memo
