@@ -23,7 +23,7 @@ SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBS
 
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", str(lab.root / "state/ambientlab/ambientlab/work/helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
     return lab
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 
 from support.echo import (
     NAMESPACE,
-    PATIENCE,
     Case,
     Object,
     World,
@@ -33,6 +31,7 @@ from support.echo import (
 )
 from support.mesh import Mesh
 from support.splits import fits
+from support.waiting import eventually, first
 
 
 @pytest.fixture(scope="module")
@@ -373,9 +372,7 @@ def test_invalid_backends(world: World) -> None:
     codes = re.findall(r"\] StatusCode=(\d+)", world.run("client http://echo/half --count=100"))
     fits(codes, {"200": 50.0, "500": 50.0})
     world.mesh.apply(json.dumps(service("later", NAMESPACE, {"app": "echo", "version": "v2"})))
-    deadline = time.monotonic() + PATIENCE
-    while resolved()["status"] != "True":
-        assert time.monotonic() < deadline, "the status does not follow"
+    eventually(lambda: resolved()["status"] == "True", "status that follows")
     fits(world.backends("http://echo/half", 100), {"echo-v1": 50.0, "echo-v2": 50.0})
     world.mesh.kubectl("delete", "service", "later", "-n", NAMESPACE)
 
@@ -411,13 +408,12 @@ def test_retries(world: World) -> None:
     world.ask(*(Case(f"http://echo{path}", answered={"X-Header-Set": path}) for path in ("/twice", "/four")))
     tries = {"/twice?codes=503": 3, "/four?codes=503": 5, "/four?codes=504": 1}
     world.ask(*(Case(f"http://echo{path}", status=int(path[-3:])) for path in tries))
-    deadline = time.monotonic() + PATIENCE
-    while True:
+
+    def logged() -> dict[str, int]:
         log = world.mesh.kubectl("logs", "-n", NAMESPACE, "deploy/echo-v1")
-        found = {path: log.count(f" {path} ") for path in tries}
-        if found == tries:
-            return
-        assert time.monotonic() < deadline, f"{found}"
+        return {path: log.count(f" {path} ") for path in tries}
+
+    first(logged, lambda found: found == tries, f"log of {tries}")
 
 
 def test_mirrors(world: World) -> None:
@@ -430,10 +426,11 @@ def test_mirrors(world: World) -> None:
     world.route([parent("echo")], {"filters": mirrors, "backendRefs": [backend("echo-v1")]})
     world.ask(Case("http://echo/", backend="echo-v1"))
     world.ask(*[Case("http://echo/mirrored-request", backend="echo-v1")] * 3)
-    deadline = time.monotonic() + PATIENCE
-    while (copies := world.mesh.kubectl("logs", "-n", NAMESPACE, "deploy/echo-v2").count("/mirrored-request")) < 6:
-        assert time.monotonic() < deadline, f"{copies} copies of 3 requests to 2 mirrors"
-    assert copies == 6
+
+    def copies() -> int:
+        return world.mesh.kubectl("logs", "-n", NAMESPACE, "deploy/echo-v2").count("/mirrored-request")
+
+    assert first(copies, lambda count: count >= 6, "copies of 3 requests at 2 mirrors") == 6
 
 
 def test_cors(world: World) -> None:

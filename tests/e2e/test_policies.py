@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
-import json
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 
+from support import jwt
 from support.mesh import Mesh
+from support.waiting import first
 
 pytestmark = pytest.mark.e2e
 
@@ -53,8 +51,7 @@ def allow(source: str) -> str:
 
 @pytest.fixture(scope="module")
 def guarded(lab: Mesh) -> Mesh:
-    work = lab.root / "state/ambientlab/ambientlab/work"
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("label", "namespace", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
     done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
     assert done.code == 0, done.text
@@ -81,9 +78,7 @@ def codes(mesh: Mesh) -> tuple[str, str, str]:
 
 
 def until(mesh: Mesh, *wanted: str) -> None:
-    deadline = time.monotonic() + 20
-    while (found := codes(mesh)) != wanted:
-        assert time.monotonic() < deadline, found
+    first(lambda: codes(mesh), lambda found: found == wanted, f"answers {wanted}")
 
 
 def test_identities_of_pods(clean: Mesh) -> None:
@@ -126,22 +121,11 @@ def test_a_policy_for_every_waypoint_and_its_log_line(clean: Mesh) -> None:
     assert "rbac_access_denied_matched_policy[ns[istio-system]-policy[closed]-rule[0]]" in log
 
 
-def encoded(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def token(secret: bytes) -> str:
-    parts = [{"alg": "HS256", "typ": "JWT"}, {"iss": "me", "sub": "ada", "exp": int(time.time()) + 600}]
-    text = ".".join(encoded(json.dumps(part).encode()) for part in parts)
-    return f"{text}.{encoded(hmac.new(secret, text.encode(), hashlib.sha256).digest())}"
-
-
 def test_keys_that_a_service_of_the_cluster_serves(clean: Mesh) -> None:
     """httpbin answers /base64/... with what is encoded there."""
-    work = clean.root / "state/ambientlab/ambientlab/work"
-    clean.kubectl("apply", "-n", "hello", "-f", str(work / "httpbin.yaml"))
+    clean.kubectl("apply", "-n", "hello", "-f", clean.manifest("httpbin.yaml"))
     clean.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy/httpbin", "--timeout=30s")
-    keys = json.dumps({"keys": [{"kty": "oct", "alg": "HS256", "k": encoded(b"the-secret-of-the-issuer")}]})
+    keys = jwt.keys(b"the-secret-of-the-issuer")
     uri = f"http://httpbin.hello:8000/base64/{base64.urlsafe_b64encode(keys.encode()).decode()}"
     clean.apply(f"""
 apiVersion: security.istio.io/v1
@@ -149,8 +133,10 @@ kind: RequestAuthentication
 metadata: {{name: tokens, namespace: hello}}
 spec: {{{TARGET}, jwtRules: [{{issuer: me, jwksUri: "{uri}"}}]}}
 """)
-    good, bad = (["-H", f"authorization: Bearer {token(secret)}"] for secret in (b"the-secret-of-the-issuer", b"x"))
-    deadline = time.monotonic() + 20
-    while code(clean, "test", "curl", *good) != "200" or code(clean, "test", "curl", *bad) != "401":
-        assert time.monotonic() < deadline
+    good, bad = (["-H", f"authorization: Bearer {jwt.token(secret)}"] for secret in (b"the-secret-of-the-issuer", b"x"))
+    first(
+        lambda: (code(clean, "test", "curl", *good), code(clean, "test", "curl", *bad)),
+        lambda found: found == ("200", "401"),
+        "verdict on tokens",
+    )
     assert code(clean, "test", "curl") == "200"

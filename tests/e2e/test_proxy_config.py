@@ -31,9 +31,8 @@ CHAIN = f"inbound-vip|5000|http|{HOST}"
 
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
-    work = lab.root / "state/ambientlab/ambientlab/work"
     lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.apply(SUBSETS)
     lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
     lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")

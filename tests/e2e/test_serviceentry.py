@@ -66,8 +66,7 @@ def answers(lab: Mesh, url: str, expected: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def lab(lab: Mesh) -> Mesh:
-    work = lab.root / "state/ambientlab/ambientlab/work"
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     for namespace in ("egress", "outside"):
         lab.kubectl("create", "namespace", namespace)
     lab.kubectl("label", "namespace", "egress", "istio.io/use-waypoint=waypoint")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 
 import pytest
 
 from support.mesh import Mesh
+from support.waiting import eventually, first
 
 HELLO = "http://helloworld.hello:5000"
 WORLD = """
@@ -67,9 +67,8 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
-    work = lab.root / "state/ambientlab/ambientlab/work"
     lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.apply(WORLD)
     lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
     lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
@@ -81,9 +80,9 @@ def hello(lab: Mesh) -> Mesh:
 
 def settled(lab: Mesh) -> None:
     """Wait until ztunnel sends through the waypoint, which answers in its own name."""
-    deadline = time.monotonic() + 20
-    while "istio-envoy" not in lab.curl("-o", "/dev/null", "-D", "-", f"{HELLO}/abort"):
-        assert time.monotonic() < deadline
+    eventually(
+        lambda: "istio-envoy" in lab.curl("-o", "/dev/null", "-D", "-", f"{HELLO}/abort"), "answer through the waypoint"
+    )
 
 
 def log(lab: Mesh) -> list[str]:
@@ -92,9 +91,9 @@ def log(lab: Mesh) -> list[str]:
 
 def logged(lab: Mesh, pattern: str) -> None:
     """Envoy flushes its log when it has the time."""
-    deadline = time.monotonic() + 10
-    while not any(re.fullmatch(pattern, line) for line in log(lab)):
-        assert time.monotonic() < deadline, f"{pattern}\n" + "\n".join(log(lab)[-10:])
+    first(
+        lambda: log(lab)[-10:], lambda lines: any(re.fullmatch(pattern, line) for line in lines), f"line like {pattern}"
+    )
 
 
 def scrape(lab: Mesh) -> list[tuple[str, dict[str, str], float]]:
@@ -217,9 +216,12 @@ def test_the_labels_are_istios(hello: Mesh) -> None:
 def test_durations_and_sizes_are_histograms(hello: Mesh) -> None:
     hello.curl(f"{HELLO}/hello")
     requests = total(scrape(hello), "istio_requests_total")
-    deadline = time.monotonic() + 15
-    while total(found := scrape(hello), "istio_request_duration_milliseconds_count") < requests:
-        assert time.monotonic() < deadline, "Envoy merges histograms every five seconds"
+    # Envoy merges histograms every five seconds
+    found = first(
+        lambda: scrape(hello),
+        lambda series: total(series, "istio_request_duration_milliseconds_count") >= requests,
+        "histogram of all requests",
+    )
     for name in ("istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes"):
         assert total(found, f"{name}_count") == total(found, f"{name}_bucket", le="+Inf") == requests
     bounds = {had["le"] for name, had, _ in found if name == "istio_request_duration_milliseconds_bucket"}
@@ -231,26 +233,27 @@ def test_connections_are_counted_with_their_bytes(hello: Mesh) -> None:
     before = scrape(hello)
     sizes = "%{size_request} %{size_header} %{size_download}"
     sent, *received = map(int, hello.curl("-o", "/dev/null", "-w", sizes, "http://raw.hello:7000/hello").split())
-    deadline = time.monotonic() + 10
-    while True:
+
+    def changed() -> dict[str, float]:
         found = scrape(hello)
-        change = {
+        return {
             name: total(found, f"istio_tcp_{name}_total", **raw) - total(before, f"istio_tcp_{name}_total", **raw)
             for name in ("connections_opened", "connections_closed", "sent_bytes", "received_bytes")
         }
-        if change["connections_closed"]:
-            break
-        assert time.monotonic() < deadline
+
+    change = first(changed, lambda counted: counted["connections_closed"] > 0, "closed connection that is counted")
     assert (change["connections_opened"], change["connections_closed"]) == (1, 1)
     assert (change["received_bytes"], change["sent_bytes"]) == (sent, sum(received))
 
 
 def test_a_telemetry_chooses_what_is_told_of_a_service(hello: Mesh) -> None:
     hello.apply(FAILURES_ONLY)
-    deadline = time.monotonic() + 30
-    while not any("method" in had for name, had, _ in scrape(hello) if name == "istio_requests_total"):
+
+    def labelled() -> bool:
         hello.curl("-X", "PUT", f"{HELLO}/abort")
-        assert time.monotonic() < deadline
+        return any("method" in had for name, had, _ in scrape(hello) if name == "istio_requests_total")
+
+    eventually(labelled, "request with the label `method`")
     hello.curl(f"{HELLO}/hello?quiet=1")
     hello.curl(f"{HELLO}/abort?quiet=2")
     logged(hello, r'.* "GET /abort\?quiet=2 HTTP/1\.1" 418 FI .*')

@@ -7,13 +7,13 @@ significance of `support.splits`.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from support.mesh import Mesh
 from support.splits import fits
+from support.waiting import eventually
 
 HELLO = "http://helloworld.hello.svc.cluster.local:5000/hello"
 HTTPBIN = "http://httpbin.httpbin.svc.cluster.local:8000/get"
@@ -95,23 +95,24 @@ def starts(lab: Mesh, namespace: str) -> dict[str, tuple[str, int]]:
 
 def unenrolled(lab: Mesh) -> None:
     """Wait until ztunnel has let go of hello's pods: `kubectl wait` knows no absence, so this asks again."""
-    deadline = time.monotonic() + 20
-    while "ambient.istio.io/redirection" in lab.kubectl("get", "pods", "-n", "hello", "-l", "app", "-o", "yaml"):
-        assert time.monotonic() < deadline, "the pods are still enrolled"
+    eventually(
+        lambda: (
+            "ambient.istio.io/redirection" not in lab.kubectl("get", "pods", "-n", "hello", "-l", "app", "-o", "yaml")
+        ),
+        "pods that are not enrolled",
+    )
 
 
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
-    work = lab.root / "state/ambientlab/ambientlab/work"
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
     return lab
 
 
 @pytest.fixture(scope="module")
 def httpbin(lab: Mesh) -> Iterator[Mesh]:
-    work = lab.root / "state/ambientlab/ambientlab/work"
-    lab.kubectl("apply", "-n", "httpbin", "-f", str(work / "httpbin.yaml"))
+    lab.kubectl("apply", "-n", "httpbin", "-f", lab.manifest("httpbin.yaml"))
     lab.kubectl("label", "ns", "httpbin", *LABELS)
     lab.ambientlab("istioctl", "waypoint", "apply", "-n", "httpbin", "--wait")
     lab.kubectl("wait", "-n", "httpbin", "--for=condition=Available", "deploy", "--all")

@@ -76,8 +76,7 @@ def certificate() -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="module")
 def meshed(lab: Mesh, certificate: tuple[bytes, bytes]) -> Mesh:
-    work = lab.root / "state/ambientlab/ambientlab/work"
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("label", "namespace", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
     done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
     assert done.code == 0, done.text

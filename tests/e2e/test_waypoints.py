@@ -7,8 +7,7 @@ answered 418 there; those that go directly reach the application.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from support.mesh import Mesh
 from support.splits import fits
+from support.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -54,12 +54,6 @@ def answered(lab: Mesh, code: str, pod: str = "curl", namespace: str = "test") -
     assert set(ask(lab, pod, namespace, 30, *CODE)) == {code}
 
 
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, f"no {what} for 20 s"
-
-
 def findings(lab: Mesh) -> list[str]:
     conditions = lab.json("get", "virtualservice", "marked", "-n", "hello").get("status", {}).get("conditions", [])
     return [condition["reason"] for condition in conditions]
@@ -79,8 +73,7 @@ def client(lab: Mesh, name: str, namespace: str, *labels: str) -> None:
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
     """helloworld in the mesh, with a VirtualService that only a waypoint would follow."""
-    work = lab.root / "state/ambientlab/ambientlab/work"
-    lab.kubectl("apply", "-n", "hello", "-f", str(work / "helloworld.yaml"))
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient")
     lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
     lab.apply(MARKED)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from support.mesh import Mesh
+from support.waiting import first
 
-PATIENCE = 15  # seconds until what was applied is in force; it is milliseconds
 NAMESPACE = "echo"
 LABELS = {"istio.io/dataplane-mode": "ambient", "istio.io/use-waypoint": "waypoint"}
 Object = dict[str, Any]
@@ -156,24 +155,20 @@ class World:
         spec = {"parentRefs": list(parents), "rules": list(rules)}
         made = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
         self.mesh.apply(json.dumps(made))
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            found: Object = self.mesh.json("get", kind.lower(), name, "-n", metadata["namespace"])
-            conditions = [c for p in found.get("status", {}).get("parents", []) for c in p["conditions"]]
-            if conditions and all(c["observedGeneration"] == found["metadata"]["generation"] for c in conditions):
-                return found
-            assert time.monotonic() < deadline, f"no status: {found}"
+        return first(
+            lambda: self.mesh.json("get", kind.lower(), name, "-n", metadata["namespace"]), _up_to_date, "status"
+        )
 
     def ask(self, *cases: Case, source: str = "echo-v1", namespace: str = NAMESPACE) -> None:
         """Asks for all cases at once, until every one is answered as wanted."""
-        deadline = time.monotonic() + PATIENCE
         script = "; echo ----; ".join(f"{case.command()} 2>&1" for case in cases)
-        while True:
+
+        def unmet() -> list[str]:
             output = self.run(script, source, namespace).split("----\n")
-            unmet = [problem for case, text in zip(cases, output, strict=True) for problem in case.unmet(text)]
-            if not unmet:
-                return
-            assert time.monotonic() < deadline, "\n".join([*unmet, *output])
+            problems = [problem for case, text in zip(cases, output, strict=True) for problem in case.unmet(text)]
+            return [*problems, *output] if problems else []
+
+        first(unmet, lambda problems: not problems, "answers as wanted")
 
     def run(self, script: str, source: str = "echo-v1", namespace: str = NAMESPACE) -> str:
         return self.mesh.kubectl("exec", "-n", namespace, f"deploy/{source}", "--", "sh", "-c", script)
@@ -184,6 +179,11 @@ class World:
         found = re.findall(r"body\] Hostname=(.*)", output)
         assert len(found) == count
         return ["-".join(name.split("-")[:2]) for name in found]
+
+
+def _up_to_date(route: Object) -> bool:
+    conditions = [c for parent in route.get("status", {}).get("parents", []) for c in parent["conditions"]]
+    return bool(conditions) and all(c["observedGeneration"] == route["metadata"]["generation"] for c in conditions)
 
 
 def start(mesh: Mesh) -> World:

@@ -58,6 +58,10 @@ class Mesh:
     def apply(self, text: str, *arguments: str) -> str:
         return self.kubectl("apply", "-f", "-", *arguments, stdin=text)
 
+    def manifest(self, name: str) -> str:
+        """The path of a file that the lab gives."""
+        return str(self.root / "state/ambientlab/ambientlab/work" / name)
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self.kubectl(*arguments, "-o", "json"))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
@@ -17,6 +20,12 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0)
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
     """As `until`, for tests that run commands: asking takes long enough to need no pause."""
+    first(holds, bool, what, seconds)
+
+
+def first(ask: Callable[[], T], wanted: Callable[[T], bool], what: str, seconds: float = 20.0) -> T:
+    """The first answer that is as wanted; where none is in time, the test fails and shows the last."""
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"no {what} for {seconds} s"
+    while not wanted(answer := ask()):
+        assert time.monotonic() < deadline, f"no {what} for {seconds} s: {answer}"
+    return answer
