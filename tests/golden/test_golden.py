@@ -22,10 +22,10 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf import json_format
 
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
+from ambientlab.dataplane.bootstrap import runtime
 from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex, index
@@ -35,6 +35,7 @@ from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.ztunnel import Ztunnel
+from support.envoy import as_json
 
 HERE = Path(__file__).parent
 CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("cases/*.in.yaml"))
@@ -171,10 +172,6 @@ def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
     return result
 
 
-def as_json(message: Any) -> Any:
-    return json_format.MessageToDict(message, preserving_proto_field_name=True)
-
-
 def combined(resources: Resources) -> dict[str, Any]:
     """One bootstrap with everything inline, because `--mode validate` asks no control plane for anything."""
     routes = {name: as_json(message) for name, message in resources[ROUTES].items()}
@@ -214,6 +211,7 @@ def combined(resources: Resources) -> dict[str, Any]:
         "static_resources": {"listeners": listeners, "clusters": clusters},
         "bootstrap_extensions": [{"name": "internal", "typed_config": {"@type": internal}}],
         "dynamic_resources": {"ads_config": ADS},
+        "layered_runtime": runtime(),
     }
 
 

@@ -1,11 +1,11 @@
-"""A real Envoy on loopback, configured by an ADS socket, for tests of what is told to it."""
+"""Real Envoys on loopback, configured by an ADS socket or by a file, for tests of what they are told."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from ambientlab.dataplane.admin import AdminClient
-from ambientlab.dataplane.bootstrap import FLAGS, proxy_bootstrap
+from ambientlab.dataplane.bootstrap import FLAGS, proxy_bootstrap, runtime
 from ambientlab.dataplane.envoy import binary
 
 M = TypeVar("M", bound=Message)
@@ -25,6 +25,11 @@ def parse(kind: type[M], value: dict[str, Any]) -> M:
     return json_format.ParseDict(value, kind())
 
 
+def as_json(message: Message) -> dict[str, Any]:
+    found: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return found
+
+
 def extension(name: str, type_: str, **value: Any) -> dict[str, Any]:
     return {"name": name, "typed_config": {"@type": EXTENSIONS + type_, **value}}
 
@@ -33,37 +38,63 @@ def loopback(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
+def free_ports(count: int) -> list[int]:
+    """All different."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @asynccontextmanager
 async def running_envoy(directory: Path, xds_socket: Path, token: str) -> AsyncIterator[AdminClient]:
     """An Envoy that has been started and asked for its configuration; killed at the end."""
     admin = directory / "admin.sock"
-    config = directory / "envoy.json"
-    config.write_text(
-        json.dumps(
-            proxy_bootstrap(
-                node_id="test",
-                cluster="test",
-                token=token,
-                xds_socket=str(xds_socket),
-                admin_socket=str(admin),
-                metadata={},
-            )
-        )
+    config = proxy_bootstrap(
+        node_id="test", cluster="test", token=token, xds_socket=str(xds_socket), admin_socket=str(admin), metadata={}
     )
+    async with _process(directory, config), AdminClient(str(admin)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def static_envoy(directory: Path, config: Mapping[str, Any], *ports: int) -> AsyncIterator[None]:
+    """An Envoy that knows all it needs, as soon as it listens on `ports`; killed at the end."""
+    node = {"id": "test", "cluster": "test"}
+    async with _process(directory, {"node": node, "layered_runtime": runtime(), **config}) as process:
+        async with asyncio.timeout(15):
+            for port in ports:
+                while not await _listens(port):
+                    assert process.returncode is None, (directory / "envoy.log").read_text()
+                    await asyncio.sleep(0.005)
+        yield
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+@asynccontextmanager
+async def _process(directory: Path, config: Mapping[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Its log is `envoy.log`; what it logs of requests to its output comes there too."""
+    path = directory / "envoy.json"
+    path.write_text(json.dumps(config))
     with (directory / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            str(binary()), "--config-path", str(config), *FLAGS, stdout=log, stderr=log
+            str(binary()), "--config-path", str(path), *FLAGS, stdout=log, stderr=log
         )
     try:
-        async with AdminClient(str(admin)) as client:
-            yield client
+        yield process
     finally:
         process.kill()
         await process.wait()

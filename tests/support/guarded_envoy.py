@@ -7,24 +7,19 @@ waypoint takes from the tunnel, comes in a header here.
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
-
-from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.ir import Guard
 from ambientlab.mesh.xds import guards
 from ambientlab.mesh.xds.messages import HASHABLE, PEER_PRINCIPAL, filter_state
+from support.envoy import as_json, extension, free_ports, loopback, static_envoy
 
 SEEN = ("authorization", "x-user", "x-payload", "x-role", "x-ext", "x-forwarded-client-cert")
 """Headers of the request, as it would be passed on, that an answer bears with `seen-` before their names."""
-EXTENSIONS = "type.googleapis.com/envoy.extensions."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +74,6 @@ class Guarded:
             writer.close()
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 @asynccontextmanager
 async def running(
     directory: Path,
@@ -100,34 +85,16 @@ async def running(
     ports = dict(zip([*http, *network], free_ports(len(http) + len(network)), strict=True))
     listeners = [_http(name, guard, ports[name]) for name, guard in http.items()]
     listeners += [_network(name, guard, ports[name]) for name, guard in network.items()]
-    config = directory / "envoy.json"
-    config.write_text(json.dumps({"static_resources": {"listeners": listeners, "clusters": list(clusters)}}))
-    process = await asyncio.create_subprocess_exec(
-        str(binary()), "--config-path", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"
-    )
-    try:
-        async with asyncio.timeout(15):
-            for port in ports.values():
-                while True:
-                    try:
-                        _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    except OSError:
-                        assert process.returncode is None
-                        await asyncio.sleep(0.005)
-                    else:
-                        writer.close()
-                        break
+    config = {"static_resources": {"listeners": listeners, "clusters": list(clusters)}}
+    async with static_envoy(directory, config, *ports.values()):
         yield Guarded(ports)
-    finally:
-        process.kill()
-        await process.wait()
 
 
 def _http(name: str, guard: Guard, port: int) -> dict[str, Any]:
     peer = filter_state(PEER_PRINCIPAL, "%REQ(x-peer)%", factory=HASHABLE)
     peer.format_string.omit_empty_values = True
     filters = [
-        _extension("filters.http.set_filter_state.v3.Config", on_request_headers=[_json(peer)]),
+        _extension("filters.http.set_filter_state.v3.Config", on_request_headers=[as_json(peer)]),
         *_contents([guards.http_content(name, guard, _cluster(guard))]),
         _extension("filters.http.router.v3.Router"),
     ]
@@ -157,20 +124,16 @@ def _cluster(guard: Guard) -> str:
 
 
 def _contents(places: Any) -> list[dict[str, Any]]:
-    return [_json(guards.extension_config(name, make, *inputs)) for name, make, inputs in places]
+    return [as_json(guards.extension_config(name, make, *inputs)) for name, make, inputs in places]
 
 
 def _listener(name: str, port: int, filters: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "address": loopback(port),
         "filter_chains": [{"filters": filters}],
     }
 
 
 def _extension(type_: str, **value: Any) -> dict[str, Any]:
-    return {"name": type_, "typed_config": {"@type": EXTENSIONS + type_, **value}}
-
-
-def _json(message: Any) -> Any:
-    return json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return extension(type_, type_, **value)

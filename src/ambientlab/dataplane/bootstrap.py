@@ -107,7 +107,7 @@ def proxy_bootstrap(
             }
         ],
         "stats_config": _STATS,
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
+        "layered_runtime": runtime(),
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -122,6 +122,11 @@ def proxy_bootstrap(
             ]
         },
     }
+
+
+def runtime() -> dict[str, Any]:
+    """What decides how every Envoy of the mesh takes its configuration and its requests."""
+    return {"layers": [{"name": "static", "static_layer": _RUNTIME}]}
 
 
 def _most_connections() -> int:

@@ -15,17 +15,10 @@ import pytest
 
 from ambientlab.images.programs import hpack
 from ambientlab.images.registry import Images
+from support.envoy import free_ports
 
 ADVANCED = "registry.k8s.io/gateway-api/conformance/echo-advanced"
 BASIC = "registry.k8s.io/gateway-api/conformance/echo-basic"
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @contextmanager

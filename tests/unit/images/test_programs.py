@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from ambientlab.images.registry import Images
+from support import envoy
 
 
 @dataclass
@@ -33,10 +34,7 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return envoy.free_port()
 
 
 @pytest.fixture

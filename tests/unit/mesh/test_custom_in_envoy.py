@@ -14,7 +14,8 @@ from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationServicer, 
 
 from ambientlab.mesh.index import authorization, extensionproviders
 from ambientlab.mesh.ir import Guard, Key
-from support.guarded_envoy import Ask, Guarded, free_ports, running
+from support.envoy import free_ports
+from support.guarded_envoy import Ask, Guarded, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

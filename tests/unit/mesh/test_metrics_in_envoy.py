@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 
 from ambientlab.dataplane import prometheus
-from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.ir import EVERYTHING, MetricChange, Telemetry
 from ambientlab.mesh.xds import access_log, labels, metrics
-from support.envoy import extension, free_port, http_get, loopback
+from support.envoy import as_json, extension, free_ports, http_get, loopback, static_envoy
 from support.waiting import until
 
 HCM = "envoy.filters.network.http_connection_manager"
@@ -50,7 +47,7 @@ def listener(port: int, filters: list[Any], route: dict[str, Any], **manager: An
 @asynccontextmanager
 async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple[int, Callable[[], Any]]]:
     """The port that takes requests, and a function that scrapes."""
-    front, back, served = free_port(), free_port(), free_port()
+    front, back, served = free_ports(3)
     logs = [*metrics.http(telemetry), *access_log.waypoint_requests(telemetry)]
     state = {
         "object_key": metrics.SOURCE_LABELS,
@@ -81,7 +78,7 @@ async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple
                     front,
                     filters,
                     {"route": {"cluster": "b"}},
-                    access_log=[json_format.MessageToDict(log, preserving_proto_field_name=True) for log in logs],
+                    access_log=[as_json(log) for log in logs],
                 ),
                 listener(back, [], {"direct_response": {"status": 200}}),
                 listener(served, [spelled], {"route": {"cluster": prometheus.clusters(admin)[0]["name"]}}),
@@ -96,29 +93,14 @@ async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple
             ],
         },
     }
-    path = directory / "envoy.json"
-    path.write_text(json.dumps(config))
-    flags = ("--concurrency", "1", "--disable-hot-restart", "-l", "error", "--file-flush-interval-msec", "10")
-    with (directory / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(str(binary()), "--config-path", str(path), *flags, stdout=log)
-    try:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await http_get(served, "/stats/prometheus")
-                    break
-                except OSError:
-                    await asyncio.sleep(0.01)
 
-        async def scrape() -> Series:
-            _, body = await http_get(served, "/stats/prometheus?filter=istio")
-            found = (SERIES.fullmatch(line) for line in body.decode().splitlines())
-            return [(m[1], dict(re.findall(r'(\w+)="([^"]*)"', m[2])), float(m[3])) for m in found if m]
+    async def scrape() -> Series:
+        _, body = await http_get(served, "/stats/prometheus?filter=istio")
+        found = (SERIES.fullmatch(line) for line in body.decode().splitlines())
+        return [(m[1], dict(re.findall(r'(\w+)="([^"]*)"', m[2])), float(m[3])) for m in found if m]
 
+    async with static_envoy(directory, config, front, back, served):
         yield front, scrape
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def call(port: int, messages: int) -> None:
@@ -249,4 +231,4 @@ async def test_what_is_logged(tmp_path: Path, telemetry: Telemetry, logged: list
         await http_get(port, "/a")
         await http_get(port, "/b")
         await scrape()
-        await until(lambda: re.findall(r'"GET (\S+) ', (tmp_path / "log").read_text()) == logged, "the log")
+        await until(lambda: re.findall(r'"GET (\S+) ', (tmp_path / "envoy.log").read_text()) == logged, "the log")

@@ -7,8 +7,6 @@ name and with what it saw of the request.
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,17 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
-from google.protobuf import json_format
 
-from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh import ir
 from ambientlab.mesh.index import Diagnostic, delegates, virtualservice_http
 from ambientlab.mesh.xds.routes import table_routes
+from support.envoy import as_json, extension, free_ports, loopback, static_envoy
 
 ORIGIN = ("HTTPRoute", ir.Key("hello", "route"))
 V1, V2, GONE = (ir.Destination(name, 80) for name in ("v1", "v2", "gone"))
-HCM = "envoy.filters.network.http_connection_manager"
-HCM_TYPE = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 def route(action: ir.Action, path: str = "/", **fields: Any) -> ir.Route:
@@ -42,22 +37,21 @@ def to(*shares: tuple[ir.Destination, int], **fields: Any) -> ir.Forward:
 
 
 def listener(name: str, port: int, routes: dict[str, Any], *, front: bool = False) -> dict[str, Any]:
-    filters = [{"name": "envoy.filters.http.router"}]
+    # routes configure filters by these names
+    filters = [extension("envoy.filters.http.router", "filters.http.router.v3.Router")]
     if front:
-        filters[:0] = [{"name": "envoy.filters.http.fault"}, {"name": "envoy.filters.http.cors"}]
-    types = {
-        "envoy.filters.http.router": "router.v3.Router",
-        "envoy.filters.http.fault": "fault.v3.HTTPFault",
-        "envoy.filters.http.cors": "cors.v3.Cors",
-    }
-    for item in filters:
-        item["typed_config"] = {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{types[item['name']]}"}  # type: ignore[assignment]  # JSON
-    manager = {"@type": HCM_TYPE, "stat_prefix": name, "route_config": routes, "http_filters": filters}
-    return {
-        "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"filters": [{"name": HCM, "typed_config": manager}]}],
-    }
+        filters[:0] = [
+            extension("envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
+            extension("envoy.filters.http.cors", "filters.http.cors.v3.Cors"),
+        ]
+    manager = extension(
+        "manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        route_config=routes,
+        http_filters=filters,
+    )
+    return {"name": name, "address": loopback(port), "filter_chains": [{"filters": [manager]}]}
 
 
 def backend(name: str, port: int) -> dict[str, Any]:
@@ -68,19 +62,8 @@ def backend(name: str, port: int) -> dict[str, Any]:
 
 
 def cluster(name: str, port: int) -> dict[str, Any]:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": loopback(port)}}]}]
     return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": endpoints}}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for probe in sockets:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in sockets]
-    for probe in sockets:
-        probe.close()
-    return ports
 
 
 @asynccontextmanager
@@ -88,32 +71,18 @@ async def serving(directory: Path, routes: Sequence[ir.Route]) -> AsyncIterator[
     """The port that answers by `routes`."""
     front, first, second = free_ports(3)
     config = table_routes("table", ir.RouteTable("host", 80, tuple(routes)), lambda destination: destination.host)
-    inline = json_format.MessageToDict(config, preserving_proto_field_name=True)
     bootstrap = {
         "static_resources": {
-            "listeners": [backend("v1", first), backend("v2", second), listener("front", front, inline, front=True)],
+            "listeners": [
+                backend("v1", first),
+                backend("v2", second),
+                listener("front", front, as_json(config), front=True),
+            ],
             "clusters": [cluster("v1", first), cluster("v2", second)],
         }
     }
-    path = directory / "envoy.json"
-    path.write_text(json.dumps(bootstrap))
-    process = await asyncio.create_subprocess_exec(
-        str(binary()), "--config-path", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "error"
-    )
-    try:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", front)
-                except OSError:
-                    await asyncio.sleep(0.005)
-                else:
-                    writer.close()
-                    break
+    async with static_envoy(directory, bootstrap, front):
         yield front
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def get(port: int, *paths: str, method: str = "GET", **headers: str) -> list[tuple[int, dict[str, str], str]]:

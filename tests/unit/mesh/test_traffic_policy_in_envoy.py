@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 
-from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh import ir
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.xds import endpoints
 from ambientlab.mesh.xds.routes import default_routes
 from ambientlab.mesh.xds.waypoint_clusters import service_cluster
-from support.envoy import extension, free_port, loopback
+from support.envoy import as_json, extension, free_port, loopback, static_envoy
 from support.splits import fits
 from support.waiting import until
 
@@ -126,27 +124,9 @@ async def envoy(
     known = [{"name": name, **value} for name, value in (secrets or {}).items()]
     config = {
         "static_resources": {"listeners": [listener], "clusters": [without_sds(cluster)], "secrets": known},
-        "node": {"id": "test", "cluster": "test"},
     }
-    path = directory / "envoy.json"
-    path.write_text(json.dumps(config))
-    process = await asyncio.create_subprocess_exec(
-        str(binary()), "--config-path", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "error"
-    )
-    try:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", front)
-                except OSError:
-                    await asyncio.sleep(0.005)
-                else:
-                    writer.close()
-                    break
+    async with static_envoy(directory, config, front):
         yield front
-    finally:
-        process.kill()
-        await process.wait()
 
 
 HERE = workload("waypoint", "10.244.0.9", "us/z1/a")
@@ -159,11 +139,6 @@ def write_endpoints(path: Path, of: ir.Service) -> None:
     new = path.with_suffix(".new")
     new.write_text(json.dumps({"version_info": "1", "resources": [{"@type": kind, **resource}]}))
     new.rename(path)
-
-
-def as_json(message: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    return found
 
 
 def without_sds(value: Any) -> Any:
