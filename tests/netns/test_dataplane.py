@@ -300,19 +300,3 @@ async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld
         assert status == 0, (pod, ip, port)
         assert "Timeout" not in why, f"{pod} to {ip}:{port}: {why}"
     assert await answered(world, "client", VIP, 5000)
-
-
-@in_node
-async def test_a_route_that_envoy_refuses_takes_nothing_down(world: MeshWorld) -> None:
-    await waypoint_for_hello(world)
-    bad = http_route(100, 0)
-    bad["spec"]["rules"][0]["matches"] = [{"path": {"type": "RegularExpression", "value": "/(("}}]  # type: ignore[index]
-    world.client.put(HTTPROUTE, bad)
-    [waypoint] = [c for c in world.istiod.connections if c.proxy.service_account == "waypoint"]
-    await until(lambda: bool(waypoint.session.rejections), "the refusal")
-    assert [refused.detail for refused in waypoint.session.rejections] == ["missing ): /(("]
-    assert (await world.get("client", VIP, 5000))[0] == 200, "what ran before goes on"
-    world.service("hello-v1", "hello", "10.96.0.51", {5000: 8080}, ["hello-v1"])
-    assert await answered(world, "client", "10.96.0.51", 5000), "other changes get through"
-    world.client.put(HTTPROUTE, {**bad, "spec": http_route(100, 0)["spec"]})
-    await until(lambda: not waypoint.session.rejections, "a route that Envoy takes")
