@@ -26,3 +26,10 @@ CLUSTER_ID = "Kubernetes"
 ISTIO_VERSION = "1.31.0"
 ROOT_NAMESPACE = "istio-system"
 """Where istiod is, and where configuration for the whole mesh is."""
+
+GATEWAY_CONTROLLER = "istio.io/gateway-controller"
+MESH_CONTROLLER = "istio.io/mesh-controller"
+"""Istio's controllers, as GatewayClasses and statuses name them. Waypoints are the second's."""
+
+WAYPOINT_CLASS = "istio-waypoint"
+"""The GatewayClass of waypoints."""

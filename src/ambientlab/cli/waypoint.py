@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli.tabwriter import columns
+from ambientlab.cluster import WAYPOINT_CLASS
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
     from ambientlab.cli.istioctl import Cluster
 
 _RESOURCE = "gateways.gateway.networking.k8s.io"
-_CLASS = "istio-waypoint"
 _WAYPOINT_FOR = "istio.io/waypoint-for"
 _USE_WAYPOINT = "istio.io/use-waypoint"
 _DATAPLANE_MODE = "istio.io/dataplane-mode"
@@ -204,14 +204,18 @@ def _gateway(name: str, namespace: str, traffic: str, revision: str) -> dict[str
         "kind": "Gateway",
         "metadata": metadata,
         "spec": {
-            "gatewayClassName": _CLASS,
+            "gatewayClassName": WAYPOINT_CLASS,
             "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
         },
     }
 
 
 def _waypoints(cluster: Cluster, namespace: str | None) -> list[dict[str, Any]]:
-    found = [each for each in cluster.kubectl.list(_RESOURCE, namespace) if each["spec"]["gatewayClassName"] == _CLASS]
+    found = [
+        each
+        for each in cluster.kubectl.list(_RESOURCE, namespace)
+        if each["spec"]["gatewayClassName"] == WAYPOINT_CLASS
+    ]
     return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
 
 

@@ -14,17 +14,16 @@ from ambientlab.api.client import Client, Event
 from ambientlab.api.kinds import CONFIGMAP, DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, labels_of, name, namespace
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.cluster import GATEWAY_CONTROLLER, MESH_CONTROLLER, ROOT_NAMESPACE
 from ambientlab.controllers.base import Key, key_of
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.gatewayclass import BUILTIN, MESH_CONTROLLER
+from ambientlab.controllers.gatewayclass import BUILTIN
 from ambientlab.controllers.overlays import CLASS_DEFAULTS, NOT_BUILT, OverlayError, overlaid
 from ambientlab.controllers.owners import is_deleting, owner_references
 from ambientlab.controllers.waypoint import MANAGED_LABEL, resources
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import PermanentError, Stop
 
-MANAGER = "istio.io/gateway-controller"
 COMPONENT = "gateway-controller"
 
 
@@ -84,7 +83,7 @@ class GatewayController:
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "Unsupported", message)
         for resource, wanted in children:
             if self._may_write(gateway, resource, wanted):
-                await self._client.apply(resource, wanted, manager=MANAGER)
+                await self._client.apply(resource, wanted, manager=GATEWAY_CONTROLLER)
 
     def _class_defaults(self, gateway: Object) -> Iterator[Mapping[str, str]]:
         """Of several ConfigMaps the oldest counts."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ambientlab.api.client import Client, Event
 from ambientlab.api.kinds import CUSTOMRESOURCEDEFINITION, GATEWAYCLASS
 from ambientlab.api.objects import name, timestamp
+from ambientlab.cluster import GATEWAY_CONTROLLER, MESH_CONTROLLER, WAYPOINT_CLASS
 from ambientlab.controllers import conditions
 from ambientlab.controllers.base import write_status
 from ambientlab.controllers.owners import is_deleting
@@ -18,13 +19,11 @@ from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import Stop
 
-GATEWAY_CONTROLLER = "istio.io/gateway-controller"
-MESH_CONTROLLER = "istio.io/mesh-controller"
-BUILTIN = {"istio": GATEWAY_CONTROLLER, "istio-waypoint": MESH_CONTROLLER}
+BUILTIN = {"istio": GATEWAY_CONTROLLER, WAYPOINT_CLASS: MESH_CONTROLLER}
 
 _DESCRIPTIONS = {  # at most 64 characters
     "istio": "Istio gateways for traffic entering or leaving the mesh",
-    "istio-waypoint": "Istio waypoints for the HTTP traffic of ambient workloads",
+    WAYPOINT_CLASS: "Istio waypoints for the HTTP traffic of ambient workloads",
 }
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ambientlab.cluster import DOMAIN
+from ambientlab.cluster import DOMAIN, GATEWAY_CONTROLLER
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.gatewayobjects import place
-from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER
 from ambientlab.mesh.index.waypoints import Binding
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.conditions import Condition, merge

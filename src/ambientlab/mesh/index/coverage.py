@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ambientlab.api.kinds import ISTIO_NETWORKING
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 
@@ -177,7 +178,7 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
 
 def name_of(group: str, kind: str) -> str:
     """What a kind is called here and in findings: with its group, as kubectl has it, where another has its name."""
-    return f"{kind}.{group}" if (group, kind) == ("networking.istio.io", "Gateway") else kind
+    return f"{kind}.{group}" if (group, kind) == (ISTIO_NETWORKING, "Gateway") else kind
 
 
 @dataclass(slots=True)

@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 
 from ambientlab import re2
 from ambientlab.api import objects
+from ambientlab.api.kinds import GATEWAY_GROUP, ISTIO_NETWORKING
 from ambientlab.api.objects import Object
+from ambientlab.cluster import GATEWAY_CONTROLLER, MESH_CONTROLLER
 from ambientlab.mesh.index.diagnostics import (
     ACCEPTED,
     ELSEWHERE,
@@ -25,7 +27,6 @@ from ambientlab.mesh.index.diagnostics import (
     ObjectRef,
 )
 from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change
-from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER, MESH_CONTROLLER
 from ambientlab.mesh.index.waypoints import asked_for
 from ambientlab.mesh.ir import Destination, HeaderChange, Key, Mirror, Route, StringMatch, WeightedDestination
 
@@ -51,26 +52,17 @@ def _not_found(host: str) -> RouteError:
     return RouteError("BackendNotFound", f"backend({host}) not found", host=host)
 
 
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a route's reading depends on. Each answer is a dependency. `controller` tells who runs a Gateway."""
 
-    def __init__(
-        self,
-        service: Callable[[Key], Object | None],
-        service_entry: Callable[[Key], Object | None],
-        known: Callable[[str], bool],
-        namespace_labels: Callable[[str], Mapping[str, str]],
-        controller: Callable[[Key], str | None],
-        granted: Callable[[ObjectRef, Key], bool],
-        domain: str,
-    ) -> None:
-        self.service = service
-        self.service_entry = service_entry
-        self.known = known
-        self.namespace_labels = namespace_labels
-        self.controller = controller
-        self.granted = granted
-        self.domain = domain
+    service: Callable[[Key], Object | None]
+    service_entry: Callable[[Key], Object | None]
+    known: Callable[[str], bool]
+    namespace_labels: Callable[[str], Mapping[str, str]]
+    controller: Callable[[Key], str | None]
+    granted: Callable[[ObjectRef, Key], bool]
+    domain: str
 
     def host(self, key: Key) -> str:
         return f"{key.name}.{key.namespace}.svc.{self.domain}"
@@ -124,9 +116,9 @@ class RouteReader(ABC):
         found: dict[tuple[str, int], str] = {}
         for i, ref in enumerate(self.spec.get("parentRefs") or []):
             field = f"spec.parentRefs[{i}]"
-            group, kind = ref.get("group", "gateway.networking.k8s.io"), ref.get("kind", "Gateway")
+            group, kind = ref.get("group", GATEWAY_GROUP), ref.get("kind", "Gateway")
             parent = Key(ref.get("namespace") or self.key.namespace, ref["name"])
-            if (group, kind) not in (("", "Service"), ("networking.istio.io", "ServiceEntry")):
+            if (group, kind) not in (("", "Service"), (ISTIO_NETWORKING, "ServiceEntry")):
                 message = (
                     f'ambientlab serves routes in waypoints, whose parentRefs have group "" and kind Service, or '
                     f"are ServiceEntries; a {kind} carries none here"
@@ -188,7 +180,7 @@ class RouteReader(ABC):
 
     def _backend(self, field: str, ref: Mapping[str, Any]) -> Destination:
         group, kind, name = ref.get("group", ""), ref.get("kind", "Service"), ref["name"]
-        if (group, kind) == ("networking.istio.io", "Hostname"):
+        if (group, kind) == (ISTIO_NETWORKING, "Hostname"):
             return self._hostname(ref)
         if (group, kind) != ("", "Service"):
             raise RouteError("InvalidKind", f'referencing unsupported backendRef: group "{group}" kind "{kind}"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.index.diagnostics import ObjectRef
@@ -17,7 +18,7 @@ class Grants:
         for grant in ctx.select(self._by_namespace, target.namespace):
             spec = grant["spec"]
             froms = any(
-                f.get("group") == "gateway.networking.k8s.io"
+                f.get("group") == GATEWAY_GROUP
                 and f.get("kind") == source.kind
                 and f.get("namespace") == source.namespace
                 for f in spec.get("from") or []

@@ -11,13 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ambientlab.api.kinds import GATEWAY_GROUP, ISTIO_NETWORKING
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.cluster import MESH_CONTROLLER, ROOT_NAMESPACE, WAYPOINT_CLASS
 from ambientlab.mesh.ir import Key
-
-WAYPOINT_CLASS = "istio-waypoint"
-MESH_CONTROLLER = "istio.io/mesh-controller"
-GATEWAY_CONTROLLER = "istio.io/gateway-controller"
 
 
 class Target(NamedTuple):
@@ -31,7 +28,7 @@ class Target(NamedTuple):
         return f"{self.kind}.{self.group or 'core'}:{self.key}"
 
 
-EVERY_WAYPOINT = Target("gateway.networking.k8s.io", "GatewayClass", Key(ROOT_NAMESPACE, WAYPOINT_CLASS))
+EVERY_WAYPOINT = Target(GATEWAY_GROUP, "GatewayClass", Key(ROOT_NAMESPACE, WAYPOINT_CLASS))
 
 
 def targets(obj: Object) -> tuple[Target, ...]:
@@ -45,12 +42,12 @@ def targets(obj: Object) -> tuple[Target, ...]:
 
 
 def gateway(key: Key) -> Target:
-    return Target("gateway.networking.k8s.io", "Gateway", key)
+    return Target(GATEWAY_GROUP, "Gateway", key)
 
 
 def service(kind: str, key: Key) -> Target:
     """`kind` is of the object that declares the service."""
-    return Target("networking.istio.io" if kind == "ServiceEntry" else "", kind, key)
+    return Target(ISTIO_NETWORKING if kind == "ServiceEntry" else "", kind, key)
 
 
 @dataclass(frozen=True, slots=True)

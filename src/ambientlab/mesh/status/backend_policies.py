@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from ambientlab.api.objects import Object
+from ambientlab.cluster import MESH_CONTROLLER
 from ambientlab.mesh.index.backendtls import Target
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.status import findings
 from ambientlab.mesh.status.conditions import Condition, merge
 
-CONTROLLER = "istio.io/mesh-controller"
 _MAX_ANCESTORS = 16
 _REFERENCE = ("group", "kind", "name", "sectionName")
 
@@ -33,7 +33,7 @@ def backend_policy_status(obj: Object, targets: Sequence[Target], found: Sequenc
             obj["metadata"].get("generation", 1),
             now,
         )
-        ours.append({"ancestorRef": reference, "controllerName": CONTROLLER, "conditions": conditions})
+        ours.append({"ancestorRef": reference, "controllerName": MESH_CONTROLLER, "conditions": conditions})
     ancestors = []
     for entry in current:
         replacement = next((a for a in ours if a["ancestorRef"] == entry["ancestorRef"]), None)
@@ -46,4 +46,4 @@ def backend_policy_status(obj: Object, targets: Sequence[Target], found: Sequenc
 
 
 def _is_ours(entry: dict[str, Any]) -> bool:
-    return bool(entry.get("controllerName") == CONTROLLER)
+    return bool(entry.get("controllerName") == MESH_CONTROLLER)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object, annotations_of
 from ambientlab.mesh.index.diagnostics import ACCEPTED, Diagnostic
 from ambientlab.mesh.index.gatewayobjects import Place
@@ -22,7 +23,6 @@ NO_INGRESS = (
 _FINE = "No errors found"
 _NOWHERE = Condition("Programmed", False, "UnsupportedAddress", "Failed to assign to any requested addresses")
 _ADDRESS_TYPE = "networking.istio.io/address-type"
-_ROUTES = "gateway.networking.k8s.io"
 _PROTOCOLS: Mapping[str, tuple[str, ...]] = {
     "HTTP": ("HTTPRoute", "GRPCRoute"),
     "HTTPS": ("HTTPRoute", "GRPCRoute"),
@@ -142,9 +142,9 @@ def _listener(item: Mapping[str, Any], before: Mapping[str, Any], generation: in
         message = f'Expected a single listener on port {HBONE_PORT} with protocol "HBONE"'
         accepted = Condition("Accepted", False, "UnsupportedProtocol", message)
     resolved = Condition("ResolvedRefs", True, "ResolvedRefs", _FINE)
-    supported = [{"group": _ROUTES, "kind": kind} for kind in _PROTOCOLS.get(item["protocol"], ())]
+    supported = [{"group": GATEWAY_GROUP, "kind": kind} for kind in _PROTOCOLS.get(item["protocol"], ())]
     if allowed := (item.get("allowedRoutes") or {}).get("kinds"):
-        asked = [(kind.get("group", _ROUTES), kind["kind"]) for kind in allowed]
+        asked = [(kind.get("group", GATEWAY_GROUP), kind["kind"]) for kind in allowed]
         supported = [kind for kind in supported if (kind["group"], kind["kind"]) in asked]
     if allowed and len(supported) != len(allowed):
         resolved = Condition("ResolvedRefs", False, "InvalidRouteKinds", "Invalid route kinds")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object
+from ambientlab.cluster import GATEWAY_CONTROLLER
 from ambientlab.mesh.index.diagnostics import ACCEPTED, ELSEWHERE, RESOLVED_REFS, RESOLVED_WAYPOINTS, Diagnostic
-from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER
 from ambientlab.mesh.status import findings
 from ambientlab.mesh.status.conditions import Condition, merge
 
@@ -78,6 +79,6 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 def _parent_string(ref: Mapping[str, Any], namespace: str) -> str:
     """What tells parents apart, with defaults filled in; it is also what Istio sorts them by."""
-    group, kind = ref.get("group", "gateway.networking.k8s.io"), ref.get("kind", "Gateway")
+    group, kind = ref.get("group", GATEWAY_GROUP), ref.get("kind", "Gateway")
     section, port = ref.get("sectionName") or "", ref.get("port") or 0
     return f"{group}/{kind}/{ref['name']}/{section}/{port}.{ref.get('namespace') or namespace}"

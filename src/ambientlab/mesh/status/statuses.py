@@ -23,10 +23,10 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
+from ambientlab.cluster import GATEWAY_CONTROLLER, MESH_CONTROLLER
 from ambientlab.mesh.index import MeshIndex, coverage
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.gatewayobjects import place
-from ambientlab.mesh.index.targets import GATEWAY_CONTROLLER, MESH_CONTROLLER
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.backend_policies import backend_policy_status
 from ambientlab.mesh.status.findings import networking_status
