@@ -28,7 +28,7 @@ def of_rule(
     if shape is None:
         return {key: (_no_such_host(ref, rule.host, "spec.host"),)}
     if shape.binding.waypoint is None:
-        return {key: (_no_waypoint(ref, shape, "spec.host"),)}
+        return {key: (shape.no_waypoint(ref, "spec.host"),)}
     missing = []
     for field, names in rule.secrets:
         for name in names:
@@ -49,7 +49,7 @@ def of_backend_policy(
         for host in target.hosts:
             shape = ctx.fetch(shapes, host)
             if shape is not None and shape.binding.waypoint is None:
-                notes.append(_no_waypoint(ref, shape, f"spec.targetRefs[{i}]"))
+                notes.append(shape.no_waypoint(ref, f"spec.targetRefs[{i}]"))
     return {key: tuple(notes)} if notes else {}
 
 
@@ -61,12 +61,6 @@ def of_virtual_service(
         _no_such_host(s.origin, host, s.field) for host, s in hosts.items() if ctx.fetch(shapes, host) is None
     )
     return {key: missing} if missing else {}
-
-
-def _no_waypoint(ref: ObjectRef, shape: Shape, field: str) -> Diagnostic:
-    why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
-    message = f"no effect on {shape.host}: the service has no waypoint ({why})"
-    return Diagnostic(ref, "NoWaypoint", message, field=field)
 
 
 def _no_such_host(ref: ObjectRef, host: str, field: str) -> Diagnostic:

@@ -81,13 +81,8 @@ class Security:
             return Guard(policies, tuple(sorted(rules, key=lambda rule: rule.issuer)), provider, problem, tells)
 
         def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[tuple[Key, str], Guard]:
-            canary = shape.binding.canary
-            waypoints = [shape.binding.waypoint, canary.waypoint if canary is not None else None]
-            found = {
-                (waypoint, host): guard(ctx, waypoint, service(shape.kind, shape.key))
-                for waypoint in waypoints
-                if waypoint is not None
-            }
+            own = service(shape.kind, shape.key)
+            found = {(waypoint, host): guard(ctx, waypoint, own) for waypoint in shape.binding.waypoints}
             return {place: value for place, value in found.items() if value}
 
         def of_waypoint(ctx: Context, key: Key, _: WaypointGateway) -> Mapping[tuple[Key, str], Guard]:

@@ -228,8 +228,9 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
             return [Diagnostic(ref, "Shadowed", f"no effect on {host}: {winner} declares it already", field=field)]
         return [unsupported(ref, field, f"{host} is what {winner} says, in namespace {ref.namespace} too")]
     if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
-        why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
-        message = f"no effect on {host}: only a waypoint can tell which host a request is for ({why})"
+        message = (
+            f"no effect on {host}: only a waypoint can tell which host a request is for ({shape.binding.why_none})"
+        )
         return [Diagnostic(ref, "NoWaypoint", message, field=field)]
     if not shape.vips and host not in hosts_to_address(obj):
         message = f"connections to {host} are not recognised, because it has no address; set spec.addresses"

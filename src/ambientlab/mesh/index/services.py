@@ -12,6 +12,7 @@ from typing import Any
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.destinationrules import Rules, policies_of
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
 from ambientlab.mesh.ir import SERVICE_KIND, AppProtocol, Endpoint, Key, Port, Resolution, Service, Traffic, Workload
 
@@ -52,6 +53,11 @@ class Shape:
 
     def port(self, number: int) -> Port | None:
         return next((p for p in self.ports if p.number == number), None)
+
+    def no_waypoint(self, ref: ObjectRef, field: str) -> Diagnostic:
+        """A finding of what only a waypoint would follow."""
+        message = f"no effect on {self.host}: the service has no waypoint ({self.binding.why_none})"
+        return Diagnostic(ref, "NoWaypoint", message, field=field)
 
 
 def protocol_named(text: str) -> AppProtocol | None:

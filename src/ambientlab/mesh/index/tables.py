@@ -33,9 +33,7 @@ def routing(ctx: Context, shape: Shape, sets: RouteSets, around: resolve.Surroun
         return None
     waypoint = shape.binding.waypoint
     if waypoint is None:
-        why = shape.binding.message or "no istio.io/use-waypoint label on it or its namespace"
-        message = f"no effect on {shape.host}: the service has no waypoint ({why})"
-        return Routing((), (), tuple(Diagnostic(s.origin, "NoWaypoint", message, field=s.field) for s in asking))
+        return Routing((), (), tuple(shape.no_waypoint(s.origin, s.field) for s in asking))
     notes: list[Diagnostic] = []
     admitted = candidates.admitted(asking, shape, waypoint, notes)
     tables = _tables(shape, [c for c in admitted if any(s.http for s in c.sets)], waypoint, around, notes)

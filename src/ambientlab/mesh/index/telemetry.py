@@ -263,9 +263,7 @@ class Telemetries:
             return {} if found == EVERYTHING else {(key, ""): found}
 
         def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[tuple[Key, str], Telemetry]:
-            canary = shape.binding.canary
-            waypoints = (shape.binding.waypoint, canary.waypoint if canary is not None else None)
-            found = {(waypoint, host): of(ctx, waypoint, shape) for waypoint in waypoints if waypoint is not None}
+            found = {(waypoint, host): of(ctx, waypoint, shape) for waypoint in shape.binding.waypoints}
             return {place: value for place, value in found.items() if value != EVERYTHING}
 
         self.wanted: Collection[tuple[Key, str], Telemetry] = graph.join(

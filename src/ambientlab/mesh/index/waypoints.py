@@ -69,6 +69,16 @@ class Binding:
     canary: Canary | None = None
     ingress: bool | None = None
 
+    @property
+    def waypoints(self) -> tuple[Key, ...]:
+        """Those in front: the waypoint and its canary."""
+        found = (self.waypoint, self.canary.waypoint if self.canary is not None else None)
+        return tuple(key for key in found if key is not None)
+
+    @property
+    def why_none(self) -> str:
+        return self.message or "no istio.io/use-waypoint label on it or its namespace"
+
 
 def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object]) -> Mapping[Key, WaypointGateway]:
     addresses = obj.get("status", {}).get("addresses") or []
