@@ -131,9 +131,7 @@ class WaypointProxy:
         chains = []
         if port.protocol.http or detected:
             name = waypoint_clusters.inbound_name(service.host, port.number, "http")
-            self._cluster(result, service, port, name)
-            for subset in service.subsets:
-                self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
+            self._clusters_of(result, service, port, name)
             self._route(mesh, result, service, port, name)
             dynamic = service.resolution is Resolution.DYNAMIC_DNS
             chain = self._chains.get(
@@ -142,13 +140,17 @@ class WaypointProxy:
             chains.append(Chain(name, targets, chain, detected, http=True))
         if not port.protocol.http:
             name = waypoint_clusters.inbound_name(service.host, port.number, "tcp")
-            self._cluster(result, service, port, name)
-            for subset in service.subsets:
-                self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
+            self._clusters_of(result, service, port, name)
             shares, policy = self._tcp_route(mesh, result, service, port)
             chain = self._chains.get(name, waypoint_listeners.tcp_chain, telemetry, name, service.host, shares, policy)
             chains.append(Chain(name, targets, chain, detected, http=False))
         return chains
+
+    def _clusters_of(self, result: Resources, service: Service, port: Port, name: str) -> None:
+        """Of the service as a whole, and of each of its subsets."""
+        self._cluster(result, service, port, name)
+        for subset in service.subsets:
+            self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
 
     def _cluster(self, result: Resources, service: Service, port: Port, name: str, subset_name: str = "") -> None:
         policy = service.policy(port.number, subset_name)
