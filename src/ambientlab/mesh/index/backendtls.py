@@ -6,14 +6,16 @@ rule leaves unsaid, the policy says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ambientlab.api import objects
-from ambientlab.api.kinds import ISTIO_NETWORKING
+from ambientlab.api.kinds import BACKENDTLSPOLICY, CONFIGMAP, ISTIO_NETWORKING, SECRET, SERVICE, SERVICEENTRY
 from ambientlab.api.objects import Object
-from ambientlab.flow.collection import Context, Index
+from ambientlab.api.resources import Resource
+from ambientlab.flow.collection import Collection, Context, Graph, Index
 from ambientlab.mesh.index import credentials
 from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored
@@ -206,3 +208,35 @@ def rule(ctx: Context, host: str, shape: Shape, policies: Index[str, Key, Backen
         key, ("", ""), host, frozenset(), None, Policies(common, tuple(ports.items())), (), from_backend_policy=True
     )
     return {key: found}
+
+
+class BackendPolicies:
+    """The collections of BackendTLSPolicies, derived within the graph of everything else."""
+
+    def __init__(self, graph: Graph, sources: Mapping[Resource, Collection[Key, Object]], domain: str) -> None:
+        self._graph, self._sources, self._domain = graph, sources, domain
+        self._rivals = sources[BACKENDTLSPOLICY].index(targets)
+        self.readings: Collection[Key, BackendTls] = graph.derive(
+            "BackendTLSPolicies read",
+            sources[BACKENDTLSPOLICY],
+            lambda ctx, key, obj: {key: read(key, obj, self._surroundings(ctx))},
+        )
+        self._by_host = self.readings.index(hosts)
+
+    def rules(self, shapes: Collection[str, Shape]) -> Collection[Key, Rule]:
+        return self._graph.derive(
+            "rules of BackendTLSPolicies", shapes, lambda ctx, host, shape: rule(ctx, host, shape, self._by_host)
+        )
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        yield from chain.from_iterable(reading.diagnostics for reading in self.readings.values())
+
+    def _surroundings(self, ctx: Context) -> Surroundings:
+        return Surroundings(
+            lambda service: ctx.fetch(self._sources[SERVICE], service),
+            lambda entry: ctx.fetch(self._sources[SERVICEENTRY], entry),
+            lambda config_map: ctx.fetch(self._sources[CONFIGMAP], config_map),
+            lambda secret: ctx.fetch(self._sources[SECRET], secret),
+            lambda target: ctx.select(self._rivals, target),
+            self._domain,
+        )

@@ -92,8 +92,8 @@ def merged(rules: Sequence[Rule]) -> list[Rule]:
     """Rules for one host of one namespace as Istio consolidates them, those with a selector first.
 
     The oldest is added to: subsets it does not have yet, and a top-level policy if it has none. Rules exported to other
-    namespaces stay apart. One that is exported like a
-    rule with a selector goes into that one, and is gone for a waypoint.
+    namespaces stay apart. One that is exported like a rule with a selector goes into that one, and is gone for a
+    waypoint.
     """
     result: list[Rule] = []
     for rule in sorted(rules, key=lambda r: (r.selector is None, r.order)):

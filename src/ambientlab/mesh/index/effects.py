@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 
-from ambientlab.flow.collection import Collection, Context
+from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index.backendtls import BackendTls
 from ambientlab.mesh.index.credentials import CredentialError
 from ambientlab.mesh.index.destinationrules import Rule
@@ -17,7 +18,40 @@ Resolve = Callable[[Context, str, str], Credential]
 """What a proxy of a namespace means by the name of a secret. Raises CredentialError."""
 
 
-def of_rule(
+class Effects:
+    """The findings, derived within the graph of everything else."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        shapes: Collection[str, Shape],
+        rules: Collection[Key, Rule],
+        backend_policies: Collection[Key, BackendTls],
+        virtual_services: Collection[Key, Reading],
+        resolve: Resolve,
+    ) -> None:
+        self._found: tuple[Collection[Key, tuple[Diagnostic, ...]], ...] = (
+            graph.derive(
+                "unused DestinationRules", rules, lambda ctx, key, rule: _of_rule(ctx, key, rule, shapes, resolve)
+            ),
+            graph.derive(
+                "unused BackendTLSPolicies",
+                backend_policies,
+                lambda ctx, key, policy: _of_backend_policy(ctx, key, policy, shapes),
+            ),
+            graph.derive(
+                "unused VirtualServices",
+                virtual_services,
+                lambda ctx, key, reading: _of_virtual_service(ctx, key, reading, shapes),
+            ),
+        )
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        for found in self._found:
+            yield from chain.from_iterable(found.values())
+
+
+def _of_rule(
     ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape], resolve: Resolve
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """A DestinationRule takes effect in a waypoint only; the node proxy reads none."""
@@ -39,7 +73,7 @@ def of_rule(
     return {key: tuple(dict.fromkeys(missing))} if missing else {}
 
 
-def of_backend_policy(
+def _of_backend_policy(
     ctx: Context, key: Key, policy: BackendTls, shapes: Collection[str, Shape]
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """The node proxy reads no BackendTLSPolicy either."""
@@ -53,7 +87,7 @@ def of_backend_policy(
     return {key: tuple(notes)} if notes else {}
 
 
-def of_virtual_service(
+def _of_virtual_service(
     ctx: Context, key: Key, reading: Reading, shapes: Collection[str, Shape]
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     hosts = {host: s for s in reading.sets for host in s.hosts if not host.startswith("*")}

@@ -69,7 +69,7 @@ class Statuses:
             memo[place] = kept
             result[place] = kept[1]
 
-        for resource, readings in index.gateway_routes.items():
+        for resource, readings in index.routes.gateway_api.items():
             for key, obj in index.sources[resource].items():
                 found = findings.get(ObjectRef(resource.kind, *key), ())
                 add(resource, key, route_status, obj, readings[key].diagnostics, found)
@@ -79,7 +79,7 @@ class Statuses:
                 add(resource, key, networking_status, obj, findings.get(ref, ()))
         for key, obj in index.sources[BACKENDTLSPOLICY].items():
             found = findings.get(ObjectRef(BACKENDTLSPOLICY.kind, *key), ())
-            add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies[key].targets, found)
+            add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies.readings[key].targets, found)
         for key, obj in index.sources[AUTHORIZATIONPOLICY].items():
             reading, attachments = index.security.policies[key], index.security.attachments[key]
             found = findings.get(ObjectRef(AUTHORIZATIONPOLICY.kind, *key), ())
