@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ambientlab.api.objects import timestamp
+from ambientlab.api.objects import Object, timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,19 @@ class Condition:
     status: bool
     reason: str
     message: str
+
+
+def put(
+    status: Object,
+    current: Iterable[dict[str, Any]],
+    wanted: Sequence[Condition],
+    generation: int | None,
+    now: datetime,
+) -> Object:
+    """`status` with `current` and `wanted` merged; a list that is empty goes."""
+    rest = {name: value for name, value in status.items() if name != "conditions"}
+    merged = merge(current, wanted, generation, now)
+    return {**rest, "conditions": merged} if merged else rest
 
 
 def merge(

@@ -13,7 +13,7 @@ from typing import Any
 
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import UNSUPPORTED, Diagnostic
-from ambientlab.mesh.status.conditions import Condition, merge
+from ambientlab.mesh.status.conditions import Condition, put
 
 UNSUPPORTED_CONDITION = "ambientlab.io/Unsupported"
 FINDING_CONDITION = "ambientlab.io/Finding"
@@ -46,11 +46,7 @@ def without_resolved(current: Iterable[dict[str, Any]], wanted: Sequence[Conditi
 
 def networking_status(obj: Object, findings: Sequence[Diagnostic], now: datetime) -> Object:
     """Status of an object of Istio's APIs about which Istio itself says nothing."""
-    status = dict(obj.get("status") or {})
+    status = obj.get("status") or {}
     wanted = conditions(findings)
     current = without_resolved(status.get("conditions") or [], wanted)
-    if merged := merge(current, wanted, obj["metadata"].get("generation", 1), now):
-        status["conditions"] = merged
-    else:
-        status.pop("conditions", None)
-    return status
+    return put(status, current, wanted, obj["metadata"].get("generation", 1), now)

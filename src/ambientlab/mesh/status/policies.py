@@ -9,7 +9,7 @@ from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.targets import Attachment
 from ambientlab.mesh.ir import AuthorizationPolicy, PolicyAction
-from ambientlab.mesh.status.conditions import Condition, merge
+from ambientlab.mesh.status.conditions import Condition, put
 from ambientlab.mesh.status.findings import conditions, without_resolved
 
 _WAYPOINT, _ZTUNNEL = "WaypointAccepted", "ZtunnelAccepted"
@@ -23,17 +23,13 @@ def policy_status(
     now: datetime,
 ) -> Object:
     """A policy that names targets is for waypoints, any other for ztunnel; the other one's condition goes."""
-    status = dict(obj.get("status") or {})
+    status = obj.get("status") or {}
     istios = _waypoint(attachments) if attachments else _ztunnel(policy)
     stale = {_WAYPOINT, _ZTUNNEL} - {condition.type for condition in istios}
     ours = conditions(findings)
     current = without_resolved(status.get("conditions") or [], ours)
     current = [condition for condition in current if condition["type"] not in stale]
-    if merged := merge(current, [*istios, *ours], obj["metadata"].get("generation", 1), now):
-        status["conditions"] = merged
-    else:
-        status.pop("conditions", None)
-    return status
+    return put(status, current, [*istios, *ours], obj["metadata"].get("generation", 1), now)
 
 
 def _waypoint(attachments: Sequence[Attachment]) -> list[Condition]:

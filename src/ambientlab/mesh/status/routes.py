@@ -11,43 +11,32 @@ from ambientlab.api.objects import Object
 from ambientlab.cluster import GATEWAY_CONTROLLER
 from ambientlab.mesh.index.diagnostics import ACCEPTED, ELSEWHERE, RESOLVED_REFS, RESOLVED_WAYPOINTS, Diagnostic
 from ambientlab.mesh.status import findings
-from ambientlab.mesh.status.conditions import Condition, merge
+from ambientlab.mesh.status.conditions import Condition
+from ambientlab.mesh.status.entries import Entry, updated
 
 
 def route_status(obj: Object, diagnostics: Sequence[Diagnostic], found: Sequence[Diagnostic], now: datetime) -> Object:
     """The status with our entries up to date and those of other controllers as they are. `diagnostics` decide Istio's
     conditions, `found` is what those leave unsaid."""
-    metadata, namespace = obj["metadata"], obj["metadata"].get("namespace", "")
-    current = (obj.get("status") or {}).get("parents") or []
-    ours: dict[str, dict[str, Any]] = {}
+    namespace: str = obj["metadata"].get("namespace", "")
+
+    def name(entry: Entry) -> str:
+        return _parent_string(entry["parentRef"], namespace)
+
+    wanted: dict[str, tuple[Entry, list[Condition]]] = {}
     elsewhere = {diagnostic.field for diagnostic in diagnostics if diagnostic.condition == ELSEWHERE}
     for i, ref in enumerate(obj["spec"].get("parentRefs") or []):
-        name = _parent_string(ref, namespace)
-        field = f"spec.parentRefs[{i}]"
-        if name in ours or field in elsewhere:
-            continue
-        wanted = [*_conditions(field, diagnostics), *findings.conditions(_about(field, found))]
-        before: dict[str, Any] = next(
-            (p for p in current if _is_ours(p) and _parent_string(p["parentRef"], namespace) == name), {}
-        )
-        ours[name] = {
-            "parentRef": ref,
-            "controllerName": GATEWAY_CONTROLLER,
-            "conditions": merge(
-                findings.without_resolved(before.get("conditions") or [], wanted),
-                wanted,
-                metadata.get("generation", 1),
-                now,
-            ),
-        }
-    parents = []
-    for entry in current:
-        if not _is_ours(entry):
-            parents.append(entry)
-        elif (name := _parent_string(entry["parentRef"], namespace)) in ours:
-            parents.append(ours.pop(name))
-    parents += [ours[name] for name in sorted(ours, reverse=True)]
-    return {**(obj.get("status") or {}), "parents": parents}
+        field, entry = f"spec.parentRefs[{i}]", {"parentRef": ref}
+        if field not in elsewhere and name(entry) not in wanted:
+            wanted[name(entry)] = (
+                entry,
+                [*_conditions(field, diagnostics), *findings.conditions(_about(field, found))],
+            )
+    status = obj.get("status") or {}
+    last_first = dict(sorted(wanted.items(), reverse=True))
+    generation = obj["metadata"].get("generation", 1)
+    parents = updated(status.get("parents") or [], last_first, GATEWAY_CONTROLLER, name, generation, now)
+    return {**status, "parents": parents}
 
 
 def _conditions(field: str, diagnostics: Sequence[Diagnostic]) -> list[Condition]:
@@ -71,10 +60,6 @@ def _about(field: str, found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without what concerns other parents."""
     others = "spec.parentRefs["
     return [each for each in found if f"{each.field}.".startswith(f"{field}.") or not each.field.startswith(others)]
-
-
-def _is_ours(entry: Mapping[str, Any]) -> bool:
-    return bool(entry.get("controllerName") == GATEWAY_CONTROLLER)
 
 
 def _parent_string(ref: Mapping[str, Any], namespace: str) -> str:

@@ -8,13 +8,13 @@ from datetime import datetime
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic
 from ambientlab.mesh.index.waypoints import INGRESS_USE_WAYPOINT, Binding
-from ambientlab.mesh.status.conditions import Condition, merge
+from ambientlab.mesh.status.conditions import Condition, put
 from ambientlab.mesh.status.findings import networking_status
 
 
 def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
     """A service that asks for no waypoint has no such condition."""
-    status = dict(obj.get("status") or {})
+    status = obj.get("status") or {}
     current = status.get("conditions") or []
     if binding.waypoint is not None:
         message = f"Successfully attached to waypoint {binding.waypoint}"
@@ -32,11 +32,7 @@ def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
     else:
         wanted = []
         current = [condition for condition in current if condition["type"] != WAYPOINT_BOUND]
-    if conditions := merge(current, wanted, None, now):
-        status["conditions"] = conditions
-    else:
-        status.pop("conditions", None)
-    return status
+    return put(status, current, wanted, None, now)
 
 
 def service_entry_status(obj: Object, binding: Binding, findings: Sequence[Diagnostic], now: datetime) -> Object:
