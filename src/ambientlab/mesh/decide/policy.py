@@ -136,10 +136,12 @@ def _has(attribute: str, value: str, attempt: Attempt) -> bool:
         case "source.principal":
             return _identity_like(attempt.identity, value)
         case "source.namespace":
-            return re2.fullmatch(f".*/ns/{value.replace('*', '.*')}/.*", attempt.identity)
+            namespaces = ".*".join(map(re.escape, value.split("*")))
+            return re2.fullmatch(f".*/ns/{namespaces}/.*", attempt.identity)
         case "source.serviceAccount":
             namespace, _, name = value.partition("/")
-            return re2.fullmatch(f"spiffe://.+/ns/{namespace}/(.+/|)sa/{name}(/.+)?", attempt.identity)
+            account = f"spiffe://.+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(name)}(/.+)?"
+            return re2.fullmatch(account, attempt.identity)
     if attempt.request is None:
         return False
     if attribute.startswith("request.auth."):

@@ -186,10 +186,10 @@ def _principal(attribute: str, value: str) -> Principal:
         case "source.principal":
             return _peer(_string(value, _SPIFFE))
         case "source.namespace":
-            return _peer(_regex(f".*/ns/{value.replace('*', '.*')}/.*"))
+            return _peer(_regex(f".*/ns/{'.*'.join(map(re.escape, value.split('*')))}/.*"))
         case "source.serviceAccount":
             namespace, _, name = value.partition("/")
-            return _peer(_regex(f"spiffe://.+/ns/{namespace}/(.+/|)sa/{name}(/.+)?"))
+            return _peer(_regex(f"spiffe://.+/ns/{re.escape(namespace)}/(.+/|)sa/{re.escape(name)}(/.+)?"))
         case "request.auth.principal":
             return _request_principal(value)
     inside = attribute.partition("[")[2].removesuffix("]")
@@ -285,7 +285,7 @@ def _string(value: str, prefix: str = "") -> StringMatcher:
     if value == "*":
         return _regex(".+")
     if value.startswith("*"):
-        return _regex(f"{prefix}.*{value[1:]}") if prefix else StringMatcher(suffix=value[1:])
+        return _regex(f"{prefix}.*{re.escape(value[1:])}") if prefix else StringMatcher(suffix=value[1:])
     if value.endswith("*"):
         return StringMatcher(prefix=prefix + value[:-1])
     return StringMatcher(exact=prefix + value)
