@@ -172,13 +172,18 @@ class Context:
 
 
 Derive = Callable[[Context, K, V], Mapping[K2, V2]]
+Failed = Callable[[str, Hashable, Exception], None]
+"""Told of a collection, and the entry of its parent that its function raised for."""
 
 
 class _Derived(Collection[K2, V2], Generic[K, V, K2, V2]):
-    def __init__(self, name: str, order: int, parent: Collection[K, V], function: Derive[K, V, K2, V2]) -> None:
+    def __init__(
+        self, name: str, order: int, parent: Collection[K, V], function: Derive[K, V, K2, V2], failed: Failed | None
+    ) -> None:
         super().__init__(name, order)
         self._parent = parent
         self._function = function
+        self._failed = failed
         self._dirty: set[K] = set(parent)
         self._reads: dict[K, set[tuple[Collection[Any, Any], Hashable]]] = {}
         self._outputs: dict[K, Mapping[K2, V2]] = {}
@@ -215,7 +220,13 @@ class _Derived(Collection[K2, V2], Generic[K, V, K2, V2]):
         if value is None:
             return {}
         context = Context(self.order)
-        outputs = self._function(context, key, value)
+        try:
+            outputs = self._function(context, key, value)
+        except Exception as error:
+            if self._failed is None:
+                raise
+            self._failed(self.name, key, error)
+            outputs = self._outputs.get(key, {})
         self._reads[key] = context.reads
         for collection, token in context.reads:
             collection._readers.setdefault(token, set()).add((self, key))
@@ -237,9 +248,14 @@ class _Joined(Collection[K, V]):
 
 
 class Graph:
-    """The collections of one world, in the order they were made."""
+    """The collections of one world, in the order they were made.
 
-    def __init__(self) -> None:
+    A function that raises ends the settling, unless `failed` is told: then its entry stays as it was, and all others
+    are brought up to date.
+    """
+
+    def __init__(self, failed: Failed | None = None) -> None:
+        self._failed = failed
         self._collections: list[Collection[Any, Any]] = []
 
     def source(self, name: str) -> Source[Any, Any]:
@@ -252,7 +268,7 @@ class Graph:
 
         No two entries of `parent` may yield the same key: ValueError when settling.
         """
-        derived: _Derived[K, V, K2, V2] = _Derived(name, len(self._collections), parent, function)
+        derived: _Derived[K, V, K2, V2] = _Derived(name, len(self._collections), parent, function, self._failed)
         self._collections.append(derived)
         return derived
 

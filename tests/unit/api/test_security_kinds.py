@@ -93,6 +93,7 @@ AUTHENTICATIONS: list[tuple[str, Any, str]] = [
     ("spec.jwtRules.0.jwksUri", "nonsense", "spec.jwtRules[0].jwksUri: Invalid value"),
     ("spec.jwtRules.0", {"issuer": "me", "jwks": "{"}, "jwks parse error: failed to unmarshal JWK set"),
     ("spec.jwtRules.0", {"issuer": "me", "jwks": '{"keys": [{}]}'}, "jwks parse error"),
+    ("spec.jwtRules.0", {"issuer": "me", "jwks": "[" * 50_000}, "jwks parse error"),
     ("spec.jwtRules.0", {"audiences": ["a"]}, "issuer or jwksUri must be non-empty string"),
     ("spec.jwtRules.0.timeout", "1us", "must be a valid duration greater than 1ms"),
     ("spec.jwtRules.0.outputClaimToHeaders", [{"claim": "a", "header": "b c"}], "should match '^[-_A-Za-z0-9]+$'"),

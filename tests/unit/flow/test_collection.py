@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pytest
@@ -147,6 +147,26 @@ def test_reading_a_younger_collection_is_refused() -> None:
     first.set("a", 1)
     with pytest.raises(ValueError, match="younger"):
         graph.settle()
+
+
+def test_an_entry_that_cannot_be_derived_stays_as_it_was() -> None:
+    told: list[tuple[str, Hashable]] = []
+    graph = Graph(lambda name, key, error: told.append((name, key)))
+    numbers: Source[str, str] = graph.source("numbers")
+    factor: Source[str, int] = graph.source("factor")
+    products = graph.derive("products", numbers, lambda ctx, key, v: {key: int(v) * (ctx.fetch(factor, "f") or 1)})
+    for key, value in (("a", "1"), ("b", "x")):
+        numbers.set(key, value)
+    graph.settle()
+    assert (dict(products), told) == ({"a": 1}, [("products", "b")])
+    for key, value in (("a", "y"), ("b", "2")):
+        numbers.set(key, value)
+    graph.settle()
+    assert dict(products) == {"a": 1, "b": 2}
+    factor.set("f", 2)
+    numbers.set("a", "3")
+    graph.settle()
+    assert dict(products) == {"a": 6, "b": 4}
 
 
 def test_a_join_has_the_first_parents_entry() -> None:

@@ -120,13 +120,18 @@ def test_protocol_selection(port: dict[str, Any], expected: AppProtocol) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("5s", 5000), ("0.3s", 300), ("1m30s", 90_000), ("1h", 3_600_000), ("250ms", 250), ("0", 0)]
+    ("text", "expected"),
+    [
+        *(("5s", 5000), ("0.3s", 300), ("1m30s", 90_000), ("1h", 3_600_000), ("250ms", 250), ("0", 0)),
+        *(("-1s", -1000), ("+1s", 1000), ("-0", 0), ("1000\N{GREEK SMALL LETTER MU}s", 1)),
+        ("9" * 400 + "h", 2**63 // 10**6),
+    ],
 )
 def test_durations(text: str, expected: int) -> None:
     assert milliseconds(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-1s", "5x", "1s1"])
+@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-", "+-1s", "\N{ARABIC-INDIC DIGIT ONE}s", "5x", "1s1"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         milliseconds(text)

@@ -344,3 +344,22 @@ async def test_a_waypoint_is_given_the_secrets_its_clusters_name_and_no_others(
         assert list((await ztunnel.ask(SECRET, certificate)).removed_resources) == [certificate]
     assert "secret-text" not in caplog.text
     assert "secret-text" not in repr(world.istiod.index.credential("hello", certificate))
+
+
+@pytest.mark.parametrize(
+    "balancer",
+    [{"httpCookie": {"name": "c", "ttl": "nonsense"}}, {"httpHeaderName": "h", "ringHash": {"minimumRingSize": 1e30}}],
+    ids=["not-derived", "not-written"],
+)
+async def test_an_object_that_nobody_foresaw_keeps_nothing_else_back(
+    world: World, caplog: pytest.LogCaptureFixture, balancer: Object
+) -> None:
+    use(world, "client")
+    rule = {"host": "shop", "trafficPolicy": {"loadBalancer": {"consistentHash": balancer}}}
+    async with world.proxy("waypoint") as waypoint, world.proxy("ztunnel") as ztunnel:
+        await waypoint.ask(CLUSTER)
+        await ztunnel.ask(CLUSTER)
+        world.client.put(DESTINATIONRULE, {"metadata": {"name": "shop", "namespace": "hello"}, "spec": rule})
+        world.client.put(SERVICE, service("another", "10.96.0.10"))
+        assert "vip|10.96.0.10:80" in names(await ztunnel.next(CLUSTER))
+    assert any(record.exc_info for record in caplog.records)

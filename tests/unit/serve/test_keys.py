@@ -67,7 +67,9 @@ async def test_by_url_and_by_discovery(issuer: Issuer, fetcher: tuple[KeyFetcher
     assert issuer.asked == 2
 
 
-@pytest.mark.parametrize(("status", "body", "said"), [(500, "", "500"), (200, "[]", "no"), (200, "x", "")])
+@pytest.mark.parametrize(
+    ("status", "body", "said"), [(500, "", "500"), (200, "[]", "no"), (200, "x", ""), (200, "[" * 50_000, "recursion")]
+)
 async def test_a_failure_is_told_and_tried_again(
     issuer: Issuer, fetcher: tuple[KeyFetcher, dict[KeySource, KeySet]], status: int, body: str, said: str
 ) -> None:

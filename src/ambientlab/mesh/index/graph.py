@@ -33,7 +33,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import DOMAIN, TRUST_DOMAIN
-from ambientlab.flow.collection import Collection, Context, Derive, Graph, Source
+from ambientlab.flow.collection import Collection, Context, Derive, Failed, Graph, Source
 from ambientlab.mesh.index import (
     backendtls,
     coverage,
@@ -62,11 +62,14 @@ RESOURCES = (
 
 
 class MeshIndex:
-    """The mesh as of the last `settle`. Feed objects with `put` and `remove`, or events with `apply`."""
+    """The mesh as of the last `settle`. Feed objects with `put` and `remove`, or events with `apply`.
 
-    def __init__(self, *, domain: str = DOMAIN, trust_domain: str = TRUST_DOMAIN) -> None:
+    `failed` is told of what could not be derived: see `Graph`.
+    """
+
+    def __init__(self, *, domain: str = DOMAIN, trust_domain: str = TRUST_DOMAIN, failed: Failed | None = None) -> None:
         self.domain = domain
-        self.graph = graph = Graph()
+        self.graph = graph = Graph(failed)
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         sources = self.sources
         gateways = graph.derive(

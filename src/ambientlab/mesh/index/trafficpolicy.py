@@ -245,10 +245,10 @@ def _warmup(settings: Mapping[str, Any]) -> Warmup | None:
 def _consistent_hash(settings: Mapping[str, Any]) -> ConsistentHash:
     key = _hash_key(settings)
     if (maglev := settings.get("maglev")) is not None:
-        return ConsistentHash(key, "maglev", maglev.get("tableSize", 0))
+        return ConsistentHash(key, "maglev", int(maglev.get("tableSize", 0)))
     if (ring := settings.get("ringHash")) is not None:
-        return ConsistentHash(key, "ring", ring.get("minimumRingSize", 0))
-    return ConsistentHash(key, "ring", settings.get("minimumRingSize") or _RING_SIZE)
+        return ConsistentHash(key, "ring", int(ring.get("minimumRingSize", 0)))
+    return ConsistentHash(key, "ring", int(settings.get("minimumRingSize") or _RING_SIZE))
 
 
 def _hash_key(settings: Mapping[str, Any]) -> HashKey | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -73,7 +73,7 @@ class ControlPlane:
         self._patience = patience
         self._node_proxy_present = asyncio.Event()
         self._clock = clock
-        self.index = MeshIndex()
+        self.index = MeshIndex(failed=_tell)
         self.secrets = Secrets(ca, self._entitled, self._credential, issued=self._arm_renewal, clock=clock)
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
         self._statuses = Statuses(self.index)
@@ -204,7 +204,7 @@ class ControlPlane:
         for connection, gateway in self._gateways.items():
             # an instance of a Gateway that is gone ends soon: it answers those that are on their way as it always has
             if gateway in self.index.sources[GATEWAY]:
-                self._configure(connection)
+                self._renew(connection)
         if self._credentials_changed:
             for connection in self.connections:
                 connection.refresh_secrets()
@@ -228,7 +228,7 @@ class ControlPlane:
             return
         for connection in self.connections:
             if connection not in self._gateways:
-                self._configure(connection)
+                self._renew(connection)
 
     def _report(self) -> None:
         self._reporting = None
@@ -238,6 +238,13 @@ class ControlPlane:
         wanted = self._statuses.wanted(findings, self._clock())
         self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])
         self._announcer.update(findings)
+
+    def _renew(self, connection: Connection) -> None:
+        try:
+            self._configure(connection)
+        except Exception:
+            # it goes on with what it had, and the others must not
+            log.exception("no configuration can be made for %s", connection.proxy)
 
     def _configure(self, connection: Connection) -> dict[str, set[str]]:
         gateway = self._gateways.get(connection)
@@ -318,3 +325,8 @@ class ControlPlane:
         for connection in self.connections:
             connection.refresh_secrets()
         self._arm_renewal()
+
+
+def _tell(collection: str, key: Hashable, error: Exception) -> None:
+    """What is at fault is this program, and what it did not foresee must not keep everything else back."""
+    log.error("%s of %s stay as they were", collection, key, exc_info=error)

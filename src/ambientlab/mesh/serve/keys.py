@@ -81,7 +81,7 @@ class KeyFetcher:
         while True:
             try:
                 found = KeySet(await self._fetch(source, self._timeouts[source] / 1000))
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
                 why = str(error) or type(error).__name__
                 found = known if known.keys else KeySet(problem=why)
                 log.warning("JWKS: failed to fetch %s: %s", source, why)
@@ -94,7 +94,7 @@ class KeyFetcher:
             await asyncio.sleep(delay)
 
     async def _fetch(self, source: KeySource, seconds: float) -> str:
-        """Raises aiohttp.ClientError, OSError or TimeoutError; ValueError for what are no keys."""
+        """Raises aiohttp.ClientError, OSError or TimeoutError; ValueError or RecursionError for what are no keys."""
         connector = aiohttp.TCPConnector(resolver=_Names(self._address), family=socket.AF_INET)
         timeout = aiohttp.ClientTimeout(total=seconds)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:

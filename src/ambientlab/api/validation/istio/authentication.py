@@ -30,7 +30,7 @@ def _key_set(text: str) -> Messages:
     """A key set, or one key alone."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return [f"jwks parse error: failed to unmarshal JWK set: {error}"]
     keys = found.get("keys", [found]) if isinstance(found, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) and key.get("kty") for key in keys):

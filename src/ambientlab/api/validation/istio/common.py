@@ -19,7 +19,7 @@ _WILDCARD_LABEL = re.compile(rf"\*|(?:\*|\*-)?{_LABEL}")
 _QUALIFIED = "(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _TAG_KEY = re.compile(rf"({_LABEL}(?:\.{_LABEL})*/)?({_QUALIFIED})")
 _TAG_VALUE = re.compile(f"(?:{_QUALIFIED})?")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": "1e-9", "us": "1e-6", "µs": "1e-6", "μs": "1e-6", "ms": "1e-3", "s": "1", "m": "60", "h": "3600"}
 _MILLISECOND = Decimal("0.001")
 
@@ -75,7 +75,7 @@ def port(number: int) -> Messages:
 def seconds(text: str) -> Decimal | None:
     """A Go duration (`1h5m`, `100ms`) in seconds; None if it is none."""
     sign = Decimal(-1) if text.startswith("-") else Decimal(1)
-    rest = text.lstrip("+-")
+    rest = text[1:] if text.startswith(("+", "-")) else text
     if rest == "0":
         return Decimal(0)
     total, at = Decimal(0), 0
