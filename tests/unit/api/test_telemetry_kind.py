@@ -56,6 +56,10 @@ def test_a_telemetry_is_refused(refusal, admitted, path, value, text) -> None:
         ("upstream_peer.name", "undeclared reference to 'upstream_peer.name'"),
         ("request.path.split('/')[0] == 'a'", "undeclared reference to 'split'"),
         ("a b", "Syntax error"),
+        ("request.path.matches('/a+') && request.headers['x'].matches(request.method)", ""),
+        ("{'a': [request.path == '' || request.path.matches('[')]}['a'][0]", "missing closing ]: `[`"),
+        ("matches(request.headers['x'], '(')", "missing closing ): `(`"),
+        ("size([1, 2].filter(n, n > 1)) == 1", "Comprehension support is disabled"),
     ],
 )
 def test_what_envoy_would_not_evaluate_is_known_before(expression: str, trouble: str) -> None:
