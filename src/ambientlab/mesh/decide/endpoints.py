@@ -40,7 +40,7 @@ def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[End
     is found by name counts as one, however many addresses the name has.
     """
     service = mesh.services.get(destination.host)
-    port = None if service is None else next((p for p in service.ports if p.number == destination.port), None)
+    port = None if service is None else service.port(destination.port)
     if service is None or port is None or (destination.subset and service.subset(destination.subset) is None):
         return None
     subset = service.subset(destination.subset) if destination.subset else None

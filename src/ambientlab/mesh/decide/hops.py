@@ -92,7 +92,7 @@ def _way(mesh: Mesh, source: Source, found: lookup.Found, request: Request) -> _
 
 
 def _to_service(mesh: Mesh, source: Source, service: Service, address: str, request: Request) -> _Way:
-    port = next((p for p in service.ports if p.number == request.port), None)
+    port = service.port(request.port)
     called = endpoints.Called(address, request.port)
     if not source.captured or service.waypoint is None:
         why = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED

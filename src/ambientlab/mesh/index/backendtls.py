@@ -21,6 +21,7 @@ from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.trafficpolicy import Policies
+from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.ir import Key, Tls, TrafficPolicy
 
 IGNORE = "istio.io/ignore-policy-attachment"
@@ -112,7 +113,7 @@ def _target(
     group, kind, name, section = ref["group"], ref["kind"], ref["name"], ref.get("sectionName", "")
     there = Key(key.namespace, name)
     if (group, kind) == ("", "Service"):
-        found, names = around.service(there), (f"{name}.{key.namespace}.svc.{around.domain}",)
+        found, names = around.service(there), (service_host(there, around.domain),)
     elif (group, kind) == (ISTIO_NETWORKING, "ServiceEntry"):
         found = around.service_entry(there)
         names = tuple((found or {"spec": {}})["spec"].get("hosts") or ())

@@ -12,6 +12,7 @@ from typing import Any
 from ambientlab.api.objects import Object, annotations_of
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.index.diagnostics import ACCEPTED, Diagnostic, ObjectRef, unsupported
+from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.ir import Key
 
 _NAME_OVERRIDE = "gateway.istio.io/name-override"
@@ -33,9 +34,9 @@ def place(obj: Object, domain: str) -> Place:
     addresses = obj["spec"].get("addresses") or []
     if not addresses or (len(addresses) == 1 and addresses[0].get("type", "IPAddress") == "IPAddress"):
         name = annotations_of(obj).get(_NAME_OVERRIDE) or meta["name"]
-        return Place((f"{name}.{meta['namespace']}.svc.{domain}",))
+        return Place((service_host(Key(meta["namespace"], name), domain),))
     hosts = [a["value"] for a in addresses if a.get("type", "Hostname") == "Hostname"]
-    full = [host if "." in host else f"{host}.{meta['namespace']}.svc.{domain}" for host in hosts]
+    full = [host if "." in host else service_host(Key(meta["namespace"], host), domain) for host in hosts]
     return Place(tuple(full), tuple(a["value"] for a in addresses if a.get("type", "Hostname") != "Hostname"))
 
 

@@ -27,6 +27,7 @@ from ambientlab.mesh.index.diagnostics import (
     ObjectRef,
 )
 from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change
+from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.index.waypoints import asked_for
 from ambientlab.mesh.ir import Destination, HeaderChange, Key, Mirror, Route, StringMatch, WeightedDestination
 
@@ -65,7 +66,7 @@ class Surroundings:
     domain: str
 
     def host(self, key: Key) -> str:
-        return f"{key.name}.{key.namespace}.svc.{self.domain}"
+        return service_host(key, self.domain)
 
 
 Read = Callable[[Key, Object, Surroundings], Reading]

@@ -13,6 +13,7 @@ from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.destinationrules import Rules, policies_of
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
 from ambientlab.mesh.ir import SERVICE_KIND, AppProtocol, Endpoint, Key, Port, Resolution, Service, Traffic, Workload
 
@@ -88,7 +89,7 @@ def shape(
         return {}
     vips = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
     ports = [p for p in spec.get("ports") or [] if p.get("protocol", "TCP") == "TCP"]
-    host = f"{key.name}.{key.namespace}.svc.{domain}"
+    host = service_host(key, domain)
     return {
         host: Shape(
             key,

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from typing import Any
 
+from ambientlab.mesh.ir import Key
+
 _MICROSECONDS = ("us", "\N{MICRO SIGN}s", "\N{GREEK SMALL LETTER MU}s")
 _UNITS_MS = {"h": 3_600_000.0, "m": 60_000.0, "s": 1000.0, "ms": 1.0, "ns": 0.000_001}
 _UNITS_MS |= dict.fromkeys(_MICROSECONDS, 0.001)
@@ -50,9 +52,14 @@ def address_of(text: str) -> str | None:
     return str(network.network_address) if network.version == 4 and network.num_addresses == 1 else None
 
 
+def service_host(key: Key, domain: str) -> str:
+    """The host of a Service: its full name in the cluster's DNS."""
+    return f"{key.name}.{key.namespace}.svc.{domain}"
+
+
 def host_of(name: str, namespace: str, domain: str) -> str:
     """A host as Istio completes short names: within the namespace of the object that names it."""
-    return name if "." in name or "*" in name else f"{name}.{namespace}.svc.{domain}"
+    return name if "." in name or "*" in name else service_host(Key(namespace, name), domain)
 
 
 def host_matches(pattern: str, host: str) -> bool:

@@ -130,6 +130,9 @@ class Service:
             return ((self.waypoint, 100),)
         return ((self.waypoint, 100 - self.canary.percent), (self.canary.waypoint, self.canary.percent))
 
+    def port(self, number: int) -> Port | None:
+        return next((p for p in self.ports if p.number == number), None)
+
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
 

@@ -213,7 +213,7 @@ class WaypointProxy:
         if not destination.host:
             return UNKNOWN_SERVICE
         service = mesh.services.get(destination.host)
-        port = None if service is None else next((p for p in service.ports if p.number == destination.port), None)
+        port = None if service is None else service.port(destination.port)
         if service is None or self.gateway in dict(service.waypoints):
             kind = "http" if port is None or port.protocol.http or port.protocol is AppProtocol.UNDECLARED else "tcp"
             base = waypoint_clusters.inbound_name(destination.host, destination.port, kind)
