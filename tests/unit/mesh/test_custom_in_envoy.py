@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+import yaml
 from aiohttp import web
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationServicer, add_AuthorizationServicer_to_server
@@ -39,7 +40,7 @@ extensionProviders:
 - name: down
   envoyExtAuthzHttp: {service: provider, port: 80, statusOnError: "503"}
 """
-PROVIDERS = extensionproviders.read({"data": {"mesh": CONFIG}})
+PROVIDERS = extensionproviders.read(yaml.safe_load(CONFIG))
 
 
 def guard(name: str, *others: dict[str, Any]) -> Guard:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ambientlab.api.objects import Object
 from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.values import milliseconds
@@ -48,9 +47,9 @@ class Declared:
 Providers = Mapping[str, Declared]
 
 
-def read(config_map: Object) -> Providers:
+def read(config: meshconfig.Config) -> Providers:
     """By name; those of other sorts than ext_authz are left out."""
-    listed = meshconfig.read(config_map).get("extensionProviders")
+    listed = config.get("extensionProviders")
     found: dict[str, Declared] = {}
     for item in listed if isinstance(listed, list) else ():
         if not isinstance(item, dict):

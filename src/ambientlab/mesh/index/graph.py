@@ -41,6 +41,7 @@ from ambientlab.mesh.index import (
     destinationrules,
     effects,
     gatewayobjects,
+    meshconfig,
     routing,
     security,
     telemetry,
@@ -50,6 +51,7 @@ from ambientlab.mesh.index import (
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.registry import Registry
 from ambientlab.mesh.index.services import Shape
+from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.ir import Credential, Key, Mesh, Waypoint, Workload
 
 RESOURCES = (
@@ -119,8 +121,9 @@ class MeshIndex:
             for kind in coverage.EXEMPTIONS
             if kind in named
         ]
-        self.security = security.Security(graph, sources, gateways, self.shapes)
-        self.telemetry = telemetry.Telemetries(graph, sources[TELEMETRY], sources[CONFIGMAP], gateways, self.shapes)
+        self.mesh_config = meshconfig.collection(graph, sources[CONFIGMAP])
+        self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes)
+        self.telemetry = telemetry.Telemetries(graph, sources[TELEMETRY], self.mesh_config, gateways, self.shapes)
         self.mesh = Mesh(
             self.workloads,
             self.services,
@@ -133,7 +136,7 @@ class MeshIndex:
 
     def host(self, service: Key) -> str:
         """The fully qualified name of a Service."""
-        return f"{service.name}.{service.namespace}.svc.{self.domain}"
+        return service_host(service, self.domain)
 
     def credential(self, namespace: str, name: str) -> Credential:
         """What a proxy of `namespace` is to be given under `name`. Raises `credentials.CredentialError`."""
@@ -182,6 +185,7 @@ class MeshIndex:
         yield from self.security.diagnostics()
         yield from chain.from_iterable(self.gateway_diagnostics.values())
         yield from self.telemetry.diagnostics()
+        yield from chain.from_iterable(map(meshconfig.diagnostics, self.mesh_config.values()))
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 

@@ -12,6 +12,7 @@ import yaml
 
 from ambientlab.api.objects import Object
 from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.flow.collection import Collection, Graph
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
 from ambientlab.mesh.ir import Key
 
@@ -20,7 +21,10 @@ _STDOUT = "/dev/stdout"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read(config_map: Object) -> Mapping[str, Any]:
+Config = Mapping[str, Any]
+
+
+def read(config_map: Object) -> Config:
     """Empty if it is no mapping."""
     try:
         config = yaml.load((config_map.get("data") or {}).get("mesh") or "", _LOADER)
@@ -29,12 +33,17 @@ def read(config_map: Object) -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def logs(config: Mapping[str, Any]) -> bool:
+def collection(graph: Graph, config_maps: Collection[Key, Object]) -> Collection[Key, Config]:
+    """The configuration under `KEY`, if there is one."""
+    return graph.derive("mesh's configuration", config_maps, lambda _, key, obj: {key: read(obj)} if key == KEY else {})
+
+
+def logs(config: Config) -> bool:
     """Whether what passes a proxy is logged where no Telemetry says so."""
     return bool(config.get("accessLogFile"))
 
 
-def diagnostics(config: Mapping[str, Any]) -> Iterator[Diagnostic]:
+def diagnostics(config: Config) -> Iterator[Diagnostic]:
     ref = ObjectRef("ConfigMap", *KEY)
     if config.get("accessLogFile", _STDOUT) not in ("", _STDOUT):
         yield unsupported(ref, "mesh.accessLogFile", f"proxies log to {_STDOUT}")

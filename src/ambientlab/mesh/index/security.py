@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from ambientlab.api.kinds import (
     AUTHORIZATIONPOLICY,
-    CONFIGMAP,
     GATEWAYCLASS,
     NAMESPACE,
     PEERAUTHENTICATION,
@@ -24,8 +23,8 @@ from ambientlab.mesh.index.authorization import PolicyReading
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Attachment, Places, Target, gateway, service
-from ambientlab.mesh.index.waypoints import WaypointGateway, bind
-from ambientlab.mesh.ir import Guard, Key, PolicyAction, Traffic
+from ambientlab.mesh.index.waypoints import WaypointGateway, bind, class_controller
+from ambientlab.mesh.ir import AuthorizationPolicy, Guard, Key, PolicyAction, Provider, Traffic
 
 RESOURCES = (AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION)
 
@@ -37,94 +36,41 @@ class Security:
         self,
         graph: Graph,
         sources: Mapping[Resource, Collection[Key, Object]],
+        mesh_config: Collection[Key, meshconfig.Config],
         gateways: Collection[Key, WaypointGateway],
         shapes: Collection[str, Shape],
     ) -> None:
+        self._sources, self._gateways, self._shapes = sources, gateways, shapes
         self.policies: Collection[Key, PolicyReading] = graph.derive(
             "AuthorizationPolicies read",
             sources[AUTHORIZATIONPOLICY],
             lambda _, key, obj: {key: authorization.read(key, obj)},
         )
-        by_target = self.policies.index(lambda _, reading: reading.targets)
-
+        self._policies_by_target = self.policies.index(lambda _, reading: reading.targets)
         self.key_sets: Source[KeySource, KeySet] = graph.source("fetched keys")
         self.tokens: Collection[Key, TokenReading] = graph.derive(
             "RequestAuthentications read",
             sources[REQUESTAUTHENTICATION],
             lambda ctx, key, obj: {key: authentication.read(key, obj, lambda of: ctx.fetch(self.key_sets, of))},
         )
-        tokens_by_target = self.tokens.index(lambda _, reading: reading.targets)
-
-        providers_key = meshconfig.KEY
-        providers: Collection[Key, extensionproviders.Providers] = graph.derive(
-            "extension providers",
-            sources[CONFIGMAP],
-            lambda _, key, obj: {key: extensionproviders.read(obj)} if key == providers_key else {},
+        self._tokens_by_target = self.tokens.index(lambda _, reading: reading.targets)
+        self._providers: Collection[Key, extensionproviders.Providers] = graph.derive(
+            "extension providers", mesh_config, lambda _, key, config: {key: extensionproviders.read(config)}
         )
-
-        def guard(ctx: Context, waypoint: Key, *own: Target) -> Guard:
-            targets = (EVERY_WAYPOINT, gateway(waypoint), *own)
-            found_gateway = ctx.fetch(gateways, waypoint)
-            tells = found_gateway is not None and found_gateway.tells_clients
-            found = {reading.policy.key: reading.policy for t in targets for reading in ctx.select(by_target, t)}
-            readings = {reading.order: reading for t in targets for reading in ctx.select(tokens_by_target, t)}
-            rules = [rule for _, reading in sorted(readings.items()) for rule in reading.rules]
-            policies = tuple(policy for _, policy in sorted(found.items()))
-            asked = {p.provider for p in policies if p.action is PolicyAction.CUSTOM and not p.dry_run}
-            provider, problem = None, ""
-            if asked:
-                known = ctx.fetch(providers, providers_key) or {}
-                try:
-                    provider = extensionproviders.choose(asked, known, lambda host: ctx.fetch(shapes, host) is not None)
-                except extensionproviders.ProviderError as error:
-                    problem = str(error)
-            return Guard(policies, tuple(sorted(rules, key=lambda rule: rule.issuer)), provider, problem, tells)
-
-        def of_service(ctx: Context, host: str, shape: Shape) -> Mapping[tuple[Key, str], Guard]:
-            own = service(shape.kind, shape.key)
-            found = {(waypoint, host): guard(ctx, waypoint, own) for waypoint in shape.binding.waypoints}
-            return {place: value for place, value in found.items() if value}
-
-        def of_waypoint(ctx: Context, key: Key, _: WaypointGateway) -> Mapping[tuple[Key, str], Guard]:
-            found = guard(ctx, key)
-            return {(key, ""): found} if found else {}
-
         self.guards: Collection[tuple[Key, str], Guard] = graph.join(
             "guards",
-            graph.derive("guards of services", shapes, of_service),
-            graph.derive("guards of waypoints", gateways, of_waypoint),
+            graph.derive("guards of services", shapes, self._guards_of_service),
+            graph.derive("guards of waypoints", gateways, self._guard_of_waypoint),
         )
-
-        def places(ctx: Context) -> Places:
-            def waypoint_of(resource: Resource, of: Key) -> Key | str | None:
-                obj = ctx.fetch(sources[resource], of)
-                if obj is None:
-                    return None
-                return bind(ctx, obj, Traffic.SERVICE, gateways, sources[NAMESPACE]).waypoint or ""
-
-            def controller(name: str) -> str | None:
-                found = ctx.fetch(sources[GATEWAYCLASS], Key("", name))
-                return None if found is None else str(found["spec"].get("controllerName", ""))
-
-            return Places(
-                lambda of: ctx.fetch(gateways, of) is not None,
-                lambda of: waypoint_of(SERVICE, of),
-                lambda of: waypoint_of(SERVICEENTRY, of),
-                controller,
-            )
-
-        def attachments(ctx: Context, key: Key, reading: PolicyReading) -> Mapping[Key, tuple[Attachment, ...]]:
-            return {key: tuple(places(ctx).attach(target) for target in reading.targets)}
-
         self.attachments: Collection[Key, tuple[Attachment, ...]] = graph.derive(
-            "policy attachments", self.policies, attachments
+            "policy attachments",
+            self.policies,
+            lambda ctx, key, reading: {key: self._attached(ctx, reading.targets)},
         )
-
-        def loose(ctx: Context, key: Key, reading: TokenReading) -> Mapping[Key, tuple[Diagnostic, ...]]:
-            return {key: authentication.unbound(reading, tuple(places(ctx).attach(t) for t in reading.targets))}
-
-        self.unbound_tokens: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
-            "RequestAuthentications without effect", self.tokens, loose
+        self._unbound_tokens: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "RequestAuthentications without effect",
+            self.tokens,
+            lambda ctx, key, reading: {key: authentication.unbound(reading, self._attached(ctx, reading.targets))},
         )
 
     def key_sources(self) -> dict[KeySource, int]:
@@ -134,7 +80,59 @@ class Security:
     def diagnostics(self) -> Iterator[Diagnostic]:
         yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
         yield from chain.from_iterable(reading.diagnostics for reading in self.tokens.values())
-        yield from chain.from_iterable(self.unbound_tokens.values())
+        yield from chain.from_iterable(self._unbound_tokens.values())
         for (waypoint, host), guard in self.guards.items():
             if guard.provider_problem:
                 yield from extensionproviders.findings(host or f"workloads of waypoint {waypoint}", guard)
+
+    def _guards_of_service(self, ctx: Context, host: str, shape: Shape) -> Mapping[tuple[Key, str], Guard]:
+        own = service(shape.kind, shape.key)
+        found = {(waypoint, host): self._guard(ctx, waypoint, own) for waypoint in shape.binding.waypoints}
+        return {place: guard for place, guard in found.items() if guard}
+
+    def _guard_of_waypoint(self, ctx: Context, key: Key, _: WaypointGateway) -> Mapping[tuple[Key, str], Guard]:
+        found = self._guard(ctx, key)
+        return {(key, ""): found} if found else {}
+
+    def _guard(self, ctx: Context, waypoint: Key, *own: Target) -> Guard:
+        targets = (EVERY_WAYPOINT, gateway(waypoint), *own)
+        there = ctx.fetch(self._gateways, waypoint)
+        found = {r.policy.key: r.policy for t in targets for r in ctx.select(self._policies_by_target, t)}
+        policies = tuple(policy for _, policy in sorted(found.items()))
+        readings = {reading.order: reading for t in targets for reading in ctx.select(self._tokens_by_target, t)}
+        rules = [rule for _, reading in sorted(readings.items()) for rule in reading.rules]
+        provider, problem = self._provider(ctx, policies)
+        return Guard(
+            policies,
+            tuple(sorted(rules, key=lambda rule: rule.issuer)),
+            provider,
+            problem,
+            tells_client=there is not None and there.tells_clients,
+        )
+
+    def _provider(self, ctx: Context, policies: Sequence[AuthorizationPolicy]) -> tuple[Provider | None, str]:
+        """Who is asked by the policies, or why nobody can be; neither where none asks."""
+        asked = {p.provider for p in policies if p.action is PolicyAction.CUSTOM and not p.dry_run}
+        if not asked:
+            return None, ""
+        known = ctx.fetch(self._providers, meshconfig.KEY) or {}
+        try:
+            found = extensionproviders.choose(asked, known, lambda host: ctx.fetch(self._shapes, host) is not None)
+        except extensionproviders.ProviderError as error:
+            return None, str(error)
+        return found, ""
+
+    def _attached(self, ctx: Context, targets: Sequence[Target]) -> tuple[Attachment, ...]:
+        def waypoint_of(resource: Resource, of: Key) -> Key | str | None:
+            obj = ctx.fetch(self._sources[resource], of)
+            if obj is None:
+                return None
+            return bind(ctx, obj, Traffic.SERVICE, self._gateways, self._sources[NAMESPACE]).waypoint or ""
+
+        places = Places(
+            lambda of: ctx.fetch(self._gateways, of) is not None,
+            lambda of: waypoint_of(SERVICE, of),
+            lambda of: waypoint_of(SERVICEENTRY, of),
+            lambda name: class_controller(ctx, name, self._sources[GATEWAYCLASS]),
+        )
+        return tuple(places.attach(target) for target in targets)

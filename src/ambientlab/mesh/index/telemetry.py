@@ -229,17 +229,12 @@ class Telemetries:
         self,
         graph: Graph,
         source: Collection[Key, Object],
-        config_maps: Collection[Key, Object],
+        mesh_config: Collection[Key, meshconfig.Config],
         gateways: Collection[Key, WaypointGateway],
         shapes: Collection[str, Shape],
     ) -> None:
         self.readings: Collection[Key, Reading] = graph.derive(
             "Telemetries read", source, lambda _, key, obj: {key: read(key, obj)}
-        )
-        self.mesh_config: Collection[Key, Mapping[str, Any]] = graph.derive(
-            "mesh's configuration",
-            config_maps,
-            lambda _, key, obj: {key: meshconfig.read(obj)} if key == meshconfig.KEY else {},
         )
         by_namespace = self.readings.index(lambda key, _: (key.namespace,))
 
@@ -254,7 +249,7 @@ class Telemetries:
             if shape is not None:
                 wanted.add(targets.service(shape.kind, shape.key))
             attached = (one for one in within(home) if wanted & {*one.targets})
-            config = ctx.fetch(self.mesh_config, meshconfig.KEY)
+            config = ctx.fetch(mesh_config, meshconfig.KEY)
             logs = config is None or meshconfig.logs(config)
             return combined([*(one for one in wide if one is not None), *attached], logs=logs)
 
@@ -274,4 +269,3 @@ class Telemetries:
 
     def diagnostics(self) -> Iterator[Diagnostic]:
         yield from chain.from_iterable(reading.diagnostics for reading in self.readings.values())
-        yield from chain.from_iterable(map(meshconfig.diagnostics, self.mesh_config.values()))

@@ -108,9 +108,13 @@ def controller(
 ) -> str | None:
     """Who runs a Gateway: what its class names."""
     obj = ctx.fetch(gateways, key)
-    found = obj and ctx.fetch(classes, Key("", obj["spec"].get("gatewayClassName", "")))
-    name: str | None = found["spec"].get("controllerName") if found else None
-    return name
+    return class_controller(ctx, obj["spec"].get("gatewayClassName", ""), classes) if obj is not None else None
+
+
+def class_controller(ctx: Context, name: str, classes: Collection[Key, Object]) -> str | None:
+    """What a GatewayClass names. None if there is no such class."""
+    found = ctx.fetch(classes, Key("", name))
+    return None if found is None else str(found["spec"].get("controllerName", ""))
 
 
 def _hbone_listener(obj: Object) -> dict[str, Any]:
