@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ambientlab.api.client import Client, Event
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import CONFIGMAP, DEPLOYMENT, GATEWAY, GATEWAYCLASS, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, labels_of, name, namespace
 from ambientlab.api.resources import Resource
@@ -83,7 +84,17 @@ class GatewayController:
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "Unsupported", message)
         for resource, wanted in children:
             if self._may_write(gateway, resource, wanted):
-                await self._client.apply(resource, wanted, manager=GATEWAY_CONTROLLER)
+                await self._write(gateway, resource, wanted)
+
+    async def _write(self, gateway: Object, resource: Resource, wanted: Object) -> None:
+        """What is no valid object is so by what the Gateway or its parameters say, and stays so until they change."""
+        try:
+            await self._client.apply(resource, wanted, manager=GATEWAY_CONTROLLER)
+        except StatusError as error:
+            if error.reason != "Invalid":
+                raise
+            self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "InvalidParameters", error.message)
+            raise PermanentError(error.message) from error
 
     def _class_defaults(self, gateway: Object) -> Iterator[Mapping[str, str]]:
         """Of several ConfigMaps the oldest counts."""

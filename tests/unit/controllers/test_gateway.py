@@ -4,6 +4,7 @@ import pytest
 
 from ambientlab.api.kinds import CONFIGMAP, DEPLOYMENT, GATEWAY, GATEWAYCLASS, NAMESPACE, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import annotations_of, labels_of, name
+from support.fake_client import FakeClient
 
 CHILDREN = (SERVICEACCOUNT, DEPLOYMENT, SERVICE)
 
@@ -277,6 +278,31 @@ async def test_parameters_that_make_no_sense_change_nothing(data, complaint, clu
     ((type_, _, message),) = await cluster.events("waypoint")
     assert type_ == "Warning"
     assert complaint in message
+
+
+@pytest.mark.parametrize(
+    ("pod", "complaint"),
+    [
+        ("hostPID: true", "spec.template.spec.hostPID: Forbidden: disallowed by cluster policy"),
+        (
+            "containers: [{name: istio-proxy, securityContext: {privileged: true}}]",
+            "securityContext.privileged: Forbidden: disallowed by cluster policy",
+        ),
+        ("containers: [{name: istio-proxy, image: ''}]", "spec.template.spec.containers[0].image: Required value"),
+    ],
+)
+async def test_parameters_ask_for_no_more_than_a_pod_may(pod, complaint, cluster, caplog):
+    await cluster.create(CONFIGMAP, config_map(deployment=f"spec: {{template: {{spec: {{{pod}}}}}}}"))
+    await cluster.create(GATEWAY, parameters())
+    if isinstance(cluster.client, FakeClient):
+        return  # which takes every object
+    assert child(cluster, DEPLOYMENT) is None
+    ((type_, reason, message),) = await cluster.events("waypoint")
+    assert (type_, reason) == ("Warning", "InvalidParameters")
+    assert complaint in message
+    assert not any(record.exc_info for record in caplog.records)
+    await cluster.change(CONFIGMAP, "extra", {"data": {"deployment": "spec: {replicas: 2}"}})
+    assert child(cluster, DEPLOYMENT)["spec"]["replicas"] == 2
 
 
 async def test_kinds_that_are_not_built_are_said_to_be_missing(cluster):
