@@ -19,11 +19,13 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import (
+    AUTHORIZATIONPOLICY,
     DESTINATIONRULE,
     GATEWAY,
     HTTPROUTE,
     NAMESPACE,
     POD,
+    REQUESTAUTHENTICATION,
     SERVICE,
     VIRTUALSERVICE,
 )
@@ -31,11 +33,12 @@ from ambientlab.api.kinds import (
     SECRET as SECRETS,
 )
 from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
-from ambientlab.mesh.xds.types import CLUSTER, LISTENER, SECRET
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, SECRET
 from support.memory_client import MemoryClient
 from support.waiting import until
 
@@ -363,3 +366,28 @@ async def test_an_object_that_nobody_foresaw_keeps_nothing_else_back(
         world.client.put(SERVICE, service("another", "10.96.0.10"))
         assert "vip|10.96.0.10:80" in names(await ztunnel.next(CLUSTER))
     assert any(record.exc_info for record in caplog.records)
+
+
+async def test_policies_that_a_waypoint_refuses_are_told_so_while_it_does(world: World) -> None:
+    use(world, "client")
+    target = [{"kind": "Service", "group": "", "name": "shop"}]
+    policy: Object = {"targetRefs": target, "action": "DENY", "rules": [{}]}
+    tokens: Object = {"targetRefs": target, "jwtRules": [{"issuer": "i", "jwks": "{}"}]}
+
+    def refused(resource: Resource) -> list[str]:
+        status = (world.client.get(resource, "p", "hello") or {}).get("status") or {}
+        return [c["message"] for c in status.get("conditions") or () if c["reason"] == "Refused"]
+
+    host = "shop.hello.svc.cluster.local"
+    async with world.proxy("waypoint") as waypoint:
+        await waypoint.ask(CLUSTER)
+        await waypoint.ask(EXTENSION, f"http|{host}")
+        for resource, spec in ((AUTHORIZATIONPOLICY, policy), (REQUESTAUTHENTICATION, tokens)):
+            meta = {"name": "p", "namespace": "hello", "generation": 1}
+            world.client.put(resource, {"metadata": meta, "spec": spec})
+        await waypoint.refuse_next("no keys")
+        said = [f"waypoint hello/waypoint refuses the policies of {host}, and goes on with those it had: no keys"]
+        await until(lambda: refused(AUTHORIZATIONPOLICY) == refused(REQUESTAUTHENTICATION) == said, "the findings")
+        world.client.drop(REQUESTAUTHENTICATION, "p", "hello")
+        await waypoint.next(EXTENSION)
+        await until(lambda: not refused(AUTHORIZATIONPOLICY), "no finding")

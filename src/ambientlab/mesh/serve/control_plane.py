@@ -25,6 +25,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.ir import Credential, Key
+from ambientlab.mesh.serve import refused_guards
 from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.findings import Announcer
@@ -37,7 +38,7 @@ from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
 from ambientlab.mesh.session import Acked, Rejected
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.types import LISTENER, ROUTES
+from ambientlab.mesh.xds.types import EXTENSION, LISTENER, ROUTES
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.waypoint_clusters import served_by
 from ambientlab.mesh.xds.ztunnel import Ztunnel
@@ -210,9 +211,7 @@ class ControlPlane:
                 connection.refresh_secrets()
         self._credentials_changed = False
         self._pass_on(loop.time() + PRECEDENCE)
-        if self._reporting is None:
-            # behind what the proxies' streams send: traffic waits for that, and a person reads this
-            self._reporting = loop.call_soon(self._report)
+        self._report_soon()
         self._last_pass = loop.time()
 
     def _pass_on(self, until: float) -> None:
@@ -230,10 +229,18 @@ class ControlPlane:
             if connection not in self._gateways:
                 self._renew(connection)
 
+    def _report_soon(self) -> None:
+        """Behind what the proxies' streams send: traffic waits for that, and a person reads this."""
+        if self._reporting is None:
+            self._reporting = asyncio.get_running_loop().call_soon(self._report)
+
     def _report(self) -> None:
         self._reporting = None
         findings = dict(self.index.findings())
-        for refusal in chain.from_iterable(refusals.findings() for refusals in self._refusals.values()):
+        of_routes = (refusals.findings() for refusals in self._refusals.values())
+        alike = {gateway: connection for connection, gateway in self._gateways.items()}
+        of_guards = (refused_guards.findings(self.index, g, c.session.rejections) for g, c in alike.items())
+        for refusal in chain.from_iterable((*of_routes, *of_guards)):
             findings[refusal.object] = (*findings.get(refusal.object, ()), refusal)
         wanted = self._statuses.wanted(findings, self._clock())
         self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])
@@ -254,8 +261,11 @@ class ControlPlane:
         return connection.apply(self._waypoints[gateway].resources(mesh))
 
     def _judged(self, connection: Connection, event: Acked | Rejected) -> None:
-        """Learn which routes a waypoint refuses. What it says of a version that has been overtaken teaches nothing."""
+        """Learn which policies and routes a waypoint refuses. What it says of a version that has been overtaken teaches
+        nothing."""
         gateway = self._gateways.get(connection)
+        if event.type_url == EXTENSION:
+            self._report_soon()
         if gateway is None or event.type_url != ROUTES:
             return
         refusals, session, more = self._refusals[gateway], connection.session, False

@@ -25,6 +25,9 @@ from ambientlab.mesh.ir import AuthorizationPolicy, Guard, PolicyAction, Provide
 from ambientlab.mesh.xds.messages import ads, extension
 from ambientlab.mesh.xds.types import PREFIX
 
+DIRECT = "direct"
+"""Whose policies are enforced where a workload is asked for by its own address."""
+
 _FILTER_CHAIN = f"{PREFIX}envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig"
 _NETWORK_EXT_AUTHZ = f"{PREFIX}envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
 _NETWORK_RBAC = f"{PREFIX}envoy.extensions.filters.network.rbac.v3.RBAC"
@@ -102,6 +105,12 @@ def _network_rbac(policies: Sequence[AuthorizationPolicy]) -> Message:
 
 def extension_config(name: str, make: Make, *inputs: Any) -> TypedExtensionConfig:
     return extension(name, make(*inputs))
+
+
+def owner_of(name: str) -> str:
+    """The host that the content of this name is for, "" for workloads asked for by their own address."""
+    owner = name.partition("|")[2]
+    return "" if owner == DIRECT else owner
 
 
 def _http_name(owner: str) -> str:

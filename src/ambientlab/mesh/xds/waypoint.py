@@ -244,12 +244,12 @@ class WaypointProxy:
         own = self._telemetry(mesh)
         http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain, own)
         tcp = self._chains.get(
-            "direct-tcp", waypoint_listeners.tcp_chain, own, "direct-tcp", waypoint_listeners.DIRECT, ((ENCAP, 1),)
+            "direct-tcp", waypoint_listeners.tcp_chain, own, "direct-tcp", guards.DIRECT, ((ENCAP, 1),)
         )
         chains.append(Chain("direct-http", ips, http, True, http=True))
         chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
         guard = mesh.guards.get((self.gateway, ""), Guard())
-        self._guard(mesh, result, waypoint_listeners.DIRECT, guard, http=True, network=True)
+        self._guard(mesh, result, guards.DIRECT, guard, http=True, network=True)
 
 
 def _table_routes(

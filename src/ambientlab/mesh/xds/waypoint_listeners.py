@@ -58,8 +58,6 @@ from ambientlab.mesh.xds.routes import CORS, FAULT
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 
 GRPC_STATS = "envoy.filters.http.grpc_stats"
-DIRECT = "direct"
-"""Whose policies are enforced where a workload is asked for by its own address."""
 _HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
 """What the HTTP inspector calls the protocols it recognises."""
 
@@ -169,7 +167,7 @@ def direct_http_chain(telemetry: Telemetry) -> FilterChain:
     route.match.prefix = "/"
     route.route.cluster = ENCAP
     route.route.timeout.SetInParent()
-    _add_request_filters(manager, DIRECT, telemetry)
+    _add_request_filters(manager, guards.DIRECT, telemetry)
     chain = _chain("direct-http", manager)
     chain.filters.insert(0, _keep_destination())
     return chain
@@ -183,8 +181,8 @@ def tcp_chain(
     policy: TrafficPolicy | None = None,
 ) -> FilterChain:
     """Connections go to `clusters` by weight, or to the one called `name`; `owner` is the host whose policies are
-    enforced, DIRECT, or "" for none. `policy` is what holds for the service as a whole: Istio asks neither the port's
-    nor a subset's."""
+    enforced, guards.DIRECT, or "" for none. `policy` is what holds for the service as a whole: Istio asks neither the
+    port's nor a subset's."""
     proxy = TcpProxy(stat_prefix=name)
     proxy.access_log.extend([*access_log.waypoint_connections(telemetry), *metrics.tcp(telemetry)])
     proxy.access_log_options.flush_access_log_on_connected = True
@@ -243,7 +241,7 @@ def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
 def _add_request_filters(
     manager: HttpConnectionManager, owner: str, telemetry: Telemetry, *, dynamic: bool = False
 ) -> None:
-    """`owner` is the host whose policies are enforced, or DIRECT."""
+    """`owner` is the host whose policies are enforced, or guards.DIRECT."""
     manager.access_log.extend([*access_log.waypoint_requests(telemetry), *metrics.http(telemetry)])
     manager.upgrade_configs.add(upgrade_type="websocket")
     manager.http_filters.append(guards.http_place(owner))
