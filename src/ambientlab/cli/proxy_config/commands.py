@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -76,12 +77,10 @@ _route_name = click.option("--name", default="", help="Filter routes by route na
 _cluster_name = click.option("--cluster", "cluster_name", default="", help="Filter endpoints by cluster name field.")
 _status = click.option("--status", default="", help="Filter endpoints by status field.")
 _verbose = click.option("--verbose/--no-verbose", default=True, show_default=True, help="Output more information.")
-_source = _options(
-    click.option("-n", "--namespace", default="", help="Kubernetes namespace."),
-    click.option("-f", "--file", type=click.Path(path_type=Path), help="Envoy config dump JSON file; - is stdin."),
-    click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True),
-    click.argument("pod", required=False, default=""),
-)
+_namespace = click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
+_file = click.option("-f", "--file", type=click.Path(path_type=Path), help="Envoy config dump JSON file; - is stdin.")
+_admin_port = click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True)
+_pod = click.argument("pod", required=False, default="")
 
 
 class Source:
@@ -122,6 +121,17 @@ class Source:
             raise click.ClickException(f"{failure}: {error}") from None
 
 
+def _source(command: Callable[..., None]) -> Command:
+    """What all commands take that read a configuration: they get the Source that it comes to."""
+
+    @click.pass_obj
+    def run(cluster: Cluster, /, namespace: str, file: Path | None, admin_port: int, pod: str, **options: Any) -> None:
+        name = click.get_current_context().command.name or ""
+        command(Source(cluster, name, pod, file, namespace, admin_port), **options)
+
+    return _options(_namespace, _file, _admin_port, _pod)(functools.update_wrapper(run, command))
+
+
 def _print(output: str, value: Callable[[], Any], summary: Callable[[], None]) -> None:
     try:
         if output == "json":
@@ -138,21 +148,16 @@ def _print(output: str, value: Callable[[], Any], summary: Callable[[], None]) -
 
 @proxy_config.command()
 @_options(_fqdn, _direction, _subset, _port, _output(), _source)
-@click.pass_obj
 def cluster(
-    ctx: Cluster,
+    source: Source,
     fqdn: str,
     direction: str,
     subset: str,
     port: int,
     output: str,
-    namespace: str,
-    file: Path | None,
-    admin_port: int,
-    pod: str,
 ) -> None:
     """Retrieves cluster configuration for the Envoy in the specified pod."""
-    dump = Source(ctx, "cluster", pod, file, namespace, admin_port).dump()
+    dump = source.dump()
     chosen = clusters.ClusterFilter(fqdn, port, subset, direction)
 
     def found() -> list[Message]:
@@ -164,22 +169,17 @@ def cluster(
 @proxy_config.command()
 @_options(_address, _type, _port, _verbose, _output(), _source)
 @click.option("--waypoint", is_flag=True, hidden=True, help="Output waypoint information.")
-@click.pass_obj
 def listener(
-    ctx: Cluster,
+    source: Source,
     address: str,
     kind: str,
     port: int,
     verbose: bool,
     output: str,
-    namespace: str,
-    file: Path | None,
-    admin_port: int,
-    pod: str,
     waypoint: bool,
 ) -> None:
     """Retrieves listener configuration for the Envoy in the specified pod."""
-    dump = Source(ctx, "listener", pod, file, namespace, admin_port).dump()
+    dump = source.dump()
     chosen = listeners.ListenerFilter(address, port, kind)
 
     def found() -> list[Message]:
@@ -199,19 +199,14 @@ def listener(
 
 @proxy_config.command()
 @_options(_route_name, _verbose, _output(), _source)
-@click.pass_obj
 def route(
-    ctx: Cluster,
+    source: Source,
     name: str,
     verbose: bool,
     output: str,
-    namespace: str,
-    file: Path | None,
-    admin_port: int,
-    pod: str,
 ) -> None:
     """Retrieves route configuration for the Envoy in the specified pod."""
-    dump = Source(ctx, "route", pod, file, namespace, admin_port).dump()
+    dump = source.dump()
 
     def found() -> list[Message]:
         return [one for one in dump.routes() if name in ("", one.get("name"))]
@@ -227,21 +222,16 @@ def route(
 
 @proxy_config.command()
 @_options(_address, _port, _cluster_name, _status, _output(), _source)
-@click.pass_obj
 def endpoint(
-    ctx: Cluster,
+    source: Source,
     address: str,
     port: int,
     cluster_name: str,
     status: str,
     output: str,
-    namespace: str,
-    file: Path | None,
-    admin_port: int,
-    pod: str,
 ) -> None:
     """Retrieves endpoint configuration for the Envoy in the specified pod."""
-    found = Source(ctx, "endpoint", pod, file, namespace, admin_port).clusters()
+    found = source.clusters()
     chosen = endpoints.EndpointFilter(address, port, cluster_name, status)
     _print(
         output,
@@ -252,10 +242,9 @@ def endpoint(
 
 @proxy_config.command()
 @_options(_output(), _source)
-@click.pass_obj
-def secret(ctx: Cluster, output: str, namespace: str, file: Path | None, admin_port: int, pod: str) -> None:
+def secret(source: Source, output: str) -> None:
     """Retrieves secret configuration for the Envoy in the specified pod."""
-    section = Source(ctx, "secret", pod, file, namespace, admin_port).dump().section("SecretsConfigDump")
+    section = source.dump().section("SecretsConfigDump")
     _print(output, lambda: section, lambda: _secrets(section))
 
 
@@ -269,10 +258,9 @@ def _secrets(section: Message) -> None:
 
 @proxy_config.command(name="bootstrap")
 @_options(_output("json"), _source)
-@click.pass_obj
-def bootstrap_(ctx: Cluster, output: str, namespace: str, file: Path | None, admin_port: int, pod: str) -> None:
+def bootstrap_(source: Source, output: str) -> None:
     """Retrieves bootstrap configuration for the Envoy in the specified pod."""
-    section = Source(ctx, "bootstrap", pod, file, namespace, admin_port).dump().section("BootstrapConfigDump")
+    section = source.dump().section("BootstrapConfigDump")
     _print(output, lambda: section, lambda: columns(bootstrap.rows(section), padding=1))
 
 
@@ -280,9 +268,7 @@ def bootstrap_(ctx: Cluster, output: str, namespace: str, file: Path | None, adm
 @click.option("--level", "levels", default="", help="[<logger>:]<level>,... or <level> for all loggers.")
 @click.option("-r", "--reset", is_flag=True, help="Reset levels to default value (warning).")
 @click.option("-l", "--selector", default="", help="Label selector.")
-@click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
-@click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True)
-@click.argument("pod", required=False, default="")
+@_options(_namespace, _admin_port, _pod)
 @click.pass_obj
 def log(ctx: Cluster, levels: str, reset: bool, selector: str, namespace: str, admin_port: int, pod: str) -> None:
     """Retrieves logging levels of the Envoy in the specified pod, and sets them."""
@@ -311,9 +297,8 @@ def log(ctx: Cluster, levels: str, reset: bool, selector: str, namespace: str, a
 @proxy_config.command(name="all")
 @_options(_fqdn, _direction, _subset, _port, _address, _type, _route_name, _verbose, _output(), _source)
 @click.option("--with-headers", is_flag=True, help="Print summary with headers.")
-@click.pass_obj
 def all_(
-    ctx: Cluster,
+    source: Source,
     fqdn: str,
     direction: str,
     subset: str,
@@ -323,15 +308,10 @@ def all_(
     name: str,
     verbose: bool,
     output: str,
-    namespace: str,
-    file: Path | None,
-    admin_port: int,
-    pod: str,
     with_headers: bool,
 ) -> None:
     """Retrieves all configuration for the Envoy in the specified pod."""
     del verbose  # the long form is what a summary of everything has
-    source = Source(ctx, "all", pod, file, namespace, admin_port)
     if output == "json":
         click.echo(source.raw_dump().decode())
         return
