@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Any
 
+from ambientlab.api.durations import seconds
 from ambientlab.mesh.ir import Key
 
-_MICROSECONDS = ("us", "\N{MICRO SIGN}s", "\N{GREEK SMALL LETTER MU}s")
-_UNITS_MS = {"h": 3_600_000.0, "m": 60_000.0, "s": 1000.0, "ms": 1.0, "ns": 0.000_001}
-_UNITS_MS |= dict.fromkeys(_MICROSECONDS, 0.001)
-_PART = re.compile(rf"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|{'|'.join(_MICROSECONDS)}|ns|m|s)")
 _LONGEST_MS = 2**63 // 10**6
 
 
 def milliseconds(text: str) -> int:
-    """A duration such as `1h30m`, `0.3s` or `250ms` (Go's time.ParseDuration, which both APIs refer to).
-
-    Rounded to milliseconds, and cut off at the longest that Go has, about 292 years. Raises ValueError for anything
-    else.
-    """
-    sign, rest = text[:1], text[1:]
-    if sign not in ("+", "-"):
-        sign, rest = "", text
-    total, end = 0.0, 0
-    for part in _PART.finditer(rest):
-        if part.start() != end:
-            break
-        total += float(part[1]) * _UNITS_MS[part[2]]
-        end = part.end()
-    if rest == "0":
-        return 0
-    if not rest or end != len(rest):
+    """A duration, rounded to milliseconds and cut off at the longest that Go has, about 292 years. Raises ValueError
+    for anything else."""
+    found = seconds(text)
+    if found is None:
         raise ValueError(f"{text!r} is not a duration")
-    return round(min(total, _LONGEST_MS)) * (-1 if sign == "-" else 1)
+    return min(round(found * 1000), _LONGEST_MS)
 
 
 def parts_per_million(percent: Any) -> int:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ambientlab import re2
+from ambientlab.api.durations import seconds
 from ambientlab.api.fielderrors import quote
 
 Messages = list[str]
@@ -19,8 +20,6 @@ _WILDCARD_LABEL = re.compile(rf"\*|(?:\*|\*-)?{_LABEL}")
 _QUALIFIED = "(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _TAG_KEY = re.compile(rf"({_LABEL}(?:\.{_LABEL})*/)?({_QUALIFIED})")
 _TAG_VALUE = re.compile(f"(?:{_QUALIFIED})?")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS = {"ns": "1e-9", "us": "1e-6", "µs": "1e-6", "μs": "1e-6", "ms": "1e-3", "s": "1", "m": "60", "h": "3600"}
 _MILLISECOND = Decimal("0.001")
 
 
@@ -70,19 +69,6 @@ def wildcard_domain(domain: str) -> Messages:
 
 def port(number: int) -> Messages:
     return [] if 1 <= number <= 65535 else [f"port number {number} must be in the range 1..65535"]
-
-
-def seconds(text: str) -> Decimal | None:
-    """A Go duration (`1h5m`, `100ms`) in seconds; None if it is none."""
-    sign = Decimal(-1) if text.startswith("-") else Decimal(1)
-    rest = text[1:] if text.startswith(("+", "-")) else text
-    if rest == "0":
-        return Decimal(0)
-    total, at = Decimal(0), 0
-    while match := _DURATION_PART.match(rest, at):
-        total += Decimal(match[1]) * Decimal(_SECONDS[match[2]])
-        at = match.end()
-    return sign * total if rest and at == len(rest) else None
 
 
 def port_name(name: str) -> Messages:

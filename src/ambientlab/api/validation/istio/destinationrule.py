@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ambientlab.api.durations import seconds
 from ambientlab.api.fielderrors import quote
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common, localities
@@ -117,7 +118,7 @@ def _http_pool(http: Object) -> Messages:
 def _tcp_pool(tcp: Object) -> Messages:
     problems = _not_negative(tcp, {"maxConnections": "max connections"})
     problems += common.durations(tcp, "connectTimeout", "maxConnectionDuration")
-    if "idleTimeout" in tcp and common.seconds(tcp["idleTimeout"]) != 0:
+    if "idleTimeout" in tcp and seconds(tcp["idleTimeout"]) != 0:
         problems += common.durations(tcp, "idleTimeout")
     return problems + common.durations(tcp.get("tcpKeepalive") or {}, "time", "interval")
 

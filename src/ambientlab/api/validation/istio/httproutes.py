@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from ambientlab.api.durations import seconds
 from ambientlab.api.fielderrors import quote
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common
@@ -193,7 +194,7 @@ def _cors(policy: Object) -> Messages:
             problems.append(f"header name {name} is not a valid header name")
     if "maxAge" in policy:
         problems += common.duration(policy["maxAge"])
-        if (common.seconds(policy["maxAge"]) or 0) % 1:
+        if (seconds(policy["maxAge"]) or 0) % 1:
             problems.append("max_age duration is accurate only to seconds precision")
     return problems
 
