@@ -386,8 +386,30 @@ async def test_policies_that_a_waypoint_refuses_are_told_so_while_it_does(world:
             meta = {"name": "p", "namespace": "hello", "generation": 1}
             world.client.put(resource, {"metadata": meta, "spec": spec})
         await waypoint.refuse_next("no keys")
-        said = [f"waypoint hello/waypoint refuses the policies of {host}, and goes on with those it had: no keys"]
+        said = [f"waypoint hello/waypoint refuses the policies of {host}, and goes on with what it had: no keys"]
         await until(lambda: refused(AUTHORIZATIONPOLICY) == refused(REQUESTAUTHENTICATION) == said, "the findings")
         world.client.drop(REQUESTAUTHENTICATION, "p", "hello")
         await waypoint.next(EXTENSION)
         await until(lambda: not refused(AUTHORIZATIONPOLICY), "no finding")
+
+
+async def test_a_rule_whose_cluster_a_waypoint_refuses_is_told_so(world: World) -> None:
+    use(world, "client")
+
+    def refused() -> list[str]:
+        status = (world.client.get(DESTINATIONRULE, "shop", "hello") or {}).get("status") or {}
+        return [c["message"] for c in status.get("conditions") or ()]
+
+    async with world.proxy("waypoint") as waypoint:
+        await waypoint.ask(CLUSTER)
+        spec = {"host": "shop", "trafficPolicy": {"tls": {"mode": "SIMPLE", "caCertificates": "/nowhere"}}}
+        meta = {"name": "shop", "namespace": "hello", "generation": 2}
+        world.client.put(DESTINATIONRULE, {"metadata": meta, "spec": spec})
+        for _ in range(3):  # the clusters for HTTP and for TCP, together and then each
+            await waypoint.refuse_next("no file")
+        name = "inbound-vip|80|http|shop.hello.svc.cluster.local"
+        said = f"waypoint hello/waypoint refuses the cluster {name}, and goes on with what it had: no file"
+        await until(lambda: any(said in text for text in refused()), "the finding")
+        world.client.put(DESTINATIONRULE, {"metadata": {**meta, "generation": 3}, "spec": {"host": "shop"}})
+        await waypoint.next(CLUSTER)
+        await until(lambda: not refused(), "no finding")

@@ -25,7 +25,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.ir import Credential, Key
-from ambientlab.mesh.serve import refused_guards
+from ambientlab.mesh.serve import rejections
 from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.findings import Announcer
@@ -38,7 +38,7 @@ from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
 from ambientlab.mesh.session import Acked, Rejected
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.types import EXTENSION, LISTENER, ROUTES
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES
 from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.waypoint_clusters import served_by
 from ambientlab.mesh.xds.ztunnel import Ztunnel
@@ -239,8 +239,8 @@ class ControlPlane:
         findings = dict(self.index.findings())
         of_routes = (refusals.findings() for refusals in self._refusals.values())
         alike = {gateway: connection for connection, gateway in self._gateways.items()}
-        of_guards = (refused_guards.findings(self.index, g, c.session.rejections) for g, c in alike.items())
-        for refusal in chain.from_iterable((*of_routes, *of_guards)):
+        of_others = (rejections.findings(self.index, g, c.session.rejections) for g, c in alike.items())
+        for refusal in chain.from_iterable((*of_routes, *of_others)):
             findings[refusal.object] = (*findings.get(refusal.object, ()), refusal)
         wanted = self._statuses.wanted(findings, self._clock())
         self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])
@@ -261,10 +261,10 @@ class ControlPlane:
         return connection.apply(self._waypoints[gateway].resources(mesh))
 
     def _judged(self, connection: Connection, event: Acked | Rejected) -> None:
-        """Learn which policies and routes a waypoint refuses. What it says of a version that has been overtaken teaches
+        """Learn what a waypoint refuses. What it says of a version that has been overtaken teaches
         nothing."""
         gateway = self._gateways.get(connection)
-        if event.type_url == EXTENSION:
+        if event.type_url in (CLUSTER, EXTENSION):
             self._report_soon()
         if gateway is None or event.type_url != ROUTES:
             return

@@ -7,7 +7,7 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 
-from ambientlab.mesh.ir import AppProtocol, TrafficPolicy
+from ambientlab.mesh.ir import AppProtocol, Destination, TrafficPolicy
 from ambientlab.mesh.xds import metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import STATIC, Discovery
 from ambientlab.mesh.xds.messages import (
@@ -50,6 +50,15 @@ def with_subset(name: str, subset: str) -> str:
         return name
     direction, port, kind, host = name.split("|")
     return f"{direction}|{port}|{kind}/{subset}|{host}"
+
+
+def destination_of(name: str) -> Destination | None:
+    """What the cluster of a service is for; None for other names."""
+    parts = name.split("|")
+    if len(parts) != 4 or parts[0] not in ("inbound-vip", "outbound"):
+        return None
+    subset = parts[2] if parts[0] == "outbound" else parts[2].partition("/")[2]
+    return Destination(parts[3], int(parts[1]), subset)
 
 
 def shared() -> dict[str, Message]:
