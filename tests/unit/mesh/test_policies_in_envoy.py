@@ -134,6 +134,16 @@ CASES: dict[str, Case] = {
         (headers(x_token="exact"), headers(x_token="begins here"), headers(x_token="here ends")),
         (Ask(), headers(x_token="EXACT"), headers(x_token="other")),
     ),
+    "header-no-request-has": Case(
+        {"rules": [*when("request.headers[a\nb]", "*")["rules"], *when("request.headers[x-token]", "*")["rules"]]},
+        (headers(x_token="any"),),
+        (Ask(),),
+    ),
+    "header-no-request-has-not": Case(when("request.headers[]", but=("*",)), (Ask(),), ()),
+    "expressions-nobody-matches": Case(
+        source(principals=["*(", "**/bob", "*/sa/bob"], notNamespaces=["test("]), (Ask(peer=BOB),), (Ask(peer=CURL),)
+    ),
+    "expression-nobody-matches": Case(source(serviceAccounts=["test/["]), (), (Ask(peer=CURL), Ask())),
     "header-present": Case(when("request.headers[x-token]", "*"), (headers(x_token="any"),), (Ask(),)),
     "header-not": Case(
         when("request.headers[x-token]", but=("old*",)), (Ask(), headers(x_token="new")), (headers(x_token="older"),)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
+from ambientlab import re2
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.targets import Target, targets
@@ -28,6 +30,8 @@ _OPERATION = {
     "Ports": "destination.port",
 }
 _OF_OPERATION = ("destination.ip", "destination.port", "connection.sni", "experimental.envoy.filters.")
+_PLAIN = re.compile(r"[\w/:.-]*")
+_NEVER = Condition("source.namespace", ("*",), ("*",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,66 @@ def read(key: Key, obj: Object) -> PolicyReading:
         (spec.get("provider") or {}).get("name", ""),
     )
     named = targets(obj)
-    return PolicyReading(policy, named, _untried(policy) if named else _of_ztunnel(policy, spec))
+    usable, odd = _usable(policy)
+    return PolicyReading(usable, named, (*_untried(policy), *odd) if named else _of_ztunnel(policy, spec))
+
+
+def _usable(policy: AuthorizationPolicy) -> tuple[AuthorizationPolicy, tuple[Diagnostic, ...]]:
+    """Without what Envoy would refuse, and with it every policy of the same service: what nothing can match is left out
+    of the values. Istio's validation lets it pass, and its waypoint refuses the listener."""
+    problems: dict[str, None] = {}
+
+    def conditions(found: Conditions) -> Conditions:
+        return tuple(one for condition in found for one in _matchable(condition, problems))
+
+    rules = tuple(
+        PolicyRule(tuple(map(conditions, rule.sources)), tuple(map(conditions, rule.operations)))
+        for rule in policy.rules
+    )
+    if not problems:
+        return policy, ()
+    ref = ObjectRef("AuthorizationPolicy", *policy.key)
+    text = "{}; Istio's waypoint would refuse all that its listeners are to do"
+    return replace(policy, rules=rules), tuple(
+        Diagnostic(ref, "NeverMatches", text.format(problem), field="spec.rules") for problem in problems
+    )
+
+
+def _matchable(condition: Condition, problems: dict[str, None]) -> Iterator[Condition]:
+    attribute = condition.attribute
+    if attribute.startswith(("request.headers[", "request.experimental.inline.headers[")):
+        name = attribute.partition("[")[2].removesuffix("]")
+        if name and not re.search(r"[\0\r\n]", name):
+            yield condition
+            return
+        problems[f"no request has a header named {name!r}"] = None
+        if condition.values:
+            yield _NEVER
+        return
+    values = tuple(value for value in condition.values if _expresses(attribute, value, problems))
+    not_values = tuple(value for value in condition.not_values if _expresses(attribute, value, problems))
+    if condition.values and not values:
+        yield _NEVER
+    elif values or not_values:
+        yield replace(condition, values=values, not_values=not_values)
+
+
+def _expresses(attribute: str, value: str, problems: dict[str, None]) -> bool:
+    """Whether the value is fit for the expression that an identity is compared to (model/generator.go)."""
+    if attribute == "source.namespace":
+        expression = value.replace("*", ".*")
+    elif attribute == "source.serviceAccount" or (attribute == "source.principal" and value.startswith("*")):
+        expression = value if attribute == "source.serviceAccount" else f".*{value[1:]}"
+    else:
+        return True
+    if _PLAIN.fullmatch(expression.replace(".*", "")):
+        return True
+    try:
+        re2.check(expression)
+    except re2.ExpressionError as error:
+        problems[f"{attribute} {value!r} matches nobody: {error}"] = None
+        return False
+    return True
 
 
 def _untried(policy: AuthorizationPolicy) -> tuple[Diagnostic, ...]:
