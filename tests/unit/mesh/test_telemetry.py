@@ -136,3 +136,25 @@ def test_what_the_meshs_configuration_cannot_have_is_said() -> None:
     config = configured("{accessLogFile: /var/log/x, accessLogEncoding: JSON, accessLogFormat: '%PROTOCOL%'}")
     said = [one.message for one in indexed(*world("10.0.0"), config).diagnostics() if one.object.kind == "ConfigMap"]
     assert len(said) == 3
+
+
+@pytest.mark.parametrize(
+    ("mesh", "said"),
+    [
+        (
+            "no: [mapping",
+            "data.mesh is invalid, and what it says does not hold (Istio goes on with what it said before): ",
+        ),
+        ("text", "it is a str, not a mapping"),
+        ("outboundTrafficPolicy: {mode: REGISTRY_ONLY}", "mesh.outboundTrafficPolicy is not supported by ambientlab"),
+        ("trustDomain: other.example", "mesh.trustDomain is not supported by ambientlab: it is always cluster.local"),
+        ("rootNamespace: istio-system", ""),
+        ("", ""),
+    ],
+)
+def test_a_configuration_that_does_not_hold_is_said(mesh: str, said: str) -> None:
+    found = [
+        one.text for one in indexed(*world("10.0.0"), configured(mesh)).diagnostics() if one.object.kind == "ConfigMap"
+    ]
+    assert len(found) == bool(said)
+    assert all(said in text for text in found)

@@ -122,6 +122,7 @@ class MeshIndex:
             if kind in named
         ]
         self.mesh_config = meshconfig.collection(graph, sources[CONFIGMAP])
+        self.mesh_config_problems = meshconfig.problems(graph, sources[CONFIGMAP])
         self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes)
         self.telemetry = telemetry.Telemetries(graph, sources[TELEMETRY], self.mesh_config, gateways, self.shapes)
         self.mesh = Mesh(
@@ -186,6 +187,7 @@ class MeshIndex:
         yield from chain.from_iterable(self.gateway_diagnostics.values())
         yield from self.telemetry.diagnostics()
         yield from chain.from_iterable(map(meshconfig.diagnostics, self.mesh_config.values()))
+        yield from map(meshconfig.unreadable, self.mesh_config_problems.values())
         for fields in self.exempt_fields:
             yield from chain.from_iterable(fields.values())
 
