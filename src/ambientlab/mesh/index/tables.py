@@ -6,13 +6,13 @@ to as it is (listener_waypoint.go, buildWaypointInboundHTTPRouteConfig).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ambientlab.flow.collection import Context
 from ambientlab.mesh.index import candidates, connections, resolve
 from ambientlab.mesh.index.candidates import Candidate, RouteSets
-from ambientlab.mesh.index.diagnostics import Diagnostic
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Route, RouteTable, TcpRoute
 
@@ -60,6 +60,7 @@ def _tables(
     for candidate, ports in heard.items():
         notes += _unheard(shape.host, candidate, ports)
     notes += _missing(admitted, tables)
+    notes += _missing_mirrors(admitted, tables, around)
     return tuple(tables)
 
 
@@ -127,6 +128,25 @@ def _missing(admitted: list[Candidate], tables: list[RouteTable]) -> list[Diagno
         )
         for (origin, destination), status in seen.items()
     ]
+
+
+def _missing_mirrors(
+    admitted: list[Candidate], tables: list[RouteTable], around: resolve.Surroundings
+) -> Iterator[Diagnostic]:
+    """Findings for copies that go nowhere, which their requests do not show."""
+    seen: dict[tuple[ObjectRef, Destination], None] = {}
+    for candidate in admitted:
+        for draft in candidate.drafts:
+            if not isinstance(draft.route.action, Forward):
+                continue
+            for mirror in draft.route.action.mirrors:
+                for port in (table.port for table in tables if draft.port in (0, table.port)):
+                    there = around.placed(mirror.destination, port)
+                    if not around.exists(there):
+                        seen |= {(s.origin, there): None for s in candidate.sets}
+    for origin, destination in seen:
+        message = f"no copies of requests are sent to {resolve.words(destination)}: there is no such destination"
+        yield Diagnostic(origin, "DestinationMissing", message)
 
 
 def by_port(value: Routing) -> Mapping[tuple[str, int], RouteTable]:
