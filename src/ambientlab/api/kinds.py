@@ -73,6 +73,9 @@ CORE: tuple[Resource, ...] = (
 )  # fmt: skip
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"
+GATEWAY_NAME_LABEL = f"{GATEWAY_GROUP}/gateway-name"
+"""On what runs a Gateway: whose it is."""
+
 GATEWAYCLASS = Resource(
     GATEWAY_GROUP,
     "v1",

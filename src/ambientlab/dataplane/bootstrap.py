@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
 from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.dataplane import prometheus
 from ambientlab.mesh.xds import labels
 
-GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 BINARY = "/opt/istio/envoy"
 CONFIG = "/etc/istio/proxy/envoy.json"
 ADMIN_SOCKET = "/run/istio/admin.sock"
@@ -64,7 +64,7 @@ def bootstrap_for_ztunnel(pod: Object, token: str, *, envoy: str, xds_socket: st
 
 def bootstrap_for_waypoint(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:
     """A waypoint, named as `istioctl proxy-status` names one: its cluster is `gateway.namespace`."""
-    gateway = labels_of(pod).get(GATEWAY_LABEL, name(pod))
+    gateway = labels_of(pod).get(GATEWAY_NAME_LABEL, name(pod))
     bootstrap = _bootstrap(pod, "waypoint", f"{gateway}.{namespace(pod)}", token, _inside(xds_socket))
     bootstrap["static_resources"]["clusters"] += prometheus.clusters(ADMIN_SOCKET)
     bootstrap["static_resources"]["listeners"] = prometheus.listeners()

@@ -23,7 +23,6 @@ MALFORMED = "Jwt is not in the form of Header.Payload.Signature with two dots an
 UNKNOWN_ISSUER = "Jwt issuer is not configured"
 FORBIDDEN = "Audiences in Jwt are not allowed"
 
-_SPACE_DELIMITED = ("permission", "scope")
 _BEARER = "Bearer "
 
 
@@ -140,8 +139,7 @@ def _told(rule: JwtRule, token: _Found, payload: Mapping[str, Any]) -> Headers:
 
 def _normalised(rule: JwtRule, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Some claims are lists written as one text."""
-    lists = {*rule.space_delimited, *_SPACE_DELIMITED}
-    return {n: v.split(" ") if n in lists and isinstance(v, str) else v for n, v in payload.items()}
+    return {n: v.split(" ") if n in rule.lists and isinstance(v, str) else v for n, v in payload.items()}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.ir import HeaderChange, Key, Match, Route, WeightedDestination
@@ -103,9 +102,3 @@ def _authority(headers: Mapping[str, str]) -> str:
 
 def _plain(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((k.lower(), v) for k, v in headers.items() if not _internal(k)))
-
-
-def unknown_fields(value: Mapping[str, Any], known: Iterable[str]) -> list[str]:
-    """Fields set in `value` that are none of `known`: what would otherwise be passed over in silence."""
-    names = frozenset(known)
-    return [field for field in value if field not in names and value[field] not in (None, [], {}, "")]

@@ -28,7 +28,7 @@ from ambientlab.mesh.index.diagnostics import (
 )
 from ambientlab.mesh.index.drafts import Draft, Reading, RouteSet, header_change
 from ambientlab.mesh.index.values import service_host
-from ambientlab.mesh.index.waypoints import asked_for
+from ambientlab.mesh.index.waypoints import USE_WAYPOINT, asked_for
 from ambientlab.mesh.ir import Destination, HeaderChange, Key, Mirror, Route, StringMatch, WeightedDestination
 
 MISSING_LABEL = (
@@ -138,7 +138,7 @@ class RouteReader(ABC):
                 message = f"the waypoint is for {other} to configure"
                 self.notes.append(Diagnostic(self.ref, "OtherController", message, ELSEWHERE, field))
                 continue
-            if not any(label.get("istio.io/use-waypoint", "none").lower() not in ("", "none") for label in labels):
+            if not any(label.get(USE_WAYPOINT, "none").lower() not in ("", "none") for label in labels):
                 self.notes.append(Diagnostic(self.ref, "ResolvedWaypoints", MISSING_LABEL, RESOLVED_WAYPOINTS, field))
             for host in [self.around.host(parent)] if kind == "Service" else declaring["spec"]["hosts"]:
                 found.setdefault((host, ref.get("port") or 0), field)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api import objects, selectors
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.ir import Canary, Key, Traffic
@@ -26,7 +27,6 @@ CANARY_WEIGHT = "istio.io/use-waypoint-canary-weight"
 INGRESS_USE_WAYPOINT = "istio.io/ingress-use-waypoint"
 WAYPOINT_FOR = "istio.io/waypoint-for"
 CLIENT_IDENTITY = "ambient.istio.io/xfcc-include-client-identity"
-GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 MANAGED = "gateway.istio.io/managed"
 GATEWAY_CONTROLLER_LABELS = ("istio.io-mesh-controller", "istio.io-eastwest-controller")
 HBONE_PORT = 15008
@@ -146,7 +146,10 @@ def bind(
     namespace, labels = objects.namespace(obj), objects.labels_of(obj)
     if labels.get(MANAGED) in GATEWAY_CONTROLLER_LABELS:
         return Binding()
-    if wanted is Traffic.WORKLOAD and ctx.fetch(gateways, Key(namespace, labels.get(GATEWAY_NAME, ""))) is not None:
+    if (
+        wanted is Traffic.WORKLOAD
+        and ctx.fetch(gateways, Key(namespace, labels.get(GATEWAY_NAME_LABEL, ""))) is not None
+    ):
         return Binding()  # an instance of a waypoint, whoever deployed it
     home = ctx.fetch(namespaces, Key("", namespace)) or {"metadata": {}}
     own = asked_for(labels, namespace)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ambientlab.api import objects
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object, condition_holds
 from ambientlab.api.workload_names import workload_names
 from ambientlab.cluster import CLUSTER_ID
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.values import address_of
-from ambientlab.mesh.index.waypoints import GATEWAY_NAME, HBONE_PORT, WaypointGateway, bind
+from ambientlab.mesh.index.waypoints import HBONE_PORT, WaypointGateway, bind
 from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
 
 REDIRECTION = "ambient.istio.io/redirection"
@@ -128,7 +129,7 @@ def _ready(pod: Object) -> bool:
 
 def waypoint_of(key: Key, value: Workload) -> tuple[Key, ...]:
     """The waypoint a workload is an instance of."""
-    name = dict(value.labels).get(GATEWAY_NAME)
+    name = dict(value.labels).get(GATEWAY_NAME_LABEL)
     return (Key(value.namespace, name),) if name else ()
 
 

@@ -72,6 +72,11 @@ class JwtRule:
     claim_headers: tuple[tuple[str, str], ...] = ()
     space_delimited: tuple[str, ...] = ()
 
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The claims that are lists written as one text: those that the rule names, and two that always are."""
+        return tuple(sorted({*self.space_delimited, "permission", "scope"}))
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedBody:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from ambientlab.api.client import Client
-from ambientlab.api.kinds import POD
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
 from ambientlab.api.objects import labels_of
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.serve.identity import Identity
 
 NODE_PROXY = ("istio-system", "ztunnel")
 """Namespace and service account of the node proxy."""
-
-GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 
 
 def is_node_proxy(proxy: Identity) -> bool:
@@ -23,5 +21,5 @@ def gateway_of(client: Client, proxy: Identity) -> Key | None:
     pod = client.get(POD, proxy.pod, proxy.namespace)
     if pod is None or (pod["spec"].get("serviceAccountName") or "default") != proxy.service_account:
         return None
-    name = labels_of(pod).get(GATEWAY_NAME)
+    name = labels_of(pod).get(GATEWAY_NAME_LABEL)
     return Key(proxy.namespace, name) if name else None

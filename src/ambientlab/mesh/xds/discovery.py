@@ -44,7 +44,6 @@ class Discovery:
             cluster.cleanup_interval.FromSeconds(60)
             if self.target_port:
                 cluster.original_dst_lb_config.upstream_port_override.value = self.target_port
-
         elif self.resolution is Resolution.DYNAMIC_DNS:
             cluster.ClearField("eds_cluster_config")
             config = DynamicCluster(dns_cache_config=dns_cache(self.host))

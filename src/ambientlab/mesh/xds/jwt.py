@@ -10,7 +10,6 @@ from ambientlab.mesh.ir import JwtRule
 
 PAYLOAD = "payload"
 """Where in the filter's metadata the claims of a valid token are."""
-_SPACE_DELIMITED = ("permission", "scope")
 
 
 def authentication(rules: Sequence[JwtRule]) -> JwtAuthentication:
@@ -59,6 +58,5 @@ def _provider(rule: JwtRule) -> JwtProvider:
         result.from_headers.add(name=name, value_prefix=prefix)
     for header, claim in rule.claim_headers:
         result.claim_to_headers.add(header_name=header, claim_name=claim)
-    claims = sorted({*rule.space_delimited, *_SPACE_DELIMITED})
-    result.normalize_payload_in_metadata.space_delimited_claims.extend(claims)
+    result.normalize_payload_in_metadata.space_delimited_claims.extend(rule.lists)
     return result
