@@ -209,3 +209,25 @@ def test_a_policy_touches_one_filter_and_no_listener(mesh: Mesh) -> None:
     for action in ("DENY", "ALLOW"):
         mesh.put(policy(action=action, rules=[{}]))
         assert mesh.changed() == (set(), {(EXTENSION, "http|helloworld.hello.svc.cluster.local")})
+
+
+@pytest.mark.parametrize("protocol", ["HTTP", "TCP", ""])
+def test_an_address_of_several_services_is_the_services(protocol: str) -> None:
+    mesh = Mesh()
+    address = mesh.objects[("Service", "helloworld")]["spec"]["clusterIP"]
+
+    def ways() -> tuple[bytes, bytes]:
+        listener: Any = mesh.told[1][LISTENER]["main_internal"]
+        termination = mesh.told[1][ROUTES]["connect_terminate"]
+        return listener.filter_chain_matcher.SerializeToString(deterministic=True), termination.SerializeToString()
+
+    before = ways()
+    for name in ("a", "b"):
+        metadata = {"name": name, "namespace": "hello", "labels": {"istio.io/use-waypoint": "waypoint"}}
+        ports = [{"number": 5000, "name": "x", "protocol": protocol}]
+        spec = {"hosts": [f"{name}.example"], "addresses": [address], "ports": ports, "resolution": "STATIC"}
+        api = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry"}
+        mesh.put({**api, "metadata": metadata, "spec": spec})
+    mesh.changed()
+    assert any("a.example" in name for name in mesh.told[1][CLUSTER])
+    assert ways() == before

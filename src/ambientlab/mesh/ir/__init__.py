@@ -47,7 +47,17 @@ from ambientlab.mesh.ir.routes import (
     TcpRoute,
     WeightedDestination,
 )
-from ambientlab.mesh.ir.services import SERVICE_KIND, AppProtocol, Endpoint, Labels, Port, Resolution, Service, Subset
+from ambientlab.mesh.ir.services import (
+    SERVICE_KIND,
+    AppProtocol,
+    Endpoint,
+    Labels,
+    Port,
+    Resolution,
+    Service,
+    Subset,
+    by_address,
+)
 from ambientlab.mesh.ir.telemetry import EVERYTHING, MetricChange, Telemetry
 from ambientlab.mesh.ir.traffic import (
     CA_SUFFIX,
@@ -130,4 +140,5 @@ __all__ = [
     "Waypoint",
     "WeightedDestination",
     "Workload",
+    "by_address",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ambientlab.mesh.ir.traffic import TrafficPolicy
 from ambientlab.mesh.ir.workloads import Canary, Key, Labels, Workload
 
-__all__ = ["SERVICE_KIND", "AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset"]
+__all__ = ["SERVICE_KIND", "AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset", "by_address"]
 
 
 SERVICE_KIND = "Service"
@@ -142,3 +143,13 @@ class Service:
 
 
 _NOTHING_ASKED = TrafficPolicy()
+
+
+def by_address(services: Iterable[Service]) -> dict[tuple[str, int], Service]:
+    """What answers at each address and port: of several, a Service, else the first by host."""
+    found: dict[tuple[str, int], Service] = {}
+    for service in sorted(services, key=lambda s: (s.kind != SERVICE_KIND, s.host)):
+        for vip in service.vips:
+            for port in service.ports:
+                found.setdefault((vip, port.number), service)
+    return found

@@ -34,6 +34,7 @@ from ambientlab.mesh.ir import (
     Telemetry,
     TrafficPolicy,
     Workload,
+    by_address,
     localities,
 )
 from ambientlab.mesh.xds import endpoints, guards, labels, routes, waypoint_clusters, waypoint_listeners
@@ -82,9 +83,11 @@ class WaypointProxy:
         # all instances are given the same, and there is but one node for them to be on
         self._instance = next(iter(waypoint.members), None) if waypoint is not None else None
         chains: list[Chain] = []
+        answering = by_address(served)
         for service in served:
             for port in service.ports:
-                chains += self._port(mesh, result, service, port)
+                vips = tuple(vip for vip in service.vips if answering[vip, port.number] is service)
+                chains += self._port(mesh, result, service, port, vips)
             self._guard(
                 mesh,
                 result,
@@ -124,9 +127,10 @@ class WaypointProxy:
         self.secrets = frozenset(self._needed)
         return result
 
-    def _port(self, mesh: Mesh, result: Resources, service: Service, port: Port) -> list[Chain]:
+    def _port(self, mesh: Mesh, result: Resources, service: Service, port: Port, vips: tuple[str, ...]) -> list[Chain]:
+        """`vips` are those of the service's at which no other one answers on this port."""
         detected = port.protocol is AppProtocol.UNDECLARED
-        targets = tuple(f"{vip}:{port.number}" for vip in service.vips)
+        targets = tuple(f"{vip}:{port.number}" for vip in vips)
         telemetry = self._telemetry(mesh, service.host)
         chains = []
         if port.protocol.http or detected:

@@ -28,7 +28,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import SERVICE_KIND, Mesh, Protocol, Resolution, Service
+from ambientlab.mesh.ir import Mesh, Protocol, Resolution, by_address
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
@@ -63,7 +63,7 @@ class Ztunnel:
         assignments: dict[str, Message] = {}
         listeners: dict[str, Message] = dict(self._constant[LISTENER])
         routes: dict[str, Message] = {}
-        called = _called(mesh)
+        called = by_address(mesh.services.values())
         for (vip, port), service in called.items():
             name = f"vip|{vip}:{port}"
             waypoints = tuple((mesh.waypoints[key], share) for key, share in service.waypoints if key in mesh.waypoints)
@@ -97,16 +97,6 @@ class Ztunnel:
         for memo in (self._clusters, self._assignments, self._listeners, self._routes):
             memo.end_round()
         return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}
-
-
-def _called(mesh: Mesh) -> dict[tuple[str, int], Service]:
-    """What answers at each address and port: of several, a Service, else the first by host."""
-    found: dict[tuple[str, int], Service] = {}
-    for service in sorted(mesh.services.values(), key=lambda s: (s.kind != SERVICE_KIND, s.host)):
-        for vip in service.vips:
-            for port in service.ports:
-                found.setdefault((vip, port.number), service)
-    return found
 
 
 def _elsewhere(addresses: Iterable[str]) -> tuple[str, ...]:
