@@ -33,3 +33,6 @@ MESH_CONTROLLER = "istio.io/mesh-controller"
 
 WAYPOINT_CLASS = "istio-waypoint"
 """The GatewayClass of waypoints."""
+
+HBONE_PORT = 15008
+"""Where pods and waypoints take tunnels."""

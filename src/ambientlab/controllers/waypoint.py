@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, SERVICE, SERVICEACCOUNT
+from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, GATEWAY_NAME_LABEL, SERVICE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import CLUSTER_ID, DOMAIN, ISTIO_VERSION, TRUST_DOMAIN
 
-NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 CLASS_LABEL = "gateway.networking.k8s.io/gateway-class-name"
 MANAGED_LABEL = "gateway.istio.io/managed"
 MANAGED_BY = "istio.io-mesh-controller"
@@ -51,7 +50,7 @@ def resources(gateway: Object) -> Iterator[tuple[Resource, Object]]:
     service["spec"] = {
         "type": annotations_of(gateway).get(_SERVICE_TYPE, "ClusterIP"),
         "ipFamilyPolicy": "PreferDualStack",
-        "selector": {NAME_LABEL: name(gateway)},
+        "selector": {GATEWAY_NAME_LABEL: name(gateway)},
         "ports": list(_service_ports(gateway)),
     }
     yield SERVICE, service
@@ -72,7 +71,7 @@ def _annotations(gateway: Object) -> dict[str, str]:
 
 def _identity(gateway: Object) -> dict[str, str]:
     gateway_class: str = gateway["spec"]["gatewayClassName"]
-    return {NAME_LABEL: name(gateway), CLASS_LABEL: gateway_class, MANAGED_LABEL: MANAGED_BY}
+    return {GATEWAY_NAME_LABEL: name(gateway), CLASS_LABEL: gateway_class, MANAGED_LABEL: MANAGED_BY}
 
 
 def _object(resource: Resource, gateway: Object, object_name: str, annotations: dict[str, str]) -> Object:
@@ -115,7 +114,7 @@ def _service_ports(gateway: Object) -> Iterator[Object]:
 def _deployment_spec(gateway: Object, account: str) -> Object:
     workload = deployment_name(gateway)
     return {
-        "selector": {"matchLabels": {NAME_LABEL: name(gateway)}},
+        "selector": {"matchLabels": {GATEWAY_NAME_LABEL: name(gateway)}},
         "template": {
             "metadata": {
                 "labels": {

@@ -16,6 +16,7 @@ from typing import Any
 from ambientlab.api import objects, selectors
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object
+from ambientlab.cluster import HBONE_PORT
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.ir import Canary, Key, Traffic
 
@@ -29,7 +30,6 @@ WAYPOINT_FOR = "istio.io/waypoint-for"
 CLIENT_IDENTITY = "ambient.istio.io/xfcc-include-client-identity"
 MANAGED = "gateway.istio.io/managed"
 GATEWAY_CONTROLLER_LABELS = ("istio.io-mesh-controller", "istio.io-eastwest-controller")
-HBONE_PORT = 15008
 
 
 @dataclass(frozen=True, slots=True)

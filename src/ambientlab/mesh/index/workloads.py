@@ -9,10 +9,10 @@ from ambientlab.api import objects
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object, condition_holds
 from ambientlab.api.workload_names import workload_names
-from ambientlab.cluster import CLUSTER_ID
+from ambientlab.cluster import CLUSTER_ID, HBONE_PORT
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.values import address_of
-from ambientlab.mesh.index.waypoints import HBONE_PORT, WaypointGateway, bind
+from ambientlab.mesh.index.waypoints import WaypointGateway, bind
 from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
 
 REDIRECTION = "ambient.istio.io/redirection"

@@ -9,9 +9,9 @@ from typing import Any
 
 from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object, annotations_of
+from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.index.diagnostics import ACCEPTED, Diagnostic
 from ambientlab.mesh.index.gatewayobjects import Place
-from ambientlab.mesh.index.waypoints import HBONE_PORT
 from ambientlab.mesh.ir import Service
 from ambientlab.mesh.status import findings
 from ambientlab.mesh.status.conditions import Condition, merge

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.ir import Endpoint, Protocol, Service, Waypoint, Workload, localities
 from ambientlab.mesh.xds import access_log, labels, metrics
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
-    HBONE_PORT,
     ISTIO_METADATA,
     ORIGINAL_DST_METADATA,
     SOCKET_MATCH_METADATA,

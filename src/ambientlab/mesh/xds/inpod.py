@@ -25,11 +25,11 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.ip_pb2 import IPMatcher
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
+from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.xds import access_log, metrics
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
-    HBONE_PORT,
     ISTIO_METADATA,
     NETNS,
     ORIGINAL_LOCAL,

@@ -26,7 +26,6 @@ from google.protobuf.message import Message
 
 from ambientlab.cluster import TRUST_DOMAIN
 
-HBONE_PORT = 15008
 CONNECT_ORIGINATE = "connect_originate"
 OWN_CERTIFICATE = "default"
 ROOT = "ROOTCA"

@@ -7,12 +7,12 @@ from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 
+from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.ir import AppProtocol, Destination, TrafficPolicy
 from ambientlab.mesh.xds import metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import STATIC, Discovery
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
-    HBONE_PORT,
     ISTIO_METADATA,
     OWN_CERTIFICATE,
     eds_cluster,

@@ -33,13 +33,13 @@ from google.protobuf.wrappers_pb2 import StringValue
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
+from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy
 from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import dns_cache
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     HASHABLE,
-    HBONE_PORT,
     LOCAL_PRINCIPAL,
     ORIGINAL_LOCAL,
     ORIGINAL_REMOTE,
