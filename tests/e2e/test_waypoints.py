@@ -43,7 +43,7 @@ MARKED = fault("{abort: {httpStatus: 418, percentage: {value: 100}}}")
 
 
 def ask(lab: Mesh, pod: str, namespace: str, count: int, *arguments: str) -> list[str]:
-    loop = f'i=0; while [ $i -lt {count} ]; do curl -sS -m 20 "$@" 2>&1 || echo; i=$((i+1)); done'
+    loop = f'i=0; while [ $i -lt {count} ]; do echo "$(curl -sS -m 20 "$@" 2>&1)"; i=$((i+1)); done'
     command = ["exec", pod, "-n", namespace, "--", "sh", "-c", loop, "sh", *arguments, HELLO]
     return lab.kubectl(*command, timeout=120).splitlines()
 

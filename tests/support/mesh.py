@@ -75,7 +75,7 @@ class Mesh:
 
     def sample(self, url: str, count: int, *arguments: str) -> list[str]:
         """`count` requests from the lab's client, each on a connection of its own; what each was answered, a line."""
-        loop = f'i=0; while [ $i -lt {count} ]; do curl -sS -m 20 "$@" || echo; i=$((i+1)); done'
+        loop = f'i=0; while [ $i -lt {count} ]; do echo "$(curl -sS -m 20 "$@")"; i=$((i+1)); done'
         out = self.kubectl("exec", "curl", "-n", "test", "--", "sh", "-c", loop, "sh", *arguments, url, timeout=180)
         lines = out.splitlines()
         assert len(lines) == count, out[-2000:]
