@@ -28,7 +28,7 @@ def in_node(body: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
 
     test.__doc__ = body.__doc__
     test.__name__ = body.__name__
-    test.body = body  # type: ignore[attr-defined]
+    test.body = body  # type: ignore[attr-defined]  # found again by the program that runs it
     return test
 
 

@@ -299,7 +299,7 @@ def tunnel_client() -> dict[str, Any]:
     tls = common_tls(custom_tls_certificate_selector={"name": "on-demand", "typed_config": selector})
     options = "upstreams.http.v3.HttpProtocolOptions"
     http2 = {"@type": f"type.googleapis.com/envoy.extensions.{options}"}
-    http2 |= {"explicit_http_config": {"http2_protocol_options": {"allow_connect": True}}}  # type: ignore[dict-item]
+    http2 |= {"explicit_http_config": {"http2_protocol_options": {"allow_connect": True}}}  # type: ignore[dict-item]  # JSON
     return {
         "transport_socket": extension("tls", "transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=tls),
         "typed_extension_protocol_options": {f"envoy.extensions.{options}": http2},
