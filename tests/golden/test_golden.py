@@ -42,9 +42,10 @@ CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("cases/*
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
-ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "listeners", "extensions")
+ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "listeners", "plaintext", "extensions")
 """What a case may ask to be shown in full: `# show: services, clusters`, or `# show: everything`. `clusters` are those
-of waypoints, with the policies behind them, unless it asks for `ztunnel` as well."""
+of waypoints, with the policies behind them, unless it asks for `ztunnel` as well; `plaintext` are the listeners for
+plain connections to pods."""
 TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES, "extensions": EXTENSION}
 
 
@@ -107,7 +108,11 @@ def test_ir(case: Case) -> None:
             for service in mesh.services.values()
             for port, subset, policy in service.policies
         }
-    deciding = {"routes", "guards", "policies"}
+    if mesh.authorizations:
+        result["authorizations"] = {str(key): plain(value) for key, value in mesh.authorizations.items()}
+        enforced = {str(pod): [str(policy.key) for policy in some] for pod, some in mesh.enforced.items()}
+        result["enforced"] = {pod: some for pod, some in enforced.items() if some}
+    deciding = {"routes", "guards", "policies", "authorizations", "enforced"}
     case.compare("ir", {title: value for title, value in result.items() if title in case.show | deciding})
 
 
@@ -162,6 +167,9 @@ def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
     for title, kind in TYPES.items():
         if kind in (ENDPOINTS, ROUTES) or (title in case.show and (kind != CLUSTER or clusters)):
             result[title] = {name: as_json(message) for name, message in resources.get(kind, {}).items()}
+        elif kind == LISTENER and "plaintext" in case.show:
+            found = {name: as_json(message) for name, message in resources[kind].items() if name.startswith("inplain|")}
+            result[title] = found or sorted(resources[kind])
         elif kind == EXTENSION:
             # a place in a chain that has nothing to do says nothing
             found = {name: as_json(message)["typed_config"] for name, message in resources.get(kind, {}).items()}

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2  # noqa: F401 - known by name where nothing else loads it
 from google.protobuf import json_format
 from google.protobuf.message import Message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.index import MeshIndex
+from ambientlab.mesh.index import MeshIndex, peerauthentications
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
 from ambientlab.mesh.xds.waypoint import WaypointProxy
@@ -127,10 +128,19 @@ def test_a_status_changes_nothing(mesh: Mesh) -> None:
     assert mesh.changed() == (set(), set())
 
 
-def test_connect_reaches_the_pod_itself_only() -> None:
-    routes = Ztunnel().resources(MeshIndex().mesh, [POD])[ROUTES]["inbound|test/curl"]
-    (route,) = routes.virtual_hosts[0].routes  # type: ignore[attr-defined]  # a RouteConfiguration
-    assert [(h.name, h.string_match.prefix) for h in route.match.headers] == [(":authority", "10.244.0.10:")]
+def test_connect_reaches_the_pod_itself_only(mesh: Mesh) -> None:
+    routes: Any = mesh.told[0][ROUTES]["inbound|test/curl"]
+    (route,) = routes.virtual_hosts[0].routes
+    expressions = [(h.name, h.string_match.safe_regex.regex) for h in route.match.headers]
+    assert expressions == [(":authority", r"10\.244\.0\.10:[1-9][0-9]{0,4}")]
+
+
+def test_a_pod_that_is_not_in_the_api_is_closed() -> None:
+    told: Any = Ztunnel().resources(MeshIndex().mesh, [POD])
+    (route,) = told[ROUTES]["inbound|test/curl"].virtual_hosts[0].routes
+    assert route.direct_response.status == 503
+    otherwise = told[LISTENER]["inplain|test/curl"].filter_chain_matcher.on_no_match
+    assert otherwise.action.name == "self-call"
 
 
 def test_a_traffic_policy_touches_the_clusters_of_its_service_only(mesh: Mesh) -> None:
@@ -209,6 +219,53 @@ def test_a_policy_touches_one_filter_and_no_listener(mesh: Mesh) -> None:
     for action in ("DENY", "ALLOW"):
         mesh.put(policy(action=action, rules=[{}]))
         assert mesh.changed() == (set(), {(EXTENSION, "http|helloworld.hello.svc.cluster.local")})
+
+
+def for_pods(name: str, namespace: str, **spec: Any) -> Object:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata, "spec": spec}
+
+
+def test_a_policy_for_identities_touches_the_routes_of_its_pods_only(mesh: Mesh) -> None:
+    """And of listeners at most that for plain connections, where its being there makes a difference to these."""
+
+    def denying(*principals: str) -> Object:
+        rules = [{"from": [{"source": {"principals": list(principals)}}]}]
+        return for_pods("p", "test", action="DENY", rules=rules)
+
+    for principals in ("a", "b"):
+        mesh.put(denying(principals))
+        assert mesh.changed() == ({(ROUTES, "inbound|test/curl")}, set())
+    mesh.put(for_pods("p", "test", rules=[{"from": [{"source": {"principals": ["a"]}}]}]))
+    before: Any = mesh.told[0][LISTENER]["inplain|test/curl"]
+    assert mesh.changed() == ({(ROUTES, "inbound|test/curl"), (LISTENER, "inplain|test/curl")}, set())
+    after: Any = mesh.told[0][LISTENER]["inplain|test/curl"]
+    passing = [[chain for chain in some.filter_chains if chain.name == "plaintext"] for some in (before, after)]
+    assert passing[0] == passing[1]
+    mesh.put(for_pods("elsewhere", "httpbin", rules=[{}]))
+    mesh.put(for_pods("nobody", "test", selector={"matchLabels": {"app": "x"}}, action="DENY", rules=[{}]))
+    assert mesh.changed() == (set(), set())
+
+
+def test_a_policy_among_many_concerns_its_own_pods_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = MeshIndex()
+    for n in range(100):
+        labels = {"app": f"app-{n % 10}", "number": str(n)}
+        pod = {"metadata": {"name": f"pod-{n}", "namespace": "hello", "labels": labels}, "spec": {}}
+        index.put(kinds.POD, pod)
+        for policy_number in range(5):
+            selector = {"matchLabels": {"app": f"app-{n % 10}", "zone": "a"}}
+            index.put(kinds.AUTHORIZATIONPOLICY, for_pods(f"p-{n}-{policy_number}", "hello", selector=selector))
+    index.settle()
+    attached = Mock(wraps=peerauthentications.attached)
+    monkeypatch.setattr(peerauthentications, "attached", attached)
+    index.put(kinds.AUTHORIZATIONPOLICY, for_pods("new", "hello", selector={"matchLabels": {"number": "7"}}))
+    index.settle()
+    assert attached.call_count == 1
+    assert [policy.key.name for policy in index.mesh.enforced[Key("hello", "pod-7")]] == ["new"]
+    index.put(kinds.POD, {**index.sources[kinds.POD][Key("hello", "pod-8")], "status": {"podIP": "10.244.0.9"}})
+    index.settle()
+    assert attached.call_count == 1
 
 
 @pytest.mark.parametrize("protocol", ["HTTP", "TCP", ""])

@@ -1,4 +1,4 @@
-"""AuthorizationPolicies, read (pilot/pkg/security/authz/model/model.go)."""
+"""AuthorizationPolicies as waypoints read them (pilot/pkg/security/authz/model/model.go)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ambientlab import re2
-from ambientlab.api.objects import Object
-from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
+from ambientlab.api.objects import Object, annotations_of
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.targets import Target, targets
+from ambientlab.mesh.index.values import is_true
+from ambientlab.mesh.index.ztunnelpolicies import DRY_RUN
 from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Key, PolicyAction, PolicyRule
 
-DRY_RUN = "istio.io/dry-run"
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-"""What Go's strconv.ParseBool takes for true."""
 _SOURCE = {
     "Principals": "source.principal",
     "RequestPrincipals": "request.auth.principal",
@@ -47,12 +46,12 @@ def read(key: Key, obj: Object) -> PolicyReading:
         key,
         PolicyAction(spec.get("action") or PolicyAction.ALLOW),
         tuple(_rule(rule, key.namespace) for rule in spec.get("rules") or ()),
-        (obj["metadata"].get("annotations") or {}).get(DRY_RUN, "") in _TRUE,
+        is_true(annotations_of(obj).get(DRY_RUN, "")),
         (spec.get("provider") or {}).get("name", ""),
     )
     named = targets(obj)
     usable, odd = _usable(policy)
-    return PolicyReading(usable, named, (*_untried(policy), *odd) if named else _of_ztunnel(policy, spec))
+    return PolicyReading(usable, named, (*_untried(policy), *odd) if named else ())
 
 
 def _usable(policy: AuthorizationPolicy) -> tuple[AuthorizationPolicy, tuple[Diagnostic, ...]]:
@@ -118,13 +117,6 @@ def _untried(policy: AuthorizationPolicy) -> tuple[Diagnostic, ...]:
         return ()
     ref = ObjectRef("AuthorizationPolicy", *policy.key)
     return (ignored(ref, "metadata.annotations", "there is no dry run of action CUSTOM: the policy is not in force"),)
-
-
-def _of_ztunnel(policy: AuthorizationPolicy, spec: Object) -> tuple[Diagnostic, ...]:
-    """Istio's ztunnel enforces what such a policy says about connections, if it is of an action that ztunnel knows."""
-    if "selector" in spec or policy.dry_run or policy.action not in (PolicyAction.ALLOW, PolicyAction.DENY):
-        return ()
-    return (unsupported(ObjectRef("AuthorizationPolicy", *policy.key), "spec", "ztunnel enforces no policies here"),)
 
 
 def _rule(rule: Object, namespace: str) -> PolicyRule:

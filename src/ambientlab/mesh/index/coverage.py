@@ -154,10 +154,7 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         **_connection_matches("spec.tcp[].match[]", "sourceSubnet"),
         **_connection_matches("spec.tls[].match[]"),
     },
-    "AuthorizationPolicy": {
-        **_OWN_NAMESPACE_ONLY,
-        "spec.selector": _unsupported("ztunnel enforces no policies here"),
-    },
+    "AuthorizationPolicy": _OWN_NAMESPACE_ONLY,
     "RequestAuthentication": {
         **_OWN_NAMESPACE_ONLY,
         "spec.selector": _ignored("waypoints take policies by targetRefs alone, and ztunnel looks at no tokens"),
@@ -167,10 +164,6 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         "spec.metrics[].reportingInterval": _unsupported("what connections carry is counted when they end"),
         "spec.selector": _ignored("waypoints take Telemetry by targetRefs or for a namespace, and ztunnel takes none"),
         "spec.tracing": _unsupported("there are no spans here"),
-    },
-    "PeerAuthentication": {
-        "spec.mtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),
-        "spec.portLevelMtls": _unsupported("ztunnel takes plain connections too, as with PERMISSIVE"),
     },
 }
 """Kind -> path -> exemption."""

@@ -133,6 +133,8 @@ class MeshIndex:
             self.routes.connections,
             self.security.guards,
             self.telemetry.wanted,
+            self.security.ztunnel.authorizations,
+            self.security.ztunnel.enforced,
         )
 
     def host(self, service: Key) -> str:

@@ -21,6 +21,7 @@ from ambientlab.mesh.index import authentication, authorization, extensionprovid
 from ambientlab.mesh.index.authentication import KeySet, KeySource, TokenReading
 from ambientlab.mesh.index.authorization import PolicyReading
 from ambientlab.mesh.index.diagnostics import Diagnostic
+from ambientlab.mesh.index.enforcement import Enforcement
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Attachment, Places, Target, gateway, service
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind, class_controller
@@ -41,6 +42,7 @@ class Security:
         shapes: Collection[str, Shape],
     ) -> None:
         self._sources, self._gateways, self._shapes = sources, gateways, shapes
+        self.ztunnel = Enforcement(graph, sources)
         self.policies: Collection[Key, PolicyReading] = graph.derive(
             "AuthorizationPolicies read",
             sources[AUTHORIZATIONPOLICY],
@@ -81,6 +83,7 @@ class Security:
         yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
         yield from chain.from_iterable(reading.diagnostics for reading in self.tokens.values())
         yield from chain.from_iterable(self._unbound_tokens.values())
+        yield from self.ztunnel.diagnostics()
         for (waypoint, host), guard in self.guards.items():
             if guard.provider_problem:
                 yield from extensionproviders.findings(host or f"workloads of waypoint {waypoint}", guard)

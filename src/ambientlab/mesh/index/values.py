@@ -20,6 +20,11 @@ def milliseconds(text: str) -> int:
     return min(round(found * 1000), _LONGEST_MS)
 
 
+def is_true(text: str) -> bool:
+    """What Go's strconv.ParseBool takes for true."""
+    return text in ("1", "t", "T", "TRUE", "true", "True")
+
+
 def parts_per_million(percent: Any) -> int:
     """Istio's Percent, of which 0.0001 is the smallest that Envoy can tell from nothing. What is less than a millionth
     is cut off (route.go, translatePercentToFractionalPercent)."""

@@ -2,8 +2,8 @@
 
     Workload ──waypoint──▶ Waypoint ◀──waypoint── Service ──endpoints──▶ Workload
                                                   │   ▲
-                                RouteTable, Guard ┘   └── Destination (a service's port, or a subset of it,
-                                                           with a TrafficPolicy)
+             ▲                  RouteTable, Guard ┘   └── Destination (a service's port, or a subset of it,
+      Authorizations                                       with a TrafficPolicy)
 
 Everything that decides about traffic (Envoy's configuration, the expected split, an explanation) reads these values
 and nothing else, so that they cannot disagree. Equal values mean equal behaviour: a stage that produced the same value
@@ -12,6 +12,7 @@ again has nothing to tell the stages behind it.
 
 from __future__ import annotations
 
+from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Clause, Clauses, Scope, denied_by
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.mesh import Mesh
 from ambientlab.mesh.ir.policies import (
@@ -81,14 +82,18 @@ __all__ = [
     "CA_SUFFIX",
     "DEFAULT_RETRIES",
     "EVERYTHING",
+    "NONE_ALLOWED",
     "SERVICE_KIND",
     "Abort",
     "Action",
     "Algorithm",
     "AppProtocol",
+    "Authorization",
     "AuthorizationPolicy",
     "Canary",
     "CheckedBody",
+    "Clause",
+    "Clauses",
     "Condition",
     "Conditions",
     "ConnectionPool",
@@ -126,6 +131,7 @@ __all__ = [
     "Rewrite",
     "Route",
     "RouteTable",
+    "Scope",
     "Service",
     "StringMatch",
     "Subset",
@@ -141,4 +147,5 @@ __all__ = [
     "WeightedDestination",
     "Workload",
     "by_address",
+    "denied_by",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ambientlab.mesh.ir.authorizations import Authorization
 from ambientlab.mesh.ir.policies import Guard
 from ambientlab.mesh.ir.routes import RouteTable, TcpRoute
 from ambientlab.mesh.ir.services import Service
@@ -19,6 +20,9 @@ class Mesh:
     `guards` and `telemetry`, by (waypoint, host), are of those that some object asked for; the host "" is for what a
     waypoint does of itself, as for workloads that are asked for by their own addresses.
 
+    `authorizations` are all that ztunnel is told of, and `enforced` those of each pod, in the order in which those of
+    one action are tried. A pod that takes tunnels itself has no ztunnel before it, and no entry.
+
     The mappings may be live views of collections: read them within one step, do not keep them.
     """
 
@@ -29,6 +33,8 @@ class Mesh:
     tcp_routes: Mapping[tuple[str, int], TcpRoute] = field(default_factory=dict)
     guards: Mapping[tuple[Key, str], Guard] = field(default_factory=dict)
     telemetry: Mapping[tuple[Key, str], Telemetry] = field(default_factory=dict)
+    authorizations: Mapping[Key, Authorization] = field(default_factory=dict)
+    enforced: Mapping[Key, tuple[Authorization, ...]] = field(default_factory=dict)
 
     def services_of(self, waypoint: Key) -> list[Service]:
         """The services whose traffic goes through a waypoint, by host."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.targets import Attachment
-from ambientlab.mesh.ir import AuthorizationPolicy, PolicyAction
+from ambientlab.mesh.index.ztunnelpolicies import Acceptance
 from ambientlab.mesh.status.conditions import Condition, put
 from ambientlab.mesh.status.findings import conditions, without_resolved
 
@@ -17,14 +17,16 @@ _WAYPOINT, _ZTUNNEL = "WaypointAccepted", "ZtunnelAccepted"
 
 def policy_status(
     obj: Object,
-    policy: AuthorizationPolicy,
+    acceptance: Acceptance | None,
     attachments: Sequence[Attachment],
     findings: Sequence[Diagnostic],
     now: datetime,
 ) -> Object:
-    """A policy that names targets is for waypoints, any other for ztunnel; the other one's condition goes."""
+    """A policy that names targets is for waypoints, any other for ztunnel; a condition that is neither's goes."""
     status = obj.get("status") or {}
-    istios = _waypoint(attachments) if attachments else _ztunnel(policy)
+    istios = _waypoint(attachments) if attachments else []
+    if acceptance is not None:
+        istios.append(Condition(_ZTUNNEL, acceptance.accepted, acceptance.reason, acceptance.message))
     stale = {_WAYPOINT, _ZTUNNEL} - {condition.type for condition in istios}
     ours = conditions(findings)
     current = without_resolved(status.get("conditions") or [], ours)
@@ -41,12 +43,3 @@ def _waypoint(attachments: Sequence[Attachment]) -> list[Condition]:
     bound = len(loose) < len(attachments)
     reason = ("PartiallyInvalid" if loose else "Accepted") if bound else "Invalid"
     return [Condition(_WAYPOINT, bound, reason, f"Invalid targetRefs: {', '.join(loose)}" if loose else "")]
-
-
-def _ztunnel(policy: AuthorizationPolicy) -> list[Condition]:
-    if policy.dry_run:
-        return []
-    if policy.action not in (PolicyAction.ALLOW, PolicyAction.DENY):
-        message = f"ztunnel does not support the {policy.action} action"
-        return [Condition(_ZTUNNEL, False, "UnsupportedValue", message)]
-    return [Condition(_ZTUNNEL, False, "Unsupported", "ztunnel enforces no policies in ambientlab")]

@@ -81,9 +81,9 @@ class Statuses:
             found = findings.get(ObjectRef(BACKENDTLSPOLICY.kind, *key), ())
             add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies.readings[key].targets, found)
         for key, obj in index.sources[AUTHORIZATIONPOLICY].items():
-            reading, attachments = index.security.policies[key], index.security.attachments[key]
+            acceptance, attachments = index.security.ztunnel.policies[key].acceptance, index.security.attachments[key]
             found = findings.get(ObjectRef(AUTHORIZATIONPOLICY.kind, *key), ())
-            add(AUTHORIZATIONPOLICY, key, policy_status, obj, reading.policy, attachments, found)
+            add(AUTHORIZATIONPOLICY, key, policy_status, obj, acceptance, attachments, found)
         for key, obj in index.sources[SERVICE].items():
             add(SERVICE, key, service_status, obj, index.registry.binding(SERVICE.kind, key, index.host(key)))
         for key, obj in index.sources[SERVICEENTRY].items():

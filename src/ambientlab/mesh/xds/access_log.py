@@ -52,10 +52,17 @@ _DENIED = ((("NC", "NR"), "no service for target address"), (("UH", "UO"), "no h
 _FAILED = ("UF", "URX", "LH")
 _FAILURES = (
     ("refused", "connection failed: Connection refused (os error 111)"),
+    ("tunnel_response:401", "http status: 401 Unauthorized"),
     ("tunnel_response:503", "http status: 503 Service Unavailable"),
 )
 """What became of a connection that had: parts of Envoy's reason, and ztunnel's words for it."""
 _REASON = "upstream.transport_failure_reason"
+
+REFUSED_STATUS = 401
+"""Of a CONNECT that policies refuse."""
+
+_REFUSED = "connection closed due to policy rejection: {}"
+_POLICY = "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%"
 
 
 def workload_fields(side: str, workload: str, namespace: str) -> str:
@@ -113,20 +120,33 @@ def plain_outbound(workload: str, namespace: str) -> list[AccessLog]:
 def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[AccessLog]:
     """For a CONNECT to a captured pod."""
     names = [f"%REQ({header.upper()})%" for header in SOURCE_HEADERS]
-    return _variants(
+    fields = (
         f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {workload_fields('src', *names)} "
         'src.identity="%DOWNSTREAM_PEER_URI_SAN%" dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% dst.hbone_addr=%REQ(:AUTHORITY)% '
-        f'%METADATA(ROUTE:istio:{TARGET})%{workload_fields("dst", workload, namespace)} dst.identity="{identity}" ',
-        "inbound",
-        "%DOWNSTREAM_LOCAL_ADDRESS%",
+        f'%METADATA(ROUTE:istio:{TARGET})%{workload_fields("dst", workload, namespace)} dst.identity="{identity}" '
     )
+    good, *others = _variants(fields, "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
+    good.filter.CopyFrom(_every(_status("NE", REFUSED_STATUS), good.filter))
+    return [good, *others, _refused(fields, _POLICY, status(REFUSED_STATUS))]
 
 
 def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a connection from outside the mesh to a captured pod."""
+    return _variants(_plain_inbound_fields(workload, namespace), "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
+
+
+def plain_refused(workload: str, namespace: str, reason: str) -> list[AccessLog]:
+    """For one that policies refuse."""
+    return [_refused(_plain_inbound_fields(workload, namespace), reason, None)]
+
+
+def _plain_inbound_fields(workload: str, namespace: str) -> str:
     target = workload_fields("dst", workload, namespace)
-    fields = f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {target} "
-    return _variants(fields, "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
+    return f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {target} "
+
+
+def _refused(fields: str, reason: str, condition: AccessLogFilter | None) -> AccessLog:
+    return _stdout(_line("error", fields, "inbound", f' error="{_REFUSED.format(reason)}"'), condition)
 
 
 def waypoint_requests(telemetry: Telemetry) -> list[AccessLog]:
@@ -145,12 +165,21 @@ def waypoint_originations(telemetry: Telemetry) -> list[AccessLog]:
 
 
 def waypoint_terminations(telemetry: Telemetry) -> list[AccessLog]:
+    return _waypoint(telemetry, _status("GE", 400))
+
+
+def status(value: int) -> AccessLogFilter:
+    return _status("EQ", value)
+
+
+def _status(operator: str, value: int) -> AccessLogFilter:
+    """0 is that of what was never answered."""
     result = AccessLogFilter()
     comparison = result.status_code_filter.comparison
-    comparison.op = comparison.GE
-    comparison.value.default_value = 400
+    comparison.op = comparison.Op.Value(operator)
+    comparison.value.default_value = value
     comparison.value.runtime_key = "istio.io/unset"
-    return _waypoint(telemetry, result)
+    return result
 
 
 def waypoint_listener(telemetry: Telemetry) -> list[AccessLog]:
@@ -168,9 +197,13 @@ def _waypoint(telemetry: Telemetry, *conditions: AccessLogFilter) -> list[Access
 def _all_of(*conditions: AccessLogFilter) -> AccessLogFilter | None:
     if len(conditions) < 2:
         return conditions[0] if conditions else None
-    every = AccessLogFilter()
-    every.and_filter.filters.extend(conditions)
-    return every
+    return _every(*conditions)
+
+
+def _every(*conditions: AccessLogFilter) -> AccessLogFilter:
+    result = AccessLogFilter()
+    result.and_filter.filters.extend(conditions)
+    return result
 
 
 def _variants(fields: str, direction: str, target: str, *, only: str = "") -> list[AccessLog]:

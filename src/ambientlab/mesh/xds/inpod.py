@@ -1,13 +1,17 @@
-"""The node proxy's listeners inside one captured pod. They depend on nothing but the pod."""
+"""The node proxy's listeners inside one captured pod. They depend on the pod, and on what may not be sent to it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from http import HTTPStatus
+from importlib import import_module
+from typing import Any
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_components_pb2 import Route
+from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -19,7 +23,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
-from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 import DestinationIPInput
+from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 import (
+    DestinationIPInput,
+    DestinationPortInput,
+)
 from google.protobuf.wrappers_pb2 import StringValue
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.ip_pb2 import IPMatcher
@@ -27,6 +34,7 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.ir import Authorization
 from ambientlab.mesh.xds import access_log, metrics
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
@@ -43,6 +51,7 @@ from ambientlab.mesh.xds.messages import (
     server_tls,
     socket_address,
 )
+from ambientlab.mesh.xds.types import PREFIX
 from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH
 
 OUTBOUND_PORT = 15001
@@ -57,6 +66,12 @@ LOOPBACK = ("127.0.0.0", 8)
 """Never redirected: such a destination is the proxy's own port, called by the application."""
 
 
+Policies = tuple[Authorization, ...] | None
+"""None of a pod that the API does not know: it gets nothing, as from ztunnel, which does not know what for."""
+
+_RBAC = "envoy.filters.http.rbac"
+
+
 def route_name(pod: Captured) -> str:
     return f"inbound|{pod.namespace}/{pod.name}"
 
@@ -69,14 +84,26 @@ def outbound_listener(pod: Captured, addresses: tuple[str, ...]) -> dict[str, Li
     return {listener.name: listener}
 
 
-def inbound_listeners(pod: Captured) -> dict[str, Listener]:
-    made = (_inbound_plaintext(pod), _inbound_hbone(pod))
-    return {listener.name: listener for listener in made}
+def hbone_listener(pod: Captured) -> dict[str, Listener]:
+    listener = _inbound_hbone(pod)
+    return {listener.name: listener}
 
 
-def inbound_routes(name: str, ip: str, services: Sequence[tuple[int, str]]) -> RouteConfiguration:
+def plaintext_listener(pod: Captured, policies: Policies) -> dict[str, Listener]:
+    """A connection is refused before anything is sent to the application, which might speak first: by a filter chain
+    for each reason. A change of policies changes these chains alone, and the matcher; so connections stay as with
+    `outbound_listener`."""
+    listener = _inbound_plaintext(pod, policies)
+    return {listener.name: listener}
+
+
+def inbound_routes(
+    name: str, ip: str, services: Sequence[tuple[int, str]], policies: Policies = ()
+) -> RouteConfiguration:
     """CONNECT to the pod's own address and nothing else: who holds a mesh certificate must not be able to reach into
     what the pod alone can reach. Apart from the listener, so that it can change under open connections.
+
+    Ports are written in one way only, by which policies know them.
 
     `services` pairs ports of the pod with a service that leads there: for the log, a best guess as in ztunnel
     (src/proxy.rs, guess_inbound_service).
@@ -84,11 +111,17 @@ def inbound_routes(name: str, ip: str, services: Sequence[tuple[int, str]]) -> R
     routes = RouteConfiguration(name=name)
     routes.validate_clusters.value = False
     host = routes.virtual_hosts.add(name=name, domains=["*"])
+    if policies is None:
+        host.routes.add(direct_response=DirectResponseAction(status=503)).match.connect_matcher.SetInParent()
+        return routes
+    if policies:
+        host.typed_per_filter_config[_RBAC].CopyFrom(packed(_authorizations().of_tunnels(policies)))
     for port, service in services:
         route = _connect(host.routes.add())
         route.match.headers.add(name=":authority").string_match.exact = f"{ip}:{port}"
         route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
-    _connect(host.routes.add()).match.headers.add(name=":authority").string_match.prefix = f"{ip}:"
+    authority = _connect(host.routes.add()).match.headers.add(name=":authority").string_match
+    authority.safe_regex.regex = rf"{re.escape(ip)}:[1-9][0-9]{{0,4}}"
     return routes
 
 
@@ -145,16 +178,30 @@ def _outbound(pod: Captured, addresses: tuple[str, ...]) -> Listener:
     return listener
 
 
-def _inbound_plaintext(pod: Captured) -> Listener:
+def _inbound_plaintext(pod: Captured, policies: Policies) -> Listener:
     logs = access_log.plain_inbound(pod.name, pod.namespace)
-    self_call = _self_call()
-    self_call.filter_chain_match.destination_port.value = INBOUND_PLAINTEXT_PORT
+    passing = _tcp_chain("plaintext", [_netns(pod)], PASSTHROUGH, logs)
+    own_port = Matcher()
+    tree = own_port.matcher_tree
+    tree.input.CopyFrom(TypedExtensionConfig(name="destination-port", typed_config=packed(DestinationPortInput())))
+    _choose(tree.exact_match_map.map[str(INBOUND_PLAINTEXT_PORT)], "self-call")
+    refusing: list[FilterChain] = []
+    if policies:
+        judged, reasons = _authorizations().of_plain_connections(policies, passing.name)
+        own_port.on_no_match.CopyFrom(judged)
+        refusing = [
+            _tcp_chain(reason, [], BLACKHOLE, access_log.plain_refused(pod.name, pod.namespace, reason))
+            for reason in reasons
+        ]
+    else:
+        _choose(own_port.on_no_match, "self-call" if policies is None else passing.name)
     return Listener(
         name=f"inplain|{pod.namespace}/{pod.name}",
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
         listener_filters=[_original_dst(), _original_src()],
         traffic_direction="INBOUND",
-        filter_chains=[_tcp_chain("plaintext", [_netns(pod)], PASSTHROUGH, logs), self_call],
+        filter_chain_matcher=own_port,
+        filter_chains=[passing, _self_call(), *refusing],
     )
 
 
@@ -171,6 +218,13 @@ def _inbound_hbone(pod: Captured) -> Listener:
     manager.upgrade_configs.add(upgrade_type="CONNECT")
     manager.rds.route_config_name = route_name(pod)
     manager.rds.config_source.CopyFrom(ads())
+    # Envoy answers 403 and a text to what its policies refuse, ztunnel 401 alone (src/proxy/inbound.rs)
+    refused = manager.local_reply_config.mappers.add()
+    refused.filter.CopyFrom(access_log.status(HTTPStatus.FORBIDDEN))
+    refused.status_code.value = access_log.REFUSED_STATUS
+    refused.body.inline_string = ""
+    # without a message, which is loaded where there are policies: it lets pass what no route's own forbids
+    manager.http_filters.add(name=_RBAC).typed_config.type_url = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBAC"
     state = HttpSetFilterState(on_request_headers=[_netns(pod)])
     manager.http_filters.add(name="envoy.filters.http.set_filter_state", typed_config=packed(state))
     router = Router(suppress_envoy_headers=True)
@@ -184,6 +238,11 @@ def _inbound_hbone(pod: Captured) -> Listener:
         traffic_direction="INBOUND",
         filter_chains=[chain],
     )
+
+
+def _authorizations() -> Any:
+    """Loaded with the first policy: its messages take milliseconds, which `up` has none of."""
+    return import_module("ambientlab.mesh.xds.authorizations")
 
 
 def _self_call() -> FilterChain:

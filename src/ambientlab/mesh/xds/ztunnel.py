@@ -1,6 +1,6 @@
 """The node proxy: Envoy in ztunnel's part.
 
-Inside each captured pod's network namespace it has three small listeners, which depend on nothing but the pod:
+Inside each captured pod's network namespace it has three small listeners, which depend on the pod and on policies:
 
     15001  what the pod sends.  ── destination is a service's address ──▶ cluster `vip|<VIP>:<port>`
                                 ── in the pod network ──────────────────▶ cluster `ip|<IP>`
@@ -28,7 +28,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Mesh, Protocol, Resolution, by_address
+from ambientlab.mesh.ir import Key, Mesh, Protocol, Resolution, by_address
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import HEALTH, health
@@ -91,9 +91,11 @@ class Ztunnel:
         elsewhere = _elsewhere(vip for vip, _ in called)
         for pod in captured:
             listeners |= self._listeners.get((pod.uid, "out"), inpod.outbound_listener, pod, elsewhere)
-            listeners |= self._listeners.get((pod.uid, "in"), inpod.inbound_listeners, pod)
-            name = inpod.route_name(pod)
-            routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip, tuple(served.get(pod.ip, ())))
+            listeners |= self._listeners.get((pod.uid, "hbone"), inpod.hbone_listener, pod)
+            policies = mesh.enforced.get(Key(pod.namespace, pod.name))
+            listeners |= self._listeners.get((pod.uid, "plaintext"), inpod.plaintext_listener, pod, policies)
+            name, services = inpod.route_name(pod), tuple(served.get(pod.ip, ()))
+            routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip, services, policies)
         for memo in (self._clusters, self._assignments, self._listeners, self._routes):
             memo.end_round()
         return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}

@@ -1,0 +1,154 @@
+"""What ztunnel is told of policies, and which of them it enforces for which pod.
+
+AuthorizationPolicies and PeerAuthentications come to be the same kind of thing. Those for a namespace or for the mesh
+ztunnel finds by itself; of others istiod tells it with each workload (buildWorkloadPolicies in
+pilot/pkg/serviceregistry/ambient/workloads.go; assert_rbac in src/state.rs of istio/ztunnel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, POD
+from ambientlab.api.objects import Object, labels_of
+from ambientlab.api.resources import Resource
+from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.flow.collection import Collection, Context, Graph, Index
+from ambientlab.mesh.index import peerauthentications, ztunnelpolicies
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.peerauthentications import STATIC_STRICT, Peer, converted_key, oldest
+from ambientlab.mesh.index.selectors import MESH, Place, Selector, places_of
+from ambientlab.mesh.index.workloads import TUNNEL
+from ambientlab.mesh.index.ztunnelpolicies import ZtunnelReading
+from ambientlab.mesh.ir import Authorization, Key, Scope
+
+Labels = Mapping[str, str]
+Pods = Index[Place, Key, Labels]
+"""The labels of pods by where their policies are filed."""
+
+
+class Enforcement:
+    """The collections of policies for connections, derived within the graph of everything else."""
+
+    def __init__(self, graph: Graph, sources: Mapping[Resource, Collection[Key, Object]]) -> None:
+        self.policies: Collection[Key, ZtunnelReading] = graph.derive(
+            "AuthorizationPolicies for ztunnel",
+            sources[AUTHORIZATIONPOLICY],
+            lambda _, key, obj: {key: ztunnelpolicies.read(key, obj)},
+        )
+        self._peers: Collection[Key, Peer] = graph.derive(
+            "PeerAuthentications read",
+            sources[PEERAUTHENTICATION],
+            lambda _, key, obj: {key: peerauthentications.read(key, obj)},
+        )
+        self._policies_by_place = self.policies.index(_place)
+        self._peers_by_place = self._peers.index(lambda _, peer: (peer.place,))
+        always = graph.source("PeerAuthentications, if any")
+        always.set(STATIC_STRICT.key, STATIC_STRICT)
+        self.authorizations: Collection[Key, Authorization] = graph.join(
+            "authorizations",
+            graph.derive("AuthorizationPolicies as authorizations", self.policies, _told),
+            graph.derive("PeerAuthentications as authorizations", self._peers, self._converted),
+            graph.derive(
+                "static STRICT policy",
+                always,
+                lambda ctx, key, strict: {key: strict} if ctx.everything(self._peers) else {},
+            ),
+        )
+        # nothing else of a pod matters, and the rest of it changes often
+        pods: Collection[Key, Labels] = graph.derive(
+            "labels of pods", sources[POD], lambda _, key, pod: {key: labels_of(pod)}
+        )
+        self.enforced: Collection[Key, tuple[Authorization, ...]] = graph.derive(
+            "authorizations enforced", pods, self._of_pod
+        )
+        by_place = pods.index(lambda key, labels: places_of(key.namespace, labels))
+        self._unused: tuple[Collection[Key, tuple[Diagnostic, ...]], ...] = (
+            graph.derive(
+                "AuthorizationPolicies for nobody",
+                self.policies,
+                lambda ctx, key, reading: (
+                    {}
+                    if reading.policy is None
+                    else _unused(ctx, AUTHORIZATIONPOLICY, key, reading.selector, _place(key, reading), by_place)
+                ),
+            ),
+            graph.derive(
+                "PeerAuthentications without effect",
+                self._peers,
+                lambda ctx, key, peer: self._ineffective(ctx, key, peer, by_place),
+            ),
+        )
+
+    def diagnostics(self) -> Iterator[Diagnostic]:
+        yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
+        for found in self._unused:
+            yield from chain.from_iterable(found.values())
+
+    def _converted(self, ctx: Context, _: Key, peer: Peer) -> Mapping[Key, Authorization]:
+        if not peer.ports:
+            return {}
+        above = [self._wide(ctx, where) for where in (peer.key.namespace, MESH)]
+        found = peerauthentications.converted(peer, *above)
+        return {} if found is None else {converted_key(peer): found}
+
+    def _wide(self, ctx: Context, namespace: str) -> Peer | None:
+        """Of those without a selector, for a namespace or the mesh."""
+        found = ctx.select(self._peers_by_place, Place(namespace))
+        return oldest(peer for peer in found if peer.selector.labels is None)
+
+    def _of_pod(self, ctx: Context, key: Key, labels: Labels) -> Mapping[Key, tuple[Authorization, ...]]:
+        """In ztunnel's order: those of the namespace, of the mesh, then those that ask for the pod's labels."""
+        if "http" in labels.get(TUNNEL, "").split(","):
+            return {}
+        places = list(places_of(key.namespace, labels))
+        readings = {
+            reading.policy.key: reading
+            for place in places
+            for reading in ctx.select(self._policies_by_place, place)
+            if reading.policy is not None and reading.selector.selects(labels)
+        }
+        policies = [reading.policy for reading in readings.values() if reading.policy is not None]
+        policies.sort(key=lambda policy: (_ORDER[policy.scope], policy.key))
+        peers = {peer.key: peer for place in places for peer in ctx.select(self._peers_by_place, place)}
+        attached = peerauthentications.attached(p for p in peers.values() if p.selector.selects(labels))
+        found = (ctx.fetch(self.authorizations, policy) for policy in attached)
+        return {key: (*policies, *(policy for policy in found if policy is not None))}
+
+    def _ineffective(self, ctx: Context, key: Key, peer: Peer, pods: Pods) -> Mapping[Key, tuple[Diagnostic, ...]]:
+        rivals = ctx.select(self._peers_by_place, peer.place)
+        found = [*peerauthentications.findings(peer), *peerauthentications.without_effect(peer, rivals)]
+        if not found:
+            return _unused(ctx, PEERAUTHENTICATION, key, peer.selector, [peer.place], pods)
+        return {key: tuple(found)}
+
+
+_ORDER = {scope: number for number, scope in enumerate((Scope.NAMESPACE, Scope.GLOBAL, Scope.WORKLOAD_SELECTOR))}
+
+
+def _place(key: Key, reading: ZtunnelReading) -> Iterable[Place]:
+    if reading.policy is None or reading.selector.nothing:
+        return ()
+    return (reading.selector.place(MESH if key.namespace == ROOT_NAMESPACE else key.namespace),)
+
+
+def _told(_: Context, key: Key, reading: ZtunnelReading) -> Mapping[Key, Authorization]:
+    return {} if reading.policy is None else {key: reading.policy}
+
+
+def _unused(
+    ctx: Context,
+    resource: Resource,
+    key: Key,
+    selector: Selector,
+    places: Iterable[Place],
+    pods: Pods,
+) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    """Istio accepts a policy for nobody without a word."""
+    if not selector.labels and not selector.nothing:
+        return {}
+    if any(selector.selects(labels) for place in places for labels in ctx.select(pods, place)):
+        return {}
+    why = "no effect: it selects no pod"
+    return {key: (Diagnostic(ObjectRef(resource.kind, *key), "NothingSelected", why, field="spec.selector"),)}
