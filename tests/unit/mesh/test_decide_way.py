@@ -341,3 +341,65 @@ spec: {host: helloworld, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
 """
     assert ask(rule).distribution(far_end) == {"10.96.0.20:5000": 1}
     assert versions(ask(LEAVE_THE_WAYPOINT + rule)) == {"v1": HALF, "v2": HALF}
+
+
+def connection_policy(spec: str, kind: str = "AuthorizationPolicy") -> str:
+    return f"""
+apiVersion: security.istio.io/v1
+kind: {kind}
+metadata: {{name: p, namespace: hello}}
+spec: {spec}
+---
+"""
+
+
+V1 = "selector: {matchLabels: {version: v1}}"
+
+
+def test_ztunnel_refuses_what_a_policy_of_the_workload_denies() -> None:
+    rules = "[{from: [{source: {namespaces: [other]}}]}, {from: [{source: {namespaces: [test]}}]}]"
+    spec = f"{{{V1}, action: DENY, rules: {rules}}}"
+    decision = ask(connection_policy(spec) + LEAVE_THE_WAYPOINT)
+    assert versions(decision) == {"v2": HALF, "000": HALF}
+    (refused,) = (o.result for o in decision.outcomes if isinstance(o.result, Failed))
+    assert (refused.reason, str(refused.admission)) == (Reason.DENIED, "explicitly denied by: hello/p")
+    assert refused.admission.rule == 1
+    (passed,) = decision.delivered()
+    assert str(passed.admission) == "no policy"
+
+
+def test_a_waypoint_shows_its_own_identity_to_the_workload() -> None:
+    """What was written for the client's shuts the waypoint out, and the client sees a 503."""
+    spec = f"{{{V1}, rules: [{{from: [{{source: {{serviceAccounts: [test/curl]}}}}]}}]}}"
+    decision = ask(connection_policy(spec))
+    assert versions(decision) == {"v2": HALF, "503": HALF}
+    spec = f"{{{V1}, rules: [{{from: [{{source: {{serviceAccounts: [waypoint]}}}}]}}]}}"
+    decision = ask(connection_policy(spec))
+    assert versions(decision) == {"v1": HALF, "v2": HALF}
+    assert {str(passed.admission) for passed in decision.delivered()} == {"allowed by: hello/p", "no policy"}
+    direct = ask(connection_policy(spec) + LEAVE_THE_WAYPOINT)
+    assert versions(direct) == {"v2": HALF, "000": HALF}
+
+
+def test_strict_mtls_shuts_out_who_is_not_in_the_mesh() -> None:
+    strict = connection_policy("{mtls: {mode: STRICT}}", "PeerAuthentication")
+    url = "http://helloworld.hello.svc.cluster.local:5000"
+    decision = ask(strict + LEAVE_THE_WAYPOINT, client=Key("httpbin", "httpbin-686d6fc899-2x7hk"), url=url)
+    assert versions(decision) == {"000": Fraction(1)}
+    reasons = {str(o.result.admission) for o in decision.outcomes if isinstance(o.result, Failed)}
+    assert reasons == {"explicitly denied by: istio-system/istio_converted_static_strict"}
+    assert versions(ask(strict + LEAVE_THE_WAYPOINT)) == {"v1": HALF, "v2": HALF}
+
+
+def test_nothing_is_enforced_before_a_workload_outside_the_mesh() -> None:
+    deny = "{action: DENY, rules: [{}]}"
+    decision = ask(
+        connection_policy(deny).replace("namespace: hello", "namespace: httpbin"), url="http://httpbin.httpbin:8000"
+    )
+    assert {by_answer(outcome.result) for outcome in decision.outcomes} == {"delivered"}
+
+
+def test_the_port_is_the_workloads() -> None:
+    deny = f"{{{V1}, action: DENY, rules: [{{to: [{{operation: {{ports: ['%d']}}}}]}}]}}"
+    for port, expected in ((5000, {"v2": HALF, "000": HALF}), (5001, {"v1": HALF, "v2": HALF})):
+        assert versions(ask(connection_policy(deny % port) + LEAVE_THE_WAYPOINT)) == expected

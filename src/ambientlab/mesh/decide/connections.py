@@ -8,8 +8,8 @@ from __future__ import annotations
 from ambientlab.mesh.decide import endpoints, lots
 from ambientlab.mesh.decide.decision import Delivered, End, Failed, Reason
 from ambientlab.mesh.decide.request import Request
-from ambientlab.mesh.decide.routing import hop_to
-from ambientlab.mesh.ir import Destination, Mesh, TcpRoute
+from ambientlab.mesh.decide.routing import admission_at, hop_to
+from ambientlab.mesh.ir import Destination, Endpoint, Mesh, TcpRoute
 
 
 def routed(
@@ -32,6 +32,17 @@ def ended(
     if not found:
         return lots.certain((0, Failed(Reason.NO_CLUSTER if found is None else Reason.NO_ENDPOINT)))
     return tuple(
-        (share, (0, Delivered(destination, endpoint, hop_to(endpoint, destination.port, identity), request)))
+        (share, (0, entered(mesh, destination, endpoint, identity, called.source, request)))
         for share, endpoint in found
     )
+
+
+def entered(
+    mesh: Mesh, destination: Destination, endpoint: Endpoint, identity: str, source: str, request: Request
+) -> Delivered | Failed:
+    """`identity` and `source` are of whoever connects to the endpoint."""
+    hop = hop_to(endpoint, destination.port, identity)
+    admission = admission_at(mesh, endpoint, destination.port, hop, source)
+    if not admission.allowed:
+        return Failed(Reason.DENIED, admission)
+    return Delivered(destination, endpoint, hop, request, admission=admission)

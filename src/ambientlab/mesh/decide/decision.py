@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from ambientlab.mesh.decide.admission import OPEN, Admission
 from ambientlab.mesh.decide.matching import Candidate
 from ambientlab.mesh.decide.policy import NONE as NO_VERDICT
 from ambientlab.mesh.decide.policy import Verdict
@@ -138,18 +139,21 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """An endpoint gets the request, as it then is. `changes` are made to its response on the way back, in turn."""
+    """An endpoint gets the request, as it then is. `changes` are made to its response on the way back, in turn.
+    `admission` is ztunnel's, before the endpoint."""
 
     destination: Destination
     endpoint: Endpoint
     hop: Hop
     request: Request
     changes: tuple[HeaderChange, ...] = ()
+    admission: Admission = OPEN
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A proxy answers. The status of gRPC is for requests of gRPC, and only for them."""
+    """A proxy answers. The status of gRPC is for requests of gRPC, and only for them. `admission` is ztunnel's, before
+    an endpoint that the proxy could not reach because of it."""
 
     status: int
     reason: Reason
@@ -157,13 +161,15 @@ class Answered:
     headers: Headers = ()
     grpc_status: int | None = None
     destination: Destination | None = None
+    admission: Admission = OPEN
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No response at all: curl says 000."""
+    """No response at all: curl says 000. `admission` is ztunnel's, before an endpoint, if that is why."""
 
     reason: Reason
+    admission: Admission = OPEN
 
 
 Result = Delivered | Answered | Failed

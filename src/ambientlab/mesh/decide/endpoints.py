@@ -24,12 +24,18 @@ from ambientlab.mesh.ir import (
 class Called:
     """The address that the client called, and what its request says it is for: all that some services know of their
     endpoints. A connection has no `authority`. `viewer` is the waypoint's instance that chooses; the node proxy, which
-    follows no DestinationRule, is none."""
+    follows no DestinationRule, is none. `client` is where the request comes from."""
 
     address: str
     port: int
     authority: str = ""
     viewer: Workload | None = None
+    client: str = ""
+
+    @property
+    def source(self) -> str:
+        """The address that an endpoint sees."""
+        return self.viewer.ip if self.viewer is not None else self.client
 
 
 def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[Endpoint] | None:

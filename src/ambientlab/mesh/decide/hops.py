@@ -16,7 +16,6 @@ from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import (
     Answered,
     Decision,
-    Delivered,
     End,
     Failed,
     Hop,
@@ -29,7 +28,7 @@ from ambientlab.mesh.decide.decision import (
     Why,
 )
 from ambientlab.mesh.decide.request import Request
-from ambientlab.mesh.decide.routing import At, hop_to, routed
+from ambientlab.mesh.decide.routing import At, handed_over, routed
 from ambientlab.mesh.ir import (
     SERVICE_KIND,
     AppProtocol,
@@ -93,7 +92,7 @@ def _way(mesh: Mesh, source: Source, found: lookup.Found, request: Request) -> _
 
 def _to_service(mesh: Mesh, source: Source, service: Service, address: str, request: Request) -> _Way:
     port = service.port(request.port)
-    called = endpoints.Called(address, request.port)
+    called = endpoints.Called(address, request.port, client=source.address)
     if not source.captured or service.waypoint is None:
         why = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
         if port is None:
@@ -187,14 +186,14 @@ def _to_address(
     there = Destination("", request.port)
     if not source.captured or workload is None or workload.waypoint is None:
         known = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
-        direct = Delivered(there, endpoint, hop_to(endpoint, request.port, source.identity), request)
+        direct = connections.entered(mesh, there, endpoint, source.identity, source.address, request)
         return _Way(None, why or (known if workload is not None else Why.OUTSIDE), lots.certain((0, direct)))
     waypoint = mesh.waypoints.get(workload.waypoint)
     if waypoint is None or not waypoint.members:
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
     passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
-    guard, called = mesh.guards.get((waypoint.key, "")), endpoints.Called(address, request.port)
-    hop = hop_to(endpoint, request.port, waypoint.members[0].identity)
+    instance = waypoint.members[0]
+    guard, called = mesh.guards.get((waypoint.key, "")), endpoints.Called(address, request.port, viewer=instance)
     end: Result
     if request.scheme == "http":
         path = paths.normalised(request.path)
@@ -202,10 +201,13 @@ def _to_address(
             return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, _BAD_PATH)), (passage,))
         passage, seen = _met(passage, guard, source, called, replace(request, path=path))
         sent = replace(seen.request, headers=tuple(h for h in seen.request.headers if h[0] not in seen.stripped))
-        end = seen.refusal or Delivered(there, endpoint, hop, sent)
+        at = At(mesh, waypoint.key, instance.identity, called)
+        end = seen.refusal or handed_over(at, there, endpoint, request, sent)
     else:
         passage = _connected(passage, guard, source, called)
-        end = Delivered(there, endpoint, hop, request) if passage.verdict.allowed else Failed(Reason.DENIED)
+        end = Failed(Reason.DENIED)
+        if passage.verdict.allowed:
+            end = connections.entered(mesh, there, endpoint, instance.identity, instance.ip, request)
     return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, end)), (passage,))
 
 

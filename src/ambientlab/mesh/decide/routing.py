@@ -5,7 +5,8 @@ from __future__ import annotations
 from base64 import b64decode
 from dataclasses import dataclass, replace
 
-from ambientlab.mesh.decide import cors, endpoints, faults, headers, lots, paths
+from ambientlab.mesh.decide import admission, cors, endpoints, faults, headers, lots, paths
+from ambientlab.mesh.decide.admission import Admission, Connection
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import Answered, Delivered, End, Hop, Reason, Result, Routing
 from ambientlab.mesh.decide.matching import candidates
@@ -28,6 +29,9 @@ from ambientlab.mesh.ir import (
     Service,
     WeightedDestination,
 )
+
+_CUT_OFF = "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+"""What a waypoint answers where the endpoint's ztunnel refuses the tunnel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +163,26 @@ def _to(
         return lots.certain(local_answer(request, status, reason, body, own, destination=destination))
     made = tuple(change for change in changes if change)
     return tuple(
-        (
-            share,
-            Delivered(destination, endpoint, hop_to(endpoint, destination.port, at.identity), sent or request, made),
-        )
-        for share, endpoint in found
+        (share, handed_over(at, destination, endpoint, request, sent or request, made)) for share, endpoint in found
     )
+
+
+def handed_over(
+    at: At,
+    destination: Destination,
+    endpoint: Endpoint,
+    request: Request,
+    sent: Request,
+    changes: tuple[HeaderChange, ...] = (),
+) -> Result:
+    """By the waypoint to an endpoint, whose ztunnel may refuse the tunnel."""
+    hop = hop_to(endpoint, destination.port, at.identity)
+    entry = admission_at(at.mesh, endpoint, destination.port, hop, at.called.source)
+    if entry.allowed:
+        return Delivered(destination, endpoint, hop, sent, changes, entry)
+    own = headers.changed((), changes)
+    answer = local_answer(request, 503, Reason.DENIED, _CUT_OFF, own, destination=destination)
+    return replace(answer, admission=entry)
 
 
 def hop_to(endpoint: Endpoint, port: int, identity: str) -> Hop:
@@ -174,6 +192,12 @@ def hop_to(endpoint: Endpoint, port: int, identity: str) -> Hop:
     if workload is None or workload.protocol is Protocol.TCP or not identity:
         return Hop(Protocol.TCP, address, workload.key if workload is not None else None)
     return Hop(Protocol.HBONE, address, workload.key, None, identity, workload.identity)
+
+
+def admission_at(mesh: Mesh, endpoint: Endpoint, port: int, hop: Hop, source: str) -> Admission:
+    """What the endpoint's ztunnel says of the last leg, which comes from the address `source`."""
+    connection = Connection(hop.source_identity, source, endpoint.address, endpoint.target(port) or port)
+    return admission.at(mesh, endpoint.workload, connection)
 
 
 def _at_once(results: lots.Lot[Result]) -> lots.Lot[End]:
