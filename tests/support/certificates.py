@@ -1,13 +1,17 @@
-"""Certificates that vouch for themselves."""
+"""Certificates that vouch for themselves, and CAs that do for one another."""
 
 from __future__ import annotations
 
 import datetime
+from base64 import b64encode
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+from ambientlab.api.objects import Object
+from ambientlab.mesh.serve.bundle import CA_CERTIFICATE, CA_KEY, CHAIN, ROOT, SigningBundle
 
 
 def self_signed(name: x509.GeneralName) -> tuple[bytes, bytes]:
@@ -31,3 +35,52 @@ def self_signed(name: x509.GeneralName) -> tuple[bytes, bytes]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return certificate.public_bytes(serialization.Encoding.PEM), private
+
+
+def authority(
+    name: str,
+    issuer: SigningBundle | None = None,
+    *,
+    days: float = 30,
+    ca: bool = True,
+    chain: bool = True,
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None,
+) -> SigningBundle:
+    """A CA under `issuer`, or a root; a chain without itself if `chain` is false."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=60))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(issuer.key if issuer else key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    above = issuer.chain_pem if issuer else b""
+    return SigningBundle(certificate, key, (pem if chain else b"") + above, issuer.root_pem if issuer else pem)
+
+
+def cacerts(bundle: SigningBundle, **changed: bytes | None) -> Object:
+    """The Secret that plugs a CA in. `changed` has other content for files, `ca_key` for ca-key.pem; None leaves one
+    out."""
+    files: dict[str, bytes | None] = {
+        CA_CERTIFICATE: bundle.certificate_pem,
+        CA_KEY: bundle.key_pem,
+        ROOT: bundle.root_pem,
+        CHAIN: bundle.chain_pem,
+    }
+    files |= {f"{name.replace('_', '-')}.pem": content for name, content in changed.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "cacerts", "namespace": "istio-system"},
+        "type": "Opaque",
+        "data": {name: b64encode(content).decode() for name, content in files.items() if content is not None},
+    }

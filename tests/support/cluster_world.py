@@ -20,6 +20,23 @@ from ambientlab.controllers.events import WRITE_DELAY
 NODE_NAME = "ambientlab"
 
 
+class Roots:
+    """Of a mesh; `become` changes them."""
+
+    def __init__(self, pem):
+        self.root_pem = pem
+        self._watchers = []
+
+    def watch(self, changed):
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
+
+    def become(self, pem):
+        self.root_pem = pem
+        for watcher in self._watchers:
+            watcher()
+
+
 class Cluster:
     """`resources` lists what is served; `serve` adds to it, as the API server does when a CRD is established."""
 
@@ -27,7 +44,8 @@ class Cluster:
         self.client = client
         self.clock = clock
         self.serve = serve
-        self.options = Options(resources=resources, cluster_root="CLUSTER PEM", mesh_root="MESH PEM", clock=clock)
+        self.roots = Roots(b"MESH PEM")
+        self.options = Options(resources=resources, cluster_root="CLUSTER PEM", mesh_roots=self.roots, clock=clock)
         self.controllers = all_controllers(client, self.options)
         self._ips = iter(f"10.244.0.{number}" for number in range(10, 250))
 

@@ -35,7 +35,7 @@ def all_controllers(client: Client, options: Options) -> list[Controller[Any]]:
     recorder = Recorder(client, clock)
     world = World(client, options.resources)
     reconcilers: list[Reconciler[Any]] = [
-        ServiceAccountController(client, options.cluster_root, options.mesh_root),
+        ServiceAccountController(client, options.cluster_root, options.mesh_roots),
         GatewayClassController(client, clock),
         GatewayController(client, recorder),
         IPAllocator(client),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object, annotations_of, name, namespace
 from ambientlab.api.resources import Resource
 from ambientlab.flow.clock import Clock, LoopClock
+from ambientlab.flow.reconcile import Stop
 
 T = TypeVar("T")
 
@@ -30,17 +31,26 @@ def key_of(obj: Object) -> Key:
     return Key(namespace(obj), name(obj))
 
 
+class Roots(Protocol):
+    """The roots that the mesh trusts, and a way to be told when they may have changed."""
+
+    @property
+    def root_pem(self) -> bytes: ...
+
+    def watch(self, changed: Callable[[], None]) -> Stop: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """`resources` lists what is served now, CRs included, and is asked again whenever a CRD changes.
 
-    `cluster_root` and `mesh_root` are PEM bundles: the API server's CA (ConfigMap kube-root-ca.crt) and the mesh's
+    `cluster_root` is a PEM bundle, the API server's CA (ConfigMap kube-root-ca.crt); `mesh_roots` are the mesh's
     (istio-ca-root-cert).
     """
 
     resources: Callable[[], Sequence[Resource]]
     cluster_root: str
-    mesh_root: str
+    mesh_roots: Roots
     clock: Clock = field(default_factory=LoopClock)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ambientlab.api.client import Client, Event
 from ambientlab.api.kinds import CONFIGMAP, NAMESPACE, SERVICEACCOUNT
 from ambientlab.api.objects import Object, name, namespace
-from ambientlab.controllers.base import all_of
+from ambientlab.controllers.base import Roots, all_of
 from ambientlab.controllers.owners import is_deleting
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import Stop
@@ -16,17 +16,18 @@ DEFAULT_ACCOUNT = "default"
 CLUSTER_ROOT = "kube-root-ca.crt"
 MESH_ROOT = "istio-ca-root-cert"
 
-# istiod leaves these alone (pkg/kube/inject: IgnoredNamespaces): no workload of the mesh runs there.
-_OUTSIDE_THE_MESH = ("kube-system", "kube-public", "kube-node-lease")
+# istiod leaves these alone (pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go): no workload of the mesh
+# runs there, while ztunnel may run in kube-system.
+_OUTSIDE_THE_MESH = ("kube-public", "kube-node-lease", "local-path-storage")
 
 
 class ServiceAccountController:
     name = "serviceaccount"
 
-    def __init__(self, client: Client, cluster_root: str, mesh_root: str) -> None:
+    def __init__(self, client: Client, cluster_root: str, mesh_roots: Roots) -> None:
         self._client = client
         self._cluster_root = cluster_root
-        self._mesh_root = mesh_root
+        self._mesh_roots = mesh_roots
 
     def watch(self, queue: WorkQueue[str]) -> Iterable[Stop]:
         def account(event: Event) -> None:
@@ -37,10 +38,15 @@ class ServiceAccountController:
             if event.type != "ADDED" and name(event.object) in (CLUSTER_ROOT, MESH_ROOT):
                 queue.add(namespace(event.object))
 
+        def roots() -> None:
+            for home in self._client.list(NAMESPACE):
+                queue.add(name(home))
+
         return [
             self._client.watch(NAMESPACE, lambda event: queue.add(name(event.object))),
             self._client.watch(SERVICEACCOUNT, account),
             self._client.watch(CONFIGMAP, configmap),
+            self._mesh_roots.watch(roots),
         ]
 
     async def reconcile(self, key: str) -> None:
@@ -71,7 +77,9 @@ class ServiceAccountController:
         yield _configmap(home, CLUSTER_ROOT, {"ca.crt": self._cluster_root}, cluster)
         if home not in _OUTSIDE_THE_MESH:
             mesh = {"labels": {"istio.io/config": "true"}}
-            yield _configmap(home, MESH_ROOT, {"root-cert.pem": self._mesh_root}, mesh)
+            yield _configmap(
+                home, MESH_ROOT, {"root-cert.pem": self._mesh_roots.root_pem.decode(errors="replace")}, mesh
+            )
 
 
 def _configmap(home: str, name: str, data: dict[str, str], metadata: Object) -> Object:

@@ -35,6 +35,7 @@ from ambientlab.mesh.ir import SERVICE_KIND, Service
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.debug import DebugServer
+from ambientlab.mesh.serve.signing import Signing
 from ambientlab.node.agent.agent import NodeAgent
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.streams import AgentKubelet
@@ -100,16 +101,15 @@ def _enable_collector() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What the mesh signs with: API and client certificates, service account tokens, workload identities."""
+    """What the API signs with: its own and its clients' certificates, and service account tokens."""
 
     pki: PKI
     signer: TokenSigner
-    ca: CertificateAuthority
 
     @classmethod
     def load(cls, paths: MeshPaths) -> Keys:
         """Read from the state directory; what is not there yet is made."""
-        return cls(PKI.load(paths.pki), TokenSigner.load(paths.pki), CertificateAuthority.open(paths.ca))
+        return cls(PKI.load(paths.pki), TokenSigner.load(paths.pki))
 
 
 class Daemon:
@@ -134,9 +134,10 @@ class Daemon:
         progress.step("Kubernetes API")
         dns = await self._start_services(api.client)
         progress.step("Node network, Services and DNS")
-        self._start_controllers(api, keys)
+        ca = await self._start_ca(api.client)
+        self._start_controllers(api, keys, ca)
         tokens = ProxyTokens(api.client, keys.signer)
-        istiod = await self._start_istiod(api.client, keys.ca, tokens, dns)
+        istiod = await self._start_istiod(api.client, ca, tokens, dns)
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod)
         images = Images(bootstraps(tokens, self.paths.xds_socket), {"proxyv2": waypoint_drain(istiod.in_step)})
@@ -183,8 +184,15 @@ class Daemon:
         self._stops.append(dns.close)
         return dns
 
-    def _start_controllers(self, api: APIServer, keys: Keys) -> None:
-        options = Options(api.registry.resources, keys.pki.ca_certificate.decode(), keys.ca.root_pem.decode())
+    async def _start_ca(self, client: Client) -> CertificateAuthority:
+        signing = Signing(client, self.paths.ca)
+        authority = await signing.open()
+        signing.start()
+        self._stops.append(signing.stop)
+        return authority
+
+    def _start_controllers(self, api: APIServer, keys: Keys, ca: CertificateAuthority) -> None:
+        options = Options(api.registry.resources, keys.pki.ca_certificate.decode(), ca)
         for controller in all_controllers(api.client, options):
             controller.start()
             self._stops.append(controller.stop)

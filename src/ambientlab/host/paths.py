@@ -39,6 +39,7 @@ class MeshPaths:
 
     @property
     def ca(self) -> Path:
+        """A copy of what the mesh signs with."""
         return self.state / "ca"
 
     @property

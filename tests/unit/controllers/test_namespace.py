@@ -33,6 +33,14 @@ async def test_the_mesh_stays_out_of_the_systems_namespaces(cluster):
     assert list(configmaps(cluster, "kube-public")) == ["kube-root-ca.crt"]
 
 
+async def test_every_namespace_follows_the_roots_of_the_mesh(cluster):
+    await cluster.namespace("kube-system")
+    cluster.roots.become(b"OTHER PEM")
+    await cluster.settle()
+    for home in ("hello", "kube-system"):
+        assert configmaps(cluster, home)["istio-ca-root-cert"] == {"root-cert.pem": "OTHER PEM"}
+
+
 async def test_what_is_deleted_or_changed_of_it_comes_back(cluster):
     await cluster.delete(SERVICEACCOUNT, "default")
     await cluster.delete(CONFIGMAP, "istio-ca-root-cert")

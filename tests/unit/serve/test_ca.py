@@ -9,9 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ambientlab.mesh.serve.ca import CERTIFICATE_FILE, KEY_FILE, CertificateAuthority
+from ambientlab.mesh.serve.ca import CertificateAuthority, IssueError
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
-from ambientlab.mesh.serve.secrets import Secrets
+from ambientlab.mesh.serve.secrets import RETRY, Secrets
+from support.certificates import authority
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLIENT = spiffe_id("default", "client")
@@ -40,34 +41,34 @@ def test_an_svid_is_what_spiffe_asks_for() -> None:
     assert key.public_key() == leaf.public_key()
 
 
-def test_the_root_is_kept_and_its_key_is_private(tmp_path: Path) -> None:
-    first = CertificateAuthority.open(tmp_path / "ca")
-    assert (tmp_path / "ca" / KEY_FILE).stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "ca").stat().st_mode & 0o777 == 0o700
-    assert CertificateAuthority.open(tmp_path / "ca").root_pem == first.root_pem
+def test_a_certificate_is_shown_with_the_cas_between_it_and_the_root() -> None:
+    root = authority("root")
+    middle = authority("middle", root)
+    lower = authority("lower", middle)
+    ca = CertificateAuthority(lower)
+    leaf, *above = x509.load_pem_x509_certificates(ca.issue(CLIENT).chain_pem)
+    assert above == [lower.certificate, middle.certificate, root.certificate]
+    leaf.verify_directly_issued_by(lower.certificate)
+    assert ca.root_pem == root.certificate_pem
 
 
-@pytest.mark.parametrize("file", [KEY_FILE, CERTIFICATE_FILE])
-def test_a_damaged_root_is_named_and_not_replaced(tmp_path: Path, file: str) -> None:
-    CertificateAuthority.open(tmp_path)
-    (tmp_path / file).write_bytes(b"not a PEM")
-    with pytest.raises(OSError, match="damaged"):
-        CertificateAuthority.open(tmp_path)
-    assert (tmp_path / file).read_bytes() == b"not a PEM"
+def test_a_certificate_outlives_no_ca_it_depends_on() -> None:
+    ca = CertificateAuthority(authority("root", days=0.5))
+    svid = ca.issue(CLIENT)
+    assert timedelta(hours=11.9) < svid.not_after - datetime.now(UTC) <= timedelta(hours=12)
+    with pytest.raises(IssueError, match="cert chain has expired"):
+        CertificateAuthority(authority("root", days=-1)).issue(CLIENT)
 
 
-def test_a_key_of_another_root_is_refused(tmp_path: Path) -> None:
-    CertificateAuthority.open(tmp_path / "a")
-    CertificateAuthority.open(tmp_path / "b")
-    (tmp_path / "a" / KEY_FILE).write_bytes((tmp_path / "b" / KEY_FILE).read_bytes())
-    with pytest.raises(OSError, match="is not the key of"):
-        CertificateAuthority.open(tmp_path / "a")
+def test_more_than_istiod_signs_is_refused_with_its_words() -> None:
+    ca = CertificateAuthority.create()
+    with pytest.raises(IssueError, match=r"requested TTL 2161h0m0s is greater than the max allowed TTL 2160h0m0s"):
+        ca.issue(CLIENT, lifetime=timedelta(hours=2161))
 
 
-def test_an_expiring_root_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    CertificateAuthority.open(tmp_path, clock=lambda: NOW)
-    with pytest.raises(OSError, match="remove it for a new root"):
-        CertificateAuthority.open(tmp_path, clock=lambda: NOW + timedelta(days=3650))
+def test_neither_keys_nor_bundles_show_in_what_is_printed() -> None:
+    ca = CertificateAuthority.create()
+    assert "PRIVATE" not in repr(ca.issue(CLIENT)) + repr(authority("root"))
 
 
 def test_a_proxy_gets_its_own_certificate_and_the_root_under_istios_names() -> None:
@@ -108,7 +109,7 @@ def test_a_certificate_is_renewed_once_half_of_its_life_is_over() -> None:
     first = secrets.svid(CLIENT)
     due = secrets.next_renewal()
     assert due is not None
-    assert timedelta(hours=11) < due - NOW < timedelta(hours=12)
+    assert due - NOW == timedelta(hours=12)
     now = due - timedelta(seconds=1)
     secrets.expire()
     assert secrets.svid(CLIENT) is first
@@ -116,3 +117,52 @@ def test_a_certificate_is_renewed_once_half_of_its_life_is_over() -> None:
     secrets.expire()
     assert secrets.next_renewal() is None
     assert secrets.svid(CLIENT).serial != first.serial
+
+
+def test_a_short_life_is_renewed_as_well_at_its_half() -> None:
+    """Certificates begin before they are issued, which must not count: they would be renewed without end."""
+    secrets = Secrets(
+        CertificateAuthority.create(clock=lambda: NOW),
+        lambda proxy, identity: True,
+        nothing,
+        lifetime=lambda proxy: timedelta(seconds=10),
+        clock=lambda: NOW,
+    )
+    secrets.get(ZTUNNEL, CLIENT)
+    assert secrets.next_renewal() == NOW + timedelta(seconds=5)
+
+
+def test_other_roots_mean_other_certificates_and_another_ca_under_the_same_does_not() -> None:
+    root = authority("root")
+    first, second = authority("first", root), authority("second", root)
+    ca = CertificateAuthority(first)
+    secrets = Secrets(ca, lambda proxy, identity: True, nothing)
+    before, trusted = secrets.svid(CLIENT), secrets.get(ZTUNNEL, "ROOTCA")
+    ca.adopt(second)
+    assert not secrets.follow_roots()
+    assert secrets.svid(CLIENT) is before
+    assert x509.load_pem_x509_certificates(secrets.svid("spiffe://x/new").chain_pem)[1] == second.certificate
+    ca.adopt(authority("other"))
+    assert secrets.follow_roots()
+    assert secrets.svid(CLIENT) is not before
+    assert secrets.get(ZTUNNEL, "ROOTCA") != trusted
+
+
+def test_what_cannot_be_signed_is_said_and_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    now = NOW
+    secrets = Secrets(
+        CertificateAuthority.create(clock=lambda: now),
+        lambda proxy, identity: True,
+        nothing,
+        lifetime=lambda proxy: timedelta(days=91),
+        clock=lambda: now,
+    )
+    assert secrets.get(ZTUNNEL, CLIENT) is None
+    assert "CSR signing error (requested TTL 2184h0m0s is greater than" in caplog.text
+    assert secrets.in_use(CLIENT) == "requested TTL 2184h0m0s is greater than the max allowed TTL 2160h0m0s"
+    assert secrets.next_renewal() == NOW + RETRY
+    now += RETRY
+    secrets.expire()
+    assert secrets.next_renewal() is None
+    secrets.forget(CLIENT)
+    assert secrets.in_use(CLIENT) is None

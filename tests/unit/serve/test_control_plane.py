@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
@@ -35,10 +36,12 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.serve.ca import CertificateAuthority
+from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
+from ambientlab.mesh.serve.certificates import Certificates
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, SECRET
+from support.certificates import authority
 from support.memory_client import MemoryClient
 from support.waiting import until
 
@@ -59,7 +62,7 @@ class Proxy:
         self._stream = stream
 
     async def ask(self, type_url: str, *names: str) -> DeltaDiscoveryResponse:
-        await self._stream.write(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names))
+        await self.subscribe(type_url, *names)
         return await self.next(type_url)
 
     async def next(self, type_url: str) -> DeltaDiscoveryResponse:
@@ -69,6 +72,9 @@ class Proxy:
             await self._stream.write(DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce))
             if response.type_url == type_url:
                 return response
+
+    async def subscribe(self, type_url: str, *names: str) -> None:
+        await self._stream.write(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names))
 
     async def refuse_next(self, detail: str) -> None:
         response = await self._stream.read()
@@ -93,8 +99,8 @@ class World:
                 "spec": {"serviceAccountName": "waypoint"},
             },
         )
-        ca = CertificateAuthority.create(clock=self.clock)
-        self.istiod = ControlPlane(self.client, ca, TOKENS.get, socket, clock=self.clock, patience=1.0)
+        self.ca = CertificateAuthority.create(clock=self.clock)
+        self.istiod = ControlPlane(self.client, self.ca, TOKENS.get, socket, clock=self.clock, patience=1.0)
         self.socket = socket
 
     def clock(self) -> datetime:
@@ -185,6 +191,69 @@ async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carrie
         await removing
     async with world.proxy("ztunnel") as ztunnel:
         assert list((await ztunnel.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
+
+
+async def captured(world: World, ztunnel: Proxy) -> None:
+    await ztunnel.ask(LISTENER)
+    adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+    await ztunnel.next(LISTENER)
+    await adding
+
+
+async def test_the_certificates_of_the_node_proxy_are_told_in_ztunnels_states(world: World) -> None:
+    assert world.istiod.certificates() == []
+    root = authority("root")
+    plugged = authority("intermediate", root)
+    world.ca.adopt(plugged)
+    async with world.proxy("ztunnel") as ztunnel:
+        await captured(world, ztunnel)
+        assert world.istiod.certificates() == [Certificates(CLIENT, "Initializing")]
+        await ztunnel.ask(SECRET, f"on-demand|{CLIENT}")
+        await until(lambda: world.istiod.certificates()[0].state == "Available", "acknowledged")
+        [one] = world.istiod.certificates()
+        assert one.roots == root.certificate_pem
+        leaf, *above = x509.load_pem_x509_certificates(one.chain)
+        assert above == [plugged.certificate, root.certificate]
+        assert leaf.not_valid_after_utc == world.now + timedelta(hours=24)
+        world.now += timedelta(days=400)
+        world.istiod.renew_certificates()
+        [one] = world.istiod.certificates()
+        assert one == Certificates(CLIENT, "Unavailable: CSR signing error (cert chain has expired)")
+
+
+async def test_a_certificate_that_the_node_proxy_refuses_is_told_with_its_words(world: World) -> None:
+    async with world.proxy("ztunnel") as ztunnel:
+        await captured(world, ztunnel)
+        await ztunnel.subscribe(SECRET, CLIENT)
+        await ztunnel.refuse_next("Failed to load private key")
+        await until(lambda: world.istiod.certificates()[0].state != "Initializing", "refused")
+        assert world.istiod.certificates() == [Certificates(CLIENT, "Unavailable: Failed to load private key")]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "expected"),
+    [("90s", timedelta(seconds=90)), ("never", timedelta(hours=24)), ("-1h", timedelta(hours=24))],
+)
+async def test_a_proxy_has_its_lifetime_from_its_pod_as_istios_agents_have(
+    world: World, ttl: str, expected: timedelta
+) -> None:
+    """SECRET_TTL, 24 hours without it (pilot/cmd/pilot-agent/options/options.go)."""
+    container = {"name": "istio-proxy", "env": [{"name": "SECRET_TTL", "value": ttl}]}
+    place = {"name": "ztunnel-abcde", "namespace": "istio-system"}
+    world.client.put(POD, {"metadata": place, "spec": {"containers": [container]}})
+    async with world.proxy("ztunnel") as ztunnel:
+        await captured(world, ztunnel)
+        await ztunnel.ask(SECRET, CLIENT)
+    svid = world.istiod.secrets.in_use(CLIENT)
+    assert isinstance(svid, Svid)
+    assert svid.not_after - world.now == expected
+
+
+async def test_other_roots_reach_every_proxy_with_certificates_under_them(world: World) -> None:
+    async with world.proxy("waypoint") as waypoint:
+        first = await waypoint.ask(SECRET, "default", "ROOTCA")
+        world.ca.adopt(authority("other"))
+        assert names(await waypoint.next(SECRET)) == names(first) == {"default", "ROOTCA"}
 
 
 async def test_a_node_proxy_that_refuses_a_pod_is_quoted(world: World) -> None:

@@ -43,13 +43,13 @@ def resolve(name: str, namespace: str, secrets: Find, config_maps: Find) -> Cred
         secret = secrets(Key(namespace, own))
         if secret is None:
             raise CredentialError(f"secret {namespace}/{own} not found")
-        return _key_pair(_data(secret))
+        return _key_pair(data_of(secret))
     # the authorities of a Secret may be in one of their own
     bare = own.removesuffix(CA_SUFFIX)
     secret = secrets(Key(namespace, own)) or secrets(Key(namespace, bare))
     if secret is None:
         raise CredentialError(f"secret {namespace}/{bare} not found")
-    return authorities(_data(secret))
+    return authorities(data_of(secret))
 
 
 def authorities(data: Mapping[str, bytes]) -> Credential:
@@ -91,7 +91,8 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(found) if len(found) < 3 else f"{', '.join(found[:3])}, and {len(found) - 3} more..."
 
 
-def _data(secret: Object) -> dict[str, bytes]:
+def data_of(secret: Object) -> dict[str, bytes]:
+    """The content of a Secret; what cannot be decoded is empty."""
     found: dict[str, bytes] = {}
     for name, text in (secret.get("data") or {}).items():
         try:

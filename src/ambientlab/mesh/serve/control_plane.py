@@ -14,24 +14,27 @@ import asyncio
 import logging
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
+from ambientlab.api import durations
 from ambientlab.api.client import Client, Event, Handler, Unsubscribe
-from ambientlab.api.kinds import CONFIGMAP, GATEWAY, SECRET
+from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SECRET
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.ir import Credential, Key
-from ambientlab.mesh.serve import rejections
-from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, utc_now
+from ambientlab.mesh.serve import certificates, rejections
+from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, utc_now
+from ambientlab.mesh.serve.certificates import Certificates
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.findings import Announcer
 from ambientlab.mesh.serve.identity import Identity, TokenVerifier
 from ambientlab.mesh.serve.keys import KeyFetcher
-from ambientlab.mesh.serve.proxies import gateway_of, is_node_proxy
+from ambientlab.mesh.serve.proxies import environment_of, gateway_of, is_node_proxy
 from ambientlab.mesh.serve.refusals import Refusals
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
@@ -50,6 +53,8 @@ DEBOUNCE = 0.002
 too: what the user does next must not wait long for that one."""
 PRECEDENCE = 1.0
 """Seconds that node proxies wait for a waypoint that does not answer."""
+_A_LOT = 1e9
+"""Seconds that are more than any certificate may live, and few enough to calculate with."""
 ACKNOWLEDGE_TIMEOUT = 5.0
 """Seconds a proxy may take to open or close a pod's listeners: it takes milliseconds when it lives."""
 
@@ -75,7 +80,10 @@ class ControlPlane:
         self._node_proxy_present = asyncio.Event()
         self._clock = clock
         self.index = MeshIndex(failed=_tell)
-        self.secrets = Secrets(ca, self._entitled, self._credential, issued=self._arm_renewal, clock=clock)
+        self._ca = ca
+        self.secrets = Secrets(
+            ca, self._entitled, self._credential, issued=self._arm_renewal, lifetime=self._lifetime, clock=clock
+        )
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
         self._statuses = Statuses(self.index)
         self._writer = StatusWriter(client)
@@ -104,10 +112,19 @@ class ControlPlane:
         """The proxies being served, in order of arrival."""
         return self._server.connections
 
+    def certificates(self) -> list[Certificates]:
+        """Those that the node proxy holds; see `certificates`."""
+        node_proxy = self._node_proxy()
+        if node_proxy is None:
+            return []
+        identities = (pod.identity for pod in self._captured.values())
+        return certificates.held(node_proxy.session, self.secrets, identities, self._ca.root_pem)
+
     async def start(self) -> None:
         """Raises OSError if the socket cannot be listened on."""
         for resource in RESOURCES:
             self._unsubscribe.append(self._client.watch(resource, self._handler(resource)))
+        self._unsubscribe.append(self._ca.watch(self._authority_changed))
         self._pass()
         self._writer.start()
         await self._server.start()
@@ -163,13 +180,17 @@ class ControlPlane:
                     await connection.synced(self._patience)
 
     async def _capture_changed(self) -> None:
-        node_proxy = next((c for c in reversed(self.connections) if is_node_proxy(c.proxy)), None)
+        node_proxy = self._node_proxy()
         if node_proxy is None:
             raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system")
         self.index.settle()
         touched = self._configure(node_proxy)
         node_proxy.refresh_secrets()
         await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), self._patience)
+
+    def _node_proxy(self) -> Connection | None:
+        """The last to come, while one goes and another takes its place."""
+        return next((c for c in reversed(self.connections) if is_node_proxy(c.proxy)), None)
 
     def _handler(self, resource: Resource) -> Handler:
         def changed(event: Event) -> None:
@@ -328,8 +349,20 @@ class ControlPlane:
             self._renewal.cancel()
         self._renewal = loop.call_at(due, self.renew_certificates)
 
+    def _lifetime(self, proxy: Identity) -> timedelta:
+        """What a proxy asks for, as Istio's agents and ztunnel do: SECRET_TTL of its container."""
+        pod = self._client.get(POD, proxy.pod, proxy.namespace)
+        wanted = durations.seconds(environment_of(pod).get("SECRET_TTL", "")) if pod is not None else None
+        return timedelta(seconds=min(float(wanted), _A_LOT)) if wanted is not None and wanted > 0 else LIFETIME
+
+    def _authority_changed(self) -> None:
+        if self.secrets.follow_roots():
+            self.renew_certificates()
+
     def renew_certificates(self) -> None:
         """Replace, in every proxy that uses them, the certificates that have lived half of their life."""
+        if self._renewal is not None:
+            self._renewal.cancel()
         self._renewal = None
         self.secrets.expire()
         for connection in self.connections:

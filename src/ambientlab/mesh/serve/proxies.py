@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ambientlab.api.client import Client
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
-from ambientlab.api.objects import labels_of
+from ambientlab.api.objects import Object, labels_of
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.serve.identity import Identity
 
@@ -23,3 +23,9 @@ def gateway_of(client: Client, proxy: Identity) -> Key | None:
         return None
     name = labels_of(pod).get(GATEWAY_NAME_LABEL)
     return Key(proxy.namespace, name) if name else None
+
+
+def environment_of(pod: Object) -> dict[str, str]:
+    """What the containers of one of Istio's pods are told in variables, so far as the values stand in the pod."""
+    containers = pod["spec"].get("containers") or ()
+    return {one["name"]: one.get("value") or "" for container in containers for one in container.get("env") or ()}

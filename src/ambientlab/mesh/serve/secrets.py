@@ -12,17 +12,20 @@ under a prefix: the stream asks only once for a name, and a second subscriber to
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from ambientlab.mesh.ir import Credential
-from ambientlab.mesh.serve.ca import CertificateAuthority, Clock, Svid, utc_now
+from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, IssueError, Svid, utc_now
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.session import Config
 from ambientlab.mesh.xds.upstream_tls import SYSTEM_ROOTS
+
+log = logging.getLogger("ambientlab.istiod")
 
 OWN_CERTIFICATE = "default"
 ROOT = "ROOTCA"
@@ -37,6 +40,9 @@ SYSTEM_BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 """Where distributions keep the authorities they trust: Debian, Fedora, RHEL, openSUSE, Alpine."""
+
+RETRY = timedelta(seconds=60)
+"""After which a proxy asks again for what could not be signed (ztunnel, src/identity/manager.rs)."""
 
 Entitled = Callable[[Identity, str], bool]
 """Whether a proxy may hold the certificate of a SPIFFE ID that is not its own."""
@@ -55,14 +61,18 @@ class Secrets:
         credential: FindCredential,
         *,
         issued: Callable[[], None] = lambda: None,
+        lifetime: Callable[[Identity], timedelta] = lambda proxy: LIFETIME,
         clock: Clock = utc_now,
     ) -> None:
         self._ca = ca
         self._entitled = entitled
         self._credential = credential
         self._issued = issued
+        self._lifetime = lifetime
         self._clock = clock
         self._svids: dict[str, Svid] = {}
+        self._refused: dict[str, tuple[datetime, str]] = {}
+        self._root_pem = ca.root_pem
         self._root = Config.of(_root_secret(ca.root_pem))
 
     def get(self, proxy: Identity, name: str) -> Config | None:
@@ -78,28 +88,61 @@ class Secrets:
         spiffe_id = proxy.spiffe_id if name == OWN_CERTIFICATE else name.removeprefix(ON_DEMAND)
         if spiffe_id != proxy.spiffe_id and not self._entitled(proxy, spiffe_id):
             return None
-        return Config.of(_certificate_secret(name, self.svid(spiffe_id)))
+        try:
+            svid = self.svid(spiffe_id, proxy)
+        except IssueError as error:
+            log.error("CSR signing error (%s) for %s, identity %s", error, proxy, spiffe_id)
+            return None
+        return Config.of(_certificate_secret(name, svid))
 
-    def svid(self, spiffe_id: str) -> Svid:
-        """The certificate in use, or a new one once half the life of the old one is over."""
+    def svid(self, spiffe_id: str, proxy: Identity | None = None) -> Svid:
+        """The certificate in use, or a new one once half the life of the old one is over, for as long as `proxy` asks.
+        Raises IssueError."""
         svid = self._svids.get(spiffe_id)
         if svid is None or svid.renew_at <= self._clock():
-            svid = self._svids[spiffe_id] = self._ca.issue(spiffe_id)
-            self._issued()
+            lifetime = self._lifetime(proxy) if proxy is not None else LIFETIME
+            try:
+                svid = self._svids[spiffe_id] = self._ca.issue(spiffe_id, lifetime=lifetime)
+                self._refused.pop(spiffe_id, None)
+            except IssueError as error:
+                self._refused[spiffe_id] = self._clock() + RETRY, str(error)
+                raise
+            finally:
+                self._issued()
         return svid
 
+    def in_use(self, spiffe_id: str) -> Svid | str | None:
+        """The certificate in use, or why there is none; None if nobody has asked for one."""
+        return self._svids.get(spiffe_id) or self._refused.get(spiffe_id, (None, None))[1]
+
     def next_renewal(self) -> datetime | None:
-        """When the first of the certificates in use should be renewed."""
-        return min((svid.renew_at for svid in self._svids.values()), default=None)
+        """When the first of the certificates in use should be renewed, or one that was refused be asked for again."""
+        due = [svid.renew_at for svid in self._svids.values()] + [when for when, _ in self._refused.values()]
+        return min(due, default=None)
 
     def expire(self) -> None:
         """Drop what is due for renewal, so that whoever still needs it gets anew, and only that."""
         now = self._clock()
         self._svids = {name: svid for name, svid in self._svids.items() if svid.renew_at > now}
+        self._refused = {name: refusal for name, refusal in self._refused.items() if refusal[0] > now}
+
+    def follow_roots(self) -> bool:
+        """Whether the mesh trusts other roots than before: then certificates of before are dropped as well.
+
+        Istio's proxies learn of roots with their next certificate; here they are renewed on the spot, because those of
+        one node proxy share what they trust."""
+        if self._ca.root_pem == self._root_pem:
+            return False
+        self._root_pem = self._ca.root_pem
+        self._root = Config.of(_root_secret(self._root_pem))
+        self._svids.clear()
+        self._refused.clear()
+        return True
 
     def forget(self, spiffe_id: str) -> None:
         """Nobody carries this identity any more: stop renewing its certificate."""
         self._svids.pop(spiffe_id, None)
+        self._refused.pop(spiffe_id, None)
 
 
 def _certificate_secret(name: str, svid: Svid) -> Secret:

@@ -1,0 +1,40 @@
+"""The certificates that the node proxy holds, in the states that ztunnel knows (istio/ztunnel, src/admin.rs)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ambientlab.mesh.serve.secrets import ON_DEMAND, Secrets
+from ambientlab.mesh.session import Session
+from ambientlab.mesh.xds.types import SECRET
+
+AVAILABLE, INITIALIZING, UNAVAILABLE = "Available", "Initializing", "Unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What the node proxy holds for one SPIFFE ID: a chain that begins with its own certificate, and the roots it
+    trusts; both PEM, and empty in any state but AVAILABLE. Behind UNAVAILABLE and a colon is the reason."""
+
+    identity: str
+    state: str
+    chain: bytes = field(default=b"", repr=False)
+    roots: bytes = field(default=b"", repr=False)
+
+
+def held(session: Session, secrets: Secrets, identities: Iterable[str], roots_pem: bytes) -> list[Certificates]:
+    """One entry for each of the identities that a node proxy carries, in their order."""
+    return [_held(session, secrets, identity, roots_pem) for identity in sorted(set(identities))]
+
+
+def _held(session: Session, secrets: Secrets, identity: str, roots_pem: bytes) -> Certificates:
+    names = (identity, f"{ON_DEMAND}{identity}")
+    for rejection in filter(None, (session.rejection(SECRET, name) for name in names)):
+        return Certificates(identity, f"{UNAVAILABLE}: {rejection.detail}")
+    in_use = secrets.in_use(identity)
+    if isinstance(in_use, str):
+        return Certificates(identity, f"{UNAVAILABLE}: CSR signing error ({in_use})")
+    if in_use is None or not any(name in session.held(SECRET) for name in names):
+        return Certificates(identity, INITIALIZING)
+    return Certificates(identity, AVAILABLE, in_use.chain_pem, roots_pem)
