@@ -12,7 +12,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A pod whose traffic the node proxy carries. `netns` is a path Envoy can open; `identity` its SPIFFE ID.
+    """A pod whose traffic the node proxy carries. `netns` is a path Envoy can open; `identity` its SPIFFE ID, in
+    whatever trust domain: the control plane knows the mesh's.
 
     The last three are what metrics call it, as when it was captured; "" is unknown.
     """

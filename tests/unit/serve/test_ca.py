@@ -75,7 +75,7 @@ def test_a_proxy_gets_its_own_certificate_and_the_root_under_istios_names() -> N
     secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: False, nothing)
     assert secrets.get(WAYPOINT, "ROOTCA") is not None
     assert secrets.get(WAYPOINT, "default") is not None
-    assert secrets.get(WAYPOINT, WAYPOINT.spiffe_id) is not None
+    assert secrets.get(WAYPOINT, spiffe_id("hello", "waypoint")) is not None
     assert secrets.get(WAYPOINT, CLIENT) is None
     assert secrets.get(ZTUNNEL, CLIENT) is None
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from ambientlab import re2
 from ambientlab.api.objects import Object, annotations_of
+from ambientlab.mesh.index import trustdomains
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.targets import Target, targets
 from ambientlab.mesh.index.values import is_true
 from ambientlab.mesh.index.ztunnelpolicies import DRY_RUN
-from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Key, PolicyAction, PolicyRule
+from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Key, PolicyAction, PolicyRule, TrustDomains
 
 _SOURCE = {
     "Principals": "source.principal",
@@ -40,7 +41,7 @@ class PolicyReading:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def read(key: Key, obj: Object) -> PolicyReading:
+def read(key: Key, obj: Object, trust: TrustDomains) -> PolicyReading:
     spec = obj.get("spec") or {}
     policy = AuthorizationPolicy(
         key,
@@ -50,8 +51,9 @@ def read(key: Key, obj: Object) -> PolicyReading:
         (spec.get("provider") or {}).get("name", ""),
     )
     named = targets(obj)
-    usable, odd = _usable(policy)
-    return PolicyReading(usable, named, (*_untried(policy), *odd) if named else ())
+    usable, odd = _usable(trustdomains.migrated(policy, trust))
+    strangers = trustdomains.strangers(policy, trust, at_waypoints=bool(named))
+    return PolicyReading(usable, named, (*((*_untried(policy), *odd) if named else ()), *strangers))
 
 
 def _usable(policy: AuthorizationPolicy) -> tuple[AuthorizationPolicy, tuple[Diagnostic, ...]]:

@@ -32,7 +32,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import DOMAIN, TRUST_DOMAIN
+from ambientlab.cluster import DOMAIN
 from ambientlab.flow.collection import Collection, Context, Derive, Failed, Graph, Source
 from ambientlab.mesh.index import (
     backendtls,
@@ -69,11 +69,13 @@ class MeshIndex:
     `failed` is told of what could not be derived: see `Graph`.
     """
 
-    def __init__(self, *, domain: str = DOMAIN, trust_domain: str = TRUST_DOMAIN, failed: Failed | None = None) -> None:
+    def __init__(self, *, domain: str = DOMAIN, failed: Failed | None = None) -> None:
         self.domain = domain
         self.graph = graph = Graph(failed)
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         sources = self.sources
+        self.mesh_config = meshconfig.collection(graph, sources[CONFIGMAP])
+        self.trust = trust = meshconfig.trust_domains(graph, self.mesh_config)
         gateways = graph.derive(
             "waypoint gateways",
             sources[GATEWAY],
@@ -83,7 +85,7 @@ class MeshIndex:
         self.workloads: Collection[Key, Workload] = graph.derive(
             "workloads",
             sources[POD],
-            lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, sources[NAMESPACE], nodes, trust_domain),
+            lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, sources[NAMESPACE], nodes, trust),
         )
         instances = self.workloads.index(workloads.waypoint_of)
         self.waypoints: Collection[Key, Waypoint] = graph.derive(
@@ -99,7 +101,7 @@ class MeshIndex:
         def rules_for(shapes: Collection[str, Shape]) -> destinationrules.Rules:
             return destinationrules.Rules(self.rules, self.backend_policies.rules(shapes))
 
-        self.registry = Registry(graph, sources, gateways, self.workloads, rules_for, domain, trust_domain)
+        self.registry = Registry(graph, sources, gateways, self.workloads, rules_for, domain, trust)
         self.shapes, self.services = self.registry.shapes, self.registry.services
         self.routes = routing.Routes(graph, sources, self.shapes, self.registry.rules, domain)
         self.effects = effects.Effects(
@@ -121,9 +123,8 @@ class MeshIndex:
             for kind in coverage.EXEMPTIONS
             if kind in named
         ]
-        self.mesh_config = meshconfig.collection(graph, sources[CONFIGMAP])
         self.mesh_config_problems = meshconfig.problems(graph, sources[CONFIGMAP])
-        self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes)
+        self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes, trust)
         self.telemetry = telemetry.Telemetries(graph, sources[TELEMETRY], self.mesh_config, gateways, self.shapes)
         self.mesh = Mesh(
             self.workloads,
@@ -135,6 +136,7 @@ class MeshIndex:
             self.telemetry.wanted,
             self.security.ztunnel.authorizations,
             self.security.ztunnel.enforced,
+            trust_domains=trust,
         )
 
     def host(self, service: Key) -> str:

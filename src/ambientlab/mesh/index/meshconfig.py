@@ -5,6 +5,7 @@ https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,14 +13,16 @@ import yaml
 
 from ambientlab.api.objects import Object
 from ambientlab.cluster import ROOT_NAMESPACE, TRUST_DOMAIN
-from ambientlab.flow.collection import Collection, Graph
+from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
-from ambientlab.mesh.ir import Key
+from ambientlab.mesh.ir import THE_MESH, Key, TrustDomains
 
 KEY = Key(ROOT_NAMESPACE, "istio")
 _STDOUT = "/dev/stdout"
-_FIXED = {"rootNamespace": ROOT_NAMESPACE, "trustDomain": TRUST_DOMAIN}
-_FOLLOWED = {"accessLogFile", "accessLogEncoding", "accessLogFormat", "extensionProviders", *_FIXED}
+_FIXED = {"rootNamespace": ROOT_NAMESPACE}
+_TRUST = "trustDomain", "trustDomainAliases"
+_FOLLOWED = {"accessLogFile", "accessLogEncoding", "accessLogFormat", "extensionProviders", *_TRUST, *_FIXED}
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -32,14 +35,49 @@ def read(config_map: Object) -> Config:
 
 
 def _parsed(config_map: Object) -> tuple[Config, str]:
-    """The second is why it is no mapping."""
+    """The second is why it says nothing."""
     try:
         config = yaml.load((config_map.get("data") or {}).get("mesh") or "", _LOADER)
     except yaml.YAMLError as error:
         return {}, " ".join(str(error).split())
-    if config is None or isinstance(config, dict):
-        return config or {}, ""
-    return {}, f"it is a {type(config).__name__}, not a mapping"
+    if config is not None and not isinstance(config, dict):
+        return {}, f"it is a {type(config).__name__}, not a mapping"
+    why = _trust_problem(config or {})
+    return ({}, why) if why else (config or {}, "")
+
+
+def _trust_problem(config: Config) -> str:
+    """Istio's words (pkg/config/validation/agent/validation.go, validateTrustDomainConfig)."""
+    own, aliases = config.get("trustDomain", TRUST_DOMAIN), config.get("trustDomainAliases") or []
+    if not isinstance(own, str) or not isinstance(aliases, list) or not all(isinstance(one, str) for one in aliases):
+        return "trustDomain is a string, trustDomainAliases a list of strings"
+    if why := _domain_problem(own):
+        return f"trustDomain: {why}"
+    wrong = ((at, alias, why) for at, alias in enumerate(aliases) if (why := _domain_problem(alias)))
+    return "; ".join(f"trustDomainAliases[{at}], domain `{alias}` : {why}" for at, alias, why in wrong)
+
+
+def _domain_problem(domain: str) -> str:
+    """ValidateTrustDomain."""
+    if not domain:
+        return "empty domain name not allowed"
+    labels = domain.removesuffix(".").split(".")
+    return "" if all(map(_LABEL.fullmatch, labels)) else f'trust domain name "{domain}" invalid'
+
+
+def trust(config: Config) -> TrustDomains:
+    return TrustDomains(config.get("trustDomain", TRUST_DOMAIN), tuple(config.get("trustDomainAliases") or ()))
+
+
+def trust_domains(graph: Graph, configs: Collection[Key, Config]) -> Collection[str, TrustDomains]:
+    """Under THE_MESH, whether it is configured or not."""
+    meshes: Source[str, str] = graph.source("the mesh")
+    meshes.set(THE_MESH, THE_MESH)
+    return graph.derive("trust domains", meshes, lambda ctx, mesh, _: {mesh: trust(ctx.fetch(configs, KEY) or {})})
+
+
+def trust_of(ctx: Context, domains: Collection[str, TrustDomains]) -> TrustDomains:
+    return ctx.fetch(domains, THE_MESH) or TrustDomains()
 
 
 def collection(graph: Graph, config_maps: Collection[Key, Object]) -> Collection[Key, Config]:

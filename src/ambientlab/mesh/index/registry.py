@@ -13,7 +13,7 @@ from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, Object
 from ambientlab.mesh.index.serviceentries import Declared
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway
-from ambientlab.mesh.ir import Key, Service, Workload
+from ambientlab.mesh.ir import Key, Service, TrustDomains, Workload
 
 Sources = Mapping[Resource, Source[Key, Object]]
 
@@ -29,7 +29,7 @@ class Registry:
         pods: Collection[Key, Workload],
         rules_for: Callable[[Collection[str, Shape]], destinationrules.Rules],
         domain: str,
-        trust_domain: str,
+        trust: Collection[str, TrustDomains],
     ) -> None:
         namespaces, entry_objects = sources[NAMESPACE], sources[SERVICEENTRY]
         slices = sources[ENDPOINTSLICE].index(services.slice_of)
@@ -55,9 +55,9 @@ class Registry:
         workload_entries: Collection[Key, Workload] = graph.derive(
             "WorkloadEntry workloads",
             sources[WORKLOADENTRY],
-            lambda ctx, key, obj: workloads.from_entry(ctx, key, obj, gateways, namespaces, trust_domain),
+            lambda ctx, key, obj: workloads.from_entry(ctx, key, obj, gateways, namespaces, trust),
         )
-        behind = serviceentries.Behind(entry_objects, sources[WORKLOADENTRY], pods, workload_entries, trust_domain)
+        behind = serviceentries.Behind(entry_objects, sources[WORKLOADENTRY], pods, workload_entries, trust)
 
         def service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Service]:
             if shape.kind == serviceentries.KIND:

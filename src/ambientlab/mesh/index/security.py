@@ -25,7 +25,7 @@ from ambientlab.mesh.index.enforcement import Enforcement
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Attachment, Places, Target, gateway, service
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind, class_controller
-from ambientlab.mesh.ir import AuthorizationPolicy, Guard, Key, PolicyAction, Provider, Traffic
+from ambientlab.mesh.ir import AuthorizationPolicy, Guard, Key, PolicyAction, Provider, Traffic, TrustDomains
 
 RESOURCES = (AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION, PEERAUTHENTICATION)
 
@@ -40,13 +40,14 @@ class Security:
         mesh_config: Collection[Key, meshconfig.Config],
         gateways: Collection[Key, WaypointGateway],
         shapes: Collection[str, Shape],
+        trust: Collection[str, TrustDomains],
     ) -> None:
         self._sources, self._gateways, self._shapes = sources, gateways, shapes
         self.ztunnel = Enforcement(graph, sources)
         self.policies: Collection[Key, PolicyReading] = graph.derive(
             "AuthorizationPolicies read",
             sources[AUTHORIZATIONPOLICY],
-            lambda _, key, obj: {key: authorization.read(key, obj)},
+            lambda ctx, key, obj: {key: authorization.read(key, obj, meshconfig.trust_of(ctx, trust))},
         )
         self._policies_by_target = self.policies.index(lambda _, reading: reading.targets)
         self.key_sets: Source[KeySource, KeySet] = graph.source("fetched keys")

@@ -14,6 +14,7 @@ from typing import Any
 from ambientlab.api.objects import Object
 from ambientlab.api.serviceentries import hosts_to_address
 from ambientlab.flow.collection import Collection, Context, Index
+from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.services import Shape, protocol_named
 from ambientlab.mesh.index.values import address_of
@@ -28,6 +29,7 @@ from ambientlab.mesh.ir import (
     Port,
     Resolution,
     Traffic,
+    TrustDomains,
     Workload,
 )
 
@@ -123,13 +125,13 @@ class Behind:
         workload_entries: Collection[Key, Object],
         pods: Collection[Key, Workload],
         entries: Collection[Key, Workload],
-        trust_domain: str,
+        trust: Collection[str, TrustDomains],
     ) -> None:
         self._service_entries = service_entries
         self._workload_entries = workload_entries
         self._pods = pods.index(lambda key, _: (key.namespace,))
         self._entries = entries.index(lambda key, _: (key.namespace,))
-        self._trust_domain = trust_domain
+        self._trust = trust
 
     def endpoints(self, ctx: Context, shape: Shape) -> tuple[Endpoint, ...]:
         if shape.resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS):
@@ -142,7 +144,7 @@ class Behind:
         if selector is not None:
             found = self._selected(ctx, shape, selector.get("labels") or {}, targets)
         else:
-            found = self._listed(shape, obj, targets)
+            found = self._listed(shape, obj, targets, meshconfig.trust_of(ctx, self._trust))
         return tuple(
             sorted(
                 (e for e in found if shape.resolution.by_name or address_of(e.address)),
@@ -150,7 +152,7 @@ class Behind:
             )
         )
 
-    def _listed(self, shape: Shape, obj: Object, targets: Mapping[str, int]) -> list[Endpoint]:
+    def _listed(self, shape: Shape, obj: Object, targets: Mapping[str, int], trust: TrustDomains) -> list[Endpoint]:
         listed: list[Mapping[str, Any]] = obj["spec"].get("endpoints") or []
         if not listed and shape.resolution.by_name:
             listed = [{"address": shape.host}]
@@ -158,7 +160,7 @@ class Behind:
             Endpoint(
                 item["address"],
                 _ports(shape, item.get("ports") or {}, targets),
-                outside(obj, item, item.get("labels") or {}, self._trust_domain),
+                outside(obj, item, item.get("labels") or {}, trust),
                 item.get("weight") or 0,
             )
             for item in listed

@@ -11,9 +11,10 @@ from ambientlab.api.objects import Object, condition_holds
 from ambientlab.api.workload_names import workload_names
 from ambientlab.cluster import CLUSTER_ID, HBONE_PORT
 from ambientlab.flow.collection import Collection, Context, Index
+from ambientlab.mesh.index.meshconfig import trust_of
 from ambientlab.mesh.index.values import address_of
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
-from ambientlab.mesh.ir import Key, Protocol, Traffic, Waypoint, Workload
+from ambientlab.mesh.ir import Key, Protocol, Traffic, TrustDomains, Waypoint, Workload
 
 REDIRECTION = "ambient.istio.io/redirection"
 TUNNEL = "networking.istio.io/tunnel"
@@ -32,7 +33,7 @@ def workload(
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
     nodes: Collection[Key, str],
-    trust_domain: str,
+    trust: Collection[str, TrustDomains],
 ) -> Mapping[Key, Workload]:
     """None for a pod without an address of its own, or one that has ended. `nodes` is where they are."""
     spec, status = pod["spec"], pod.get("status", {})
@@ -48,7 +49,7 @@ def workload(
             namespace=key.namespace,
             name=key.name,
             ip=ip,
-            identity=f"spiffe://{trust_domain}/ns/{key.namespace}/sa/{account}",
+            identity=trust_of(ctx, trust).identity(key.namespace, account),
             node=spec.get("nodeName", ""),
             protocol=Protocol.HBONE if speaks_hbone(pod) else Protocol.TCP,
             labels=tuple(sorted(labels.items())),
@@ -82,7 +83,7 @@ def speaks_hbone(obj: Object) -> bool:
 
 
 def outside(
-    obj: Object, spec: Mapping[str, Any], labels: Mapping[str, str], trust_domain: str, waypoint: Key | None = None
+    obj: Object, spec: Mapping[str, Any], labels: Mapping[str, str], trust: TrustDomains, waypoint: Key | None = None
 ) -> Workload:
     """What the spec of a WorkloadEntry says, as part of the object `obj`. One that has a host name in place of an IP
     address has no tunnel: the name is resolved by whoever calls it."""
@@ -95,7 +96,7 @@ def outside(
         namespace=key.namespace,
         name=key.name,
         ip=ip,
-        identity=f"spiffe://{trust_domain}/ns/{key.namespace}/sa/{spec.get('serviceAccount') or ''}",
+        identity=trust.identity(key.namespace, spec.get("serviceAccount") or ""),
         node="",
         protocol=Protocol.HBONE if ip and speaks_hbone(obj) else Protocol.TCP,
         labels=tuple(sorted(labels.items())),
@@ -114,13 +115,13 @@ def from_entry(
     entry: Object,
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
-    trust_domain: str,
+    trust: Collection[str, TrustDomains],
 ) -> Mapping[Key, Workload]:
     """A WorkloadEntry. Labels of the object go before those in its spec (serviceentry/conversion.go)."""
     spec = entry["spec"]
     labels = {**(spec.get("labels") or {}), **objects.labels_of(entry)}
     waypoint = bind(ctx, entry, Traffic.WORKLOAD, gateways, namespaces).waypoint
-    return {key: outside(entry, spec, labels, trust_domain, waypoint)}
+    return {key: outside(entry, spec, labels, trust_of(ctx, trust), waypoint)}
 
 
 def _ready(pod: Object) -> bool:

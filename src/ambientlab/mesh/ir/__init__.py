@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Clause, Clauses, Scope, denied_by
 from ambientlab.mesh.ir.credentials import Credential
-from ambientlab.mesh.ir.mesh import Mesh
+from ambientlab.mesh.ir.identities import TrustDomains, trust_domain_of
+from ambientlab.mesh.ir.mesh import THE_MESH, Mesh
 from ambientlab.mesh.ir.policies import (
     AuthorizationPolicy,
     CheckedBody,
@@ -84,6 +85,7 @@ __all__ = [
     "EVERYTHING",
     "NONE_ALLOWED",
     "SERVICE_KIND",
+    "THE_MESH",
     "Abort",
     "Action",
     "Algorithm",
@@ -141,6 +143,7 @@ __all__ = [
     "Tls",
     "Traffic",
     "TrafficPolicy",
+    "TrustDomains",
     "Tunnel",
     "Warmup",
     "Waypoint",
@@ -148,4 +151,5 @@ __all__ = [
     "Workload",
     "by_address",
     "denied_by",
+    "trust_domain_of",
 ]

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -26,7 +27,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
-from ambientlab.mesh.ir import Credential, Key
+from ambientlab.mesh.ir import Credential, Key, TrustDomains
 from ambientlab.mesh.serve import certificates, rejections
 from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.certificates import Certificates
@@ -82,8 +83,15 @@ class ControlPlane:
         self.index = MeshIndex(failed=_tell)
         self._ca = ca
         self.secrets = Secrets(
-            ca, self._entitled, self._credential, issued=self._arm_renewal, lifetime=self._lifetime, clock=clock
+            ca,
+            self._entitled,
+            self._credential,
+            issued=self._arm_renewal,
+            lifetime=self._lifetime,
+            trust=lambda: self.index.mesh.trust,
+            clock=clock,
         )
+        self._trust = TrustDomains()
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
         self._statuses = Statuses(self.index)
         self._writer = StatusWriter(client)
@@ -153,7 +161,7 @@ class ControlPlane:
             await asyncio.wait_for(self._node_proxy_present.wait(), self._patience)
         except TimeoutError:
             raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system") from None
-        self._captured[pod.uid] = pod
+        self._captured[pod.uid] = replace(pod, identity=self._trust.renamed(pod.identity))
         await self._capture_changed()
 
     async def remove(self, uid: str) -> None:
@@ -222,6 +230,7 @@ class ControlPlane:
         self._scheduled = None
         self.index.settle()
         self._keys.want(self.index.security.key_sources())
+        self._rename()
         loop = asyncio.get_running_loop()
         for connection, gateway in self._gateways.items():
             # an instance of a Gateway that is gone ends soon: it answers those that are on their way as it always has
@@ -234,6 +243,16 @@ class ControlPlane:
         self._pass_on(loop.time() + PRECEDENCE)
         self._report_soon()
         self._last_pass = loop.time()
+
+    def _rename(self) -> None:
+        """Give everybody an identity in the trust domain that the mesh has now."""
+        if self._trust == self.index.mesh.trust:
+            return
+        self._trust = self.index.mesh.trust
+        log.info("trust domain %s, aliases: %s", self._trust.own, ", ".join(self._trust.aliases) or "none")
+        for uid, pod in self._captured.items():
+            self._captured[uid] = replace(pod, identity=self._trust.renamed(pod.identity))
+        self._credentials_changed = True
 
     def _pass_on(self, until: float) -> None:
         """Node proxies come after waypoints, so that nobody is sent to one that does not know yet what for."""

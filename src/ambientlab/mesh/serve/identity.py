@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ambientlab.cluster import TRUST_DOMAIN
+from ambientlab.mesh.ir import TrustDomains
 
 
 def spiffe_id(namespace: str, service_account: str) -> str:
-    """https://istio.io/latest/docs/ops/best-practices/security/ and the SPIFFE ID specification, section 2."""
-    return f"spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{service_account}"
+    """In the trust domain that a mesh has unless it is told otherwise."""
+    return TrustDomains().identity(namespace, service_account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,6 @@ class Identity:
     namespace: str
     service_account: str
     pod: str
-
-    @property
-    def spiffe_id(self) -> str:
-        return spiffe_id(self.namespace, self.service_account)
 
     def __str__(self) -> str:
         return f"{self.pod}.{self.namespace}"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from ambientlab.mesh.ir import Credential
+from ambientlab.mesh.ir import Credential, TrustDomains
 from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, IssueError, Svid, utc_now
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.session import Config
@@ -62,6 +62,7 @@ class Secrets:
         *,
         issued: Callable[[], None] = lambda: None,
         lifetime: Callable[[Identity], timedelta] = lambda proxy: LIFETIME,
+        trust: Callable[[], TrustDomains] = TrustDomains,
         clock: Clock = utc_now,
     ) -> None:
         self._ca = ca
@@ -69,6 +70,7 @@ class Secrets:
         self._credential = credential
         self._issued = issued
         self._lifetime = lifetime
+        self._trust = trust
         self._clock = clock
         self._svids: dict[str, Svid] = {}
         self._refused: dict[str, tuple[datetime, str]] = {}
@@ -85,8 +87,9 @@ class Secrets:
         if name.startswith(CREDENTIALS):
             credential = self._credential(proxy, name)
             return None if credential is None else Config.of(_credential_secret(name, credential))
-        spiffe_id = proxy.spiffe_id if name == OWN_CERTIFICATE else name.removeprefix(ON_DEMAND)
-        if spiffe_id != proxy.spiffe_id and not self._entitled(proxy, spiffe_id):
+        own = self._trust().identity(proxy.namespace, proxy.service_account)
+        spiffe_id = own if name == OWN_CERTIFICATE else name.removeprefix(ON_DEMAND)
+        if spiffe_id != own and not self._entitled(proxy, spiffe_id):
             return None
         try:
             svid = self.svid(spiffe_id, proxy)

@@ -34,7 +34,7 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Authorization
+from ambientlab.mesh.ir import Authorization, trust_domain_of
 from ambientlab.mesh.xds import access_log, metrics
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
@@ -206,6 +206,8 @@ def _inbound_plaintext(pod: Captured, policies: Policies) -> Listener:
 
 
 def _inbound_hbone(pod: Captured) -> Listener:
+    """Clients of the pod's own trust domain are taken and no others, whatever aliases it has (ztunnel,
+    src/tls/workload.rs, TrustDomainVerifier)."""
     manager = HttpConnectionManager(
         stat_prefix="inbound_hbone",
         codec_type="HTTP2",
@@ -229,7 +231,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
     manager.http_filters.add(name="envoy.filters.http.set_filter_state", typed_config=packed(state))
     router = Router(suppress_envoy_headers=True)
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=packed(router))
-    chain = FilterChain(name="hbone", transport_socket=server_tls(pod.identity))
+    chain = FilterChain(name="hbone", transport_socket=server_tls(pod.identity, (trust_domain_of(pod.identity),)))
     chain.filters.add(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
     return Listener(
         name=f"inhbone|{pod.namespace}/{pod.name}",

@@ -6,7 +6,7 @@ in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -23,8 +23,6 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-
-from ambientlab.cluster import TRUST_DOMAIN
 
 CONNECT_ORIGINATE = "connect_originate"
 OWN_CERTIFICATE = "default"
@@ -174,24 +172,25 @@ def http2_options() -> dict[str, AnyMessage]:
     return {HTTP_OPTIONS: packed(options)}
 
 
-def mesh_tls(certificate: str) -> CommonTlsContext:
-    """TLS 1.3 with peers of the trust domain; `certificate` is a secret's name, or "" to be added by the caller."""
+def mesh_tls(certificate: str, trust_domains: Sequence[str]) -> CommonTlsContext:
+    """TLS 1.3 with peers of the trust domains; `certificate` is a secret's name, or "" to be added by the caller."""
     tls = CommonTlsContext(alpn_protocols=["h2"])
     tls.tls_params.tls_minimum_protocol_version = tls.tls_params.TLSv1_3
     tls.tls_params.tls_maximum_protocol_version = tls.tls_params.TLSv1_3
     if certificate:
         tls.tls_certificate_sds_secret_configs.add(name=certificate, sds_config=ads())
     combined = tls.combined_validation_context
-    san = combined.default_validation_context.match_typed_subject_alt_names.add()
-    san.san_type = san.URI
-    san.matcher.prefix = f"spiffe://{TRUST_DOMAIN}/"
+    for trust_domain in trust_domains:
+        san = combined.default_validation_context.match_typed_subject_alt_names.add()
+        san.san_type = san.URI
+        san.matcher.prefix = f"spiffe://{trust_domain}/"
     combined.validation_context_sds_secret_config.name = ROOT
     combined.validation_context_sds_secret_config.sds_config.CopyFrom(ads())
     return tls
 
 
-def server_tls(certificate: str) -> TransportSocket:
-    context = DownstreamTlsContext(common_tls_context=mesh_tls(certificate))
+def server_tls(certificate: str, trust_domains: Sequence[str]) -> TransportSocket:
+    context = DownstreamTlsContext(common_tls_context=mesh_tls(certificate, trust_domains))
     context.require_client_certificate.value = True
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 

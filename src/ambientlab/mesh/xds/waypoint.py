@@ -68,15 +68,13 @@ class WaypointProxy:
         self._routes: Memo[RouteConfiguration] = Memo()
         self._destinations: Memo[tuple[Destination, ...]] = Memo()
         self._extensions: Memo[Message] = Memo()
-        self._constant: dict[str, dict[str, Message]] = {
-            CLUSTER: waypoint_clusters.shared(),
-            LISTENER: {HEALTH: health()},
-        }
+        self._shared: Memo[dict[str, Message]] = Memo()
+        self._health: dict[str, Message] = {HEALTH: health()}
 
     def resources(self, mesh: Mesh) -> Resources:
         result: Resources = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, EXTENSION: {}, ROUTES: {}}
-        for type_url, constant in self._constant.items():
-            result[type_url].update(constant)
+        result[CLUSTER].update(self._shared.get(CLUSTER, waypoint_clusters.shared, mesh.trust))
+        result[LISTENER].update(self._health)
         served = mesh.services_of(self.gateway)
         self._needed = set()
         waypoint = mesh.waypoints.get(self.gateway)
@@ -101,7 +99,7 @@ class WaypointProxy:
         declared = tuple(c for c in chains if not c.detected)
         detected = tuple(c for c in chains if c.detected)
         result[LISTENER]["connect_terminate"] = self._listeners.get(
-            "connect_terminate", waypoint_listeners.connect_terminate, own
+            "connect_terminate", waypoint_listeners.connect_terminate, own, mesh.trust
         )
         result[LISTENER][CONNECT_ORIGINATE] = self._listeners.get(
             CONNECT_ORIGINATE, waypoint_listeners.connect_originate, own, self.gateway
@@ -115,6 +113,7 @@ class WaypointProxy:
             "connect_terminate", waypoint_listeners.termination_routes, targets
         )
         for memo in (
+            self._shared,
             self._clusters,
             self._assignments,
             self._chains,

@@ -8,7 +8,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 
 from ambientlab.cluster import HBONE_PORT
-from ambientlab.mesh.ir import AppProtocol, Destination, TrafficPolicy
+from ambientlab.mesh.ir import AppProtocol, Destination, TrafficPolicy, TrustDomains
 from ambientlab.mesh.xds import metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import STATIC, Discovery
 from ambientlab.mesh.xds.messages import (
@@ -61,12 +61,12 @@ def destination_of(name: str) -> Destination | None:
     return Destination(parts[3], int(parts[1]), subset)
 
 
-def shared() -> dict[str, Message]:
+def shared(trust: TrustDomains) -> dict[str, Message]:
     made = (
         internal_cluster(MAIN_INTERNAL, MAIN_INTERNAL, internal_upstream()),
         internal_cluster(MAIN_INTERNAL_DETECT, MAIN_INTERNAL_DETECT, internal_upstream()),
         internal_cluster(ENCAP, CONNECT_ORIGINATE, internal_upstream()),
-        _connect_originate(),
+        _connect_originate(trust),
     )
     return {cluster.name: cluster for cluster in made}
 
@@ -93,15 +93,15 @@ def service_cluster(
     return cluster
 
 
-def _connect_originate() -> Cluster:
+def _connect_originate(trust: TrustDomains) -> Cluster:
     """To the tunnel's end that the endpoint named, or else to the HBONE port of the address itself."""
     cluster = original_dst_cluster(
-        CONNECT_ORIGINATE, typed_extension_protocol_options=http2_options(), transport_socket=_client_tls()
+        CONNECT_ORIGINATE, typed_extension_protocol_options=http2_options(), transport_socket=_client_tls(trust)
     )
     cluster.original_dst_lb_config.upstream_port_override.value = HBONE_PORT
     return cluster
 
 
-def _client_tls() -> TransportSocket:
-    context = UpstreamTlsContext(common_tls_context=mesh_tls(OWN_CERTIFICATE))
+def _client_tls(trust: TrustDomains) -> TransportSocket:
+    context = UpstreamTlsContext(common_tls_context=mesh_tls(OWN_CERTIFICATE, trust.all))
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))

@@ -34,7 +34,7 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.cluster import HBONE_PORT
-from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy
+from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy, TrustDomains
 from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import dns_cache
 from ambientlab.mesh.xds.messages import (
@@ -73,7 +73,8 @@ class Chain:
     http: bool
 
 
-def connect_terminate(telemetry: Telemetry) -> Listener:
+def connect_terminate(telemetry: Telemetry, trust: TrustDomains) -> Listener:
+    """Clients of the aliases are taken as well (authn.TrustDomainsForValidation)."""
     manager = _manager("connect_terminate", "connect_terminate")
     manager.codec_type = manager.HTTP2
     manager.http2_protocol_options.allow_connect = True
@@ -94,7 +95,7 @@ def connect_terminate(telemetry: Telemetry) -> Listener:
     _add_http_filter(manager, "envoy.filters.http.set_filter_state", state)
     _add_http_filter(manager, "envoy.filters.http.router", _router())
     chain = _chain("default", manager)
-    chain.transport_socket.CopyFrom(server_tls(OWN_CERTIFICATE))
+    chain.transport_socket.CopyFrom(server_tls(OWN_CERTIFICATE, trust.all))
     return Listener(
         name="connect_terminate",
         address=socket_address("0.0.0.0", HBONE_PORT),

@@ -49,19 +49,17 @@ class Ztunnel:
     """Generates the node proxy's resources and remembers them: what did not change is the identical message."""
 
     def __init__(self) -> None:
-        self._constant: dict[str, dict[str, Message]] = {
-            CLUSTER: shared_clusters(),
-            LISTENER: {CONNECT_ORIGINATE: connect_originate_listener(), HEALTH: health()},
-        }
+        self._shared: Memo[dict[str, Message]] = Memo()
+        self._constant: dict[str, Message] = {CONNECT_ORIGINATE: connect_originate_listener(), HEALTH: health()}
         self._clusters: Memo[Cluster] = Memo()
         self._assignments: Memo[ClusterLoadAssignment] = Memo()
         self._listeners: Memo[dict[str, Listener]] = Memo()
         self._routes: Memo[RouteConfiguration] = Memo()
 
     def resources(self, mesh: Mesh, captured: Iterable[Captured]) -> Resources:
-        clusters: dict[str, Message] = dict(self._constant[CLUSTER])
+        clusters: dict[str, Message] = dict(self._shared.get(CLUSTER, shared_clusters, mesh.trust))
         assignments: dict[str, Message] = {}
-        listeners: dict[str, Message] = dict(self._constant[LISTENER])
+        listeners: dict[str, Message] = dict(self._constant)
         routes: dict[str, Message] = {}
         called = by_address(mesh.services.values())
         for (vip, port), service in called.items():
@@ -96,7 +94,7 @@ class Ztunnel:
             listeners |= self._listeners.get((pod.uid, "plaintext"), inpod.plaintext_listener, pod, policies)
             name, services = inpod.route_name(pod), tuple(served.get(pod.ip, ()))
             routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip, services, policies)
-        for memo in (self._clusters, self._assignments, self._listeners, self._routes):
+        for memo in (self._shared, self._clusters, self._assignments, self._listeners, self._routes):
             memo.end_round()
         return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}
 

@@ -13,6 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
+from ambientlab.mesh.ir import TrustDomains
 from ambientlab.mesh.xds import access_log, metrics
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.messages import (
@@ -41,12 +42,12 @@ _CERTIFICATE = "envoy.tls.certificate_mappers.on_demand_secret"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
 
 
-def shared_clusters() -> dict[str, Message]:
+def shared_clusters(trust: TrustDomains) -> dict[str, Message]:
     inbound = original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns())
     inbound.original_dst_lb_config.use_http_header = True
     inbound.original_dst_lb_config.http_header_name = ":authority"
     blackhole = Cluster(name=BLACKHOLE, type="STATIC")
-    clusters = (_connect_originate_cluster(), inpod_passthrough(PASSTHROUGH), inbound, blackhole)
+    clusters = (_connect_originate_cluster(trust), inpod_passthrough(PASSTHROUGH), inbound, blackhole)
     return {cluster.name: cluster for cluster in clusters}
 
 
@@ -76,19 +77,19 @@ def service_cluster(name: str, weighted: bool, source: Discovery) -> Cluster:
     return cluster
 
 
-def _connect_originate_cluster() -> Cluster:
+def _connect_originate_cluster(trust: TrustDomains) -> Cluster:
     """HTTP/2 connections that tunnels share: one pool for each source, destination and expected identity."""
     return original_dst_cluster(
         CONNECT_ORIGINATE,
         upstream_bind_config=bind_in_netns(),
         typed_extension_protocol_options=http2_options(),
-        transport_socket=_client_tls(),
+        transport_socket=_client_tls(trust),
     )
 
 
-def _client_tls() -> TransportSocket:
+def _client_tls(trust: TrustDomains) -> TransportSocket:
     """The certificate is fetched when the first connection of its identity is made, by the name in filter state."""
-    context = UpstreamTlsContext(common_tls_context=mesh_tls(""))
+    context = UpstreamTlsContext(common_tls_context=mesh_tls("", (trust.own,)))
     selector = TypedStruct(type_url=f"{_TLS}.cert_selectors.on_demand_secret.v3.Config")
     # As a struct, because the published Python package has no messages for these of Envoy 1.40.
     selector.value.update(
