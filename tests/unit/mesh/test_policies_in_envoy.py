@@ -15,6 +15,7 @@ from support.guarded_envoy import Ask, Guarded, running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CURL, BOB = "spiffe://cluster.local/ns/test/sa/curl", "spiffe://cluster.local/ns/team-blue/sa/bob"
+ELSEWHERE = "spiffe://td.example/ns/test/sa/curl"
 
 
 def guard(*specs: dict[str, Any], dry: bool = False) -> Guard:
@@ -80,6 +81,15 @@ CASES: dict[str, Case] = {
         (Ask(peer=CURL),),
     ),
     "notServiceAccounts": Case(source(notServiceAccounts=["test/curl"]), (Ask(peer=BOB),), (Ask(peer=CURL),)),
+    "trustDomains": Case(source(trustDomains=["cluster.local"]), (Ask(peer=CURL),), (Ask(peer=ELSEWHERE), Ask())),
+    "trustDomains-suffix": Case(source(trustDomains=["*.example"]), (Ask(peer=ELSEWHERE),), (Ask(peer=CURL), Ask())),
+    "trustDomains-prefix": Case(source(trustDomains=["cluster*"]), (Ask(peer=CURL),), (Ask(peer=ELSEWHERE), Ask())),
+    "trustDomains-are-text": Case(
+        source(trustDomains=["*x.mple", "cluster"]), (), (Ask(peer=ELSEWHERE), Ask(peer=CURL))
+    ),
+    "trustDomains-any": Case(source(trustDomains=["*"]), (Ask(peer=CURL), Ask(peer=ELSEWHERE)), (Ask(),)),
+    "notTrustDomains": Case(source(notTrustDomains=["*.example"]), (Ask(peer=CURL), Ask()), (Ask(peer=ELSEWHERE),)),
+    "source.trustDomain": Case(when("source.trustDomain", "cluster.local"), (Ask(peer=CURL),), (Ask(peer=ELSEWHERE),)),
     "ipBlocks": Case(source(ipBlocks=["127.0.0.0/31"]), (Ask(),), (Ask(source="127.0.0.2"),)),
     "notIpBlocks": Case(source(notIpBlocks=["127.0.0.2"]), (Ask(),), (Ask(source="127.0.0.2"),)),
     "remoteIpBlocks": Case(

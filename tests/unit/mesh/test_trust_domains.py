@@ -104,3 +104,11 @@ def test_a_principal_stands_for_itself_in_every_trust_domain(
     [[found, untouched]] = migrated(policy, TrustDomains(trust[0], trust[1:])).rules[0].sources
     assert " ".join(found.values) == expected
     assert untouched.values == (principal,)
+
+
+def test_a_trust_domain_stands_for_every_one_of_the_meshs() -> None:
+    """ExpandTrustDomainAliases."""
+    condition = Condition("source.trustDomain", ("td2", "*", "other"), ("td1", "td2"))
+    policy = AuthorizationPolicy(Key("a", "b"), PolicyAction.DENY, (PolicyRule(((condition,),), ((),)),))
+    [[found]] = migrated(policy, TrustDomains("td1", ("td2",))).rules[0].sources
+    assert found == Condition("source.trustDomain", ("td1", "td2", "*", "other"), ("td1", "td2"))

@@ -17,6 +17,7 @@ def _source() -> Schema:
         "Principals": "identities of the client, as in its certificate but without spiffe://",
         "RemoteIpBlocks": "addresses or ranges of the client, as X-Forwarded-For tells them",
         "RequestPrincipals": "issuer/subject of the request's token",
+        "TrustDomains": "trust domains of the client's identity",
     }.items():
         fields[name[0].lower() + name[1:]] = common.strings(f"One of these {words}.")
         fields[f"not{name}"] = common.strings(f"None of these {words}.")

@@ -135,6 +135,9 @@ def _has(attribute: str, value: str, attempt: Attempt) -> bool:
             return _within(_remote_ip(attempt), value)
         case "source.principal":
             return _identity_like(attempt.identity, value)
+        case "source.trustDomain":
+            scheme, _, domain = attempt.identity.partition("://")
+            return scheme == "spiffe" and (value == "*" or _like(domain.partition("/")[0], value))
         case "source.namespace":
             namespaces = ".*".join(map(re.escape, value.split("*")))
             return re2.fullmatch(f".*/ns/{namespaces}/.*", attempt.identity)

@@ -19,6 +19,7 @@ _SOURCE = {
     "Principals": "source.principal",
     "RequestPrincipals": "request.auth.principal",
     "ServiceAccounts": "source.serviceAccount",
+    "TrustDomains": "source.trustDomain",
     "Namespaces": "source.namespace",
     "RemoteIpBlocks": "remote.ip",
     "IpBlocks": "source.ip",
@@ -30,6 +31,7 @@ _OPERATION = {
     "Ports": "destination.port",
 }
 _OF_OPERATION = ("destination.ip", "destination.port", "connection.sni", "experimental.envoy.filters.")
+_USUAL = TrustDomains()
 _PLAIN = re.compile(r"[\w/:.-]*")
 _NEVER = Condition("source.namespace", ("*",), ("*",))
 
@@ -41,7 +43,7 @@ class PolicyReading:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def read(key: Key, obj: Object, trust: TrustDomains) -> PolicyReading:
+def read(key: Key, obj: Object, trust: TrustDomains = _USUAL) -> PolicyReading:
     spec = obj.get("spec") or {}
     policy = AuthorizationPolicy(
         key,

@@ -7,29 +7,32 @@ clients of the mesh's own trust domain alone (ztunnel, src/tls/workload.rs, Trus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ambientlab.cluster import TRUST_DOMAIN
-from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, PolicyRule, TrustDomains
 
-_PRINCIPAL = "source.principal"
+_PRINCIPAL, _TRUST_DOMAIN = "source.principal", "source.trustDomain"
 
 
 def migrated(policy: AuthorizationPolicy, trust: TrustDomains) -> AuthorizationPolicy:
     """With every identity in all of its trust domains."""
 
     def conditions(found: Conditions) -> Conditions:
-        return tuple(_condition(one, trust) if one.attribute == _PRINCIPAL else one for one in found)
+        return tuple(_condition(one, trust) for one in found)
 
     rules = tuple(PolicyRule(tuple(map(conditions, rule.sources)), rule.operations) for rule in policy.rules)
     return replace(policy, rules=rules)
 
 
 def strangers(policy: AuthorizationPolicy, trust: TrustDomains, *, at_waypoints: bool) -> Iterator[Diagnostic]:
-    """What names clients that there are none of."""
+    """What names clients that there are none of, and what ztunnel does not look at: Istio leaves it out of what ztunnel
+    is told, and says so only where `when` asks for it."""
     ref = ObjectRef("AuthorizationPolicy", *policy.key)
+    if not at_waypoints and any(one.attribute == _TRUST_DOMAIN for one in _conditions(policy)):
+        yield ignored(ref, "spec.rules", "ztunnel does not compare trust domains")
     for principal in dict.fromkeys(_principals(policy)):
         domain = _domain(principal)
         if domain is None:
@@ -45,11 +48,18 @@ def strangers(policy: AuthorizationPolicy, trust: TrustDomains, *, at_waypoints:
 
 
 def _condition(condition: Condition, trust: TrustDomains) -> Condition:
+    if condition.attribute not in (_PRINCIPAL, _TRUST_DOMAIN):
+        return condition
+    every = _in_every_domain if condition.attribute == _PRINCIPAL else _every_domain
     values, not_values = (
-        tuple(one for value in found for one in _in_every_domain(value, trust))
+        tuple(dict.fromkeys(one for value in found for one in every(value, trust)))
         for found in (condition.values, condition.not_values)
     )
     return replace(condition, values=values, not_values=not_values)
+
+
+def _every_domain(domain: str, trust: TrustDomains) -> tuple[str, ...]:
+    return trust.all if domain in trust.all else (domain,)
 
 
 def _in_every_domain(principal: str, trust: TrustDomains) -> tuple[str, ...]:
@@ -80,9 +90,11 @@ def _alike(pattern: str, domain: str) -> bool:
     return domain.startswith(pattern[:-1]) if pattern.endswith("*") else domain == pattern
 
 
-def _principals(policy: AuthorizationPolicy) -> Iterable[str]:
-    for rule in policy.rules:
-        for conditions in rule.sources:
-            for condition in conditions:
-                if condition.attribute == _PRINCIPAL:
-                    yield from (*condition.values, *condition.not_values)
+def _principals(policy: AuthorizationPolicy) -> Iterator[str]:
+    for condition in _conditions(policy):
+        if condition.attribute == _PRINCIPAL:
+            yield from (*condition.values, *condition.not_values)
+
+
+def _conditions(policy: AuthorizationPolicy) -> Iterator[Condition]:
+    return (condition for rule in policy.rules for conditions in rule.sources for condition in conditions)

@@ -185,6 +185,11 @@ def _principal(attribute: str, value: str) -> Principal:
             return Principal(remote_ip=_range(value))
         case "source.principal":
             return _peer(_string(value, _SPIFFE))
+        case "source.trustDomain" if "*" not in value:
+            return _peer(StringMatcher(prefix=f"{_SPIFFE}{value}/"))
+        case "source.trustDomain":
+            before, _, after = map(re.escape, value.partition("*"))
+            return _peer(StringMatcher(prefix=_SPIFFE) if value == "*" else _regex(f"{_SPIFFE}{before}[^/]*{after}/.*"))
         case "source.namespace":
             return _peer(_regex(f".*/ns/{'.*'.join(map(re.escape, value.split('*')))}/.*"))
         case "source.serviceAccount":

@@ -40,6 +40,8 @@ def attribute(key: str, values: Sequence[str]) -> Messages:
             return ports(values)
         case "source.serviceAccount":
             return accounts(key, values)
+        case "source.trustDomain":
+            return stars(key, values)
         case "destination.namespace":
             return [f"attribute {key} is replaced by the metadata.namespace"]
         case "destination.name" | "destination.user":
@@ -92,6 +94,24 @@ def accounts(key: str, values: Sequence[str]) -> Messages:
         if slash and not name:
             return [f"{_ACCOUNT}, found empty serviceAccount {quote(value)} in {key}"]
     return []
+
+
+def stars(key: str, values: Sequence[str]) -> Messages:
+    """CheckWildcardValues: the first thing wrong."""
+    for value in values:
+        if not value:
+            return filled(key, values)
+        if value.count("*") > 1:
+            return [f"at most one wildcard is allowed, found in {key}: {quote(value)}"]
+        if "*" in value[1:-1]:
+            return [f"wildcard is only allowed at the start or end, found in {key}: {quote(value)}"]
+    return []
+
+
+def trust_domains(key: str, values: Sequence[str]) -> Messages:
+    """CheckTrustDomainValues: the first thing wrong."""
+    slashed = [f"trust domain must not contain '/', found in {key}: {quote(value)}" for value in values if "/" in value]
+    return stars(key, values) or slashed[:1]
 
 
 def path_templates(key: str, paths: Iterable[str]) -> Messages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import attributes
@@ -14,12 +14,14 @@ _SOURCES = (
     "requestPrincipals",
     "namespaces",
     "serviceAccounts",
+    "trustDomains",
     "ipBlocks",
     "remoteIpBlocks",
     "notPrincipals",
     "notRequestPrincipals",
     "notNamespaces",
     "notServiceAccounts",
+    "notTrustDomains",
     "notIpBlocks",
     "notRemoteIpBlocks",
 )
@@ -29,13 +31,23 @@ _NOT_CUSTOM = (
     "notNamespaces",
     "serviceAccounts",
     "notServiceAccounts",
+    "trustDomains",
+    "notTrustDomains",
     "principals",
     "notPrincipals",
     "requestPrincipals",
     "notRequestPrincipals",
 )
 """What Istio does not let a provider's rules be about, and next the same of the keys of `when`."""
-_KEYS_NOT_CUSTOM = ("source.namespace", "source.serviceAccount", "source.principal")
+_KEYS_NOT_CUSTOM = ("source.namespace", "source.serviceAccount", "source.trustDomain", "source.principal")
+
+
+_CHECKS: Mapping[str, Callable[[str, Sequence[str]], Messages]] = {
+    "serviceAccounts": attributes.accounts,
+    "notServiceAccounts": attributes.accounts,
+    "trustDomains": attributes.trust_domains,
+    "notTrustDomains": attributes.trust_domains,
+}
 
 
 def validate(spec: Object, metadata: Object) -> Messages:
@@ -90,7 +102,7 @@ def _source(source: Object | None, index: int) -> Messages:
     for name in ("ipBlocks", "notIpBlocks", "remoteIpBlocks", "notRemoteIpBlocks"):
         problems += attributes.addresses(source.get(name) or ())
     for name in _SOURCES:
-        check = attributes.accounts if name in ("serviceAccounts", "notServiceAccounts") else attributes.filled
+        check = _CHECKS.get(name, attributes.filled)
         problems += check(_title(name), source.get(name) or ())
     return problems
 
