@@ -24,6 +24,7 @@ from ambientlab.controllers.owners import is_deleting, owner_references
 from ambientlab.controllers.waypoint import MANAGED_LABEL, resources
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import PermanentError, Stop
+from ambientlab.mesh.index import meshconfig
 
 COMPONENT = "gateway-controller"
 
@@ -75,7 +76,7 @@ class GatewayController:
             return
         try:
             overlays = [*self._class_defaults(gateway), *self._parameters(gateway)]
-            children = overlaid(resources(gateway), overlays)
+            children = overlaid(resources(gateway, self._trust_domain()), overlays)
         except OverlayError as error:
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "InvalidParameters", str(error))
             raise PermanentError(str(error)) from error
@@ -95,6 +96,11 @@ class GatewayController:
                 raise
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "InvalidParameters", error.message)
             raise PermanentError(error.message) from error
+
+    def _trust_domain(self) -> str:
+        """As the mesh's configuration has it now: a change restarts no waypoint that runs."""
+        config = self._client.get(CONFIGMAP, meshconfig.KEY.name, meshconfig.KEY.namespace)
+        return meshconfig.trust(meshconfig.read(config or {})).own
 
     def _class_defaults(self, gateway: Object) -> Iterator[Mapping[str, str]]:
         """Of several ConfigMaps the oldest counts."""

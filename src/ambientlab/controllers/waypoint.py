@@ -38,12 +38,12 @@ def deployment_name(gateway: Object) -> str:
     return annotations_of(gateway).get(_NAME_OVERRIDE, name(gateway))
 
 
-def resources(gateway: Object) -> Iterator[tuple[Resource, Object]]:
+def resources(gateway: Object, trust_domain: str = TRUST_DOMAIN) -> Iterator[tuple[Resource, Object]]:
     """In the order in which they need each other: the pods run as the account."""
     account = annotations_of(gateway).get(_ACCOUNT_OVERRIDE, name(gateway))
     yield SERVICEACCOUNT, _object(SERVICEACCOUNT, gateway, account, _annotations(gateway))
     deployment = _object(DEPLOYMENT, gateway, deployment_name(gateway), _annotations(gateway))
-    deployment["spec"] = _deployment_spec(gateway, account)
+    deployment["spec"] = _deployment_spec(gateway, account, trust_domain)
     yield DEPLOYMENT, deployment
     near = {"networking.istio.io/traffic-distribution": "PreferClose", **_annotations(gateway)}
     service = _object(SERVICE, gateway, deployment_name(gateway), near)
@@ -111,7 +111,7 @@ def _service_ports(gateway: Object) -> Iterator[Object]:
             }
 
 
-def _deployment_spec(gateway: Object, account: str) -> Object:
+def _deployment_spec(gateway: Object, account: str, trust_domain: str) -> Object:
     workload = deployment_name(gateway)
     return {
         "selector": {"matchLabels": {GATEWAY_NAME_LABEL: name(gateway)}},
@@ -135,14 +135,14 @@ def _deployment_spec(gateway: Object, account: str) -> Object:
             },
             "spec": {
                 "serviceAccountName": account,
-                "containers": [_proxy(gateway, account)],
+                "containers": [_proxy(gateway, account, trust_domain)],
                 "volumes": list(_volumes()),
             },
         },
     }
 
 
-def _proxy(gateway: Object, account: str) -> Object:
+def _proxy(gateway: Object, account: str, trust_domain: str) -> Object:
     return {
         "name": "istio-proxy",
         "image": _IMAGE,
@@ -159,7 +159,7 @@ def _proxy(gateway: Object, account: str) -> Object:
             {"containerPort": _STATUS_PORT, "name": "status-port", "protocol": "TCP"},
             {"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"},
         ],
-        "env": list(_environment(gateway)),
+        "env": list(_environment(gateway, trust_domain)),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
         "startupProbe": _probe(failureThreshold=30, periodSeconds=1),
         "readinessProbe": _probe(failureThreshold=4, periodSeconds=15),
@@ -185,7 +185,7 @@ def _probe(**timing: int) -> Object:
     }
 
 
-def _environment(gateway: Object) -> Iterator[Object]:
+def _environment(gateway: Object, trust_domain: str) -> Iterator[Object]:
     workload = deployment_name(gateway)
     owner = f"kubernetes://apis/apps/v1/namespaces/{namespace(gateway)}/deployments/{workload}"
     fields = {
@@ -206,8 +206,8 @@ def _environment(gateway: Object) -> Iterator[Object]:
         "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
         "ISTIO_META_WORKLOAD_NAME": workload,
         "ISTIO_META_OWNER": owner,
-        "ISTIO_META_MESH_ID": TRUST_DOMAIN,
-        "TRUST_DOMAIN": TRUST_DOMAIN,
+        "ISTIO_META_MESH_ID": trust_domain,
+        "TRUST_DOMAIN": trust_domain,
     }
     for variable, path in fields.items():
         yield {"name": variable, "valueFrom": {"fieldRef": {"fieldPath": path}}}

@@ -29,6 +29,17 @@ def child(cluster, resource, called="waypoint"):
     return cluster.client.get(resource, called, "hello")
 
 
+async def test_a_waypoints_environment_has_the_meshs_trust_domain(cluster):
+    place = {"name": "istio", "namespace": "istio-system"}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": place, "data": {"mesh": "trustDomain: mesh.example"}}
+    await cluster.namespace("istio-system")
+    await cluster.create(CONFIGMAP, config)
+    await cluster.create(GATEWAY, gateway())
+    (proxy,) = child(cluster, DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
+    told = {one["name"]: one.get("value") for one in proxy["env"]}
+    assert told["TRUST_DOMAIN"] == told["ISTIO_META_MESH_ID"] == "mesh.example"
+
+
 async def test_a_waypoint_gets_account_deployment_and_service(cluster):
     created = await cluster.create(GATEWAY, gateway())
     for resource in CHILDREN:
