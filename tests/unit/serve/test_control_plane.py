@@ -249,6 +249,17 @@ async def test_a_proxy_has_its_lifetime_from_its_pod_as_istios_agents_have(
     assert svid.not_after - world.now == expected
 
 
+async def test_certificates_are_renewed_though_the_machine_has_slept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock has gone on, and timers have not."""
+    monkeypatch.setattr("ambientlab.mesh.serve.control_plane.LOOK_AGAIN", 0.01)
+    async with world.proxy("waypoint") as waypoint:
+        await waypoint.ask(SECRET, "default")
+        world.now += timedelta(hours=13)
+        assert names(await waypoint.next(SECRET)) == {"default"}
+
+
 async def test_other_roots_reach_every_proxy_with_certificates_under_them(world: World) -> None:
     async with world.proxy("waypoint") as waypoint:
         first = await waypoint.ask(SECRET, "default", "ROOTCA")

@@ -54,6 +54,8 @@ DEBOUNCE = 0.002
 too: what the user does next must not wait long for that one."""
 PRECEDENCE = 1.0
 """Seconds that node proxies wait for a waypoint that does not answer."""
+LOOK_AGAIN = 60.0
+"""Seconds between looks at what is to be renewed: timers stand still while a machine sleeps, certificates age."""
 _A_LOT = 1e9
 """Seconds that are more than any certificate may live, and few enough to calculate with."""
 ACKNOWLEDGE_TIMEOUT = 5.0
@@ -356,17 +358,25 @@ class ControlPlane:
             return None
 
     def _arm_renewal(self) -> None:
-        """Be called when the first certificate has lived half its life, if that is earlier than planned."""
+        """Be called when the first certificate has lived half its life, or to look again, if earlier than planned."""
         when = self.secrets.next_renewal()
         if when is None:
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + max(0.0, (when - self._clock()).total_seconds())
+        due = loop.time() + min(max(0.0, (when - self._clock()).total_seconds()), LOOK_AGAIN)
         if self._renewal is not None:
             if self._renewal.when() <= due:
                 return
             self._renewal.cancel()
-        self._renewal = loop.call_at(due, self.renew_certificates)
+        self._renewal = loop.call_at(due, self._look_at_certificates)
+
+    def _look_at_certificates(self) -> None:
+        self._renewal = None
+        when = self.secrets.next_renewal()
+        if when is not None and when <= self._clock():
+            self.renew_certificates()
+        else:
+            self._arm_renewal()
 
     def _lifetime(self, proxy: Identity) -> timedelta:
         """What a proxy asks for, as Istio's agents and ztunnel do: SECRET_TTL of its container."""
