@@ -26,10 +26,12 @@ from ambientlab.dataplane.admin import AdminClient
 from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
 from ambientlab.dataplane.capture import REDIRECTION, Capture
 from ambientlab.dataplane.envoy import binary
+from ambientlab.dataplane.policywatcher import PolicyWatcher
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.node.linux.capture import InPodRules
+from ambientlab.node.linux.carried import NodeConnections
 from ambientlab.node.linux.launch import Node
 from ambientlab.node.linux.netlink import socket_in
 from ambientlab.node.linux.runtime import LinuxRuntime
@@ -143,6 +145,13 @@ class MeshWorld:
         self.sandboxes["ztunnel"] = await self.runtime.create_sandbox(SandboxSpec(pod["metadata"]["uid"], name, None))
         self._startup = bootstrap_for_ztunnel(pod, self._token(pod, "ztunnel"), **self._paths())
         await self.start_ztunnel()
+
+    def watch_policies(self) -> None:
+        """Open connections end where a change of policies asks for it."""
+        connections = NodeConnections()
+        watcher = PolicyWatcher(self.istiod.index, self.istiod.captured.values, self.istiod.in_step, connections)
+        watcher.start()
+        self._stack.push_async_callback(watcher.stop)
 
     async def start_ztunnel(self) -> None:
         before = len(self.istiod.connections)

@@ -24,6 +24,7 @@ from ambientlab.apiserver.tokens import TokenSigner
 from ambientlab.cluster import HOST_IP, HOST_NAME, NODE_IP, ROOT_NAMESPACE
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.dataplane.capture import Capture
+from ambientlab.dataplane.policywatcher import PolicyWatcher
 from ambientlab.flow.collection import Change
 from ambientlab.host import kubeconfig, logs, process, seeds
 from ambientlab.host.lifecycle import credentials
@@ -43,6 +44,7 @@ from ambientlab.node.dns import DnsServer
 from ambientlab.node.hostgateway import HostGateway
 from ambientlab.node.linux import hosthelper
 from ambientlab.node.linux.capture import InPodRules
+from ambientlab.node.linux.carried import NodeConnections
 from ambientlab.node.linux.launch import Node
 from ambientlab.node.linux.netlink import socket_in
 from ambientlab.node.linux.runtime import LinuxRuntime
@@ -234,6 +236,9 @@ class Daemon:
         capture = Capture(client, istiod, rules)
         capture.start()
         self._stops.append(capture.stop)
+        watcher = PolicyWatcher(istiod.index, istiod.captured.values, istiod.in_step, NodeConnections())
+        watcher.start()
+        self._stops.append(watcher.stop)
         return capture
 
     async def _start_agent(

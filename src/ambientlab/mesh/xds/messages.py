@@ -36,6 +36,10 @@ for a name only once, so this must not be a name that a listener asks for as wel
 PROXY_MARK = 1337
 """SO_MARK of the proxy's own sockets inside a pod, which the redirection exempts (0x539, as ztunnel's)."""
 
+TUNNELLED_PRIORITY = 1
+"""SO_PRIORITY of the proxy's sockets to applications that are asked for through a tunnel. It means nothing to the
+kernel here, and tells these from others that are alike (src/ambientlab/node/linux/carried.py)."""
+
 NETNS = "envoy.network.upstream_bind_override.network_namespace"
 TUNNEL_ADDRESS = "envoy.network.transport_socket.original_dst_address"
 PEER_PRINCIPAL = "io.istio.peer_principal"
@@ -118,7 +122,7 @@ def filter_state(
     return value
 
 
-def bind_in_netns() -> BindConfig:
+def bind_in_netns(priority: int = 0) -> BindConfig:
     """Upstream connections are made in the network namespace named by filter state. The wildcard source address does
     nothing else than make Envoy look at the override."""
     bind = BindConfig()
@@ -129,6 +133,9 @@ def bind_in_netns() -> BindConfig:
     )
     option = bind.socket_options.add(description="SO_MARK", level=1, name=36, int_value=PROXY_MARK)
     option.state = option.STATE_PREBIND
+    if priority:
+        option = bind.socket_options.add(description="SO_PRIORITY", level=1, name=12, int_value=priority)
+        option.state = option.STATE_PREBIND
     return bind
 
 

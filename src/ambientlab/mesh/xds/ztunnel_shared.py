@@ -23,6 +23,7 @@ from ambientlab.mesh.xds.messages import (
     PEER_SANS,
     STRING,
     TUNNEL_ADDRESS,
+    TUNNELLED_PRIORITY,
     bind_in_netns,
     eds_cluster,
     filter_state,
@@ -43,7 +44,7 @@ _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
 
 
 def shared_clusters(trust: TrustDomains) -> dict[str, Message]:
-    inbound = original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns())
+    inbound = original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns(TUNNELLED_PRIORITY))
     inbound.original_dst_lb_config.use_http_header = True
     inbound.original_dst_lb_config.http_header_name = ":authority"
     blackhole = Cluster(name=BLACKHOLE, type="STATIC")

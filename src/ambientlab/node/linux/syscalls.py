@@ -42,6 +42,7 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
 
 _OPENAT2 = 437
+_PIDFD_GETFD = 438
 _MOUNT_SETATTR = 442  # numbers from 424 on are the same on every architecture
 _OTHERS = {"x86_64": (155, 126), "aarch64": (41, 91)}
 
@@ -69,6 +70,13 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, flags: int) -> None:
     """`descriptor` is of a namespace file, or a pidfd for several namespaces of one process at once (Linux 5.8)."""
     _check(_libc.setns(descriptor, ctypes.c_int(flags)), "setns")
+
+
+def pidfd_getfd(process: int, descriptor: int) -> int:
+    """A copy of another process's descriptor, closed on exec. `process` is a pidfd (Linux 5.6)."""
+    result = _libc.syscall(ctypes.c_long(_PIDFD_GETFD), process, descriptor, ctypes.c_uint(0))
+    _check(result, "pidfd_getfd")
+    return int(result)
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:

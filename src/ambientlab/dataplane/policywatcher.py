@@ -1,0 +1,146 @@
+"""Open connections after a change of policies, as ztunnel treats them (src/proxy/connection_manager.rs, PolicyWatcher).
+
+Whenever what it holds of policies changes, ztunnel asks again of every connection into a pod, and closes those that are
+refused now. Policies of the namespace and the mesh are those of this moment; of the others it asks those that the pod
+had when the connection was opened, as they are now (src/state.rs, assert_rbac, which goes by the workload as it was
+then). So a new policy with a selector, and STRICT mutual TLS, which is one, leave open connections alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Protocol
+
+from ambientlab.flow.collection import Change
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.index import MeshIndex
+from ambientlab.mesh.ir import Authorization, Key, Scope
+
+log = logging.getLogger("ambientlab.ztunnel")
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A connection that the node proxy carries into a pod, from `client`, to a `port` of the pod. `inode` is of the
+    socket by which it does, and tells it from all others; `tunnelled` is one that came by HBONE."""
+
+    client: str
+    client_port: int
+    port: int
+    inode: int
+    tunnelled: bool
+
+
+class CarriedConnections(Protocol):
+    """How they are found and ended: raises OSError where the pod's network namespace is gone."""
+
+    async def into(self, netns: str, ip: str) -> list[Carried]: ...
+
+    async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
+        """Ends those with these inodes, and says in the proxy's own log why."""
+        ...
+
+
+class PolicyWatcher:
+    """Follows what is enforced for captured pods. `in_step` returns when the proxy enforces it for new connections."""
+
+    def __init__(
+        self,
+        index: MeshIndex,
+        captured: Callable[[], Iterable[Captured]],
+        in_step: Callable[[], Awaitable[None]],
+        connections: CarriedConnections,
+    ) -> None:
+        self._index = index
+        self._captured = captured
+        self._in_step = in_step
+        self._connections = connections
+        self._changed: dict[Key, tuple[Authorization, ...]] = {}
+        self._older: dict[Key, dict[int, tuple[Key, ...]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._index.security.ztunnel.enforced.watch(self._note)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._changed) or (self._task is not None and not self._task.done())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _note(self, pod: Key, change: Change[tuple[Authorization, ...]]) -> None:
+        if change.old is None or change.new is None:
+            return
+        self._changed.setdefault(pod, change.old)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._changed:
+            await self._in_step()
+            changed, self._changed = self._changed, {}
+            identities = {workload.ip: workload.identity for workload in self._index.mesh.workloads.values()}
+            captured = {Key(pod.namespace, pod.name): pod for pod in self._captured()}
+            for key in self._older.keys() - captured.keys():
+                del self._older[key]
+            for key, pod in captured.items():
+                if key in changed or key in self._older:
+                    try:
+                        await self._recheck(key, pod, changed.get(key), identities)
+                    except OSError as error:
+                        log.debug("connections into pod %s: %s", key, error)
+
+    async def _recheck(
+        self, key: Key, pod: Captured, before: tuple[Authorization, ...] | None, identities: Mapping[str, str]
+    ) -> None:
+        """`before` is what was enforced, if that has changed."""
+        found = await self._connections.into(pod.netns, pod.ip)
+        mesh = self._index.mesh
+        now = mesh.enforced.get(key, ())
+        then = _by_selector(now if before is None else before)
+        known = self._older.get(key, {})
+        opened_with = {connection.inode: known.get(connection.inode, then) for connection in found}
+        if older := {inode: keys for inode, keys in opened_with.items() if keys != _by_selector(now)}:
+            self._older[key] = older
+        else:
+            self._older.pop(key, None)
+        current = [policy for policy in now if policy.scope is not Scope.WORKLOAD_SELECTOR]
+        lines = {}
+        for connection in found:
+            identity = identities.get(connection.client) if connection.tunnelled else ""
+            if identity is None:
+                continue
+            own = (mesh.authorizations.get(policy) for policy in opened_with[connection.inode])
+            policies = [*current, *(policy for policy in own if policy is not None)]
+            if not _allowed(policies, identity, connection, pod.ip):
+                lines[connection.inode] = _line(connection, identity, pod, mesh.workloads[key].uid)
+        if lines:
+            await self._connections.cut(pod.netns, lines)
+
+
+def _allowed(policies: Sequence[Authorization], identity: str, connection: Carried, target: str) -> bool:
+    # loaded with the first change: a start has no time for it
+    admission = import_module("ambientlab.mesh.decide.admission")
+    asked = admission.Connection(identity, connection.client, target, connection.port)
+    return bool(admission.admitted(policies, asked).allowed)
+
+
+def _by_selector(policies: Iterable[Authorization]) -> tuple[Key, ...]:
+    return tuple(policy.key for policy in policies if policy.scope is Scope.WORKLOAD_SELECTOR)
+
+
+def _line(connection: Carried, identity: str, pod: Captured, uid: str) -> str:
+    source = f"{connection.client}:{connection.client_port}({identity or 'None'})"
+    return (
+        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}\tinfo\tproxy::connection_manager\t"
+        f"connection {source}->{pod.ip}:{connection.port} ({uid}) "
+        "closed because it's no longer allowed after a policy update\n"
+    )

@@ -1,0 +1,156 @@
+"""Connections that the node proxy carries into pods, seen and ended from outside: Envoy offers no way to end one.
+
+On the proxy's side of the application each is a socket in the pod's network namespace, from the client's address to the
+pod's. Shutting it down ends the connection on both sides of the proxy.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ambientlab.dataplane.policywatcher import Carried
+from ambientlab.mesh.xds.messages import TUNNELLED_PRIORITY
+from ambientlab.node.linux import syscalls
+from ambientlab.node.linux.netlink import visitor
+
+_PROGRAM = "envoy"
+_HBONE_PORT = 15008
+_OWN_PORTS = frozenset({15001, 15006, _HBONE_PORT})
+"""Of the proxy's listeners inside a pod."""
+
+_ESTABLISHED, _LISTEN = 1, 10
+_STDOUT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Of proc_net_tcp(5)."""
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    state: int
+    inode: int
+
+
+class NodeConnections:
+    """`CarriedConnections` of the node."""
+
+    async def into(self, netns: str, ip: str) -> list[Carried]:
+        """None if there is no proxy."""
+        return await visitor.run(netns, lambda: list(_carried(ip)))
+
+    async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
+        """Connections that have ended already are no error."""
+        await visitor.run(netns, lambda: _cut(lines))
+
+
+def _carried(ip: str) -> Iterator[Carried]:
+    rows = list(_table())
+    found = [row for row in rows if row.state == _ESTABLISHED and row.remote[0] == ip and not _own(row)]
+    sockets = _sockets(rows) if found else None
+    if sockets is None:
+        return
+    with sockets:
+        for row in found:
+            if (sock := sockets.copy(row.inode)) is not None:
+                with sock:
+                    tunnelled = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == TUNNELLED_PRIORITY
+                yield Carried(*row.local, row.remote[1], row.inode, tunnelled)
+
+
+def _cut(lines: Mapping[int, str]) -> None:
+    sockets = _sockets(list(_table()))
+    if sockets is None:
+        return
+    with sockets:
+        for inode, line in lines.items():
+            if (sock := sockets.copy(inode)) is not None:
+                with sock, suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                    sockets.say(line)
+
+
+class _Sockets:
+    """Of another process."""
+
+    def __init__(self, pid: int, descriptors: dict[int, int]) -> None:
+        self._process = os.pidfd_open(pid)
+        self._descriptors = descriptors
+
+    def __enter__(self) -> _Sockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._process)
+
+    def say(self, line: str) -> None:
+        """As if the process had said it."""
+        output = syscalls.pidfd_getfd(self._process, _STDOUT)
+        try:
+            os.write(output, line.encode())
+        finally:
+            os.close(output)
+
+    def copy(self, inode: int) -> socket.socket | None:
+        """None if it is not the process's, or was closed meanwhile."""
+        descriptor = self._descriptors.get(inode)
+        if descriptor is None:
+            return None
+        try:
+            copied = syscalls.pidfd_getfd(self._process, descriptor)
+        except OSError:
+            return None
+        if os.fstat(copied).st_ino != inode:
+            os.close(copied)
+            return None
+        return socket.socket(fileno=copied)
+
+
+def _sockets(rows: Iterable[_Row]) -> _Sockets | None:
+    """Of the process that takes tunnels here."""
+    listening = next((row.inode for row in rows if row.state == _LISTEN and row.local[1] == _HBONE_PORT), None)
+    for name in os.listdir("/proc") if listening is not None else ():
+        with suppress(OSError):
+            if name.isdigit() and _read(f"/proc/{name}/comm").strip() == _PROGRAM:
+                descriptors = dict(_descriptors(int(name)))
+                if listening in descriptors:
+                    return _Sockets(int(name), descriptors)
+    return None
+
+
+def _descriptors(pid: int) -> Iterator[tuple[int, int]]:
+    """Inode and descriptor of each socket."""
+    directory = f"/proc/{pid}/fd"
+    for name in os.listdir(directory):
+        with suppress(OSError):
+            target = os.readlink(f"{directory}/{name}")
+            if target.startswith("socket:["):
+                yield int(target[8:-1]), int(name)
+
+
+def _table() -> Iterator[_Row]:
+    """Of the thread's network namespace."""
+    for line in _read("/proc/thread-self/net/tcp").splitlines()[1:]:
+        fields = line.split()
+        yield _Row(_address(fields[1]), _address(fields[2]), int(fields[3], 16), int(fields[9]))
+
+
+def _own(row: _Row) -> bool:
+    """Whether one end is a listener of the proxy's: a connection as it comes to the proxy, or leaves for another."""
+    return row.local[1] in _OWN_PORTS or row.remote[1] in _OWN_PORTS
+
+
+def _address(text: str) -> tuple[str, int]:
+    address, _, port = text.partition(":")
+    return str(IPv4Address(bytes.fromhex(address)[:: 1 if sys.byteorder == "big" else -1])), int(port, 16)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()

@@ -1,0 +1,179 @@
+"""Policies at the node proxy with real packets: tunnels and plain connections, new ones and open ones."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
+from ambientlab.api.objects import Object
+from support.in_node import in_node
+from support.mesh_world import ask
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from support.mesh_world import MeshWorld
+
+CLIENT = "cluster.local/ns/default/sa/client"
+SELECTED = {"matchLabels": {"app": "server"}}
+
+
+async def pods(world: MeshWorld) -> None:
+    """`server` in namespace hello, `client` in default, both in the mesh, and `stranger`, which is not."""
+    world.namespace("default", istio_DOT_io__dataplane_mode="ambient")
+    world.namespace("hello", istio_DOT_io__dataplane_mode="ambient")
+    await world.ztunnel()
+    world.watch_policies()
+    await world.pod("client", account="client")
+    await world.pod("stranger", labels={"istio.io/dataplane-mode": "none"})
+    await world.pod("server", "hello", account="server", labels={"app": "server"})
+    for port in (8080, 8081):
+        await world.serve("server", port)
+
+
+def policy(world: MeshWorld, name: str, namespace: str = "hello", **spec: Any) -> Object:
+    return world.client.put(AUTHORIZATIONPOLICY, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
+
+
+def strict(world: MeshWorld, namespace: str = "hello", **spec: Any) -> Object:
+    obj = {"metadata": {"name": "default", "namespace": namespace}, "spec": {"mtls": {"mode": "STRICT"}, **spec}}
+    return world.client.put(PEERAUTHENTICATION, obj)
+
+
+def source(**fields: list[str]) -> dict[str, Any]:
+    return {"from": [{"source": fields}]}
+
+
+async def admitted(world: MeshWorld, pod: str, port: int = 8080) -> bool:
+    status, _ = await world.get(pod, world.sandboxes["server"].spec.ip or "", port)
+    return status == 200
+
+
+async def comes_to(world: MeshWorld, *, client: bool, stranger: bool, port: int = 8080) -> None:
+    async def found() -> tuple[bool, bool]:
+        return await admitted(world, "client", port), await admitted(world, "stranger", port)
+
+    await eventually(found, (client, stranger))
+
+
+async def eventually(ask_for: Callable[[], Awaitable[object]], wanted: object) -> None:
+    for _ in range(300):
+        found = await ask_for()
+        if found == wanted:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{found}, not {wanted}")
+
+
+@in_node
+async def test_who_gets_in_and_what_the_log_says(world: MeshWorld) -> None:
+    await pods(world)
+    await comes_to(world, client=True, stranger=True)
+    policy(world, "only-client", rules=[source(principals=[CLIENT])])
+    await comes_to(world, client=True, stranger=False)
+    await logged(world, 'direction="inbound"', "policy rejection: allow policies exist, but none allowed")
+    policy(world, "not-here", action="DENY", rules=[{"to": [{"operation": {"ports": ["8081"]}}]}])
+    await comes_to(world, client=False, stranger=False, port=8081)
+    await comes_to(world, client=True, stranger=False)
+    await logged(world, 'direction="inbound"', ":8081 ", "policy rejection: explicitly denied by: hello/not-here")
+    await logged(world, 'direction="outbound"', 'src.workload="client"', 'error="http status: 401 Unauthorized"')
+    world.client.drop(AUTHORIZATIONPOLICY, "only-client", "hello")
+    world.client.drop(AUTHORIZATIONPOLICY, "not-here", "hello")
+    await comes_to(world, client=True, stranger=True, port=8081)
+    strict(world)
+    await comes_to(world, client=True, stranger=False)
+    await logged(world, "explicitly denied by: istio-system/istio_converted_static_strict")
+
+
+async def logged(world: MeshWorld, *words: str) -> None:
+    def there() -> bool:
+        return any(all(word in line for word in words) for line in world.log("ztunnel").splitlines())
+
+    await until(there, f"a line with {words}")
+
+
+@in_node
+async def test_a_change_is_in_force_at_once_and_breaks_no_other_connection(world: MeshWorld) -> None:
+    """The client's tunnels are pooled, and the load that goes on meanwhile is to a pod of its own."""
+    await pods(world)
+    await world.pod("other", "hello", account="other", labels={"app": "other"})
+    await world.serve("other")
+    await comes_to(world, client=True, stranger=True)
+    reader, writer = await world.connect("client", world.sandboxes["other"].spec.ip or "", 8080)
+    took = []
+    for _ in range(10):
+        for wanted in (False, True):
+            begin = time.monotonic()
+            if wanted:
+                world.client.drop(AUTHORIZATIONPOLICY, "deny", "hello")
+            else:
+                policy(world, "deny", selector=SELECTED, action="DENY", rules=[{}])
+            for pod in ("client", "stranger"):
+                while await admitted(world, pod) != wanted:
+                    assert time.monotonic() - begin < 5
+            took.append(time.monotonic() - begin)
+            assert (await ask(reader, writer))[0] == 200
+    writer.close()
+    assert sorted(took)[len(took) // 2] < 0.2, took
+
+
+@in_node
+async def test_open_connections_end_where_ztunnel_ends_them(world: MeshWorld) -> None:
+    await pods(world)
+    await comes_to(world, client=True, stranger=True)
+    address = world.sandboxes["server"].spec.ip or ""
+
+    async def opened() -> dict[str, tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        found = {pod: await world.connect(pod, address, 8080) for pod in ("client", "stranger")}
+        for reader, writer in found.values():
+            assert (await ask(reader, writer))[0] == 200
+        return found
+
+    connections = await opened()
+    policy(world, "selected", selector=SELECTED, action="DENY", rules=[{}])
+    await comes_to(world, client=False, stranger=False)
+    strict(world)
+    policy(world, "nobody", "default", rules=[])
+    await comes_to(world, client=False, stranger=False)
+    for reader, writer in connections.values():
+        assert (await ask(reader, writer))[0] == 200, "what is new and selects the pod is for new connections"
+    policy(world, "namespace", action="DENY", rules=[source(notPrincipals=["*"])])
+    assert await connections["stranger"][0].read() == b"", "the namespace's is for those that are open, too"
+    await logged(world, "(None)->", f"{address}:8080", "closed because it's no longer allowed after a policy update")
+    assert (await ask(*connections["client"]))[0] == 200
+    policy(world, "mesh", "istio-system", action="DENY", rules=[source(principals=[CLIENT])])
+    assert await connections["client"][0].read() == b""
+    await logged(world, f"(spiffe://{CLIENT})->", "(Kubernetes//Pod/hello/server) closed because")
+    for namespace, name in (("hello", "namespace"), ("istio-system", "mesh"), ("default", "nobody")):
+        world.client.drop(AUTHORIZATIONPOLICY, name, namespace)
+    world.client.drop(PEERAUTHENTICATION, "default", "hello")
+    policy(world, "selected", selector=SELECTED, action="DENY", rules=[source(namespaces=["nowhere"])])
+    await comes_to(world, client=True, stranger=True)
+    connections = await opened()
+    policy(world, "selected", selector=SELECTED, action="DENY", rules=[source(principals=[CLIENT])])
+    assert await connections["client"][0].read() == b"", "it had the policy already when it was opened"
+    assert (await ask(*connections["stranger"]))[0] == 200
+
+
+@in_node
+async def test_a_waypoint_comes_with_its_own_identity(world: MeshWorld) -> None:
+    await pods(world)
+    await world.waypoint()
+    vip = "10.96.0.50"
+    world.service("server", "hello", vip, {5000: 8080}, ["server"], istio_DOT_io__use_waypoint="waypoint")
+
+    async def status() -> tuple[int, bool]:
+        code, body = await world.get("client", vip, 5000)
+        return code, world.sandboxes["waypoint-1"].spec.ip == body.split()[-1]
+
+    await eventually(status, (200, True))
+    # one with a selector would leave alone the connection that the waypoint keeps open
+    policy(world, "only-client", rules=[source(principals=[CLIENT])])
+    await eventually(status, (503, False))
+    _, body = await world.get("client", vip, 5000)
+    assert body == "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+    policy(world, "only-client", rules=[source(serviceAccounts=["waypoint"])])
+    await eventually(status, (200, True))
+    await comes_to(world, client=False, stranger=False)

@@ -1,0 +1,122 @@
+"""Which open connections a change of policies ends: ztunnel's own answer, which goes by when each was opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ambientlab.api import kinds
+from ambientlab.dataplane.policywatcher import Carried, PolicyWatcher
+from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.index import MeshIndex
+from support.waiting import until
+
+POD = Captured("1", "hello", "server", "10.244.0.11", "/run/netns/server", "spiffe://cluster.local/ns/hello/sa/server")
+ANYBODY = [{"from": [{"source": {"notPrincipals": ["nobody"]}}]}]
+
+
+class World:
+    """`open` are the inodes of connections: from 10.244.0.10 by a tunnel, from 10.244.0.20 without one."""
+
+    def __init__(self) -> None:
+        self.index = MeshIndex()
+        self.open: dict[int, Carried] = {}
+        self.lines: list[str] = []
+        self.gone = False
+        for name, namespace, ip in (("server", "hello", POD.ip), ("client", "test", "10.244.0.10")):
+            metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
+            self.index.put(kinds.POD, {"metadata": metadata, "spec": {}, "status": {"podIP": ip}})
+        self.index.settle()
+        self.watcher = PolicyWatcher(self.index, lambda: [POD], self._in_step, self)
+        self.watcher.start()
+
+    async def into(self, netns: str, ip: str) -> list[Carried]:
+        if self.gone:
+            raise FileNotFoundError(netns)
+        assert (netns, ip) == (POD.netns, POD.ip)
+        return list(self.open.values())
+
+    async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
+        for inode, line in lines.items():
+            del self.open[inode]
+            self.lines.append(line)
+
+    async def _in_step(self) -> None:
+        await asyncio.sleep(0)
+
+    def connect(self, inode: int, *, tunnelled: bool = True, client: str = "10.244.0.10", port: int = 5000) -> None:
+        self.open[inode] = Carried(client, 40000 + inode, port, inode, tunnelled)
+
+    async def policy(self, name: str, namespace: str = "hello", kind: str = "AuthorizationPolicy", **spec: Any) -> None:
+        resource = next(r for r in (kinds.AUTHORIZATIONPOLICY, kinds.PEERAUTHENTICATION) if r.kind == kind)
+        self.index.put(resource, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
+        await self.settle()
+
+    async def settle(self) -> None:
+        self.index.settle()
+        await until(lambda: not self.watcher.busy, "the watcher has looked")
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+SELECTED = {"matchLabels": {"app": "server"}}
+
+
+async def test_a_policy_of_the_namespace_ends_what_it_denies(world: World) -> None:
+    world.connect(1)
+    world.connect(2, tunnelled=False, client="10.244.0.20")
+    world.connect(3, port=5001)
+    await world.policy("p", action="DENY", rules=[{"to": [{"operation": {"ports": ["5000"]}}]}])
+    assert set(world.open) == {3}
+    (tunnelled, plain) = world.lines
+    assert (
+        "\tinfo\tproxy::connection_manager\tconnection 10.244.0.10:40001(spiffe://cluster.local/ns/test/sa/"
+        in tunnelled
+    )
+    assert tunnelled.endswith("closed because it's no longer allowed after a policy update\n")
+    assert "connection 10.244.0.20:40002(None)->10.244.0.11:5000 (Kubernetes//Pod/hello/server) closed" in plain
+
+
+async def test_one_that_selects_the_pod_ends_what_was_opened_under_it(world: World) -> None:
+    world.connect(1)
+    await world.policy("p", selector=SELECTED, action="DENY", rules=[{"from": [{"source": {"namespaces": ["x"]}}]}])
+    world.connect(2)
+    await world.policy("p", selector=SELECTED, action="DENY", rules=ANYBODY)
+    assert set(world.open) == {1}
+    await world.policy("q", "istio-system", action="DENY", rules=ANYBODY)
+    assert not world.open
+
+
+async def test_one_that_selects_the_pod_no_more_still_counts_for_what_was_opened_under_it(world: World) -> None:
+    await world.policy("p", selector=SELECTED, action="DENY", rules=[{"from": [{"source": {"namespaces": ["x"]}}]}])
+    world.connect(1)
+    await world.policy("p", selector={"matchLabels": {"app": "x"}}, action="DENY", rules=ANYBODY)
+    assert not world.open
+
+
+async def test_strict_is_for_new_connections(world: World) -> None:
+    world.connect(1, tunnelled=False, client="10.244.0.20")
+    await world.policy("p", kind="PeerAuthentication", mtls={"mode": "STRICT"})
+    await world.policy("p", "istio-system", rules=ANYBODY)
+    assert set(world.open) == {1}
+
+
+async def test_a_client_whose_identity_is_unknown_is_left_alone(world: World) -> None:
+    world.connect(1, client="10.244.0.99")
+    await world.policy("p", action="DENY", rules=ANYBODY)
+    assert set(world.open) == {1}
+
+
+async def test_a_pod_that_goes_meanwhile_is_no_trouble(world: World) -> None:
+    world.gone = True
+    await world.policy("p", action="DENY", rules=ANYBODY)
+    world.gone = False
+    world.connect(1)
+    await world.policy("p", action="DENY", rules=[{}])
+    assert not world.open
