@@ -2,9 +2,10 @@
 
 A `Source` is filled from outside. `Graph.derive` makes a collection whose entries are a function of one input entry and
 of whatever else that function fetches through its `Context`; the fetches are the dependencies, recorded anew on each
-run. `Graph.join` lays collections over each other. `Graph.settle` brings everything up to date, in the order the
-collections were made in: a function can only fetch from collections older than its own, so no entry is computed twice
-in one settling and there are no cycles. An entry that comes out equal to what it was stops the change there.
+run. `Graph.join` lays collections over each other; `Graph.group` brings together the entries that have something in
+common. `Graph.settle` brings everything up to date, in the order the collections were made in: a function can only
+fetch from collections older than its own, so no entry is computed twice in one settling and there are no cycles. An
+entry that comes out equal to what it was stops the change there.
 
 The functions must be pure: same input, same fetches, same output. Everything is synchronous and deterministic.
 """
@@ -73,7 +74,7 @@ class Collection(Mapping[K, V]):
         self._values: dict[K, V] = {}
         self._indexes: list[Index[Any, K, V]] = []
         self._readers: dict[Hashable, set[tuple[_Derived[Any, Any, Any, Any], Hashable]]] = {}
-        self._children: list[_Derived[K, V, Any, Any] | _Joined[K, V]] = []
+        self._children: list[_Derived[K, V, Any, Any] | _Joined[K, V] | _Grouped[K, V, Any]] = []
         self._watchers: list[Callable[[K, Change[V]], None]] = []
         self._changes: dict[K, Change[V]] = {}
 
@@ -189,7 +190,7 @@ class _Derived(Collection[K2, V2], Generic[K, V, K2, V2]):
         self._outputs: dict[K, Mapping[K2, V2]] = {}
         parent._children.append(self)
 
-    def _settle(self) -> None:
+    def _settle(self) -> int:
         dirty, self._dirty = self._dirty, set()
         results = {key: self._run(key) for key in dirty}
         gone: dict[K2, None] = {}
@@ -209,6 +210,7 @@ class _Derived(Collection[K2, V2], Generic[K, V, K2, V2]):
             if out in self._values and out not in gone:
                 raise ValueError(f"two entries of {self._parent.name!r} both yield {out!r} in {self.name!r}")
             self._write(out, value)
+        return len(dirty)
 
     def _run(self, key: K) -> Mapping[K2, V2]:
         for collection, token in self._reads.pop(key, ()):
@@ -247,6 +249,36 @@ class _Joined(Collection[K, V]):
             self._write(key, next((parent[key] for parent in self._parents if key in parent), None))
 
 
+class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
+    def __init__(self, name: str, order: int, parent: Collection[K, V], of: Callable[[K, V], Iterable[I]]) -> None:
+        super().__init__(name, order)
+        self._parent = parent
+        self._of = of
+        self._dirty: set[K] = set(parent)
+        self._under: dict[K, frozenset[I]] = {}
+        self._members: dict[I, set[K]] = {}
+        parent._children.append(self)
+
+    def _settle(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        touched: set[I] = set()
+        for key in dirty:
+            before = self._under.pop(key, frozenset())
+            now = frozenset(self._of(key, self._parent[key])) if key in self._parent else frozenset()
+            if now:
+                self._under[key] = now
+            for group in before - now:
+                self._members[group].discard(key)
+            for group in now - before:
+                self._members.setdefault(group, set()).add(key)
+            touched |= before | now
+        for group in touched:
+            keys: list[Any] = sorted(self._members[group])
+            if not keys:
+                del self._members[group]
+            self._write(group, tuple(self._parent[key] for key in keys) or None)
+
+
 class Graph:
     """The collections of one world, in the order they were made.
 
@@ -278,11 +310,24 @@ class Graph:
         self._collections.append(joined)
         return joined
 
-    def settle(self) -> None:
-        """Bring every collection up to date, then tell the watchers."""
+    def group(
+        self, name: str, parent: Collection[K, V], of: Callable[[K, V], Iterable[I]]
+    ) -> Collection[I, tuple[V, ...]]:
+        """The entries of `parent` by something computed from each; those that share it are in the order of their keys,
+        which must be comparable."""
+        grouped = _Grouped(name, len(self._collections), parent, of)
+        self._collections.append(grouped)
+        return grouped
+
+    def settle(self) -> int:
+        """Bring every collection up to date, then tell the watchers. Returns how often a function had to run for it."""
+        runs = 0
         for collection in self._collections:
-            if isinstance(collection, _Derived | _Joined) and collection._dirty:
+            if isinstance(collection, _Derived) and collection._dirty:
+                runs += collection._settle()
+            elif isinstance(collection, _Joined | _Grouped) and collection._dirty:
                 collection._settle()
         for collection in self._collections:
             if collection._changes:
                 collection._report()
+        return runs

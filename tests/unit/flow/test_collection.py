@@ -14,7 +14,8 @@ from ambientlab.flow.collection import Change, Collection, Context, Graph, Sourc
 
 
 class World:
-    """Items name a group and link to another item; groups have a factor; totals follow both, and their size."""
+    """Items name a group and link to another item; groups have a factor; totals follow both, and their size. Items are
+    brought together by group and by link as well."""
 
     def __init__(self) -> None:
         graph = Graph()
@@ -40,9 +41,11 @@ class World:
             return {key: (sum(value for _, value, _ in members), len(ctx.everything(self.scaled)))}
 
         self.totals: Collection[str, tuple[int, int]] = graph.derive("totals", self.factors, total)
+        self.together = graph.group("together", self.items, lambda _, item: (item[0], item[2]))
+        self.largest = graph.derive("largest", self.together, lambda _, key, items: {key: max(i[1] for i in items)})
 
-    def result(self) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
-        return dict(self.scaled), dict(self.totals)
+    def result(self) -> tuple[dict[str, Any], ...]:
+        return dict(self.scaled), dict(self.totals), dict(self.together), dict(self.largest)
 
 
 names = st.sampled_from("abc")
@@ -184,3 +187,26 @@ def test_a_join_has_the_first_parents_entry() -> None:
     weak.delete("a")
     graph.settle()
     assert dict(doubled) == {"b": 4}
+
+
+def test_a_group_is_in_the_order_of_keys_and_goes_with_its_last_entry() -> None:
+    graph = Graph()
+    numbers: Source[str, int] = graph.source("numbers")
+    parity = graph.group("by parity", numbers, lambda _, number: (number % 2,))
+    for key, value in (("b", 1), ("a", 3), ("c", 2)):
+        numbers.set(key, value)
+    graph.settle()
+    assert dict(parity) == {1: (3, 1), 0: (2,)}
+    numbers.set("c", 5)
+    graph.settle()
+    assert dict(parity) == {1: (3, 1, 5)}
+
+
+def test_settling_tells_how_often_a_function_ran() -> None:
+    world = World()
+    for key, group in (("x", "a"), ("y", "b")):
+        world.items.set(key, (group, 7, "none"))
+    world.graph.settle()
+    world.items.set("x", ("a", 8, "none"))
+    assert world.graph.settle() == 3  # scaled x, the largest of group a and of link none
+    assert world.graph.settle() == 0
