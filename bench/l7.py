@@ -16,8 +16,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.mesh.index import index
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.waypoint import WaypointProxy
-from ambientlab.mesh.xds.ztunnel import Ztunnel
+from ambientlab.mesh.xds.proxies import Proxies
 from bench import route
 from bench.report import Row, at_most
 from bench.topology import both
@@ -27,6 +26,7 @@ SERVICES = 200
 ROUTES_PER_SERVICE = 5
 LEAST_RATIO = 0.95
 BUILDS = 5
+WAYPOINT = Key("hello", "waypoint")
 CROWD = f"{SERVICES * ROUTES_PER_SERVICE} HTTPRoutes on {SERVICES} Services"
 
 
@@ -68,9 +68,12 @@ def _full_build() -> Row:
     for _ in range(BUILDS):
         began = time.perf_counter()
         built = index(listed)
-        resources = WaypointProxy(Key("hello", "waypoint")).resources(built.mesh)
-        Ztunnel().resources(built.mesh, [])
-        Statuses(built).wanted(built.findings(), datetime.now(UTC))
+        proxies = Proxies(built.graph, built.mesh)
+        proxies.waypoints.served.set(WAYPOINT, WAYPOINT)
+        statuses = Statuses(built)
+        built.settle()
+        resources = proxies.told(WAYPOINT)
+        statuses.wanted(datetime.now(UTC))
         seconds.append(time.perf_counter() - began)
         assert sum(map(len, resources.values())) > 3 * SERVICES
     return at_most(f"full build of {CROWD}", statistics.median(seconds), "s", 2, f"n={BUILDS}")

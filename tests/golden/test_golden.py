@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,8 @@ from ambientlab.mesh.index import MeshIndex, index
 from ambientlab.mesh.ir import Key, Protocol
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
-from ambientlab.mesh.xds.waypoint import WaypointProxy
-from ambientlab.mesh.xds.ztunnel import Ztunnel
+from ambientlab.mesh.xds.proxies import Proxies
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Resources
 from support.envoy import as_json
 
 HERE = Path(__file__).parent
@@ -67,14 +66,21 @@ class Case:
         self.index: MeshIndex = index(listed)
 
     def proxies(self) -> Iterator[tuple[str, Resources]]:
-        captured = [
-            Captured(w.uid, w.namespace, w.name, w.ip, f"/run/netns/{w.name}", w.identity)
-            for w in self.index.mesh.workloads.values()
-            if w.protocol is Protocol.HBONE and not w.name.startswith("waypoint")
-        ]
-        yield "ztunnel", Ztunnel().resources(self.index.mesh, captured)
+        yield "ztunnel", self._proxies.told(NODE_PROXY)
         for key in sorted(self.index.mesh.waypoints):
-            yield f"waypoint {key}", WaypointProxy(key).resources(self.index.mesh)
+            yield f"waypoint {key}", self._proxies.told(key)
+
+    @cached_property
+    def _proxies(self) -> Proxies:
+        proxies = Proxies(self.index.graph, self.index.mesh)
+        for w in self.index.mesh.workloads.values():
+            if w.protocol is Protocol.HBONE and not w.name.startswith("waypoint"):
+                pod = Captured(w.uid, w.namespace, w.name, w.ip, f"/run/netns/{w.name}", w.identity)
+                proxies.ztunnel.captured.set(w.key, pod)
+        for key in self.index.mesh.waypoints:
+            proxies.waypoints.served.set(key, key)
+        self.index.settle()
+        return proxies
 
     def compare(self, stage: str, value: Any) -> None:
         path = HERE / "cases" / f"{self.name}.{stage}.yaml"
@@ -121,7 +127,9 @@ def test_xds(case: Case) -> None:
 
 
 def test_status(case: Case) -> None:
-    wanted = Statuses(case.index).wanted(case.index.findings(), NOW)
+    statuses = Statuses(case.index)
+    case.index.settle()
+    wanted = statuses.wanted(NOW)
     status = {f"{resource.kind} {key}": value for (resource, key), value in wanted.items() if value}
     findings = [plain(diagnostic) for diagnostic in case.index.diagnostics()]
     case.compare("status", {"status": status, "diagnostics": findings})
@@ -134,16 +142,6 @@ def test_envoy_accepts(case: Case, tmp_path: Path) -> None:
         command = [str(binary()), "--mode", "validate", "--config-path", str(bootstrap), "-l", "error"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-
-
-def test_nothing_comes_out_different_the_second_time(case: Case) -> None:
-    proxy = Ztunnel()
-    once, twice = proxy.resources(case.index.mesh, []), proxy.resources(case.index.mesh, [])
-    assert all(twice[kind][name] is message for kind, some in once.items() for name, message in some.items())
-    for key in case.index.mesh.waypoints:
-        waypoint = WaypointProxy(key)
-        once, twice = waypoint.resources(case.index.mesh), waypoint.resources(case.index.mesh)
-        assert all(twice[kind][name] is message for kind, some in once.items() for name, message in some.items())
 
 
 def plain(value: Any) -> Any:

@@ -41,10 +41,11 @@ from ambientlab.mesh.xds.messages import (
     packed,
     socket_address,
 )
+from ambientlab.mesh.xds.proxies import Proxies
 from ambientlab.mesh.xds.types import LISTENER, Resources
-from ambientlab.mesh.xds.waypoint import WaypointProxy
 from ambientlab.mesh.xds.waypoint_clusters import MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 from support.envoy import free_port, running_envoy
+from support.told import tell
 from support.waiting import until
 
 KINDS = {(r.api_version, r.kind): r for r in (*CORE, *SHIPPED_CRDS)}
@@ -78,7 +79,8 @@ class RealWaypoint:
     index: MeshIndex = field(default_factory=MeshIndex)
 
     def __post_init__(self) -> None:
-        self.proxy = WaypointProxy(self.waypoint)
+        self.proxies = Proxies(self.index.graph, self.index.mesh)
+        self.proxies.waypoints.served.set(self.waypoint, self.waypoint)
         self.identity = Identity(self.waypoint.namespace, self.waypoint.name, f"{self.waypoint.name}-1")
         self.secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: False, lambda proxy, name: None)
         self._resources: Resources = {}
@@ -117,15 +119,18 @@ class RealWaypoint:
 
     def _admit(self, proxy: Identity) -> Connection:
         connection = Connection(proxy, self.secrets)
-        connection.apply(self._generated())
+        self._resources = self._generated()
+        tell(connection, self._resources, {})
         return connection
 
     def _generated(self) -> Resources:
         """A waypoint's resources, with its doors replaced by ours."""
-        result = {kind: dict(some) for kind, some in self.proxy.resources(self.mesh).items()}
+        self.index.settle()
+        result = self.proxies.told(self.waypoint)
         for door in ("connect_terminate", "health"):
             result[LISTENER].pop(door)
-        for service in self.mesh.services_of(self.waypoint):
+        served = (each for each in self.mesh.services.values() if self.waypoint in dict(each.waypoints))
+        for service in served:
             for port in service.ports:
                 target = f"{service.vips[0]}:{port.number}"
                 inner = MAIN_INTERNAL_DETECT if port.protocol is AppProtocol.UNDECLARED else MAIN_INTERNAL
@@ -144,7 +149,8 @@ class RealWaypoint:
 
     async def apply(self) -> None:
         """Returns when Envoy runs what the objects ask for; raises OSError with its words if it refuses."""
-        for kind, names in self.connection.apply(self._generated()).items():
+        before, self._resources = self._resources, self._generated()
+        for kind, names in tell(self.connection, self._resources, before).items():
             await self.connection.in_force(kind, names, 10)
         # It acknowledges when its worker has been told; an answer of the worker shows that it has listened.
         vip = next(iter(self._fronts)).partition(":")[0]

@@ -15,12 +15,12 @@ from ambientlab.api.objects import Object
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex, peerauthentications
 from ambientlab.mesh.ir import Key
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
-from ambientlab.mesh.xds.waypoint import WaypointProxy
-from ambientlab.mesh.xds.ztunnel import Ztunnel
+from ambientlab.mesh.xds.proxies import Proxies
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Owned
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
+WAYPOINT = Key("hello", "waypoint")
 POD = Captured("1", "test", "curl", "10.244.0.10", "/run/netns/curl", "spiffe://cluster.local/ns/test/sa/curl")
 CHAIN = "inbound-vip|5000|http|helloworld.hello.svc.cluster.local"
 
@@ -28,10 +28,12 @@ CHAIN = "inbound-vip|5000|http|helloworld.hello.svc.cluster.local"
 class Mesh:
     def __init__(self) -> None:
         self.index = MeshIndex()
-        self.ztunnel = Ztunnel()
-        self.waypoint = WaypointProxy(Key("hello", "waypoint"))
+        self.proxies = Proxies(self.index.graph, self.index.mesh)
+        self.proxies.ztunnel.captured.set(Key("test", "curl"), POD)
+        self.proxies.waypoints.served.set(WAYPOINT, WAYPOINT)
+        self.proxies.resources.watch(lambda owned, _: self.news.append(owned))
+        self.news: list[Owned] = []
         self.objects: dict[tuple[str, str], Object] = {}
-        self.told: tuple[Resources, Resources] = ({}, {})
         for name in ("worlds/hello.yaml", "cases/httproute_split.in.yaml"):
             for obj in yaml.safe_load_all((GOLDEN / name).read_text()):
                 self.put(obj)
@@ -44,26 +46,20 @@ class Mesh:
     def edited(self, kind: str, name: str) -> Any:
         return copy.deepcopy(self.objects[(kind, name)])
 
+    def told(self, proxy: Key, type_url: str, name: str) -> Any:
+        return self.proxies.resources[proxy, type_url, name]
+
     def chains(self) -> dict[str, bytes]:
         """Of the waypoint's listener for declared protocols, by name."""
-        listener: Any = self.told[1][LISTENER]["main_internal"]
+        listener = self.told(WAYPOINT, LISTENER, "main_internal")
         return {chain.name: chain.SerializeToString(deterministic=True) for chain in listener.filter_chains}
 
     def changed(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        """(type, name) of what is new or another message: for the node proxy, and for the waypoint."""
+        """(type, name) of what is new, different or gone: for the node proxy, and for the waypoint."""
         self.index.settle()
-        mesh, before = self.index.mesh, self.told
-        self.told = now = (self.ztunnel.resources(mesh, [POD]), self.waypoint.resources(mesh))
-        return _difference(before[0], now[0]), _difference(before[1], now[1])
-
-
-def _difference(before: Resources, now: Resources) -> set[tuple[str, str]]:
-    return {
-        (kind, name)
-        for kind in {*before, *now}
-        for name in {*before.get(kind, {}), *now.get(kind, {})}
-        if before.get(kind, {}).get(name) is not now.get(kind, {}).get(name)
-    }
+        news, self.news = self.news, []
+        node, waypoint = ({each[1:] for each in news if each[0] == proxy} for proxy in (NODE_PROXY, WAYPOINT))
+        return node, waypoint
 
 
 @pytest.fixture
@@ -129,17 +125,17 @@ def test_a_status_changes_nothing(mesh: Mesh) -> None:
 
 
 def test_connect_reaches_the_pod_itself_only(mesh: Mesh) -> None:
-    routes: Any = mesh.told[0][ROUTES]["inbound|test/curl"]
-    (route,) = routes.virtual_hosts[0].routes
+    (route,) = mesh.told(NODE_PROXY, ROUTES, "inbound|test/curl").virtual_hosts[0].routes
     expressions = [(h.name, h.string_match.safe_regex.regex) for h in route.match.headers]
     assert expressions == [(":authority", r"10\.244\.0\.10:[1-9][0-9]{0,4}")]
 
 
-def test_a_pod_that_is_not_in_the_api_is_closed() -> None:
-    told: Any = Ztunnel().resources(MeshIndex().mesh, [POD])
-    (route,) = told[ROUTES]["inbound|test/curl"].virtual_hosts[0].routes
+def test_a_pod_that_is_not_in_the_api_is_closed(mesh: Mesh) -> None:
+    mesh.index.remove(kinds.POD, mesh.objects["Pod", "curl"])
+    mesh.changed()
+    (route,) = mesh.told(NODE_PROXY, ROUTES, "inbound|test/curl").virtual_hosts[0].routes
     assert route.direct_response.status == 503
-    otherwise = told[LISTENER]["inplain|test/curl"].filter_chain_matcher.on_no_match
+    otherwise = mesh.told(NODE_PROXY, LISTENER, "inplain|test/curl").filter_chain_matcher.on_no_match
     assert otherwise.action.name == "self-call"
 
 
@@ -198,12 +194,12 @@ def test_a_service_entry_is_a_cluster_and_an_assignment_for_all_pods(mesh: Mesh)
 
 def test_an_address_of_its_own_choice_changes_no_filter_chain(mesh: Mesh) -> None:
     """So that Envoy updates the listener in place: its socket and its connections stay."""
-    before = mesh.told[0][LISTENER]["out|test/curl"]
+    before = mesh.told(NODE_PROXY, LISTENER, "out|test/curl")
     mesh.put(service_entry(addresses=["192.0.2.9"], endpoints=[{"address": "192.0.2.1"}]))
     name = "vip|192.0.2.9:80"
     assert mesh.changed() == ({(CLUSTER, name), (ENDPOINTS, name), (LISTENER, "out|test/curl")}, set())
-    after = mesh.told[0][LISTENER]["out|test/curl"]
-    assert before.filter_chains == after.filter_chains  # type: ignore[attr-defined]  # both are Listeners
+    after = mesh.told(NODE_PROXY, LISTENER, "out|test/curl")
+    assert before.filter_chains == after.filter_chains
 
 
 def policy(**spec: Any) -> Object:
@@ -237,9 +233,9 @@ def test_a_policy_for_identities_touches_the_routes_of_its_pods_only(mesh: Mesh)
         mesh.put(denying(principals))
         assert mesh.changed() == ({(ROUTES, "inbound|test/curl")}, set())
     mesh.put(for_pods("p", "test", rules=[{"from": [{"source": {"principals": ["a"]}}]}]))
-    before: Any = mesh.told[0][LISTENER]["inplain|test/curl"]
+    before = mesh.told(NODE_PROXY, LISTENER, "inplain|test/curl")
     assert mesh.changed() == ({(ROUTES, "inbound|test/curl"), (LISTENER, "inplain|test/curl")}, set())
-    after: Any = mesh.told[0][LISTENER]["inplain|test/curl"]
+    after = mesh.told(NODE_PROXY, LISTENER, "inplain|test/curl")
     passing = [[chain for chain in some.filter_chains if chain.name == "plaintext"] for some in (before, after)]
     assert passing[0] == passing[1]
     mesh.put(for_pods("elsewhere", "httpbin", rules=[{}]))
@@ -274,8 +270,8 @@ def test_an_address_of_several_services_is_the_services(protocol: str) -> None:
     address = mesh.objects[("Service", "helloworld")]["spec"]["clusterIP"]
 
     def ways() -> tuple[bytes, bytes]:
-        listener: Any = mesh.told[1][LISTENER]["main_internal"]
-        termination = mesh.told[1][ROUTES]["connect_terminate"]
+        listener = mesh.told(WAYPOINT, LISTENER, "main_internal")
+        termination = mesh.told(WAYPOINT, ROUTES, "connect_terminate")
         return listener.filter_chain_matcher.SerializeToString(deterministic=True), termination.SerializeToString()
 
     before = ways()
@@ -286,5 +282,5 @@ def test_an_address_of_several_services_is_the_services(protocol: str) -> None:
         api = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry"}
         mesh.put({**api, "metadata": metadata, "spec": spec})
     mesh.changed()
-    assert any("a.example" in name for name in mesh.told[1][CLUSTER])
+    assert any("a.example" in name for name in mesh.proxies.told(WAYPOINT)[CLUSTER])
     assert ways() == before

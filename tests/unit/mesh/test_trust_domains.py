@@ -13,17 +13,19 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.index.trustdomains import migrated
 from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Key, PolicyAction, PolicyRule, TrustDomains
-from ambientlab.mesh.xds.types import CLUSTER, LISTENER, Resources
-from ambientlab.mesh.xds.waypoint import WaypointProxy
-from ambientlab.mesh.xds.ztunnel import Ztunnel
+from ambientlab.mesh.xds.proxies import Proxies
+from ambientlab.mesh.xds.types import CLUSTER, LISTENER, NODE_PROXY, Owned, Resources
 
+WAYPOINT = Key("hello", "waypoint")
 POD = Captured("1", "test", "curl", "10.244.0.10", "/run/netns/curl", "spiffe://mesh.example/ns/test/sa/curl")
 
 
 class Mesh:
     def __init__(self, config: str) -> None:
         self.index = MeshIndex()
-        self.ztunnel, self.waypoint = Ztunnel(), WaypointProxy(Key("hello", "waypoint"))
+        self.proxies = Proxies(self.index.graph, self.index.mesh)
+        self.proxies.ztunnel.captured.set(Key("test", "curl"), POD)
+        self.proxies.waypoints.served.set(WAYPOINT, WAYPOINT)
         self.configure(config)
 
     def configure(self, config: str) -> None:
@@ -34,9 +36,8 @@ class Mesh:
     def peers(self) -> dict[str, list[str]]:
         """Beginnings of the identities that each TLS context of the two proxies takes."""
         found = {}
-        mesh = self.index.mesh
-        for proxy, resources in (("ztunnel", self.ztunnel.resources(mesh, [POD])), ("", self.waypoint.resources(mesh))):
-            for name, context in contexts(resources):
+        for proxy, key in (("ztunnel", NODE_PROXY), ("", WAYPOINT)):
+            for name, context in contexts(self.proxies.told(key)):
                 sans = context.combined_validation_context.default_validation_context.match_typed_subject_alt_names
                 found[f"{proxy} {name}".strip()] = [san.matcher.prefix for san in sans]
         return found
@@ -72,11 +73,10 @@ def test_ztunnel_takes_peers_of_its_own_trust_domain_and_waypoints_those_of_alia
 
 def test_other_settings_of_the_mesh_touch_nothing() -> None:
     mesh = Mesh("trustDomain: mesh.example")
-    before = mesh.ztunnel.resources(mesh.index.mesh, [POD])
+    touched: list[Owned] = []
+    mesh.proxies.resources.watch(lambda owned, _: touched.append(owned))
     mesh.configure("{trustDomain: mesh.example, accessLogFile: ''}")
-    after = mesh.ztunnel.resources(mesh.index.mesh, [POD])
-    for type_url, messages in after.items():
-        assert all(messages[name] is before[type_url][name] for name in messages)
+    assert [owned for owned in touched if owned[0] == NODE_PROXY] == []
 
 
 @pytest.mark.parametrize(

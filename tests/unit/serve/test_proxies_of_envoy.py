@@ -34,6 +34,7 @@ from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resources
 from support.envoy import extension, free_port, http_get, loopback, parse, running_envoy
+from support.told import tell
 from support.waiting import until
 
 ZTUNNEL = Identity("istio-system", "ztunnel", "ztunnel-abcde")
@@ -63,7 +64,7 @@ class Serving:
 
     def _admit(self, proxy: Identity) -> Connection:
         connection = Connection(proxy, self.secrets)
-        connection.apply(self.resources)
+        tell(connection, self.resources, {})
         return connection
 
     @property
@@ -71,9 +72,9 @@ class Serving:
         return self.server.connections[-1]
 
     def apply(self, **resources: dict[str, Any]) -> None:
-        self.resources = {**self.resources, **resources}
+        before, self.resources = self.resources, {**self.resources, **resources}
         for connection in self.server.connections:
-            connection.apply(self.resources)
+            tell(connection, self.resources, before)
 
     async def connected(self) -> None:
         await until(

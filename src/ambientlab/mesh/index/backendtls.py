@@ -6,9 +6,8 @@ rule leaves unsaid, the policy says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 from ambientlab.api import objects
@@ -19,6 +18,7 @@ from ambientlab.flow.collection import Collection, Context, Graph, Index
 from ambientlab.mesh.index import credentials
 from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import ACCEPTED, RESOLVED_REFS, Diagnostic, ObjectRef, ignored
+from ambientlab.mesh.index.findings import Said, of_readings
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.trafficpolicy import Policies
 from ambientlab.mesh.index.values import service_host
@@ -229,8 +229,8 @@ class BackendPolicies:
             "rules of BackendTLSPolicies", shapes, lambda ctx, host, shape: rule(ctx, host, shape, self._by_host)
         )
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        yield from chain.from_iterable(reading.diagnostics for reading in self.readings.values())
+    def said(self) -> list[Said]:
+        return [of_readings(self.readings)]
 
     def _surroundings(self, ctx: Context) -> Surroundings:
         return Surroundings(

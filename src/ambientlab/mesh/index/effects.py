@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Mapping
 
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index.backendtls import BackendTls
@@ -11,6 +10,7 @@ from ambientlab.mesh.index.credentials import CredentialError
 from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading
+from ambientlab.mesh.index.findings import Said, of_diagnostics
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import Credential, Key
 
@@ -46,9 +46,8 @@ class Effects:
             ),
         )
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        for found in self._found:
-            yield from chain.from_iterable(found.values())
+    def said(self) -> list[Said]:
+        return [of_diagnostics(found) for found in self._found]
 
 
 def _of_rule(

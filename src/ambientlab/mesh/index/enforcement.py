@@ -7,8 +7,7 @@ pilot/pkg/serviceregistry/ambient/workloads.go; assert_rbac in src/state.rs of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Mapping
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, POD
 from ambientlab.api.objects import Object, labels_of
@@ -17,6 +16,7 @@ from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph, Index
 from ambientlab.mesh.index import peerauthentications, ztunnelpolicies
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
 from ambientlab.mesh.index.peerauthentications import STATIC_STRICT, Peer, converted_key, oldest
 from ambientlab.mesh.index.selectors import MESH, Place, Selector, places_of
 from ambientlab.mesh.index.workloads import TUNNEL
@@ -81,10 +81,8 @@ class Enforcement:
             ),
         )
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
-        for found in self._unused:
-            yield from chain.from_iterable(found.values())
+    def said(self) -> list[Said]:
+        return [of_readings(self.policies), *map(of_diagnostics, self._unused)]
 
     def _converted(self, ctx: Context, _: Key, peer: Peer) -> Mapping[Key, Authorization]:
         if not peer.ports:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 
 from ambientlab.api import objects
 from ambientlab.api.client import Event
@@ -40,6 +39,7 @@ from ambientlab.mesh.index import (
     credentials,
     destinationrules,
     effects,
+    findings,
     gatewayobjects,
     meshconfig,
     routing,
@@ -165,39 +165,28 @@ class MeshIndex:
         else:
             self.put(resource, event.object)
 
-    def settle(self) -> None:
-        self.graph.settle()
+    def settle(self) -> int:
+        """See `Graph.settle`."""
+        return self.graph.settle()
 
     def diagnostics(self) -> list[Diagnostic]:
         """Everything there is to say, ordered by object."""
-        return sorted([*self._of_configuration(), *self.registry.unbound()], key=_order)
+        return sorted(dict.fromkeys(findings.everything(self.said())), key=findings.order)
 
-    def findings(self) -> dict[ObjectRef, tuple[Diagnostic, ...]]:
-        """What no condition of Istio's says, by object."""
-        found: dict[ObjectRef, list[Diagnostic]] = {}
-        for diagnostic in self._of_configuration():
-            if not diagnostic.condition:
-                found.setdefault(diagnostic.object, []).append(diagnostic)
-        return {ref: tuple(sorted(some, key=_order)) for ref, some in found.items()}
-
-    def _of_configuration(self) -> Iterator[Diagnostic]:
-        yield from self.routes.diagnostics()
-        yield from chain.from_iterable(rule.diagnostics for rule in self.rules.values())
-        yield from self.backend_policies.diagnostics()
-        yield from self.effects.diagnostics()
-        yield from chain.from_iterable(self.registry.entry_findings.values())
-        yield from self.registry.canaries()
-        yield from self.security.diagnostics()
-        yield from chain.from_iterable(self.gateway_diagnostics.values())
-        yield from self.telemetry.diagnostics()
-        yield from chain.from_iterable(map(meshconfig.diagnostics, self.mesh_config.values()))
-        yield from map(meshconfig.unreadable, self.mesh_config_problems.values())
-        for fields in self.exempt_fields:
-            yield from chain.from_iterable(fields.values())
-
-
-def _order(diagnostic: Diagnostic) -> tuple[ObjectRef, str, str, str]:
-    return diagnostic.object, diagnostic.field, diagnostic.reason, diagnostic.message
+    def said(self) -> list[findings.Said]:
+        return [
+            *self.routes.said(),
+            findings.of_readings(self.rules),
+            *self.backend_policies.said(),
+            *self.effects.said(),
+            *self.registry.said(),
+            *self.security.said(),
+            findings.of_diagnostics(self.gateway_diagnostics),
+            *self.telemetry.said(),
+            (self.mesh_config, lambda _, config: meshconfig.diagnostics(config)),
+            (self.mesh_config_problems, lambda _, why: [meshconfig.unreadable(why)]),
+            *map(findings.of_diagnostics, self.exempt_fields),
+        ]
 
 
 def _exempt_fields(kind: str) -> Derive[Key, Object, Key, tuple[Diagnostic, ...]]:

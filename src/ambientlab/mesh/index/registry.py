@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ambientlab.api.kinds import ENDPOINTSLICE, NAMESPACE, SERVICE, SERVICEENTRY, WORKLOADENTRY
 from ambientlab.api.objects import Object
@@ -10,6 +10,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.index import destinationrules, serviceentries, services, workloads
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
+from ambientlab.mesh.index.findings import Said, of_diagnostics
 from ambientlab.mesh.index.serviceentries import Declared
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway
@@ -73,26 +74,27 @@ class Registry:
             lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes),
         )
 
-    def binding(self, kind: str, key: Key, host: str) -> Binding:
+    def binding(self, ctx: Context, kind: str, key: Key, host: str) -> Binding:
         """Of the object that declares `host`, even where another's declaration counts."""
         if kind == serviceentries.KIND:
-            declared = self.declared.get((host, key))
+            declared = ctx.fetch(self.declared, (host, key))
             return declared.shape.binding if declared is not None else Binding()
-        shape = self.shapes.get(host)
+        shape = ctx.fetch(self.shapes, host)
         return shape.binding if shape is not None else Binding()
 
-    def unbound(self) -> Iterator[Diagnostic]:
-        """Objects that ask for a waypoint and do not get it."""
-        for ref, binding in self._bindings():
-            if binding.reason and binding.waypoint is None:
-                yield Diagnostic(ref, binding.reason, binding.message, WAYPOINT_BOUND)
+    def said(self) -> list[Said]:
+        return [
+            of_diagnostics(self.entry_findings),
+            (self.shapes, lambda _, shape: _unbound(shape)),
+            (self.declared, lambda _, declared: _unbound(declared.shape)),
+        ]
 
-    def canaries(self) -> Iterator[Diagnostic]:
-        """Objects whose canary gets nothing. Istio says it in the message of a condition that is True."""
-        for ref, binding in self._bindings():
-            if binding.reason and binding.waypoint is not None:
-                yield Diagnostic(ref, binding.reason, f"canary not attached: {binding.message}")
 
-    def _bindings(self) -> Iterable[tuple[ObjectRef, Binding]]:
-        shapes = [*self.shapes.values(), *(declared.shape for declared in self.declared.values())]
-        return {ObjectRef(shape.kind, *shape.key): shape.binding for shape in shapes}.items()
+def _unbound(shape: Shape) -> Iterator[Diagnostic]:
+    """Of an object that asks for a waypoint and does not get it, or whose canary gets nothing: Istio says that in the
+    message of a condition that is True."""
+    ref, binding = ObjectRef(shape.kind, *shape.key), shape.binding
+    if binding.reason and binding.waypoint is None:
+        yield Diagnostic(ref, binding.reason, binding.message, WAYPOINT_BOUND)
+    elif binding.reason:
+        yield Diagnostic(ref, binding.reason, f"canary not attached: {binding.message}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Mapping
 
 from ambientlab.api import objects
 from ambientlab.api.kinds import (
@@ -35,8 +34,8 @@ from ambientlab.mesh.index import (
     waypoints,
 )
 from ambientlab.mesh.index.destinationrules import Rules
-from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.drafts import Reading, RouteSet
+from ambientlab.mesh.index.findings import Said, of_readings
 from ambientlab.mesh.index.grants import Grants
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import Key, RouteTable, TcpRoute
@@ -83,10 +82,8 @@ class Routes:
             "TCP routes", self._routing, lambda _, __, value: tables.tcp_by_port(value)
         )
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        for readings in self._readings:
-            yield from chain.from_iterable(reading.diagnostics for reading in readings.values())
-        yield from chain.from_iterable(routing.diagnostics for routing in self._routing.values())
+    def said(self) -> list[Said]:
+        return [*map(of_readings, self._readings), of_readings(self._routing)]
 
     @property
     def _readings(self) -> tuple[Collection[Key, Reading], ...]:

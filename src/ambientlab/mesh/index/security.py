@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 
 from ambientlab.api.kinds import (
     AUTHORIZATIONPOLICY,
@@ -22,6 +21,7 @@ from ambientlab.mesh.index.authentication import KeySet, KeySource, TokenReading
 from ambientlab.mesh.index.authorization import PolicyReading
 from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.enforcement import Enforcement
+from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Attachment, Places, Target, gateway, service
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind, class_controller
@@ -80,14 +80,10 @@ class Security:
         """Where keys are to be fetched, and how many milliseconds that may take."""
         return dict(timeout for reading in self.tokens.values() for timeout in reading.timeouts_ms)
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        yield from chain.from_iterable(reading.diagnostics for reading in self.policies.values())
-        yield from chain.from_iterable(reading.diagnostics for reading in self.tokens.values())
-        yield from chain.from_iterable(self._unbound_tokens.values())
-        yield from self.ztunnel.diagnostics()
-        for (waypoint, host), guard in self.guards.items():
-            if guard.provider_problem:
-                yield from extensionproviders.findings(host or f"workloads of waypoint {waypoint}", guard)
+    def said(self) -> list[Said]:
+        readings = (of_readings(self.policies), of_readings(self.tokens))
+        guards = self.guards, _without_provider
+        return [*readings, of_diagnostics(self._unbound_tokens), guards, *self.ztunnel.said()]
 
     def _guards_of_service(self, ctx: Context, host: str, shape: Shape) -> Mapping[tuple[Key, str], Guard]:
         own = service(shape.kind, shape.key)
@@ -140,3 +136,9 @@ class Security:
             lambda name: class_controller(ctx, name, self._sources[GATEWAYCLASS]),
         )
         return tuple(places.attach(target) for target in targets)
+
+
+def _without_provider(place: tuple[Key, str], guard: Guard) -> Iterable[Diagnostic]:
+    waypoint, host = place
+    where = host or f"workloads of waypoint {waypoint}"
+    return extensionproviders.findings(where, guard) if guard.provider_problem else ()

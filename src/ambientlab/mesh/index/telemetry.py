@@ -8,7 +8,7 @@ mesh has: `envoy` for logs, and `prometheus`, which is the default, for metrics.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -20,6 +20,7 @@ from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index import meshconfig, targets
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
+from ambientlab.mesh.index.findings import Said, of_readings
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Target
 from ambientlab.mesh.index.waypoints import WaypointGateway
@@ -267,5 +268,5 @@ class Telemetries:
             graph.derive("telemetry of services", shapes, of_service),
         )
 
-    def diagnostics(self) -> Iterator[Diagnostic]:
-        yield from chain.from_iterable(reading.diagnostics for reading in self.readings.values())
+    def said(self) -> list[Said]:
+        return [of_readings(self.readings)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from ambientlab.flow.collection import Collection
 from ambientlab.mesh.ir.authorizations import Authorization
 from ambientlab.mesh.ir.identities import TrustDomains
 from ambientlab.mesh.ir.policies import Guard
@@ -29,24 +29,20 @@ class Mesh:
 
     `trust_domains` has one entry, under THE_MESH.
 
-    The mappings may be live views of collections: read them within one step, do not keep them.
+    What reads them within one step needs no more than a mapping; what is kept up to date is derived from them.
     """
 
-    workloads: Mapping[Key, Workload] = field(default_factory=dict)
-    services: Mapping[str, Service] = field(default_factory=dict)
-    waypoints: Mapping[Key, Waypoint] = field(default_factory=dict)
-    routes: Mapping[tuple[str, int], RouteTable] = field(default_factory=dict)
-    tcp_routes: Mapping[tuple[str, int], TcpRoute] = field(default_factory=dict)
-    guards: Mapping[tuple[Key, str], Guard] = field(default_factory=dict)
-    telemetry: Mapping[tuple[Key, str], Telemetry] = field(default_factory=dict)
-    authorizations: Mapping[Key, Authorization] = field(default_factory=dict)
-    enforced: Mapping[Key, tuple[Authorization, ...]] = field(default_factory=dict)
-    trust_domains: Mapping[str, TrustDomains] = field(default_factory=dict)
+    workloads: Collection[Key, Workload]
+    services: Collection[str, Service]
+    waypoints: Collection[Key, Waypoint]
+    routes: Collection[tuple[str, int], RouteTable]
+    tcp_routes: Collection[tuple[str, int], TcpRoute]
+    guards: Collection[tuple[Key, str], Guard]
+    telemetry: Collection[tuple[Key, str], Telemetry]
+    authorizations: Collection[Key, Authorization]
+    enforced: Collection[Key, tuple[Authorization, ...]]
+    trust_domains: Collection[str, TrustDomains]
 
     @property
     def trust(self) -> TrustDomains:
         return self.trust_domains.get(THE_MESH, TrustDomains())
-
-    def services_of(self, waypoint: Key) -> list[Service]:
-        """The services whose traffic goes through a waypoint, by host."""
-        return [service for _, service in sorted(self.services.items()) if waypoint in dict(service.waypoints)]

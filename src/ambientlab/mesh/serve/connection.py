@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.session import Acked, Config, Event, Fault, Rejected, Session, Subscribed
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, Resources
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
 
 log = logging.getLogger("ambientlab.istiod")
 
@@ -39,27 +39,23 @@ class Connection:
         self.pushed: dict[str, float] = {}
         """When a response of each type was sent last, as `time.time()`."""
         self._secrets = secrets
-        self._messages: dict[str, Mapping[str, Message]] = {}
+        self._staged: dict[str, dict[str, Message | None]] = {}
         self._wake = asyncio.Event()
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
 
-    def apply(self, resources: Resources) -> dict[str, set[str]]:
-        """Make these the proxy's resources; returns the names of those that changed or went, by type.
+    def stage(self, type_url: str, name: str, message: Message | None) -> None:
+        """What a resource is to be from the next `push` on; None is to be away."""
+        self._staged.setdefault(type_url, {})[name] = message
 
-        An identical message is known to be unchanged without a look inside.
-        """
-        touched = {}
-        for type_url, messages in resources.items():
-            before = self._messages.get(type_url, {})
-            changed = {name: Config.of(m) for name, m in messages.items() if before.get(name) is not m}
-            removed = [name for name in before if name not in messages]
-            self._messages[type_url] = messages
-            if changed or removed:
-                self.session.update(type_url, changed, removed)
-                touched[type_url] = {*changed, *removed}
-                self._wake.set()
-        return touched
+    def push(self) -> dict[str, set[str]]:
+        """Have the proxy told what is staged; returns the names of that, by type."""
+        staged, self._staged = self._staged, {}
+        for type_url, messages in staged.items():
+            changed = {name: Config.of(message) for name, message in messages.items() if message is not None}
+            self.session.update(type_url, changed, messages.keys() - changed.keys())
+            self._wake.set()
+        return {type_url: set(messages) for type_url, messages in staged.items()}
 
     async def in_force(self, type_url: str, names: Iterable[str], timeout: float) -> None:
         """Wait until the proxy runs these resources as they should be now.

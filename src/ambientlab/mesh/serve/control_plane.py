@@ -16,42 +16,45 @@ from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
+
+from google.protobuf.message import Message
 
 from ambientlab.api import durations
 from ambientlab.api.client import Client, Event, Handler, Unsubscribe
 from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SECRET
 from ambientlab.api.resources import Resource
+from ambientlab.flow.collection import Change
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
+from ambientlab.mesh.index.findings import of_diagnostics
 from ambientlab.mesh.ir import Credential, Key, TrustDomains
-from ambientlab.mesh.serve import certificates, rejections
+from ambientlab.mesh.serve import certificates
 from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.certificates import Certificates
 from ambientlab.mesh.serve.connection import Connection
-from ambientlab.mesh.serve.findings import Announcer
+from ambientlab.mesh.serve.findings import announce
 from ambientlab.mesh.serve.identity import Identity, TokenVerifier
 from ambientlab.mesh.serve.keys import KeyFetcher
 from ambientlab.mesh.serve.proxies import environment_of, gateway_of, is_node_proxy
 from ambientlab.mesh.serve.refusals import Refusals
+from ambientlab.mesh.serve.rejections import Rejections
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
 from ambientlab.mesh.session import Acked, Rejected
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES
-from ambientlab.mesh.xds.waypoint import WaypointProxy
+from ambientlab.mesh.xds.proxies import Proxies
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Owned
 from ambientlab.mesh.xds.waypoint_clusters import served_by
-from ambientlab.mesh.xds.ztunnel import Ztunnel
 
 log = logging.getLogger("ambientlab.istiod")
 
 DEBOUNCE = 0.002
-"""A pass of a learner's mesh takes about as long. The write of a status follows each change of a route and has a pass
-too: what the user does next must not wait long for that one."""
+"""Seconds in which a burst becomes one push. The write of a status follows each change of a route and has a pass too:
+what the user does next must not wait long for that one."""
 PRECEDENCE = 1.0
 """Seconds that node proxies wait for a waypoint that does not answer."""
 LOOK_AGAIN = 60.0
@@ -95,15 +98,18 @@ class ControlPlane:
         )
         self._trust = TrustDomains()
         self._server = AdsServer(socket, verify, self._admit, self._disconnected)
-        self._statuses = Statuses(self.index)
         self._writer = StatusWriter(client)
-        self._announcer = Announcer()
         self._keys = KeyFetcher(self._keys_fetched, self._address_of)
         self._captured: dict[str, Captured] = {}
-        self._ztunnel = Ztunnel()
-        self._waypoints: dict[Key, WaypointProxy] = {}
-        self._gateways: dict[Connection, Key] = {}
-        self._refusals: dict[Key, Refusals] = {}
+        self._proxies = Proxies(self.index.graph, self.index.mesh)
+        self._proxies.resources.watch(self._changed)
+        self._carried = self._proxies.ztunnel.captured.index(lambda _, pod: (pod.identity,))
+        self._told: dict[Connection, Key] = {}
+        self._refusals = Refusals(self.index.graph, self.index.mesh, self._proxies.waypoints)
+        self._rejections = Rejections(self.index)
+        said = of_diagnostics(self._refusals.findings), of_diagnostics(self._rejections.findings)
+        self._statuses = Statuses(self.index, *said)
+        self._statuses.findings.watch(announce)
         self._unsubscribe: list[Unsubscribe] = []
         self._waiting: tuple[asyncio.TimerHandle, float] | None = None
         self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
@@ -163,7 +169,7 @@ class ControlPlane:
             await asyncio.wait_for(self._node_proxy_present.wait(), self._patience)
         except TimeoutError:
             raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system") from None
-        self._captured[pod.uid] = replace(pod, identity=self._trust.renamed(pod.identity))
+        self._carry(pod)
         await self._capture_changed()
 
     async def remove(self, uid: str) -> None:
@@ -171,7 +177,10 @@ class ControlPlane:
         pod = self._captured.pop(uid, None)
         if pod is None:
             return
-        if all(other.identity != pod.identity for other in self._captured.values()):
+        key, carried = Key(pod.namespace, pod.name), self._proxies.ztunnel.captured
+        if carried.get(key) == pod:  # and not another one of its name
+            carried.delete(key)
+        if not self._carried.select(pod.identity):
             self.secrets.forget(pod.identity)
         try:
             await self._capture_changed()
@@ -194,7 +203,7 @@ class ControlPlane:
         if node_proxy is None:
             raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system")
         self.index.settle()
-        touched = self._configure(node_proxy)
+        touched = node_proxy.push()
         node_proxy.refresh_secrets()
         await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), self._patience)
 
@@ -234,10 +243,10 @@ class ControlPlane:
         self._keys.want(self.index.security.key_sources())
         self._rename()
         loop = asyncio.get_running_loop()
-        for connection, gateway in self._gateways.items():
+        for connection, gateway in self._told.items():
             # an instance of a Gateway that is gone ends soon: it answers those that are on their way as it always has
             if gateway in self.index.sources[GATEWAY]:
-                self._renew(connection)
+                connection.push()
         if self._credentials_changed:
             for connection in self.connections:
                 connection.refresh_secrets()
@@ -252,9 +261,15 @@ class ControlPlane:
             return
         self._trust = self.index.mesh.trust
         log.info("trust domain %s, aliases: %s", self._trust.own, ", ".join(self._trust.aliases) or "none")
-        for uid, pod in self._captured.items():
-            self._captured[uid] = replace(pod, identity=self._trust.renamed(pod.identity))
+        for pod in self._captured.values():
+            self._carry(pod)
+        self.index.settle()
         self._credentials_changed = True
+
+    def _carry(self, pod: Captured) -> None:
+        renamed = replace(pod, identity=self._trust.renamed(pod.identity))
+        self._captured[pod.uid] = renamed
+        self._proxies.ztunnel.captured.set(Key(pod.namespace, pod.name), renamed)
 
     def _pass_on(self, until: float) -> None:
         """Node proxies come after waypoints, so that nobody is sent to one that does not know yet what for."""
@@ -264,12 +279,13 @@ class ControlPlane:
             until = min(until, earlier)  # however many passes come meanwhile
             self._waiting = None
         loop = asyncio.get_running_loop()
-        if loop.time() < until and not all(waypoint.session.synced for waypoint in self._gateways):
+        waypoints = (connection for connection, owner in self._told.items() if owner != NODE_PROXY)
+        if loop.time() < until and not all(waypoint.session.synced for waypoint in waypoints):
             self._waiting = loop.call_later(DEBOUNCE, self._pass_on, until), until
             return
-        for connection in self.connections:
-            if connection not in self._gateways:
-                self._renew(connection)
+        for connection, owner in self._told.items():
+            if owner == NODE_PROXY:
+                connection.push()
 
     def _report_soon(self) -> None:
         """Behind what the proxies' streams send: traffic waits for that, and a person reads this."""
@@ -278,78 +294,68 @@ class ControlPlane:
 
     def _report(self) -> None:
         self._reporting = None
-        findings = dict(self.index.findings())
-        of_routes = (refusals.findings() for refusals in self._refusals.values())
-        alike = {gateway: connection for connection, gateway in self._gateways.items()}
-        of_others = (rejections.findings(self.index, g, c.session.rejections) for g, c in alike.items())
-        for refusal in chain.from_iterable((*of_routes, *of_others)):
-            findings[refusal.object] = (*findings.get(refusal.object, ()), refusal)
-        wanted = self._statuses.wanted(findings, self._clock())
-        self._writer.update(wanted, lambda place: self.index.sources[place[0]][place[1]])
-        self._announcer.update(findings)
+        waypoints = [(owner, each) for each, owner in self._told.items() if owner != NODE_PROXY]
+        self._rejections.heard((owner, rejected) for owner, each in waypoints for rejected in each.session.rejections)
+        self.index.settle()
+        self._writer.update(self._statuses.news(self._clock()))
 
-    def _renew(self, connection: Connection) -> None:
-        try:
-            self._configure(connection)
-        except Exception:
-            # it goes on with what it had, and the others must not
-            log.exception("no configuration can be made for %s", connection.proxy)
-
-    def _configure(self, connection: Connection) -> dict[str, set[str]]:
-        gateway = self._gateways.get(connection)
-        if gateway is None:
-            return connection.apply(self._ztunnel.resources(self.index.mesh, self._captured.values()))
-        mesh = self._refusals[gateway].seen(self.index.mesh)
-        return connection.apply(self._waypoints[gateway].resources(mesh))
+    def _changed(self, owned: Owned, change: Change[Message]) -> None:
+        proxy, type_url, name = owned
+        for connection, owner in self._told.items():
+            if owner == proxy:
+                connection.stage(type_url, name, change.new)
 
     def _judged(self, connection: Connection, event: Acked | Rejected) -> None:
         """Learn what a waypoint refuses. What it says of a version that has been overtaken teaches
         nothing."""
-        gateway = self._gateways.get(connection)
-        if event.type_url in (CLUSTER, EXTENSION):
+        gateway, session = self._told.get(connection), connection.session
+        if event.type_url in (CLUSTER, EXTENSION) or isinstance(event, Rejected):
             self._report_soon()
         if gateway is None or event.type_url != ROUTES:
             return
-        refusals, session, more = self._refusals[gateway], connection.session, False
+        more = False
         for name in event.versions if isinstance(event, Acked) else (event.name,):
             if (place := served_by(name)) is None:
                 continue
             if (rejection := session.rejection(ROUTES, name)) is not None:
-                more |= refusals.rejected(place, rejection.detail)
+                more |= self._refusals.judged(gateway, *place, rejection.detail)
             elif session.in_force(ROUTES, name):
-                more |= refusals.accepted(place)
+                more |= self._refusals.judged(gateway, *place, None)
         if more:
             self._schedule()
 
     def _admit(self, proxy: Identity) -> Connection | None:
         connection = Connection(proxy, self.secrets, self._judged)
-        if is_node_proxy(proxy):
+        owner = NODE_PROXY if is_node_proxy(proxy) else gateway_of(self._client, proxy)
+        if owner is None:
+            return None
+        if owner == NODE_PROXY:
             self._node_proxy_present.set()
         else:
-            gateway = gateway_of(self._client, proxy)
-            if gateway is None:
-                return None
-            self._gateways[connection] = gateway
-            self._waypoints.setdefault(gateway, WaypointProxy(gateway))
-            self._refusals.setdefault(gateway, Refusals(gateway))
-        self._configure(connection)
+            self._proxies.waypoints.served.set(owner, owner)
+            self.index.settle()
+        for type_url, messages in self._proxies.told(owner).items():
+            for name, message in messages.items():
+                connection.stage(type_url, name, message)
+        connection.push()
+        self._told[connection] = owner
         return connection
 
     def _disconnected(self, connection: Connection) -> None:
         if not any(is_node_proxy(other.proxy) for other in self.connections):
             self._node_proxy_present.clear()
-        gateway = self._gateways.pop(connection, None)
-        if gateway is not None and gateway not in self._gateways.values():
-            del self._waypoints[gateway], self._refusals[gateway]
+        owner = self._told.pop(connection, None)
+        if owner is not None and owner not in self._told.values():
+            self._proxies.waypoints.served.delete(owner)
 
     def _entitled(self, proxy: Identity, spiffe_id: str) -> bool:
-        return is_node_proxy(proxy) and any(pod.identity == spiffe_id for pod in self._captured.values())
+        return is_node_proxy(proxy) and bool(self._carried.select(spiffe_id))
 
     def _credential(self, proxy: Identity, name: str) -> Credential | None:
         """A waypoint may have what its own clusters name and no more, so that one Secret given to it is not all of its
         namespace. Istio asks besides that its service account may list Secrets; there is no RBAC here."""
-        gateway = next((g for connection, g in self._gateways.items() if connection.proxy == proxy), None)
-        if gateway is None or name not in self._waypoints[gateway].secrets:
+        gateway = next((owner for connection, owner in self._told.items() if connection.proxy == proxy), None)
+        if gateway is None or not self._proxies.waypoints.backends.needs(gateway, name):
             return None
         try:
             return self.index.credential(proxy.namespace, name)

@@ -6,9 +6,10 @@ with those it had, as in Istio: so a DENY policy may be bound and not in force, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, REQUESTAUTHENTICATION
+from ambientlab.flow.collection import Collection, Context, Source
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.session import Rejected
@@ -16,38 +17,56 @@ from ambientlab.mesh.xds.guards import owner_of
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION
 from ambientlab.mesh.xds.waypoint_clusters import destination_of
 
+Place = tuple[Key, str, str]
+"""A Gateway, and the type and the name of a resource that its proxies refuse."""
 
-def findings(index: MeshIndex, gateway: Key, rejections: Iterable[Rejected]) -> Iterator[Diagnostic]:
-    """`rejections` are of one of the proxies of `gateway`, which are all alike."""
-    for rejection in rejections:
-        if rejection.type_url == EXTENSION:
-            host = owner_of(rejection.name)
-            what, refs = f"the policies of {host or 'its workloads'}", _guards(index, gateway, host)
-        elif rejection.type_url == CLUSTER:
-            what, refs = f"the cluster {rejection.name}", _rules(index, rejection.name)
+
+class Rejections:
+    """`findings` follow from what was heard last when the graph is settled."""
+
+    def __init__(self, index: MeshIndex) -> None:
+        self._index = index
+        self._details: Source[Place, str] = index.graph.source("what proxies refuse")
+        self.findings: Collection[Place, tuple[Diagnostic, ...]] = index.graph.derive(
+            "refused policies and clusters", self._details, self._found
+        )
+
+    def heard(self, rejected: Iterable[tuple[Key, Rejected]]) -> None:
+        """All that is refused just now, with the Gateways of those who refuse it."""
+        now = {(gateway, each.type_url, each.name): each.detail for gateway, each in rejected}
+        for place in self._details.keys() - now.keys():
+            self._details.delete(place)
+        for place, detail in now.items():
+            self._details.set(place, detail)
+
+    def _found(self, ctx: Context, place: Place, detail: str) -> Mapping[Place, tuple[Diagnostic, ...]]:
+        gateway, type_url, name = place
+        if type_url == EXTENSION:
+            host = owner_of(name)
+            what, refs = f"the policies of {host or 'its workloads'}", self._policies(ctx, gateway, host)
+        elif type_url == CLUSTER:
+            what, refs = f"the cluster {name}", self._rules(ctx, name)
         else:
-            continue
-        for ref in refs:
-            message = f"waypoint {gateway} refuses {what}, and goes on with what it had: {rejection.detail}"
-            yield Diagnostic(ref, "Refused", message)
+            return {}
+        message = f"waypoint {gateway} refuses {what}, and goes on with what it had: {detail}"
+        return {place: tuple(Diagnostic(ref, "Refused", message) for ref in refs)}
 
+    def _policies(self, ctx: Context, gateway: Key, host: str) -> Iterator[ObjectRef]:
+        security = self._index.security
+        guard = ctx.fetch(security.guards, (gateway, host))
+        if guard is None:
+            return
+        for policy in guard.policies:
+            yield ObjectRef(AUTHORIZATIONPOLICY.kind, *policy.key)
+        for reading in ctx.everything(security.tokens).values():
+            if any(rule in guard.jwt_rules for rule in reading.rules):
+                yield ObjectRef(REQUESTAUTHENTICATION.kind, *reading.key)
 
-def _guards(index: MeshIndex, gateway: Key, host: str) -> Iterator[ObjectRef]:
-    guard = index.security.guards.get((gateway, host))
-    if guard is None:
-        return
-    for policy in guard.policies:
-        yield ObjectRef(AUTHORIZATIONPOLICY.kind, *policy.key)
-    for reading in index.security.tokens.values():
-        if any(rule in guard.jwt_rules for rule in reading.rules):
-            yield ObjectRef(REQUESTAUTHENTICATION.kind, *reading.key)
-
-
-def _rules(index: MeshIndex, cluster: str) -> Iterator[ObjectRef]:
-    destination = destination_of(cluster)
-    service = index.mesh.services.get(destination.host) if destination is not None else None
-    if destination is None or service is None:
-        return
-    origin = service.policy(destination.port, destination.subset).origin
-    if origin is not None and origin in index.sources[DESTINATIONRULE]:
-        yield ObjectRef(DESTINATIONRULE.kind, *origin)
+    def _rules(self, ctx: Context, cluster: str) -> Iterator[ObjectRef]:
+        destination = destination_of(cluster)
+        service = ctx.fetch(self._index.services, destination.host) if destination is not None else None
+        if destination is None or service is None:
+            return
+        origin = service.policy(destination.port, destination.subset).origin
+        if origin is not None and ctx.fetch(self._index.sources[DESTINATIONRULE], origin) is not None:
+            yield ObjectRef(DESTINATIONRULE.kind, *origin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ambientlab.api import objects
 from ambientlab.api.client import Client
@@ -36,15 +36,14 @@ class StatusWriter:
     async def stop(self) -> None:
         await self._controller.stop()
 
-    def update(self, wanted: Mapping[Place, Object], current: Callable[[Place], Object]) -> None:
-        """`wanted` is what the statuses should be, `current` the object each was computed from."""
-        self._news = {
-            place: (obj, status)
-            for place, status in wanted.items()
-            if (found := (obj := current(place)).get("status")) is not status and (found or {}) != status
-        }
-        if self._queue is not None:
-            for place in self._news:
+    def update(self, news: Mapping[Place, tuple[Object, Object] | None]) -> None:
+        """Objects, and what their statuses should be; None for what is gone."""
+        for place, one in news.items():
+            if one is None or (one[0].get("status") or {}) == one[1]:
+                self._news.pop(place, None)
+                continue
+            self._news[place] = one
+            if self._queue is not None:
                 self._queue.add(place)
 
     def watch(self, queue: WorkQueue[Place]) -> Iterable[Stop]:

@@ -1,8 +1,9 @@
-"""The statuses of everything in the index, computed again only for what changed."""
+"""The statuses of everything in the index. What they are made of is derived: a change leads to those it concerns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +25,10 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import GATEWAY_CONTROLLER, MESH_CONTROLLER
+from ambientlab.flow.collection import Collection, Context, Derive
 from ambientlab.mesh.index import MeshIndex, coverage
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.findings import Said, by_object
 from ambientlab.mesh.index.gatewayobjects import place
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status.backend_policies import backend_policy_status
@@ -44,62 +47,115 @@ _ISTIOS = (
 Place = tuple[Resource, Key]
 
 
-class Statuses:
-    """`wanted` is the whole status of every object this mesh reports on, including what others wrote into it.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the status of an object is made of. The moment comes on top, for the times of transitions."""
 
-    An object that is as it should be has the status it has. Not covered are GatewayClasses: accepting them is the work
-    of a controller.
+    make: Callable[..., Object]
+    object: Object
+    inputs: tuple[Any, ...] = ()
+
+    def status(self, now: datetime) -> Object:
+        return self.make(self.object, *self.inputs, now)
+
+
+Reports = Mapping[Place, Report]
+
+
+class Statuses:
+    """A status is whole, including what others wrote into it; an object that is as it should be has the status it has.
+
+    Not covered are GatewayClasses: accepting them is the work of a controller. `said` is what others than the index
+    have to say.
     """
 
-    def __init__(self, index: MeshIndex) -> None:
+    def __init__(self, index: MeshIndex, *said: Said) -> None:
         self._index = index
-        self._memo: dict[Place, tuple[tuple[Any, ...], Object]] = {}
+        graph, sources = index.graph, index.sources
+        self.findings: Collection[ObjectRef, tuple[Diagnostic, ...]] = by_object(graph, [*index.said(), *said])
+        makers: dict[Resource, Derive[Key, Object, Place, Report]] = {
+            **{resource: self._route(resource) for resource in index.routes.gateway_api},
+            **{resource: self._istios(resource) for resource in _ISTIOS},
+            BACKENDTLSPOLICY: self._backend_policy,
+            AUTHORIZATIONPOLICY: self._policy,
+            SERVICE: self._service,
+            SERVICEENTRY: self._service_entry,
+            GATEWAY: self._gateway,
+        }
+        self.reports: Collection[Place, Report] = graph.join(
+            "reports",
+            *(graph.derive(f"{r.kind} reports", sources[r], make) for r, make in makers.items()),
+        )
+        self._changed: set[Place] = set()
+        self.reports.watch(lambda place, _: self._changed.add(place))
 
-    def wanted(self, findings: Mapping[ObjectRef, tuple[Diagnostic, ...]], now: datetime) -> dict[Place, Object]:
-        """`findings` are the index's, as of now."""
+    def wanted(self, now: datetime) -> dict[Place, Object]:
+        """All of them, as of the last settling."""
+        return {place: report.status(now) for place, report in self.reports.items()}
+
+    def news(self, now: datetime) -> dict[Place, tuple[Object, Object] | None]:
+        """Objects whose status may be another than at the last call, and that status; None for what is gone."""
+        changed, self._changed = self._changed, set()
+        reports = {place: self.reports.get(place) for place in changed}
+        return {place: None if each is None else (each.object, each.status(now)) for place, each in reports.items()}
+
+    def _about(self, ctx: Context, kind: str, key: Key) -> tuple[Diagnostic, ...]:
+        return ctx.fetch(self.findings, ObjectRef(kind, *key)) or ()
+
+    def _route(self, resource: Resource) -> Derive[Key, Object, Place, Report]:
+        readings = self._index.routes.gateway_api[resource]
+
+        def report(ctx: Context, key: Key, obj: Object) -> Reports:
+            reading = ctx.fetch(readings, key)
+            if reading is None:
+                return {}
+            found = self._about(ctx, resource.kind, key)
+            return {(resource, key): Report(route_status, obj, (reading.diagnostics, found))}
+
+        return report
+
+    def _istios(self, resource: Resource) -> Derive[Key, Object, Place, Report]:
+        kind = coverage.name_of(resource.group, resource.kind)
+
+        def report(ctx: Context, key: Key, obj: Object) -> Reports:
+            return {(resource, key): Report(networking_status, obj, (self._about(ctx, kind, key),))}
+
+        return report
+
+    def _backend_policy(self, ctx: Context, key: Key, obj: Object) -> Reports:
+        reading = ctx.fetch(self._index.backend_policies.readings, key)
+        if reading is None:
+            return {}
+        found = self._about(ctx, BACKENDTLSPOLICY.kind, key)
+        return {(BACKENDTLSPOLICY, key): Report(backend_policy_status, obj, (reading.targets, found))}
+
+    def _policy(self, ctx: Context, key: Key, obj: Object) -> Reports:
+        security = self._index.security
+        reading, attachments = ctx.fetch(security.ztunnel.policies, key), ctx.fetch(security.attachments, key)
+        if reading is None or attachments is None:
+            return {}
+        found = self._about(ctx, AUTHORIZATIONPOLICY.kind, key)
+        return {(AUTHORIZATIONPOLICY, key): Report(policy_status, obj, (reading.acceptance, attachments, found))}
+
+    def _service(self, ctx: Context, key: Key, obj: Object) -> Reports:
+        binding = self._index.registry.binding(ctx, SERVICE.kind, key, self._index.host(key))
+        return {(SERVICE, key): Report(service_status, obj, (binding,))}
+
+    def _service_entry(self, ctx: Context, key: Key, obj: Object) -> Reports:
+        binding = self._index.registry.binding(ctx, SERVICEENTRY.kind, key, obj["spec"]["hosts"][0])
+        found = self._about(ctx, SERVICEENTRY.kind, key)
+        return {(SERVICEENTRY, key): Report(service_entry_status, obj, (binding, found))}
+
+    def _gateway(self, ctx: Context, key: Key, obj: Object) -> Reports:
         index = self._index
-        result: dict[Place, Object] = {}
-        memo: dict[Place, tuple[tuple[Any, ...], Object]] = {}
-
-        def add(resource: Resource, key: Key, make: Callable[..., Object], *inputs: Any) -> None:
-            place = (resource, key)
-            kept = self._memo.get(place)
-            if kept is None or kept[0] != inputs:
-                kept = (inputs, make(*inputs, now))
-            memo[place] = kept
-            result[place] = kept[1]
-
-        for resource, readings in index.routes.gateway_api.items():
-            for key, obj in index.sources[resource].items():
-                found = findings.get(ObjectRef(resource.kind, *key), ())
-                add(resource, key, route_status, obj, readings[key].diagnostics, found)
-        for resource in _ISTIOS:
-            for key, obj in index.sources[resource].items():
-                ref = ObjectRef(coverage.name_of(resource.group, resource.kind), *key)
-                add(resource, key, networking_status, obj, findings.get(ref, ()))
-        for key, obj in index.sources[BACKENDTLSPOLICY].items():
-            found = findings.get(ObjectRef(BACKENDTLSPOLICY.kind, *key), ())
-            add(BACKENDTLSPOLICY, key, backend_policy_status, obj, index.backend_policies.readings[key].targets, found)
-        for key, obj in index.sources[AUTHORIZATIONPOLICY].items():
-            acceptance, attachments = index.security.ztunnel.policies[key].acceptance, index.security.attachments[key]
-            found = findings.get(ObjectRef(AUTHORIZATIONPOLICY.kind, *key), ())
-            add(AUTHORIZATIONPOLICY, key, policy_status, obj, acceptance, attachments, found)
-        for key, obj in index.sources[SERVICE].items():
-            add(SERVICE, key, service_status, obj, index.registry.binding(SERVICE.kind, key, index.host(key)))
-        for key, obj in index.sources[SERVICEENTRY].items():
-            binding = index.registry.binding(SERVICEENTRY.kind, key, obj["spec"]["hosts"][0])
-            found = findings.get(ObjectRef(SERVICEENTRY.kind, *key), ())
-            add(SERVICEENTRY, key, service_entry_status, obj, binding, found)
-        for key, obj in index.sources[GATEWAY].items():
-            gateway_class = index.sources[GATEWAYCLASS].get(Key("", obj["spec"].get("gatewayClassName", "")))
-            controller = gateway_class["spec"].get("controllerName") if gateway_class is not None else None
-            if controller == MESH_CONTROLLER:
-                where = place(obj, index.domain)
-                services = tuple(index.services.get(host) for host in where.hosts)
-                said = tuple(one for one in index.gateway_diagnostics.get(key, ()) if one.condition)
-                found = findings.get(ObjectRef(GATEWAY.kind, *key), ())
-                add(GATEWAY, key, gateway_status, obj, where, services, (*said, *found))
-            elif controller == GATEWAY_CONTROLLER:
-                add(GATEWAY, key, ingress_status, obj)
-        self._memo = memo
-        return result
+        gateway_class = ctx.fetch(index.sources[GATEWAYCLASS], Key("", obj["spec"].get("gatewayClassName", "")))
+        controller = gateway_class["spec"].get("controllerName") if gateway_class is not None else None
+        if controller == GATEWAY_CONTROLLER:
+            return {(GATEWAY, key): Report(ingress_status, obj)}
+        if controller != MESH_CONTROLLER:
+            return {}
+        where = place(obj, index.domain)
+        services = tuple(ctx.fetch(index.services, host) for host in where.hosts)
+        said = tuple(one for one in ctx.fetch(index.gateway_diagnostics, key) or () if one.condition)
+        found = self._about(ctx, GATEWAY.kind, key)
+        return {(GATEWAY, key): Report(gateway_status, obj, (where, services, (*said, *found)))}

@@ -1,7 +1,6 @@
-"""The mesh as Envoy resources: IR and a proxy in, protobuf messages out. Pure, and cached per IR value.
+"""The mesh as Envoy resources: protobuf messages, derived from the IR in collections. Pure.
 
-`ztunnel.Ztunnel` and `waypoint.WaypointProxy` hold what they generated for the values they last saw, so that after a
-change every untouched resource is the identical message: whoever pushes may compare with `is`.
+`proxies.Proxies` has those of every proxy. What a change leaves equal stays the identical message.
 """
 
 from __future__ import annotations

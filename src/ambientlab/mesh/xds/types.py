@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
+from ambientlab.mesh.ir import Key
+
 PREFIX = "type.googleapis.com/"
 CLUSTER = PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -14,3 +16,11 @@ SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 Resources = dict[str, dict[str, Message]]
 """type URL -> name -> resource."""
+
+TYPES = (CLUSTER, ENDPOINTS, LISTENER, EXTENSION, ROUTES)
+"""Those that are made from the mesh."""
+
+Owned = tuple[Key, str, str]
+"""Of which proxy, of which type, by which name. Proxies of one Gateway are told the same, under the Gateway's key."""
+NODE_PROXY = Key("", "ztunnel")
+"""A Gateway has a namespace."""

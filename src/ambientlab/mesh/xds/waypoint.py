@@ -11,18 +11,17 @@ protocol have a listener of their own, because finding it out is a property of t
 
 from __future__ import annotations
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
-from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
 from google.protobuf.message import Message
 
+from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.ir import (
     EVERYTHING,
+    THE_MESH,
     AppProtocol,
     Destination,
-    Forward,
     Guard,
     HashKey,
     Key,
@@ -33,236 +32,217 @@ from ambientlab.mesh.ir import (
     Service,
     Telemetry,
     TrafficPolicy,
+    TrustDomains,
     Workload,
     by_address,
-    localities,
 )
-from ambientlab.mesh.xds import endpoints, guards, labels, routes, waypoint_clusters, waypoint_listeners
-from ambientlab.mesh.xds.discovery import Discovery
-from ambientlab.mesh.xds.health import HEALTH, health
-from ambientlab.mesh.xds.memo import Memo
-from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
+from ambientlab.mesh.xds import guards, routes, waypoint_clusters, waypoint_listeners
+from ambientlab.mesh.xds.health import health
 from ambientlab.mesh.xds.routes import ANY
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, Resources
-from ambientlab.mesh.xds.waypoint_clusters import ENCAP, with_subset
+from ambientlab.mesh.xds.trials import Trial
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, Owned
+from ambientlab.mesh.xds.waypoint_backends import UNKNOWN_SERVICE, Backends, inbound_names
+from ambientlab.mesh.xds.waypoint_clusters import ENCAP
 from ambientlab.mesh.xds.waypoint_listeners import Chain
 
-UNKNOWN_SERVICE = "UnknownService"
+Made = Mapping[Owned, Message]
 
 
-class WaypointProxy:
-    """Generates the resources of the instances of one Gateway, and remembers them: see `memo`.
+class Waypoints:
+    """Derives the resources of the Gateways in `served`, which are those that have proxies.
 
-    `secrets` are the names of those that its clusters need beyond the mesh's own.
+    Endpoints change more often than anything else: only assignments are made from them, all else from `promises`, the
+    services without. `trials` are of what a proxy refuses of `tables`, which are as it is to have them.
     """
 
-    def __init__(self, gateway: Key) -> None:
-        self.gateway = gateway
-        self.secrets: frozenset[str] = frozenset()
-        self._needed: set[str] = set()
-        self._instance: Workload | None = None
-        self._clusters: Memo[Cluster] = Memo()
-        self._assignments: Memo[ClusterLoadAssignment] = Memo()
-        self._chains: Memo[FilterChain] = Memo()
-        self._listeners: Memo[Listener] = Memo()
-        self._routes: Memo[RouteConfiguration] = Memo()
-        self._destinations: Memo[tuple[Destination, ...]] = Memo()
-        self._extensions: Memo[Message] = Memo()
-        self._shared: Memo[dict[str, Message]] = Memo()
-        self._health: dict[str, Message] = {HEALTH: health()}
-
-    def resources(self, mesh: Mesh) -> Resources:
-        result: Resources = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, EXTENSION: {}, ROUTES: {}}
-        result[CLUSTER].update(self._shared.get(CLUSTER, waypoint_clusters.shared, mesh.trust))
-        result[LISTENER].update(self._health)
-        served = mesh.services_of(self.gateway)
-        self._needed = set()
-        waypoint = mesh.waypoints.get(self.gateway)
-        # all instances are given the same, and there is but one node for them to be on
-        self._instance = next(iter(waypoint.members), None) if waypoint is not None else None
-        chains: list[Chain] = []
-        answering = by_address(served)
-        for service in served:
-            for port in service.ports:
-                vips = tuple(vip for vip in service.vips if answering[vip, port.number] is service)
-                chains += self._port(mesh, result, service, port, vips)
-            self._guard(
-                mesh,
-                result,
-                service.host,
-                mesh.guards.get((self.gateway, service.host), Guard()),
-                http=any(port.protocol.http or port.protocol is AppProtocol.UNDECLARED for port in service.ports),
-                network=any(not port.protocol.http for port in service.ports),
-            )
-        own = self._telemetry(mesh)
-        self._direct(mesh, result, chains)
-        declared = tuple(c for c in chains if not c.detected)
-        detected = tuple(c for c in chains if c.detected)
-        result[LISTENER]["connect_terminate"] = self._listeners.get(
-            "connect_terminate", waypoint_listeners.connect_terminate, own, mesh.trust
+    def __init__(self, graph: Graph, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self.served: Source[Key, Key] = graph.source("waypoints with proxies")
+        self.trials: Source[tuple[Key, str, int], Trial] = graph.source("trials of route tables")
+        promises: Collection[str, Service] = graph.derive(
+            "services without endpoints", mesh.services, lambda _, host, each: {host: replace(each, endpoints=())}
         )
-        result[LISTENER][CONNECT_ORIGINATE] = self._listeners.get(
-            CONNECT_ORIGINATE, waypoint_listeners.connect_originate, own, self.gateway
+        self._promises = promises
+        fronted: Collection[tuple[Key, str], Service] = graph.derive("services of waypoints", promises, self._fronted)
+        self._claims = graph.group("addresses of waypoints", fronted, _claims)
+        self.tables: Collection[tuple[Key, str, int], RouteTable] = graph.derive(
+            "route tables of waypoints", fronted, self._tables_of
         )
-        for name, some in (("main_internal", declared), ("main_internal_detect", detected)):
-            result[LISTENER][name] = self._listeners.get(
-                name, waypoint_listeners.main_internal, name, some, name != "main_internal", own
-            )
-        targets = tuple(sorted({t for c in detected for t in c.targets}))
-        result[ROUTES]["connect_terminate"] = self._routes.get(
-            "connect_terminate", waypoint_listeners.termination_routes, targets
-        )
-        for memo in (
-            self._shared,
-            self._clusters,
-            self._assignments,
-            self._chains,
-            self._listeners,
-            self._routes,
-            self._destinations,
-            self._extensions,
-        ):
-            memo.end_round()
-        self.secrets = frozenset(self._needed)
-        return result
-
-    def _port(self, mesh: Mesh, result: Resources, service: Service, port: Port, vips: tuple[str, ...]) -> list[Chain]:
-        """`vips` are those of the service's at which no other one answers on this port."""
-        detected = port.protocol is AppProtocol.UNDECLARED
-        targets = tuple(f"{vip}:{port.number}" for vip in vips)
-        telemetry = self._telemetry(mesh, service.host)
-        chains = []
-        if port.protocol.http or detected:
-            name = waypoint_clusters.inbound_name(service.host, port.number, "http")
-            self._clusters_of(result, service, port, name)
-            self._route(mesh, result, service, port, name)
-            dynamic = service.resolution is Resolution.DYNAMIC_DNS
-            chain = self._chains.get(
-                name, waypoint_listeners.http_chain, telemetry, name, service.host, port.protocol.http2, dynamic
-            )
-            chains.append(Chain(name, targets, chain, detected, http=True))
-        if not port.protocol.http:
-            name = waypoint_clusters.inbound_name(service.host, port.number, "tcp")
-            self._clusters_of(result, service, port, name)
-            shares, policy = self._tcp_route(mesh, result, service, port)
-            chain = self._chains.get(name, waypoint_listeners.tcp_chain, telemetry, name, service.host, shares, policy)
-            chains.append(Chain(name, targets, chain, detected, http=False))
-        return chains
-
-    def _clusters_of(self, result: Resources, service: Service, port: Port, name: str) -> None:
-        """Of the service as a whole, and of each of its subsets."""
-        self._cluster(result, service, port, name)
-        for subset in service.subsets:
-            self._cluster(result, service, port, with_subset(name, subset.name), subset.name)
-
-    def _cluster(self, result: Resources, service: Service, port: Port, name: str, subset_name: str = "") -> None:
-        policy = service.policy(port.number, subset_name)
-        viewer = self._instance if localities.matter(policy) else None
-        found = self._assignments.get(name, endpoints.of_endpoints, name, service, port.number, subset_name, viewer)
-        by_name = found if service.resolution.by_name else None
-        source = Discovery(service.resolution, by_name, port.target, service.host)
-        cluster = self._clusters.get(
-            name,
-            waypoint_clusters.service_cluster,
-            name,
-            port.protocol,
-            subset_name,
-            policy,
-            labels.service(service),
-            source,
-        )
-        result[CLUSTER][name] = cluster
-        if policy.tls is not None:
-            self._needed.update(policy.tls.secrets)
-        if cluster.type == Cluster.EDS:
-            result[ENDPOINTS][name] = found
-
-    def _route(self, mesh: Mesh, result: Resources, service: Service, port: Port, name: str) -> None:
-        table = mesh.routes.get((service.host, port.number))
-        if table is None:
-            # of the service as a whole: for requests without routes, Istio does not ask what holds for the port
-            key = _hash_key(service, 0)
-            result[ROUTES][name] = self._routes.get(
-                name, routes.default_routes, name, service.host, port.number, key, _authorities(service)
-            )
-            return
-        names: dict[Destination, str] = {}
-        keys: dict[Destination, HashKey | None] = {}
-        for destination in self._destinations.get(name, _destinations, table):
-            names[destination] = self._destination(mesh, result, destination)
-            target = mesh.services.get(destination.host)
-            keys[destination] = _hash_key(target, destination.port, destination.subset) if target is not None else None
-        result[ROUTES][name] = self._routes.get(
-            name, _table_routes, name, table, tuple(names.items()), tuple(keys.items()), _authorities(service)
+        self.backends = Backends(graph, mesh, promises, self.served, fronted, self.tables)
+        bound = graph.group("workloads by waypoint", mesh.workloads, _bound)
+        self._addresses = graph.derive("addresses of waypoints' workloads", bound, _addresses)
+        chains: Collection[tuple[Key, str, int, str], Chain] = graph.derive("filter chains", fronted, self._chains_of)
+        self._chains = graph.group("filter chains by waypoint", chains, lambda place, _: (place[0],))
+        self.resources: tuple[Collection[Owned, Message], ...] = (
+            graph.derive("what every waypoint has", self.served, self._constant),
+            self.backends.clusters,
+            self.backends.assignments,
+            graph.derive("doors of waypoints", self.served, self._doors),
+            graph.derive("internal listeners of waypoints", self.served, self._internal_listeners),
+            graph.derive("routes of waypoints", fronted, self._routes_of),
+            graph.derive("policies of services", fronted, self._guard_of_service),
+            graph.derive("policies of waypoints themselves", self.served, self._guard_of_waypoint),
         )
 
-    def _tcp_route(
-        self, mesh: Mesh, result: Resources, service: Service, port: Port
+    def _fronted(self, ctx: Context, host: str, service: Service) -> Mapping[tuple[Key, str], Service]:
+        return {(gateway, host): service for gateway, _ in service.waypoints if ctx.fetch(self.served, gateway)}
+
+    def _tables_of(
+        self, ctx: Context, place: tuple[Key, str], service: Service
+    ) -> Mapping[tuple[Key, str, int], RouteTable]:
+        gateway, host = place
+        found = {}
+        for port in service.ports:
+            table = ctx.fetch(self._mesh.routes, (host, port.number))
+            if table is not None:
+                trial = ctx.fetch(self.trials, (gateway, host, port.number))
+                found[gateway, host, port.number] = table if trial is None else trial.published(table)
+        return found
+
+    def _constant(self, ctx: Context, gateway: Key, _: Key) -> Made:
+        clusters, listener = waypoint_clusters.shared(self._trust(ctx)), health()
+        return {
+            **{(gateway, CLUSTER, name): cluster for name, cluster in clusters.items()},
+            (gateway, LISTENER, listener.name): listener,
+        }
+
+    def _trust(self, ctx: Context) -> TrustDomains:
+        return ctx.fetch(self._mesh.trust_domains, THE_MESH) or TrustDomains()
+
+    def _doors(self, ctx: Context, gateway: Key, _: Key) -> Made:
+        """Where tunnels end, and where those to endpoints begin."""
+        own = self._telemetry(ctx, gateway)
+        end = waypoint_listeners.connect_terminate(own, self._trust(ctx))
+        beginning = waypoint_listeners.connect_originate(own, gateway)
+        return {(gateway, LISTENER, listener.name): listener for listener in (end, beginning)}
+
+    def _internal_listeners(self, ctx: Context, gateway: Key, _: Key) -> Made:
+        own = self._telemetry(ctx, gateway)
+        chains = [*(ctx.fetch(self._chains, gateway) or ()), *self._direct(ctx, gateway, own)]
+        detected = tuple(chain for chain in chains if chain.detected)
+        targets = tuple(sorted({target for chain in detected for target in chain.targets}))
+        made: dict[Owned, Message] = {
+            (gateway, ROUTES, "connect_terminate"): waypoint_listeners.termination_routes(targets)
+        }
+        declared = tuple(chain for chain in chains if not chain.detected)
+        for name, some, detect in (("main_internal", declared, False), ("main_internal_detect", detected, True)):
+            made[gateway, LISTENER, name] = waypoint_listeners.main_internal(name, some, detect, own)
+        return made
+
+    def _direct(self, ctx: Context, gateway: Key, own: Telemetry) -> list[Chain]:
+        """Connections to the addresses of workloads that use this waypoint; HTTP is recognised, not routed."""
+        ips = ctx.fetch(self._addresses, gateway)
+        if ips is None:
+            return []
+        http = waypoint_listeners.direct_http_chain(own)
+        tcp = waypoint_listeners.tcp_chain(own, "direct-tcp", guards.DIRECT, ((ENCAP, 1),))
+        return [Chain("direct-http", ips, http, True, http=True), Chain("direct-tcp", ips, tcp, True, http=False)]
+
+    def _chains_of(
+        self, ctx: Context, place: tuple[Key, str], service: Service
+    ) -> Mapping[tuple[Key, str, int, str], Chain]:
+        """In the order that the listeners have them in."""
+        gateway, host = place
+        telemetry = self._telemetry(ctx, gateway, host)
+        found = {}
+        for position, port in enumerate(service.ports):
+            detected = port.protocol is AppProtocol.UNDECLARED
+            targets = tuple(f"{vip}:{port.number}" for vip in service.vips if self._answers(ctx, place, vip, port))
+            for kind, name in inbound_names(service, port).items():
+                if kind == "http":
+                    dynamic = service.resolution is Resolution.DYNAMIC_DNS
+                    chain = waypoint_listeners.http_chain(telemetry, name, host, port.protocol.http2, dynamic)
+                else:
+                    shares, policy = self._connections(ctx, gateway, service, port)
+                    chain = waypoint_listeners.tcp_chain(telemetry, name, host, shares, policy)
+                found[gateway, host, position, kind] = Chain(name, targets, chain, detected, http=kind == "http")
+        return found
+
+    def _answers(self, ctx: Context, place: tuple[Key, str], vip: str, port: Port) -> bool:
+        """Whether no other service of the waypoint has the address."""
+        gateway, host = place
+        claimants = ctx.fetch(self._claims, (gateway, vip, port.number)) or ()
+        return by_address(claimants)[vip, port.number].host == host
+
+    def _connections(
+        self, ctx: Context, gateway: Key, service: Service, port: Port
     ) -> tuple[tuple[tuple[str, int], ...], TrafficPolicy]:
         """The clusters that connections go to by weight, none for the service's own, and the policy they keep to: one
         proxy has one, so that of the first destination stands for all (buildWaypointNetworkFilters)."""
-        route = mesh.tcp_routes.get((service.host, port.number))
+        route = ctx.fetch(self._mesh.tcp_routes, (service.host, port.number))
         if route is None:
             return (), service.policy(0)
         if not route.destinations:
             return ((UNKNOWN_SERVICE, 1),), TrafficPolicy()
-        shares = tuple((self._destination(mesh, result, item.destination), item.weight) for item in route.destinations)
-        first = mesh.services.get(route.destinations[0].destination.host)
+        shares = tuple((self.backends.name(ctx, gateway, d.destination), d.weight) for d in route.destinations)
+        first = ctx.fetch(self._promises, route.destinations[0].destination.host)
         return shares, TrafficPolicy() if first is None else first.policy(0)
 
-    def _destination(self, mesh: Mesh, result: Resources, destination: Destination) -> str:
-        """The cluster that serves a destination. One of a service that has another waypoint or none is made here; the
-        name of a destination that is not there names no cluster."""
-        if not destination.host:
-            return UNKNOWN_SERVICE
-        service = mesh.services.get(destination.host)
-        port = None if service is None else service.port(destination.port)
-        if service is None or self.gateway in dict(service.waypoints):
-            kind = "http" if port is None or port.protocol.http or port.protocol is AppProtocol.UNDECLARED else "tcp"
-            base = waypoint_clusters.inbound_name(destination.host, destination.port, kind)
-            return with_subset(base, destination.subset)
-        name = waypoint_clusters.outbound_name(destination.host, destination.port, destination.subset)
-        if port is not None and (not destination.subset or service.subset(destination.subset) is not None):
-            self._cluster(result, service, port, name, destination.subset)
-        return name
+    def _routes_of(self, ctx: Context, place: tuple[Key, str], service: Service) -> Made:
+        gateway, host = place
+        made = {}
+        for port in service.ports:
+            name = inbound_names(service, port).get("http")
+            if name is not None:
+                table = ctx.fetch(self.tables, (gateway, host, port.number))
+                config = (
+                    # of the service as a whole: for requests without routes, Istio does not ask what holds for the port
+                    routes.default_routes(name, host, port.number, _hash_key(service, 0), _authorities(service))
+                    if table is None
+                    else routes.table_routes(
+                        name,
+                        table,
+                        lambda destination: self.backends.name(ctx, gateway, destination),
+                        lambda destination: self._hash_key(ctx, destination),
+                        _authorities(service),
+                    )
+                )
+                made[gateway, ROUTES, name] = config
+        return made
 
-    def _telemetry(self, mesh: Mesh, host: str = "") -> Telemetry:
-        return mesh.telemetry.get((self.gateway, host), EVERYTHING)
+    def _hash_key(self, ctx: Context, destination: Destination) -> HashKey | None:
+        service = ctx.fetch(self._promises, destination.host)
+        return None if service is None else _hash_key(service, destination.port, destination.subset)
 
-    def _guard(self, mesh: Mesh, result: Resources, owner: str, guard: Guard, *, http: bool, network: bool) -> None:
+    def _guard_of_service(self, ctx: Context, place: tuple[Key, str], service: Service) -> Made:
+        protocols = [port.protocol for port in service.ports]
+        http = any(protocol.http or protocol is AppProtocol.UNDECLARED for protocol in protocols)
+        network = any(not protocol.http for protocol in protocols)
+        return self._guard(ctx, *place, service.host, http=http, network=network)
+
+    def _guard_of_waypoint(self, ctx: Context, gateway: Key, _: Key) -> Made:
+        if ctx.fetch(self._addresses, gateway) is None:
+            return {}
+        return self._guard(ctx, gateway, "", guards.DIRECT, http=True, network=True)
+
+    def _guard(self, ctx: Context, gateway: Key, host: str, owner: str, *, http: bool, network: bool) -> Made:
+        guard = ctx.fetch(self._mesh.guards, (gateway, host)) or Guard()
         provider = guard.provider
-        cluster = self._destination(mesh, result, Destination(provider.host, provider.port)) if provider else ""
+        destination = Destination(provider.host, provider.port) if provider is not None else None
+        cluster = self.backends.name(ctx, gateway, destination) if destination is not None else ""
         found = [
             *((guards.http_content(owner, guard, cluster),) if http else ()),
             *(guards.network_contents(owner, guard, cluster) if network else ()),
         ]
-        for name, make, inputs in found:
-            result[EXTENSION][name] = self._extensions.get(name, guards.extension_config, name, make, *inputs)
+        return {
+            (gateway, EXTENSION, name): guards.extension_config(name, make, *inputs) for name, make, inputs in found
+        }
 
-    def _direct(self, mesh: Mesh, result: Resources, chains: list[Chain]) -> None:
-        """Connections to the addresses of workloads that use this waypoint; HTTP is recognised, not routed."""
-        ips = tuple(sorted(w.ip for w in mesh.workloads.values() if w.waypoint == self.gateway))
-        if not ips:
-            return
-        own = self._telemetry(mesh)
-        http = self._chains.get("direct-http", waypoint_listeners.direct_http_chain, own)
-        tcp = self._chains.get(
-            "direct-tcp", waypoint_listeners.tcp_chain, own, "direct-tcp", guards.DIRECT, ((ENCAP, 1),)
-        )
-        chains.append(Chain("direct-http", ips, http, True, http=True))
-        chains.append(Chain("direct-tcp", ips, tcp, True, http=False))
-        guard = mesh.guards.get((self.gateway, ""), Guard())
-        self._guard(mesh, result, guards.DIRECT, guard, http=True, network=True)
+    def _telemetry(self, ctx: Context, gateway: Key, host: str = "") -> Telemetry:
+        return ctx.fetch(self._mesh.telemetry, (gateway, host)) or EVERYTHING
 
 
-def _table_routes(
-    name: str,
-    table: RouteTable,
-    names: tuple[tuple[Destination, str], ...],
-    keys: tuple[tuple[Destination, HashKey | None], ...],
-    authorities: str,
-) -> RouteConfiguration:
-    return routes.table_routes(name, table, dict(names).__getitem__, dict(keys).__getitem__, authorities)
+def _claims(place: tuple[Key, str], service: Service) -> Iterator[tuple[Key, str, int]]:
+    for vip, port in by_address([service]):
+        yield place[0], vip, port
+
+
+def _bound(_: Key, workload: Workload) -> tuple[Key, ...]:
+    return () if workload.waypoint is None else (workload.waypoint,)
+
+
+def _addresses(_: Context, gateway: Key, workloads: tuple[Workload, ...]) -> Mapping[Key, tuple[str, ...]]:
+    return {gateway: tuple(sorted(workload.ip for workload in workloads))}
 
 
 def _authorities(service: Service) -> str:
@@ -274,12 +254,3 @@ def _authorities(service: Service) -> str:
 def _hash_key(service: Service, port: int, subset: str = "") -> HashKey | None:
     balancer = service.policy(port, subset).load_balancer
     return balancer.hash.key if balancer is not None and balancer.hash is not None else None
-
-
-def _destinations(table: RouteTable) -> tuple[Destination, ...]:
-    found: dict[Destination, None] = {}
-    for route in table.routes:
-        if isinstance(route.action, Forward):
-            found.update(dict.fromkeys(d.destination for d in route.action.destinations))
-            found.update(dict.fromkeys(m.destination for m in route.action.mirrors))
-    return tuple(found)

@@ -18,24 +18,20 @@ is a cluster that does not exist: the connection is closed at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
+from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Key, Mesh, Protocol, Resolution, by_address
+from ambientlab.mesh.ir import Key, Mesh, Protocol, Resolution, Service, TrustDomains, Workload, by_address
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
-from ambientlab.mesh.xds.health import HEALTH, health
+from ambientlab.mesh.xds.health import health
 from ambientlab.mesh.xds.inpod import SERVICE_NETWORK, SERVICEENTRY_NETWORK
-from ambientlab.mesh.xds.memo import Memo
-from ambientlab.mesh.xds.messages import CONNECT_ORIGINATE
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resources
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Owned
 from ambientlab.mesh.xds.ztunnel_shared import (
     connect_originate_listener,
     destination_cluster,
@@ -44,73 +40,107 @@ from ambientlab.mesh.xds.ztunnel_shared import (
     shared_clusters,
 )
 
+Made = Mapping[Owned, Message]
+
 
 class Ztunnel:
-    """Generates the node proxy's resources and remembers them: what did not change is the identical message."""
+    """Derives the node proxy's resources. `captured` are the pods that it carries, by their own keys."""
 
-    def __init__(self) -> None:
-        self._shared: Memo[dict[str, Message]] = Memo()
-        self._constant: dict[str, Message] = {CONNECT_ORIGINATE: connect_originate_listener(), HEALTH: health()}
-        self._clusters: Memo[Cluster] = Memo()
-        self._assignments: Memo[ClusterLoadAssignment] = Memo()
-        self._listeners: Memo[dict[str, Listener]] = Memo()
-        self._routes: Memo[RouteConfiguration] = Memo()
+    def __init__(self, graph: Graph, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self.captured: Source[Key, Captured] = graph.source("captured pods")
+        constant: Source[Owned, Message] = graph.source("listeners of the node proxy without a mesh")
+        for listener in (connect_originate_listener(), health()):
+            constant.set((NODE_PROXY, LISTENER, listener.name), listener)
+        called = graph.group("services by address", mesh.services, lambda _, service: by_address([service]))
+        reached = graph.group("workloads by address", mesh.workloads, lambda _, workload: (workload.ip,))
+        elsewhere = graph.group("services elsewhere", mesh.services, lambda _, service: _elsewhere(service.vips))
+        self._elsewhere = graph.derive("addresses elsewhere", elsewhere, lambda _, vip, __: {vip: vip})
+        served = graph.derive("ports of endpoints", mesh.services, lambda _, __, service: _served(service))
+        self._served = graph.group("ports by address", served, lambda place, _: (place[0],))
+        self.resources: tuple[Collection[Owned, Message], ...] = (
+            constant,
+            graph.derive("clusters for all pods", mesh.trust_domains, _shared),
+            graph.derive("ways to services", called, self._service),
+            graph.derive("ways to workloads", reached, self._workload),
+            graph.derive("outbound listeners", self.captured, self._outbound),
+            graph.derive("listeners for tunnels", self.captured, _hbone),
+            graph.derive("listeners for plain connections", self.captured, self._plaintext),
+            graph.derive("inbound routes", self.captured, self._inbound_routes),
+        )
 
-    def resources(self, mesh: Mesh, captured: Iterable[Captured]) -> Resources:
-        clusters: dict[str, Message] = dict(self._shared.get(CLUSTER, shared_clusters, mesh.trust))
-        assignments: dict[str, Message] = {}
-        listeners: dict[str, Message] = dict(self._constant)
-        routes: dict[str, Message] = {}
-        called = by_address(mesh.services.values())
-        for (vip, port), service in called.items():
-            name = f"vip|{vip}:{port}"
-            waypoints = tuple((mesh.waypoints[key], share) for key, share in service.waypoints if key in mesh.waypoints)
-            resolution = Resolution.STATIC if waypoints else service.resolution
-            if resolution is Resolution.NONE:
-                fields = access_log.plain_fields(service.host, None)
-                clusters[name] = self._clusters.get(name, inpod_passthrough, name, fields)
-                continue
-            found = self._assignments.get(name, endpoints.of_service, name, service, vip, port, waypoints)
-            weighted = not waypoints and any(endpoint.weight for endpoint in service.endpoints)
-            source = Discovery(resolution, found if resolution.by_name else None)
-            clusters[name] = self._clusters.get(name, service_cluster, name, weighted, source)
-            if not resolution.by_name:
-                assignments[name] = found
-        for workload in mesh.workloads.values():
-            name = f"ip|{workload.ip}"
-            waypoint = mesh.waypoints.get(workload.waypoint) if workload.waypoint else None
-            if waypoint is None and workload.protocol is Protocol.TCP:
-                fields = access_log.plain_fields("", workload)
-                clusters[name] = self._clusters.get(name, inpod_passthrough, name, fields)
-                continue
-            clusters[name] = self._clusters.get(name, destination_cluster, name)
-            assignments[name] = self._assignments.get(name, endpoints.of_workload, name, workload, waypoint)
-        served = _served(mesh)
-        elsewhere = _elsewhere(vip for vip, _ in called)
-        for pod in captured:
-            listeners |= self._listeners.get((pod.uid, "out"), inpod.outbound_listener, pod, elsewhere)
-            listeners |= self._listeners.get((pod.uid, "hbone"), inpod.hbone_listener, pod)
-            policies = mesh.enforced.get(Key(pod.namespace, pod.name))
-            listeners |= self._listeners.get((pod.uid, "plaintext"), inpod.plaintext_listener, pod, policies)
-            name, services = inpod.route_name(pod), tuple(served.get(pod.ip, ()))
-            routes[name] = self._routes.get(name, inpod.inbound_routes, name, pod.ip, services, policies)
-        for memo in (self._shared, self._clusters, self._assignments, self._listeners, self._routes):
-            memo.end_round()
-        return {CLUSTER: clusters, ENDPOINTS: assignments, LISTENER: listeners, ROUTES: routes}
+    def _service(self, ctx: Context, address: tuple[str, int], services: tuple[Service, ...]) -> Made:
+        vip, port = address
+        name, service = f"vip|{vip}:{port}", by_address(services)[address]
+        found = ((ctx.fetch(self._mesh.waypoints, key), share) for key, share in service.waypoints)
+        waypoints = tuple((waypoint, share) for waypoint, share in found if waypoint is not None)
+        resolution = Resolution.STATIC if waypoints else service.resolution
+        if resolution is Resolution.NONE:
+            return {_cluster(name): inpod_passthrough(name, access_log.plain_fields(service.host, None))}
+        assignment = endpoints.of_service(name, service, vip, port, waypoints)
+        weighted = not waypoints and any(endpoint.weight for endpoint in service.endpoints)
+        source = Discovery(resolution, assignment if resolution.by_name else None)
+        made: dict[Owned, Message] = {_cluster(name): service_cluster(name, weighted, source)}
+        if not resolution.by_name:
+            made[_endpoints(name)] = assignment
+        return made
+
+    def _workload(self, ctx: Context, ip: str, workloads: tuple[Workload, ...]) -> Made:
+        name, workload = f"ip|{ip}", workloads[0]
+        waypoint = ctx.fetch(self._mesh.waypoints, workload.waypoint) if workload.waypoint else None
+        if waypoint is None and workload.protocol is Protocol.TCP:
+            return {_cluster(name): inpod_passthrough(name, access_log.plain_fields("", workload))}
+        assignment = endpoints.of_workload(name, workload, waypoint)
+        return {_cluster(name): destination_cluster(name), _endpoints(name): assignment}
+
+    def _outbound(self, ctx: Context, _: Key, pod: Captured) -> Made:
+        return _listeners(inpod.outbound_listener(pod, tuple(sorted(ctx.everything(self._elsewhere)))))
+
+    def _plaintext(self, ctx: Context, key: Key, pod: Captured) -> Made:
+        return _listeners(inpod.plaintext_listener(pod, ctx.fetch(self._mesh.enforced, key)))
+
+    def _inbound_routes(self, ctx: Context, key: Key, pod: Captured) -> Made:
+        """A port that several services have is put down to the first of them by host."""
+        name, ports = inpod.route_name(pod), dict[int, str]()
+        served = ctx.fetch(self._served, pod.ip) or ()
+        for service in reversed(served):
+            ports.update(service)
+        policies = ctx.fetch(self._mesh.enforced, key)
+        return {(NODE_PROXY, ROUTES, name): inpod.inbound_routes(name, pod.ip, sorted(ports.items()), policies)}
 
 
-def _elsewhere(addresses: Iterable[str]) -> tuple[str, ...]:
+def _shared(_: Context, __: str, trust: TrustDomains) -> Made:
+    return {_cluster(name): cluster for name, cluster in shared_clusters(trust).items()}
+
+
+def _hbone(_: Context, __: Key, pod: Captured) -> Made:
+    return _listeners(inpod.hbone_listener(pod))
+
+
+def _cluster(name: str) -> Owned:
+    return NODE_PROXY, CLUSTER, name
+
+
+def _endpoints(name: str) -> Owned:
+    return NODE_PROXY, ENDPOINTS, name
+
+
+def _listeners(made: Mapping[str, Listener]) -> Made:
+    return {(NODE_PROXY, LISTENER, name): listener for name, listener in made.items()}
+
+
+def _elsewhere(addresses: Iterable[str]) -> list[str]:
     """Those in none of the networks that are all services'."""
-    networks = [ip_network(f"{prefix}/{length}") for prefix, length in (SERVICE_NETWORK, SERVICEENTRY_NETWORK)]
-    return tuple(sorted({a for a in addresses if not any(ip_address(a) in network for network in networks)}))
+    return [a for a in addresses if not any(ip_address(a) in network for network in _NETWORKS)]
 
 
-def _served(mesh: Mesh) -> dict[str, list[tuple[int, str]]]:
-    """By address: the ports that services have there, and the service that a connection to one is put down to."""
-    found: dict[str, dict[int, str]] = {}
-    for service in mesh.services.values():
-        for endpoint in service.endpoints:
-            known = found.setdefault(endpoint.address, {})
-            for _, target in endpoint.ports:
-                known[target] = min(service.host, known.get(target, service.host))
-    return {ip: sorted(ports.items()) for ip, ports in found.items()}
+_NETWORKS = [ip_network(f"{prefix}/{length}") for prefix, length in (SERVICE_NETWORK, SERVICEENTRY_NETWORK)]
+
+
+def _served(service: Service) -> Mapping[tuple[str, str], tuple[tuple[int, str], ...]]:
+    """By address and host: the ports that a service has there, each with the host."""
+    found: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {}
+    for endpoint in service.endpoints:
+        place = endpoint.address, service.host
+        found[place] = (*found.get(place, ()), *((target, service.host) for _, target in endpoint.ports))
+    return found
