@@ -15,6 +15,7 @@ SUITES = {
     "route": "a route change to the first request on it",
     "lab": "the whole lab, and the memory of every process with it deployed",
     "throughput": "L4 against hand-written Envoy configuration",
+    "scale": "a large mesh: a full build, and an endpoint change to the first connection on it",
     "l7": "waypoints against hand-written Envoy configuration, and with many routes",
 }
 

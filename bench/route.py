@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ambientlab.host import tools
 from ambientlab.host.paths import MeshPaths
@@ -57,7 +57,12 @@ def world() -> Iterator[MeshPaths]:
 
 
 def changes(paths: MeshPaths, name: str) -> list[Row]:
-    command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", CLIENT]
+    return turns(paths, name, CLIENT, ROUTE, lambda version: {"spec": {"rules": [_rule(version)]}})
+
+
+def turns(paths: MeshPaths, name: str, client_script: str, path: str, change: Callable[[str], object]) -> list[Row]:
+    """From sending `change("v1")`, then `change("v2")`, and so on to `path`, until the client's script prints that."""
+    command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", client_script]
     api = Api(paths)
     seconds = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
@@ -65,7 +70,7 @@ def changes(paths: MeshPaths, name: str) -> list[Row]:
         for number in range(ROUNDS):
             version = f"v{number % 2 + 1}"
             began = time.monotonic()
-            api.patch(ROUTE, {"spec": {"rules": [_rule(version)]}})
+            api.patch(path, change(version))
             while True:
                 moment, _, words = client.stdout.readline().partition(" ")
                 if version in words:
