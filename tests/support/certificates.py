@@ -48,6 +48,7 @@ def authority(
 ) -> SigningBundle:
     """A CA under `issuer`, or a root; a chain without itself if `chain` is false."""
     key = key or ec.generate_private_key(ec.SECP256R1())
+    signer = issuer.key if issuer else key
     subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -60,7 +61,9 @@ def authority(
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(issuer.key if issuer else key, hashes.SHA256())
+        # without it, BoringSSL takes any root of the right name for the issuer's
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .sign(signer, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     above = issuer.chain_pem if issuer else b""

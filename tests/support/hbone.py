@@ -79,21 +79,42 @@ async def connect(
     source: str | None = None,
 ) -> Tunnel:
     local = None if source is None else (source, 0)
-    reader, writer = await asyncio.open_connection(*address, ssl=context, local_addr=local)
-    block = _literal(":method", "CONNECT") + _literal(":authority", authority)
-    block += b"".join(_literal(name, value) for name, value in headers)
-    table_of_none = (1).to_bytes(2, "big") + (0).to_bytes(4, "big")
-    writer.write(
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        + _frame(_SETTINGS, 0, 0, table_of_none)
-        + _frame(_HEADERS, _END_HEADERS, 1, block)
-    )
+    return await opened(*await asyncio.open_connection(*address, ssl=context, local_addr=local), authority, headers)
+
+
+async def opened(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str, headers: Iterable[tuple[str, str]] = ()
+) -> Tunnel:
+    """A tunnel on a connection that nothing has been said on."""
+    writer.write(asking(authority, headers))
     while True:
         kind, _, payload = await _read(reader, writer)
         if kind == _HEADERS:
             return Tunnel(_status(payload), reader, writer)
         if kind in (_RESET, -1):
             return Tunnel(0, reader, writer)
+
+
+def asking(authority: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """All that a client says until it is answered."""
+    block = _literal(":method", "CONNECT") + _literal(":authority", authority)
+    block += b"".join(_literal(name, value) for name, value in headers)
+    table_of_none = (1).to_bytes(2, "big") + (0).to_bytes(4, "big")
+    return (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        + _frame(_SETTINGS, 0, 0, table_of_none)
+        + _frame(_HEADERS, _END_HEADERS, 1, block)
+    )
+
+
+def answered(received: bytes) -> int:
+    """The status in all that a server said; 0 if there is none."""
+    while len(received) >= 9:
+        end = 9 + int.from_bytes(received[:3], "big")
+        if received[3] == _HEADERS:
+            return _status(received[9:end])
+        received = received[end:]
+    return 0
 
 
 def _literal(name: str, value: str) -> bytes:

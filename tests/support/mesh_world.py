@@ -60,7 +60,9 @@ class MeshWorld:
         self.sandboxes: dict[str, Sandbox] = {}
         self.logs: dict[str, Path] = {}
         self.envoys: dict[str, Process] = {}
-        self._servers: list[asyncio.Server] = []
+        self.servers: list[asyncio.Server] = []
+        self.environment: dict[str, str] = {}
+        """Of the proxies' containers that are started from now on."""
         self._stack = AsyncExitStack()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
 
@@ -89,7 +91,7 @@ class MeshWorld:
             for name, path in self.logs.items():
                 print(f"--- {name}\n{path.read_text()}", file=sys.stderr)
         await self._stack.aclose()
-        for server in self._servers:
+        for server in self.servers:
             server.close()
         await self.capture.stop()
         await self.istiod.stop()
@@ -109,7 +111,7 @@ class MeshWorld:
         ip = self.network.addresses.allocate()
         obj: Object = {
             "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
-            "spec": {"nodeName": "ambientlab", "serviceAccountName": account},
+            "spec": {"nodeName": "ambientlab", "serviceAccountName": account, "containers": self._containers()},
             "status": {"podIP": ip, "phase": "Pending"},
         }
         obj = self.client.put(POD, obj)
@@ -138,7 +140,12 @@ class MeshWorld:
             POD,
             {
                 "metadata": {"name": name, "namespace": namespace, "labels": {"app": "ztunnel"}},
-                "spec": {"hostNetwork": True, "serviceAccountName": "ztunnel", "nodeName": "ambientlab"},
+                "spec": {
+                    "hostNetwork": True,
+                    "serviceAccountName": "ztunnel",
+                    "nodeName": "ambientlab",
+                    "containers": self._containers(),
+                },
                 "status": {"podIP": "10.244.0.1"},
             },
         )
@@ -247,7 +254,7 @@ class MeshWorld:
             finally:
                 writer.close()
 
-        self._servers.append(await asyncio.start_server(answer, sock=listening))
+        self.servers.append(await asyncio.start_server(answer, sock=listening))
 
     async def connect(self, pod: str, ip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
@@ -291,6 +298,9 @@ class MeshWorld:
 
     def log(self, name: str) -> str:
         return self.logs[name].read_text()
+
+    def _containers(self) -> list[Object]:
+        return [{"name": "c", "env": [{"name": name, "value": value} for name, value in self.environment.items()]}]
 
     def _token(self, pod: Object, account: str) -> str:
         token = f"token-of-{pod['metadata']['name']}"

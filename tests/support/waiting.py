@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
     """Fails the test, naming `what`, if the condition does not come true in time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():

@@ -52,7 +52,7 @@ class CertificateAuthority:
     """`adopt` gives it something else to sign with; whoever watches is told, and what it has signed stays as it is."""
 
     def __init__(self, signing: SigningBundle, *, clock: Clock = utc_now) -> None:
-        self._signing = signing
+        self.signing = signing
         self._clock = clock
         self._watchers: list[Callable[[], None]] = []
 
@@ -64,10 +64,10 @@ class CertificateAuthority:
     @property
     def root_pem(self) -> bytes:
         """The roots that the mesh trusts."""
-        return self._signing.root_pem
+        return self.signing.root_pem
 
     def adopt(self, signing: SigningBundle) -> None:
-        self._signing = signing
+        self.signing = signing
         for watcher in list(self._watchers):
             watcher()
 
@@ -85,7 +85,7 @@ class CertificateAuthority:
         if lifetime > MAX_LIFETIME:
             asked, allowed = (_go(ttl) for ttl in (lifetime, MAX_LIFETIME))
             raise IssueError(f"requested TTL {asked} is greater than the max allowed TTL {allowed}")
-        authority = self._signing.certificate
+        authority = self.signing.certificate
         not_before, not_after = now - CLOCK_SKEW, min(now + lifetime, authority.not_valid_after_utc)
         if not_after <= now:
             raise IssueError("cert chain has expired")
@@ -109,11 +109,11 @@ class CertificateAuthority:
             .add_extension(_identifier(authority), critical=False)
             # RFC 5280, 4.2.1.6: critical where the subject is empty
             .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]), critical=True)
-            .sign(self._signing.key, hashes.SHA256())
+            .sign(self.signing.key, hashes.SHA256())
         )
         return Svid(
             identity,
-            certificate.public_bytes(serialization.Encoding.PEM) + self._signing.chain_pem,
+            certificate.public_bytes(serialization.Encoding.PEM) + self.signing.chain_pem,
             bundle.private_pem(key),
             serial,
             not_before,

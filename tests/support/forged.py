@@ -1,0 +1,65 @@
+"""The two ends of a tunnel in the hands of a pod that means harm."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from ambientlab.cluster import HBONE_PORT
+from ambientlab.mesh.serve.ca import Svid
+from ambientlab.node.linux.netlink import socket_in
+from support import hbone
+
+if TYPE_CHECKING:
+    from support.mesh_world import MeshWorld
+
+
+async def tunnel(world: MeshWorld, pod: str, ip: str, authority: str, shows: Svid | None) -> int:
+    """The status of a CONNECT that a program in `pod` sends to the tunnels' port of `ip`; 0 if there is no answer."""
+    try:
+        async with asyncio.timeout(10):
+            sock = await socket_in(world.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+            await asyncio.get_running_loop().sock_connect(sock, (ip, HBONE_PORT))
+            with _context(ssl.PROTOCOL_TLS_CLIENT, shows) as context:
+                reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="anybody")
+            opened = await hbone.opened(reader, writer, authority)
+            opened.close()
+            return opened.status
+    except OSError:
+        return 0
+
+
+async def tunnels_end(world: MeshWorld, pod: str, shows: Svid) -> list[bytes]:
+    """Take tunnels in `pod`, and answer nothing; the beginnings of what comes through those that were opened."""
+    listening = await socket_in(world.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("0.0.0.0", HBONE_PORT))
+    received: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(24))
+        writer.close()
+
+    with _context(ssl.PROTOCOL_TLS_SERVER, shows) as context:
+        world.servers.append(await asyncio.start_server(take, sock=listening, ssl=context))
+    return received
+
+
+@contextmanager
+def _context(protocol: int, shows: Svid | None) -> Iterator[ssl.SSLContext]:
+    """Trusts everybody."""
+    context = ssl.SSLContext(protocol)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with TemporaryDirectory() as directory:
+        if shows is not None:
+            path = Path(directory, "pair.pem")
+            path.write_bytes(shows.chain_pem + shows.key_pem)
+            context.load_cert_chain(path)
+        yield context
