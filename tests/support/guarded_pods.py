@@ -78,7 +78,8 @@ class Pods:
         name = inpod.route_name(captured)
         routes = as_json(inpod.inbound_routes(name, captured.ip, (), policies))
         [(_, tunnels)] = inpod.hbone_listener(captured).items()
-        [(_, plain)] = inpod.plaintext_listener(captured, policies).items()
+        choice = None if policies is None else inpod.plain_choice(policies)
+        [(_, plain)] = inpod.plaintext_listener(captured, choice).items()
         made = [self._served(as_json(tunnels), captured.ip, self._hbone)]
         made += [self._served(as_json(plain), captured.ip, port) for port in self.ports.values()]
         for number, listener in enumerate(made):

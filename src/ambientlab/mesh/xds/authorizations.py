@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_interface
 from typing import TypeAlias
 
@@ -90,7 +91,9 @@ def _verdict(reason: str) -> Action:
     return Action(name=reason or "allowed", action=RBAC.DENY if reason else RBAC.ALLOW)
 
 
+@lru_cache(maxsize=10_000)
 def _matched(policy: Authorization, plain: bool) -> Test:
+    """Once for all pods that a policy is for."""
     return _any(_all(_any(_match(m, plain) for m in clause) for clause in rule) for rule in policy.rules)
 
 

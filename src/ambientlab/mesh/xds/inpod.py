@@ -69,6 +69,11 @@ LOOPBACK = ("127.0.0.0", 8)
 Policies = tuple[Authorization, ...] | None
 """None of a pod that the API does not know: it gets nothing, as from ztunnel, which does not know what for."""
 
+PlainChoice = tuple[Matcher.OnMatch, tuple[str, ...]]
+"""By which a filter chain is chosen for a plain connection, and the reasons for which there must be one that refuses.
+Not there for a pod that the API does not know."""
+
+_PASSING = "plaintext"
 _RBAC = "envoy.filters.http.rbac"
 
 
@@ -89,11 +94,20 @@ def hbone_listener(pod: Captured) -> dict[str, Listener]:
     return {listener.name: listener}
 
 
-def plaintext_listener(pod: Captured, policies: Policies) -> dict[str, Listener]:
+def plain_choice(policies: tuple[Authorization, ...]) -> PlainChoice:
+    if not policies:
+        choice = Matcher.OnMatch()
+        _choose(choice, _PASSING)
+        return choice, ()
+    choice, reasons = _authorizations().of_plain_connections(policies, _PASSING)
+    return choice, tuple(reasons)
+
+
+def plaintext_listener(pod: Captured, choice: PlainChoice | None) -> dict[str, Listener]:
     """A connection is refused before anything is sent to the application, which might speak first: by a filter chain
     for each reason. A change of policies changes these chains alone, and the matcher; so connections stay as with
     `outbound_listener`."""
-    listener = _inbound_plaintext(pod, policies)
+    listener = _inbound_plaintext(pod, choice)
     return {listener.name: listener}
 
 
@@ -178,30 +192,29 @@ def _outbound(pod: Captured, addresses: tuple[str, ...]) -> Listener:
     return listener
 
 
-def _inbound_plaintext(pod: Captured, policies: Policies) -> Listener:
-    logs = access_log.plain_inbound(pod.name, pod.namespace)
-    passing = _tcp_chain("plaintext", [_netns(pod)], PASSTHROUGH, logs)
+def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
+    passing = _tcp_chain(_PASSING, [_netns(pod)], PASSTHROUGH, access_log.plain_inbound(pod.name, pod.namespace))
+    self_call = _self_call()
     own_port = Matcher()
     tree = own_port.matcher_tree
     tree.input.CopyFrom(TypedExtensionConfig(name="destination-port", typed_config=packed(DestinationPortInput())))
-    _choose(tree.exact_match_map.map[str(INBOUND_PLAINTEXT_PORT)], "self-call")
+    _choose(tree.exact_match_map.map[str(INBOUND_PLAINTEXT_PORT)], self_call.name)
     refusing: list[FilterChain] = []
-    if policies:
-        judged, reasons = _authorizations().of_plain_connections(policies, passing.name)
-        own_port.on_no_match.CopyFrom(judged)
+    if choice is None:
+        _choose(own_port.on_no_match, self_call.name)
+    else:
+        own_port.on_no_match.CopyFrom(choice[0])
         refusing = [
             _tcp_chain(reason, [], BLACKHOLE, access_log.plain_refused(pod.name, pod.namespace, reason))
-            for reason in reasons
+            for reason in choice[1]
         ]
-    else:
-        _choose(own_port.on_no_match, "self-call" if policies is None else passing.name)
     return Listener(
         name=f"inplain|{pod.namespace}/{pod.name}",
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
         listener_filters=[_original_dst(), _original_src()],
         traffic_direction="INBOUND",
         filter_chain_matcher=own_port,
-        filter_chains=[passing, _self_call(), *refusing],
+        filter_chains=[passing, self_call, *refusing],
     )
 
 

@@ -57,6 +57,9 @@ class Ztunnel:
         elsewhere = graph.group("services elsewhere", mesh.services, lambda _, service: _elsewhere(service.vips))
         self._elsewhere = graph.derive("addresses elsewhere", elsewhere, lambda _, vip, __: {vip: vip})
         served = graph.derive("ports of endpoints", mesh.services, lambda _, __, service: _served(service))
+        self._plain_choices = graph.derive(
+            "choices for plain connections", mesh.enforced, lambda _, pod, policies: {pod: inpod.plain_choice(policies)}
+        )
         self._served = graph.group("ports by address", served, lambda place, _: (place[0],))
         self.resources: tuple[Collection[Owned, Message], ...] = (
             constant,
@@ -97,7 +100,7 @@ class Ztunnel:
         return _listeners(inpod.outbound_listener(pod, tuple(sorted(ctx.everything(self._elsewhere)))))
 
     def _plaintext(self, ctx: Context, key: Key, pod: Captured) -> Made:
-        return _listeners(inpod.plaintext_listener(pod, ctx.fetch(self._mesh.enforced, key)))
+        return _listeners(inpod.plaintext_listener(pod, ctx.fetch(self._plain_choices, key)))
 
     def _inbound_routes(self, ctx: Context, key: Key, pod: Captured) -> Made:
         """A port that several services have is put down to the first of them by host."""
