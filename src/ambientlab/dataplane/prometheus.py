@@ -5,7 +5,7 @@
     15000  on loopback, everything: where `istioctl` goes by port-forward
 
 Envoy puts `envoy_` before every name and keeps all labels of a metric in one tag (`mesh.xds.labels`). A script spells
-them out on the way: a handful of substitutions, so that the worker that serves them is soon back at its requests.
+them out on the way, each tag once, so that the worker that serves them is soon back at its requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ambientlab.cluster import ISTIO_VERSION
+from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.mesh.xds import labels
 
 ADMIN_PORT = 15000
@@ -76,23 +76,22 @@ def _listener(address: str, port: int, match: dict[str, str], *filters: dict[str
 @cache
 def script() -> str:
     """Lua for Envoy's filter of that name."""
-    start, middle, end = labels.INSTRUCTIONS
+    start, middle, end_of_instructions = labels.INSTRUCTIONS
     values = {
+        "peer": ", ".join(f"'{name}'" for name in labels.PEER),
+        "service": ", ".join(f"'{name}'" for name in labels.SERVICE),
         "parts": ", ".join(f"{name} = {part}" for name, part in labels.MESSAGES.items()),
         "tag": labels.TAG,
         "prefix": labels.PREFIX,
+        "cluster": CLUSTER_ID,
         "version": ISTIO_VERSION,
-        "is": labels.IS,
-        "given": labels.GIVEN,
         "and": labels.AND,
-        "or": labels.EMPTY_OR,
+        "next": labels.NEXT,
+        "is": labels.IS,
+        "end": labels.END,
         "start": start,
         "middle": middle,
-        "end": end,
-        "destination": "".join(labels.DESTINATION),
-        "service": "".join(labels.SERVICE),
-        "unknown_destination": labels.unknown(labels.DESTINATION),
-        "unknown_service": labels.unknown(labels.SERVICE),
+        "end_of_instructions": end_of_instructions,
     }
     text = (Path(__file__).parent / "metrics.lua").read_text()
     return re.sub(r"@(\w+)@", lambda match: _escaped(values[match[1]]), text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,21 +12,21 @@ from typing import Any
 
 import pytest
 
+from ambientlab.cluster import CLUSTER_ID
 from ambientlab.dataplane import prometheus
 from ambientlab.mesh.ir import EVERYTHING, MetricChange, Telemetry
 from ambientlab.mesh.xds import access_log, labels, metrics
 from support.envoy import as_json, extension, free_ports, http_get, loopback, static_envoy
 from support.waiting import until
 
+BACKEND = "backend.json"
 HCM = "envoy.filters.network.http_connection_manager"
 ROUTER = extension("envoy.filters.http.router", "filters.http.router.v3.Router")
 GRPC_STATS = extension(
     "envoy.filters.http.grpc_stats", "filters.http.grpc_stats.v3.FilterConfig", emit_filter_state=True
 )
-SOURCE = labels.text(
-    labels.peer(
-        "source", workload="w", service="s", revision="r", namespace="n", principal="spiffe://cluster.local/ns/n/sa/a"
-    )
+SOURCE = labels.peer(
+    workload="w", service="s", revision="r", namespace="n", principal="spiffe://cluster.local/ns/n/sa/a"
 )
 SERIES = re.compile(r"(istio_\w+)\{(.*)\} (\S+)")
 Series = list[tuple[str, dict[str, str], float]]
@@ -48,6 +49,7 @@ def listener(port: int, filters: list[Any], route: dict[str, Any], **manager: An
 async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple[int, Callable[[], Any]]]:
     """The port that takes requests, and a function that scrapes."""
     front, back, served = free_ports(3)
+    serve_by(directory, "", back)
     logs = [*metrics.http(telemetry), *access_log.waypoint_requests(telemetry)]
     state = {
         "object_key": metrics.SOURCE_LABELS,
@@ -65,9 +67,6 @@ async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple
     spelled = extension(
         "envoy.filters.http.lua", "filters.http.lua.v3.Lua", default_source_code={"inline_string": prometheus.script()}
     )
-    names = {f"destination_service{suffix}": "svc" for suffix in ("", "_name", "_namespace")}
-    known = {"filter_metadata": {labels.METADATA: {labels.GROUP: labels.text(names)}}}
-    backend = {"endpoint": {"address": loopback(back)}}
     admin = str(directory / "admin.sock")
     config = {
         "admin": {"address": {"pipe": {"path": admin}}},
@@ -86,8 +85,9 @@ async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple
             "clusters": [
                 {
                     "name": "b",
-                    "metadata": known,
-                    "load_assignment": {"cluster_name": "b", "endpoints": [{"lb_endpoints": [backend]}]},
+                    "alt_stat_name": labels.group(["svc"] * 3),
+                    "type": "EDS",
+                    "eds_cluster_config": {"eds_config": {"path_config_source": {"path": str(directory / BACKEND)}}},
                 },
                 *prometheus.clusters(admin),
             ],
@@ -101,6 +101,23 @@ async def counting(directory: Path, telemetry: Telemetry) -> AsyncIterator[tuple
 
     async with static_envoy(directory, config, front, back, served):
         yield front, scrape
+
+
+def serve_by(directory: Path, workload: str, port: int = 0) -> None:
+    """Who the one endpoint is said to be; `port` is that of the last call if it is 0."""
+    path = directory / BACKEND
+    if not port:
+        found = json.loads(path.read_text())["resources"][0]["endpoints"][0]["lb_endpoints"][0]
+        port = found["endpoint"]["address"]["socket_address"]["port_value"]
+    endpoint = {"address": loopback(port), "hostname": workload}
+    assignment = {
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": "b",
+        "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+    }
+    new = directory / "new.json"
+    new.write_text(json.dumps({"resources": [assignment]}))
+    new.rename(path)
 
 
 async def call(port: int, messages: int) -> None:
@@ -128,6 +145,31 @@ async def test_everything_is_counted_with_every_label(tmp_path: Path) -> None:
     assert (had["source_app"], had["destination_service"], had["response_code"]) == ("s", "svc", "200")
     assert had["destination_workload"] == "unknown", "the endpoint says nothing of it"
     assert had["grpc_response_status"] == ""
+
+
+async def test_another_workload_at_the_same_address_is_counted_apart(tmp_path: Path) -> None:
+    """Envoy keeps an endpoint whose address stays, with what it knew of it, unless its hostname changes."""
+    found: dict[str, dict[str, str]] = {}
+    async with counting(tmp_path, EVERYTHING) as (port, scrape), asyncio.timeout(10):
+        for workload in ("unknown", "first", "second"):
+            if workload != "unknown":
+                about = labels.peer(workload=workload, service="s", revision="", namespace="n", principal="p")
+                serve_by(tmp_path, about)
+            while workload not in found:
+                await http_get(port)
+                found |= {had["destination_workload"]: had for name, had, _ in await scrape() if "total" in name}
+    had = found["second"]
+    assert (had["destination_app"], had["destination_version"]) == ("s", "unknown")
+    assert (had["destination_cluster"], had["destination_principal"]) == (CLUSTER_ID, "p")
+    assert found["unknown"]["destination_cluster"] == "unknown"
+
+
+async def test_values_may_look_like_what_is_around_them(tmp_path: Path) -> None:
+    change = MetricChange("istio_requests_total", labels=(("odd", """'a"b", c="d"} 1 {istio="'"""),))
+    async with counting(tmp_path, Telemetry(changes=(change,))) as (port, scrape):
+        await http_get(port)
+        had, value = only(await scrape(), "istio_requests_total")
+    assert (had.keys() - ALL, value, had["odd"]) == ({"odd"}, 1, "a\\")
 
 
 async def test_messages_of_grpc_are_added_up(tmp_path: Path) -> None:

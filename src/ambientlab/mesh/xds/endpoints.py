@@ -15,7 +15,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.ir import Endpoint, Protocol, Service, Waypoint, Workload, localities
-from ambientlab.mesh.xds import access_log, labels, metrics
+from ambientlab.mesh.xds import access_log, labels
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     ISTIO_METADATA,
@@ -68,7 +68,7 @@ def of_endpoints(
         for endpoint in group.endpoints:
             found = _weighted(endpoint, targets[endpoint], service)
             if endpoint.workload is not None:
-                found.metadata.MergeFrom(metrics.group(labels.destination(endpoint.workload)))
+                found.endpoint.hostname = labels.destination(endpoint.workload)
             locality.lb_endpoints.append(found)
     return result
 

@@ -7,17 +7,15 @@ counted when it ends; Istio also reports them every five seconds before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
-from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from envoy.extensions.access_loggers.stats.v3.stats_pb2 import Config
 
 from ambientlab.mesh.ir import MetricChange, Telemetry
 from ambientlab.mesh.xds import labels
-from ambientlab.mesh.xds.labels import EMPTY_OR, IS
-from ambientlab.mesh.xds.messages import metadata, packed
+from ambientlab.mesh.xds.messages import packed
 
 SOURCE_LABELS = "ambientlab.source.labels"
 """Filter state of a connection through a waypoint: the labels of its source."""
@@ -43,21 +41,13 @@ _COUNTED_MESSAGES = "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)%"
 def source_labels(namespace: str) -> str:
     """The value of SOURCE_LABELS where a CONNECT ends; `namespace` is a format, like the result."""
     workload, service, revision = (f"%REQ({header.upper()})%" for header in SOURCE_NAMES)
-    return labels.text(
-        labels.peer(
-            "source",
-            workload=workload,
-            service=service,
-            revision=revision,
-            namespace=namespace,
-            principal="%DOWNSTREAM_PEER_URI_SAN%",
-        )
+    return labels.peer(
+        workload=workload,
+        service=service,
+        revision=revision,
+        namespace=namespace,
+        principal="%DOWNSTREAM_PEER_URI_SAN%",
     )
-
-
-def group(text: str) -> Metadata:
-    """Labels that an endpoint or a cluster brings along."""
-    return metadata({labels.METADATA: {labels.GROUP: text}})
 
 
 def http(telemetry: Telemetry) -> Iterator[AccessLog]:
@@ -71,8 +61,7 @@ def tcp(telemetry: Telemetry) -> Iterator[AccessLog]:
     """For a TCP proxy that logs both when it has connected and at the end."""
     if not telemetry.metrics:
         return
-    known = {"request_protocol": "tcp"}
-    opened, closed = Counting(telemetry, known, {}), Counting(telemetry, known, {})
+    opened, closed = Counting(telemetry, "", "tcp"), Counting(telemetry, "", "tcp")
     opened.count("istio_tcp_connections_opened_total")
     closed.count("istio_tcp_connections_closed_total")
     closed.count("istio_tcp_sent_bytes_total", "%DOWNSTREAM_WIRE_BYTES_SENT%")
@@ -93,11 +82,7 @@ def only(kind: AccessLogType.ValueType) -> AccessLogFilter:
 
 
 def _requests(telemetry: Telemetry, protocol: str, *, grpc: bool) -> Iterator[AccessLog]:
-    counting = Counting(
-        telemetry,
-        {"request_protocol": protocol, "response_code": "%RESPONSE_CODE%"},
-        {"grpc_response_status": "%GRPC_STATUS_NUMBER%" if grpc else ""},
-    )
+    counting = Counting(telemetry, "%RESPONSE_CODE%", protocol, "%GRPC_STATUS_NUMBER%" if grpc else "")
     counting.count("istio_requests_total")
     counting.measure("istio_request_duration_milliseconds", "Milliseconds", "%DURATION%")
     counting.measure("istio_request_bytes", "Bytes", "%DOWNSTREAM_WIRE_BYTES_RECEIVED%")
@@ -105,22 +90,38 @@ def _requests(telemetry: Telemetry, protocol: str, *, grpc: bool) -> Iterator[Ac
     if grpc:
         for metric in labels.MESSAGES:
             counting.count(metric)
-    content = AccessLogFilter()
-    matcher = content.header_filter.header
-    matcher.name = "content-type"
-    matcher.string_match.safe_regex.regex = _GRPC_CONTENT
-    matcher.treat_missing_header_as_empty = True
-    matcher.invert_match = not grpc
-    yield from counting.logger(content)
+    yield from counting.logger(_content(grpc=grpc))
+
+
+def _content(*, grpc: bool) -> AccessLogFilter:
+    """The prefix alone decides for nearly all requests: the regular expression costs five times as much."""
+    result = AccessLogFilter()
+    both = (result.and_filter if grpc else result.or_filter).filters
+    prefix, exact = (both.add().header_filter.header for _ in range(2))
+    prefix.string_match.prefix = "application/grpc"
+    exact.string_match.safe_regex.regex = _GRPC_CONTENT
+    for matcher in (prefix, exact):
+        matcher.name = "content-type"
+        matcher.treat_missing_header_as_empty = True
+        matcher.invert_match = not grpc
+    return result
 
 
 class Counting:
     """One logger's metrics as they are added, each with the labels that `telemetry` leaves or gives it."""
 
-    def __init__(self, telemetry: Telemetry, known: Mapping[str, str], may_be_empty: Mapping[str, str]) -> None:
+    def __init__(self, telemetry: Telemetry, code: str, protocol: str, grpc_status: str = "") -> None:
         self._telemetry = telemetry
         self._config = Config(stat_prefix=labels.PREFIX)
-        self._labels = _labels(known, may_be_empty)
+        self._groups = (
+            f"%FILTER_STATE({SOURCE_LABELS}:PLAIN)%",
+            "%UPSTREAM_HOST_NAME%",
+            "%UPSTREAM_CLUSTER%",
+            "%RESPONSE_FLAGS%",
+            code,
+            protocol,
+            grpc_status,
+        )
 
     def count(self, name: str, value: str = "") -> None:
         """Add one, or what `value` formats to."""
@@ -152,20 +153,4 @@ class Counting:
         given = {label: f"%CEL({cel})%" if cel else "" for label, cel in change.labels if cel is not None}
         changed = [label for label, _ in change.labels]
         messages = _COUNTED_MESSAGES if name in labels.MESSAGES else ""
-        return labels.instructions(changed, messages) + self._labels + labels.text(given, labels.GIVEN)
-
-
-def _labels(known: Mapping[str, str], may_be_empty: Mapping[str, str]) -> str:
-    chosen = [
-        (labels.DESTINATION, f"%METADATA(UPSTREAM_HOST:{labels.METADATA}:{labels.GROUP})%"),
-        (labels.SERVICE, f"%METADATA(CLUSTER:{labels.METADATA}:{labels.GROUP})%"),
-    ]
-    parts = [
-        labels.text({"reporter": "waypoint"}),
-        f"%FILTER_STATE({SOURCE_LABELS}:PLAIN)%",
-        *(f"{start}{value}{end}" for (start, end), value in chosen),
-        labels.text(known),
-        *(f"{name}{IS}{value}{EMPTY_OR}" for name, value in may_be_empty.items()),
-        labels.text({"response_flags": "%RESPONSE_FLAGS%", "connection_security_policy": "mutual_tls"}),
-    ]
-    return "".join(parts)
+        return labels.instructions(changed, messages) + labels.tag(self._groups, given)

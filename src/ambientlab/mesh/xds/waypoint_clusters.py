@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.ir import AppProtocol, Destination, TrafficPolicy, TrustDomains
-from ambientlab.mesh.xds import metrics, traffic_policy
+from ambientlab.mesh.xds import traffic_policy
 from ambientlab.mesh.xds.discovery import STATIC, Discovery
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
@@ -89,7 +89,7 @@ def service_cluster(
         cluster.metadata.filter_metadata[ISTIO_METADATA].update({"config": config})
     if subset:
         cluster.metadata.filter_metadata[ISTIO_METADATA].update({"subset": subset})
-    cluster.metadata.MergeFrom(metrics.group(metric_labels))
+    cluster.alt_stat_name = metric_labels
     return cluster
 
 
