@@ -217,6 +217,17 @@ def test_a_policy_touches_one_filter_and_no_listener(mesh: Mesh) -> None:
         assert mesh.changed() == (set(), {(EXTENSION, "http|helloworld.hello.svc.cluster.local")})
 
 
+def test_a_fault_brings_its_filter_and_touches_no_listener(mesh: Mesh) -> None:
+    [faults] = yaml.safe_load_all((GOLDEN / "cases/faults.in.yaml").read_text())
+    bare = copy.deepcopy(faults)
+    for route in bare["spec"]["http"]:
+        route.pop("fault", None)
+    mesh.put(bare)
+    mesh.changed()
+    mesh.put(faults)
+    assert mesh.changed() == (set(), {(ROUTES, CHAIN), (EXTENSION, "http|helloworld.hello.svc.cluster.local")})
+
+
 def for_pods(name: str, namespace: str, **spec: Any) -> Object:
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": metadata, "spec": spec}

@@ -18,7 +18,8 @@ import yaml
 
 from ambientlab.mesh import ir
 from ambientlab.mesh.index import Diagnostic, delegates, virtualservice_http
-from ambientlab.mesh.xds.routes import table_routes
+from ambientlab.mesh.xds import guards
+from ambientlab.mesh.xds.routes import CORS, FAULT, table_routes
 from support.envoy import as_json, extension, free_ports, loopback, static_envoy
 
 ORIGIN = ("HTTPRoute", ir.Key("hello", "route"))
@@ -37,13 +38,10 @@ def to(*shares: tuple[ir.Destination, int], **fields: Any) -> ir.Forward:
 
 
 def listener(name: str, port: int, routes: dict[str, Any], *, front: bool = False) -> dict[str, Any]:
-    # routes configure filters by these names
     filters = [extension("envoy.filters.http.router", "filters.http.router.v3.Router")]
     if front:
-        filters[:0] = [
-            extension("envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
-            extension("envoy.filters.http.cors", "filters.http.cors.v3.Cors"),
-        ]
+        place, make, inputs = guards.http_content(name, ir.Guard(), of_routes=frozenset({FAULT, CORS}))
+        filters.insert(0, as_json(guards.extension_config(place, make, *inputs)))
     manager = extension(
         "manager",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",

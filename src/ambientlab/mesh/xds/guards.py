@@ -2,10 +2,10 @@
 
 A chain has the same places with a policy and without: one that has nothing to do lets everything pass. So a policy
 touches no listener, takes effect on the next request of an open connection, and cuts none. For requests there is one
-place, whose content is a chain of the filters that are needed, since each filter costs every request; for connections
-there is one for each. Filters are in Istio's order (buildWaypointHTTPFilters in
-pilot/pkg/networking/core/listener_waypoint.go, and build in pilot/pkg/security/authz/builder/builder.go). A place whose
-content never arrives refuses everything.
+place, whose content is a chain of the filters that are needed, since each filter costs every request; those that routes
+tell what to do are there as well. For connections there is one for each. Filters are in Istio's order
+(buildWaypointHTTPFilters in pilot/pkg/networking/core/listener_waypoint.go, and build in
+pilot/pkg/security/authz/builder/builder.go). A place whose content never arrives refuses everything.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import AuthorizationPolicy, Guard, PolicyAction, Provider
+from ambientlab.mesh.xds import routes
 from ambientlab.mesh.xds.messages import ads, extension
 from ambientlab.mesh.xds.types import PREFIX
 
@@ -55,9 +56,9 @@ def network_places(owner: str) -> list[Filter]:
     ]
 
 
-def http_content(owner: str, guard: Guard, cluster: str = "") -> Content:
-    """What is in the place of `owner`'s HTTP chains; `cluster` is the provider's."""
-    return _http_name(owner), _http_chain, (guard, cluster)
+def http_content(owner: str, guard: Guard, cluster: str = "", of_routes: frozenset[str] = frozenset()) -> Content:
+    """What is in the place of `owner`'s HTTP chains; `cluster` is the provider's, `of_routes` what else routes need."""
+    return _http_name(owner), _http_chain, (guard, cluster, of_routes)
 
 
 def network_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Content]:
@@ -68,7 +69,7 @@ def network_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Co
         yield _network_name(place, owner), _network_rbac, (guard.of(action),)
 
 
-def _http_chain(guard: Guard, cluster: str) -> Message:
+def _http_chain(guard: Guard, cluster: str, of_routes: frozenset[str]) -> Message:
     filters: dict[str, Message] = {}
     if guard.tells_client:
         filters["xfcc"] = _loaded("xfcc").client_identity()
@@ -81,6 +82,7 @@ def _http_chain(guard: Guard, cluster: str) -> Message:
     for place, action in _ACTIONS.items():
         if policies := guard.of(action):
             filters[place] = _loaded("rbac").http(policies)
+    filters.update(routes.filter_configs(of_routes))
     chain: Message = _loaded("filter_chain").filter_chain(extension(*each) for each in filters.items())
     return chain
 

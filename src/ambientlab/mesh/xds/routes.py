@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption, RuntimeFractionalPercent
@@ -12,7 +13,7 @@ from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RouteActio
 from envoy.config.route.v3.route_components_pb2 import Route as EnvoyRoute
 from envoy.config.route.v3.route_components_pb2 import RouteMatch as EnvoyMatch
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
@@ -20,12 +21,16 @@ from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_
 )
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
+from google.protobuf.message import Message
 
 from ambientlab.mesh import ir
 from ambientlab.mesh.xds.messages import duration, packed
 
 CORS = "envoy.filters.http.cors"
 FAULT = "envoy.filters.http.fault"
+
+_FILTERS: Mapping[str, Message] = MappingProxyType({FAULT: HTTPFault(), CORS: Cors()})
+"""Those that a route tells what to do, in Istio's order (buildWaypointHTTPFilters)."""
 
 ANY = "*"
 
@@ -61,6 +66,16 @@ def default_routes(
     if hashed_by is not None:
         _hash_policy(route.route.hash_policy.add(), hashed_by)
     return config
+
+
+def filters(table: ir.RouteTable) -> frozenset[str]:
+    """The names of the filters that the table's routes need: each costs every request, with nothing to do too."""
+    needed = {FAULT: any(route.fault for route in table.routes), CORS: any(route.cors for route in table.routes)}
+    return frozenset(name for name, is_needed in needed.items() if is_needed)
+
+
+def filter_configs(names: frozenset[str]) -> Iterator[tuple[str, Message]]:
+    yield from ((name, message) for name, message in _FILTERS.items() if name in names)
 
 
 def _config(name: str, port: int, authorities: str) -> tuple[RouteConfiguration, VirtualHost]:

@@ -68,6 +68,9 @@ class Waypoints:
         self.tables: Collection[tuple[Key, str, int], RouteTable] = graph.derive(
             "route tables of waypoints", fronted, self._tables_of
         )
+        self._filters: Collection[tuple[Key, str, int], frozenset[str]] = graph.derive(
+            "filters of routes", self.tables, lambda _, place, table: {place: routes.filters(table)}
+        )
         self.backends = Backends(graph, mesh, promises, self.served, fronted, self.tables)
         bound = graph.group("workloads by waypoint", mesh.workloads, _bound)
         self._addresses = graph.derive("addresses of waypoints' workloads", bound, _addresses)
@@ -208,20 +211,32 @@ class Waypoints:
         protocols = [port.protocol for port in service.ports]
         http = any(protocol.http or protocol is AppProtocol.UNDECLARED for protocol in protocols)
         network = any(not protocol.http for protocol in protocols)
-        return self._guard(ctx, *place, service.host, http=http, network=network)
+        found = (ctx.fetch(self._filters, (*place, port.number)) for port in service.ports)
+        filters: frozenset[str] = frozenset().union(*(names for names in found if names))
+        return self._guard(ctx, *place, service.host, http=http, network=network, filters=filters)
 
     def _guard_of_waypoint(self, ctx: Context, gateway: Key, _: Key) -> Made:
         if ctx.fetch(self._addresses, gateway) is None:
             return {}
         return self._guard(ctx, gateway, "", guards.DIRECT, http=True, network=True)
 
-    def _guard(self, ctx: Context, gateway: Key, host: str, owner: str, *, http: bool, network: bool) -> Made:
+    def _guard(
+        self,
+        ctx: Context,
+        gateway: Key,
+        host: str,
+        owner: str,
+        *,
+        http: bool,
+        network: bool,
+        filters: frozenset[str] = frozenset(),
+    ) -> Made:
         guard = ctx.fetch(self._mesh.guards, (gateway, host)) or Guard()
         provider = guard.provider
         destination = Destination(provider.host, provider.port) if provider is not None else None
         cluster = self.backends.name(ctx, gateway, destination) if destination is not None else ""
         found = [
-            *((guards.http_content(owner, guard, cluster),) if http else ()),
+            *((guards.http_content(owner, guard, cluster, filters),) if http else ()),
             *(guards.network_contents(owner, guard, cluster) if network else ()),
         ]
         return {

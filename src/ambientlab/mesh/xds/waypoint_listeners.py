@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2 import (
     FilterConfig as DynamicForwardProxy,
 )
-from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.grpc_stats.v3.config_pb2 import FilterConfig as GrpcStats
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
@@ -54,7 +52,6 @@ from ambientlab.mesh.xds.messages import (
     server_tls,
     socket_address,
 )
-from ambientlab.mesh.xds.routes import CORS, FAULT
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
 
 GRPC_STATS = "envoy.filters.http.grpc_stats"
@@ -246,8 +243,6 @@ def _add_request_filters(
     manager.access_log.extend([*access_log.waypoint_requests(telemetry), *metrics.http(telemetry)])
     manager.upgrade_configs.add(upgrade_type="websocket")
     manager.http_filters.append(guards.http_place(owner))
-    _add_http_filter(manager, FAULT, HTTPFault())
-    _add_http_filter(manager, CORS, Cors())
     if dynamic:
         resolver = DynamicForwardProxy(dns_cache_config=dns_cache(owner))
         _add_http_filter(manager, "envoy.filters.http.dynamic_forward_proxy", resolver)
