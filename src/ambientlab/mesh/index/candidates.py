@@ -58,6 +58,7 @@ def admitted(asking: list[RouteSet], shape: Shape, waypoint: Key, notes: list[Di
                     f"no effect on {shape.host}: a waypoint takes routes only from the namespace of the service "
                     f"({shape.key.namespace}) or its own ({waypoint.namespace})",
                     field=s.field,
+                    host=shape.host,
                 )
             )
         elif not (_public(s) or waypoint.namespace in _exported(s)):
@@ -67,6 +68,7 @@ def admitted(asking: list[RouteSet], shape: Shape, waypoint: Key, notes: list[Di
                     "NotExported",
                     f"no effect on {shape.host}: exportTo does not reach {waypoint.namespace}, where its waypoint is",
                     field="spec.exportTo",
+                    host=shape.host,
                 )
             )
         else:

@@ -41,6 +41,7 @@ def routes(
                     "DestinationMissing",
                     f"connections for {resolve.words(item.destination)} are closed: there is no such destination",
                     field=first[1].field,
+                    host=shape.host,
                 )
                 for item in destinations
                 if not item.found
@@ -59,4 +60,4 @@ def _without_effect(shape: Shape, rule: _Rule, by: _Rule | None) -> Diagnostic:
         why = "a waypoint reads no server names, and follows only rules for TLS that name the service's host alone"
     else:
         reason, why = "NoPort", "it has no TCP port that matches"
-    return Diagnostic(asking.origin, reason, f"no effect on {shape.host}: {why}", field=draft.field)
+    return Diagnostic(asking.origin, reason, f"no effect on {shape.host}: {why}", field=draft.field, host=shape.host)

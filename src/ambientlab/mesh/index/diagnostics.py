@@ -29,7 +29,8 @@ class Diagnostic:
     """A statement about one object.
 
     `condition` names the status condition it decides, with `reason` and `message` as Istio writes them; a diagnostic
-    without one is a finding, which Istio leaves unsaid. `field` is the path of what it is about.
+    without one is a finding, which Istio leaves unsaid. `field` is the path of what it is about, and `host` the service
+    where it holds for that one alone.
     """
 
     object: ObjectRef
@@ -37,6 +38,7 @@ class Diagnostic:
     message: str
     condition: str = ""
     field: str = ""
+    host: str = ""
 
     @property
     def text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ambientlab.flow.collection import Collection, Context, Derive, Graph
@@ -49,9 +50,10 @@ def _numbered(number: int, say: Say) -> Derive[Hashable, Any, tuple[int, Hashabl
 def _about(
     _: Context, ref: ObjectRef, found: tuple[tuple[Diagnostic, ...], ...]
 ) -> Mapping[ObjectRef, tuple[Diagnostic, ...]]:
-    mine = dict.fromkeys(each for some in found for each in some if each.object == ref)
+    # the same of several services is said once
+    mine = dict.fromkeys(replace(each, host="") for some in found for each in some if each.object == ref)
     return {ref: tuple(sorted(mine, key=order))}
 
 
-def order(diagnostic: Diagnostic) -> tuple[ObjectRef, str, str, str]:
-    return diagnostic.object, diagnostic.field, diagnostic.reason, diagnostic.message
+def order(diagnostic: Diagnostic) -> tuple[ObjectRef, str, str, str, str]:
+    return diagnostic.object, diagnostic.field, diagnostic.reason, diagnostic.message, diagnostic.host

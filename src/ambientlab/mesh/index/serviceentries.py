@@ -227,14 +227,18 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
     if (shape.kind, shape.key) != (KIND, Key(ref.namespace, ref.name)):
         winner = ObjectRef(shape.kind, *shape.key)
         if shape.kind == SERVICE_KIND or shape.key.namespace == ref.namespace:
-            return [Diagnostic(ref, "Shadowed", f"no effect on {host}: {winner} declares it already", field=field)]
+            return [
+                Diagnostic(
+                    ref, "Shadowed", f"no effect on {host}: {winner} declares it already", field=field, host=host
+                )
+            ]
         return [unsupported(ref, field, f"{host} is what {winner} says, in namespace {ref.namespace} too")]
     if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
         message = (
             f"no effect on {host}: only a waypoint can tell which host a request is for ({shape.binding.why_none})"
         )
-        return [Diagnostic(ref, "NoWaypoint", message, field=field)]
+        return [Diagnostic(ref, "NoWaypoint", message, field=field, host=host)]
     if not shape.vips and host not in hosts_to_address(obj):
         message = f"connections to {host} are not recognised, because it has no address; set spec.addresses"
-        return [Diagnostic(ref, "NoAddress", message, field=field)]
+        return [Diagnostic(ref, "NoAddress", message, field=field, host=host)]
     return []

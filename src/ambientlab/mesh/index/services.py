@@ -58,7 +58,7 @@ class Shape:
     def no_waypoint(self, ref: ObjectRef, field: str) -> Diagnostic:
         """A finding of what only a waypoint would follow."""
         message = f"no effect on {self.host}: the service has no waypoint ({self.binding.why_none})"
-        return Diagnostic(ref, "NoWaypoint", message, field=field)
+        return Diagnostic(ref, "NoWaypoint", message, field=field, host=self.host)
 
 
 def protocol_named(text: str) -> AppProtocol | None:

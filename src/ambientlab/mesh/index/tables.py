@@ -59,8 +59,8 @@ def _tables(
                 tables.append(RouteTable(shape.host, port.number, routes))
     for candidate, ports in heard.items():
         notes += _unheard(shape.host, candidate, ports)
-    notes += _missing(admitted, tables)
-    notes += _missing_mirrors(admitted, tables, around)
+    notes += _missing(shape.host, admitted, tables)
+    notes += _missing_mirrors(shape.host, admitted, tables, around)
     return tuple(tables)
 
 
@@ -103,14 +103,15 @@ def _unheard(host: str, candidate: Candidate, ports: list[tuple[int, str]]) -> l
                 "Shadowed",
                 f"no effect on {host}:{number}: {before} comes first and takes all requests",
                 field=s.field,
+                host=host,
             )
             for number, before in lost
             for s in candidate.sets
         ]
-    return [Diagnostic(s.origin, reason, message, field=s.field) for s in candidate.sets]
+    return [Diagnostic(s.origin, reason, message, field=s.field, host=host) for s in candidate.sets]
 
 
-def _missing(admitted: list[Candidate], tables: list[RouteTable]) -> list[Diagnostic]:
+def _missing(host: str, admitted: list[Candidate], tables: list[RouteTable]) -> list[Diagnostic]:
     """Findings for shares that nothing serves; the status of an HTTPRoute says so only of whole Services."""
     seen: dict[tuple[tuple[str, Key], Destination], int] = {}
     for table in tables:
@@ -125,13 +126,14 @@ def _missing(admitted: list[Candidate], tables: list[RouteTable]) -> list[Diagno
             by_key[origin],
             "DestinationMissing",
             f"requests for {resolve.words(destination)} are answered {status}: there is no such destination",
+            host=host,
         )
         for (origin, destination), status in seen.items()
     ]
 
 
 def _missing_mirrors(
-    admitted: list[Candidate], tables: list[RouteTable], around: resolve.Surroundings
+    host: str, admitted: list[Candidate], tables: list[RouteTable], around: resolve.Surroundings
 ) -> Iterator[Diagnostic]:
     """Findings for copies that go nowhere, which their requests do not show."""
     seen: dict[tuple[ObjectRef, Destination], None] = {}
@@ -146,7 +148,7 @@ def _missing_mirrors(
                         seen |= {(s.origin, there): None for s in candidate.sets}
     for origin, destination in seen:
         message = f"no copies of requests are sent to {resolve.words(destination)}: there is no such destination"
-        yield Diagnostic(origin, "DestinationMissing", message)
+        yield Diagnostic(origin, "DestinationMissing", message, host=host)
 
 
 def by_port(value: Routing) -> Mapping[tuple[str, int], RouteTable]:
