@@ -139,10 +139,20 @@ class Rules:
 
     def of(self, ctx: Context, namespace: str, host: str, waypoint: Key | None) -> Rule | None:
         """What holds for a service of `namespace`, all rules for it merged into one."""
+        _, found = self._first(ctx, namespace, host, waypoint)
+        return next((r for r in reversed(found) if r.selector is None), None)
+
+    def deciding(self, ctx: Context, namespace: str, host: str, waypoint: Key | None) -> tuple[Rule, ...]:
+        """Those that `of` merges."""
+        pool, _ = self._first(ctx, namespace, host, waypoint)
+        return tuple(r for r in pool if r.selector is None)
+
+    def _first(
+        self, ctx: Context, namespace: str, host: str, waypoint: Key | None
+    ) -> tuple[Sequence[Rule], Sequence[Rule]]:
+        """The most specific rules of the first place that has some for the waypoint, and what they come to."""
         rules = [r for index in self._exact for r in ctx.select(index, host)]
         rules += [r for index in self._wild for r in ctx.select(index, "*") if host_matches(r.host, host)]
-        if not rules:
-            return None
         home = waypoint.namespace if waypoint else namespace
         own = [r for r in rules if r.key.namespace == home and r.visible_in(home)]
         if home == ROOT_NAMESPACE:
@@ -151,12 +161,12 @@ class Rules:
         pools = [own]
         for place in (namespace, ROOT_NAMESPACE):
             pools.append([r for r in rules if r.key.namespace == place and not r.private])
-        for pool in pools:
-            best = max((_specificity(r.host) for r in pool), default=None)
-            found = merged([r for r in pool if _specificity(r.host) == best])
-            if found := [r for r in found if r.visible_in(home)]:
-                return next((r for r in reversed(found) if r.selector is None), None)
-        return None
+        for pool in filter(None, pools):
+            best = max(_specificity(r.host) for r in pool)
+            specific = [r for r in pool if _specificity(r.host) == best]
+            if found := [r for r in merged(specific) if r.visible_in(home)]:
+                return specific, found
+        return (), ()
 
 
 def _wildcard(host: str) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index.backendtls import BackendTls
 from ambientlab.mesh.index.credentials import CredentialError
@@ -16,6 +17,8 @@ from ambientlab.mesh.ir import Credential, Key
 
 Resolve = Callable[[Context, str, str], Credential]
 """What a proxy of a namespace means by the name of a secret. Raises CredentialError."""
+Deciding = Callable[[Context, str, str, Key | None], tuple[Rule, ...]]
+"""The rules that hold for a service: of a namespace, by its host and waypoint."""
 
 
 class Effects:
@@ -29,10 +32,13 @@ class Effects:
         backend_policies: Collection[Key, BackendTls],
         virtual_services: Collection[Key, Reading],
         resolve: Resolve,
+        deciding: Deciding,
     ) -> None:
         self._found: tuple[Collection[Key, tuple[Diagnostic, ...]], ...] = (
             graph.derive(
-                "unused DestinationRules", rules, lambda ctx, key, rule: _of_rule(ctx, key, rule, shapes, resolve)
+                "unused DestinationRules",
+                rules,
+                lambda ctx, key, rule: _of_rule(ctx, key, rule, shapes, resolve, deciding),
             ),
             graph.derive(
                 "unused BackendTLSPolicies",
@@ -51,7 +57,7 @@ class Effects:
 
 
 def _of_rule(
-    ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape], resolve: Resolve
+    ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape], resolve: Resolve, deciding: Deciding
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """A DestinationRule takes effect in a waypoint only; the node proxy reads none."""
     ref = ObjectRef("DestinationRule", key.namespace, key.name)
@@ -62,14 +68,31 @@ def _of_rule(
         return {key: (_no_such_host(ref, rule.host, "spec.host"),)}
     if shape.binding.waypoint is None:
         return {key: (shape.no_waypoint(ref, "spec.host"),)}
+    waypoint = shape.binding.waypoint
+    if rule.selector is None and rule not in (first := deciding(ctx, shape.key.namespace, rule.host, waypoint)):
+        return {key: (_overruled(ref, rule, shape, waypoint, first),)}
     missing = []
     for field, names in rule.secrets:
         for name in names:
             try:
-                resolve(ctx, shape.binding.waypoint.namespace, name)
+                resolve(ctx, waypoint.namespace, name)
             except CredentialError as error:
                 missing.append(Diagnostic(ref, "CredentialNotFound", f"connections fail: {error}", field=field))
     return {key: tuple(dict.fromkeys(missing))} if missing else {}
+
+
+def _overruled(ref: ObjectRef, rule: Rule, shape: Shape, waypoint: Key, first: Sequence[Rule]) -> Diagnostic:
+    places = (waypoint.namespace, shape.key.namespace, ROOT_NAMESPACE)
+    if rule.key.namespace not in places:
+        reason, field = "ForeignNamespace", "spec.host"
+        why = f"a waypoint looks for rules in its own namespace, the service's and {ROOT_NAMESPACE}"
+    elif not first or not rule.visible_in(waypoint.namespace):
+        reason, field = "NotExported", "spec.exportTo"
+        why = f"exportTo does not reach {waypoint.namespace}, where its waypoint is"
+    else:
+        reason, field = "Shadowed", "spec.host"
+        why = f"{', '.join(f'DestinationRule {r.key}' for r in first)} comes first"
+    return Diagnostic(ref, reason, f"no effect on {shape.host}: {why}", field=field, host=shape.host)
 
 
 def _of_backend_policy(

@@ -111,6 +111,7 @@ class MeshIndex:
             self.backend_policies.readings,
             self.routes.virtual_services,
             self._resolve,
+            self.registry.rules.deciding,
         )
         self.gateway_diagnostics: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "Gateways read",
