@@ -319,6 +319,10 @@ class Graph:
         self._collections.append(grouped)
         return grouped
 
+    def reader(self) -> Context:
+        """For whoever reads as the deriving functions do, between settlings: nothing is recomputed for it."""
+        return Context(len(self._collections))
+
     def settle(self) -> int:
         """Bring every collection up to date, then tell the watchers. Returns how often a function had to run for it."""
         runs = 0

@@ -85,6 +85,10 @@ class Routes:
     def said(self) -> list[Said]:
         return [*map(of_readings, self._readings), of_readings(self._routing)]
 
+    def asking(self, ctx: Context, host: str) -> list[RouteSet]:
+        """What objects want to route a host, whether or not they are heard."""
+        return self._sets.of(ctx, host)
+
     @property
     def _readings(self) -> tuple[Collection[Key, Reading], ...]:
         return (*self.gateway_api.values(), self.virtual_services)
