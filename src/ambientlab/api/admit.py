@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ambientlab.api import defaults, definitions, parse, pruning, schema, typed, validation
+from ambientlab.api import defaults, definitions, parse, pruning, schema, typed
 from ambientlab.api.errors import StatusError
 from ambientlab.api.fielderrors import Errors, quote, raise_invalid
 from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
-from ambientlab.api.validation import meta, rules, structural
+from ambientlab.api.validation import meta, rules, semantic, structural
 
 FieldValidation = Literal["Strict", "Warn", "Ignore"]
 _MAX_WARNINGS = 100
@@ -179,14 +179,14 @@ def validate_update(registry: Registry, resource: Resource, obj: Object, old: Ob
 def _specific(registry: Registry, resource: Resource, obj: Object, old: Object | None, errors: Errors) -> None:
     entry = registry.entry(resource)
     if entry.raw_schema is None:
-        validation.builtin(resource, obj, old, errors)
+        semantic.builtin(resource, obj, old, errors)
         raise_invalid(resource, _name(obj), errors)
         return
     errors.extend(structural.validate(entry.schema, obj))
     if not structural.blocks_rules(errors):
         errors.extend(rules.validate(entry.schema, obj, old))
     raise_invalid(resource, _name(obj), errors)
-    validation.webhook(resource, obj)
+    semantic.webhook(resource, obj)
 
 
 def _name(obj: Object) -> str:

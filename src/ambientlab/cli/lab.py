@@ -11,9 +11,8 @@ import click
 from rich.console import Console
 
 from ambientlab import labs
-from ambientlab.cli.mesh import name_option
+from ambientlab.cli.mesh import name_option, running_paths
 from ambientlab.cli.output import fail, json_out, step, table, talk
-from ambientlab.cli.shell import running_paths
 from ambientlab.host.environment import DEFAULT_LAB, lab_environment
 from ambientlab.labs import guide, runner
 

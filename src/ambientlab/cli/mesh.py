@@ -25,6 +25,17 @@ def paths_for(name: str) -> MeshPaths:
         fail(str(error), code=2)
 
 
+def running_paths(name: str) -> MeshPaths:
+    """The mesh's places, or the advice to start it."""
+    from ambientlab.host import process
+
+    paths = paths_for(name)
+    if process.running(paths) is None:
+        option = "" if name == DEFAULT_NAME else f" --name {name}"
+        fail(f"mesh {name!r} is not running", [f"ambientlab up{option}"])
+    return paths
+
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

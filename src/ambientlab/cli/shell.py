@@ -8,23 +8,11 @@ from pathlib import Path
 
 import click
 
-from ambientlab.cli.mesh import name_option, paths_for
+from ambientlab.cli.mesh import name_option, running_paths
 from ambientlab.cli.output import fail, talk
 from ambientlab.host.environment import lab_files, tool_environment
-from ambientlab.host.paths import DEFAULT_NAME, MeshPaths
 
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
-
-
-def running_paths(name: str) -> MeshPaths:
-    """The mesh's places, or the advice to start it."""
-    from ambientlab.host import process
-
-    paths = paths_for(name)
-    if process.running(paths) is None:
-        option = "" if name == DEFAULT_NAME else f" --name {name}"
-        fail(f"mesh {name!r} is not running", [f"ambientlab up{option}"])
-    return paths
 
 
 @click.command()
