@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -22,6 +23,7 @@ from ambientlab.mesh.index import MeshIndex
 from support.decisions import KINDS, indexed
 
 HERE_DOCUMENT = re.compile(r"cat > (\S+) <<'EOF'\n(.*?)\nEOF\n", re.DOTALL)
+MOVED = re.compile(r"(?P<get>kubectl get [^|]*) \| (?P<sed>sed [^|]*) \| kubectl apply -f -")
 PROGRAMS = ("kubectl", "k", "istioctl")
 PLURALS = {name: r.kind for r in KINDS.values() for name in (r.plural, r.singular, *r.short_names)}
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
@@ -32,29 +34,41 @@ class TypedLab:
         self.files = {asset.name: asset.content for asset in lab.assets}
         self.objects: dict[tuple[str, str, str], Object] = {}
         for manifest in lab.manifests:
-            self._apply(manifest.content, "default")
+            self.apply(manifest.content)
 
     def type(self, step: Step) -> None:
         for command in step.commands:
-            for name, text in HERE_DOCUMENT.findall(f"{command}\n"):
-                self.files[name] = text
-            for words in _statements(HERE_DOCUMENT.sub("", f"{command}\n")):
-                self._run(words)
+            self.command(command)
+
+    def command(self, command: str) -> None:
+        for name, text in HERE_DOCUMENT.findall(f"{command}\n"):
+            self.files[name] = text
+        if moved := MOVED.fullmatch(command):
+            got, edit = (shlex.split(moved[part]) for part in ("get", "sed"))
+            obj = self.objects[(PLURALS[got[2]], _namespace(got), got[3])]
+            self.apply(
+                subprocess.run(edit, input=yaml.safe_dump(obj), check=True, capture_output=True, text=True).stdout
+            )
+            return
+        for words in _statements(HERE_DOCUMENT.sub("", f"{command}\n")):
+            self._run(words)
 
     def index(self) -> MeshIndex:
-        return indexed(*self._cluster())
+        return indexed(*self.cluster())
 
     def _run(self, words: list[str]) -> None:
         match words:
-            case ["istioctl", "waypoint", "apply", "-n", namespace]:
-                self._waypoint(namespace)
+            case ["istioctl", "waypoint", "apply", *options]:
+                self._waypoint(_namespace(options), (_values(options, "--name") or ["waypoint"])[0])
             case [_, "apply", *options] if "-f" in options:
                 for name in _values(options, "-f"):
-                    self._apply(self.files[name], _namespace(options))
-            case [_, "label", "ns", *options]:
-                self._label(options)
+                    self.apply(self.files[name], _namespace(options))
+            case [_, "label", kind, *options]:
+                self._label(PLURALS[kind.partition(".")[0]], options)
+            case [_, "expose", "deployment", name, *options]:
+                self._expose(name, _namespace(options), int(_values(options, "--port")[0]))
             case [_, "patch", kind, name, *options]:
-                obj = self.objects[(PLURALS[kind], _namespace(options), name)]
+                obj = self.objects[(PLURALS[kind.partition(".")[0]], _namespace(options), name)]
                 for operation in json.loads(_values(options, "-p")[0]):
                     _patch(obj, operation)
             case [_, "delete", "-f", *_]:
@@ -64,7 +78,7 @@ class TypedLab:
             case [_, "delete", kind, name, *options]:
                 self._delete(PLURALS[kind], _namespace(options), name)
 
-    def _apply(self, text: str, namespace: str) -> None:
+    def apply(self, text: str, namespace: str = "default") -> None:
         for obj in yaml.safe_load_all(text):
             meta = obj["metadata"]
             if obj["kind"] != "Namespace":
@@ -74,22 +88,33 @@ class TypedLab:
     def _delete(self, kind: str, namespace: str, name: str) -> None:
         self.objects.pop((kind, namespace, name), None)
 
-    def _label(self, words: list[str]) -> None:
-        names = [word for word in words if not word.startswith("-") and "=" not in word and not word.endswith("-")]
+    def _label(self, kind: str, words: list[str]) -> None:
+        namespace = "" if kind == "Namespace" else _namespace(words)
+        options = [word for word in words if word not in ("-n", namespace)]
+        names = [word for word in options if not word.startswith("-") and "=" not in word and not word.endswith("-")]
         for name in names:
-            labels = self.objects[("Namespace", "", name)]["metadata"].setdefault("labels", {})
-            for word in words:
+            labels = self.objects[(kind, namespace, name)]["metadata"].setdefault("labels", {})
+            for word in options:
                 key, equals, value = word.partition("=")
                 if equals:
                     labels[key] = value
                 elif word.endswith("-"):
                     labels.pop(word[:-1], None)
 
-    def _waypoint(self, namespace: str) -> None:
-        self.objects[("Gateway", namespace, "waypoint")] = {
+    def _expose(self, name: str, namespace: str, port: int) -> None:
+        selector = self.objects[("Deployment", namespace, name)]["spec"]["selector"]["matchLabels"]
+        self.objects[("Service", namespace, name)] = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"selector": selector, "ports": [{"port": port}]},
+        }
+
+    def _waypoint(self, namespace: str, name: str) -> None:
+        self.objects[("Gateway", namespace, name)] = {
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "Gateway",
-            "metadata": {"name": "waypoint", "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {
                 "gatewayClassName": "istio-waypoint",
                 "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
@@ -97,13 +122,17 @@ class TypedLab:
             "status": {"addresses": [{"type": "IPAddress", "value": "10.96.1.1"}]},
         }
 
-    def _cluster(self) -> Iterator[Object]:
+    def cluster(self) -> Iterator[Object]:
         """The objects, and what controllers would make of them."""
         pods: list[Object] = []
         for (kind, namespace, name), obj in copy.deepcopy(self.objects).items():
             if kind == "Deployment":
                 template = obj["spec"]["template"]
-                pods.append(self._pod(f"{name}-1", namespace, template["metadata"]["labels"], len(pods)))
+                pod = self._pod(f"{name}-5b89ff7bbd-w6c72", namespace, template["metadata"]["labels"], len(pods))
+                owner = {"kind": "ReplicaSet", "name": f"{name}-5b89ff7bbd", "controller": True}
+                pod["metadata"] |= {"ownerReferences": [owner]}
+                pod["metadata"]["labels"] = {**pod["metadata"]["labels"], "pod-template-hash": "5b89ff7bbd"}
+                pods.append(pod)
             elif kind == "Pod":
                 pods.append(self._pod(name, namespace, obj["metadata"].get("labels", {}), len(pods)))
             elif kind == "Gateway":
@@ -120,7 +149,8 @@ class TypedLab:
             yield _slice(service, pods)
 
     def _pod(self, name: str, namespace: str, labels: dict[str, str], number: int) -> Object:
-        mode = self.objects[("Namespace", "", namespace)]["metadata"].get("labels", {}).get("istio.io/dataplane-mode")
+        home = self.objects[("Namespace", "", namespace)]["metadata"].get("labels", {})
+        mode = {**home, **labels}.get("istio.io/dataplane-mode")
         captured = mode == "ambient" and GATEWAY_NAME not in labels
         annotations = {"ambient.istio.io/redirection": "enabled"} if captured else {}
         return {
@@ -170,7 +200,9 @@ def _statements(text: str) -> Iterator[list[str]]:
 
 
 def _values(words: list[str], option: str) -> list[str]:
-    return [value for name, value in pairwise(words) if name == option]
+    """As `--port 80` and as `--port=80`."""
+    after = [value for name, value in pairwise(words) if name == option]
+    return after + [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
 
 
 def _namespace(words: list[str], obj: Any = None) -> str:
@@ -182,7 +214,11 @@ def _patch(obj: Any, operation: dict[str, Any]) -> None:
     *path, last = operation["path"].strip("/").split("/")
     for step in path:
         obj = obj[int(step)] if isinstance(obj, list) else obj[step]
-    if isinstance(obj, list):
+    if operation["op"] == "remove":
+        del obj[last]
+    elif isinstance(obj, list) and last == "-":
         obj.append(operation["value"])
+    elif isinstance(obj, list):
+        obj[int(last)] = operation["value"]
     else:
         obj[last] = operation["value"]

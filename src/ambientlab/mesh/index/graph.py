@@ -76,11 +76,12 @@ class MeshIndex:
         sources = self.sources
         self.mesh_config = meshconfig.collection(graph, sources[CONFIGMAP])
         self.trust = trust = meshconfig.trust_domains(graph, self.mesh_config)
-        gateways = graph.derive(
+        self.gateways: Collection[Key, waypoints.WaypointGateway] = graph.derive(
             "waypoint gateways",
             sources[GATEWAY],
             lambda ctx, key, obj: waypoints.gateway(ctx, key, obj, sources[GATEWAYCLASS]),
         )
+        gateways = self.gateways
         nodes = graph.derive("localities of nodes", sources[NODE], workloads.node_locality)
         self.workloads: Collection[Key, Workload] = graph.derive(
             "workloads",

@@ -1,0 +1,41 @@
+"""Why a request goes where it goes: what `mesh.decide` says of it, and what of the objects around it has no part in it.
+
+Pure: objects that are indexed and a question in, an `Explanation` out. Nothing is decided here a second time.
+"""
+
+from __future__ import annotations
+
+from ambientlab.mesh.explain.asking import AskedError, Asker, UnknownError, anybody, named, request
+from ambientlab.mesh.explain.explaining import explain
+from ambientlab.mesh.explain.explanation import (
+    Applied,
+    Callee,
+    Cause,
+    Client,
+    Explanation,
+    Finding,
+    Place,
+    Remedy,
+    Unseen,
+    WaypointChoice,
+)
+
+__all__ = [
+    "Applied",
+    "AskedError",
+    "Asker",
+    "Callee",
+    "Cause",
+    "Client",
+    "Explanation",
+    "Finding",
+    "Place",
+    "Remedy",
+    "UnknownError",
+    "Unseen",
+    "WaypointChoice",
+    "anybody",
+    "explain",
+    "named",
+    "request",
+]

@@ -1,0 +1,66 @@
+"""All that is to be said of one request, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ambientlab.mesh.decide import Reason, Request, decide
+from ambientlab.mesh.explain import policies, routes, rules, surroundings, ztunnels
+from ambientlab.mesh.explain.asking import Asker, UnknownError
+from ambientlab.mesh.explain.explanation import (
+    BROKEN,
+    Applied,
+    Cause,
+    Client,
+    Explanation,
+    Place,
+    Unseen,
+)
+from ambientlab.mesh.explain.scope import Scope, choice
+from ambientlab.mesh.index import MeshIndex, ObjectRef
+
+_ORDER = list(Cause)
+_FINDINGS = (surroundings.findings, routes.findings, rules.findings, policies.findings, ztunnels.findings)
+
+
+def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[Unseen] = ()) -> Explanation:
+    """Raises UnknownError where the name asked for means nothing to the cluster."""
+    decision = decide(index.mesh, asker.key, request, domain=index.domain)
+    if any(getattr(outcome.result, "reason", None) is Reason.UNRESOLVED for outcome in decision.outcomes):
+        raise _unknown(index, request)
+    scope = Scope(index, decision)
+    found = [finding for findings in _FINDINGS for finding in findings(scope)]
+    unique = sorted(dict.fromkeys(found), key=lambda f: (_ORDER.index(f.cause), f.object, f.field))
+    return Explanation(
+        decision,
+        Client(asker.key, asker.chosen, surroundings.ztunnel(scope), surroundings.outside(scope)),
+        scope.callee,
+        choice(scope),
+        tuple(dict.fromkeys(_applied(scope))),
+        tuple(f for f in unique if f.cause not in BROKEN),
+        tuple(f for f in unique if f.cause in BROKEN),
+        tuple(unseen),
+    )
+
+
+def _applied(scope: Scope) -> Iterator[Applied]:
+    yield from policies.applied(scope)
+    for passage in scope.decision.passages:
+        origin = None
+        if passage.routing is not None and passage.routing.chosen is not None:
+            origin = passage.routing.chosen.route.origin
+        elif passage.connections is not None:
+            origin = passage.connections.origin
+        if origin is not None:
+            yield Applied(ObjectRef(origin[0], *origin[1]), "routes the request", Place.WAYPOINT)
+    yield from rules.applied(scope)
+    yield from ztunnels.applied(scope)
+
+
+def _unknown(index: MeshIndex, request: Request) -> UnknownError:
+    """With what has nearly that name."""
+    name = request.host.split(".")[0]
+    alike = [service for _, service in sorted(index.mesh.services.items()) if service.name == name]
+    hints: Iterable[str] = [f"{one.kind} {one.key} is called {one.host}" for one in alike[:5]]
+    listing = "kubectl get services,serviceentries -A"
+    return UnknownError(f"no Service and no ServiceEntry is called {request.host}", *(hints or [listing]))

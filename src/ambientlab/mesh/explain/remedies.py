@@ -1,0 +1,182 @@
+"""What to type about a finding: commands of kubectl and istioctl as they are pasted into a shell."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ambientlab.api.kinds import GATEWAY, GATEWAY_NAME_LABEL, NAMESPACE
+from ambientlab.api.resources import Resource
+from ambientlab.cluster import WAYPOINT_CLASS
+from ambientlab.mesh.explain.explanation import Remedy
+from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
+from ambientlab.mesh.index.coverage import name_of
+from ambientlab.mesh.index.services import SERVICE_NAME
+from ambientlab.mesh.index.waypoints import USE_WAYPOINT, WAYPOINT_FOR
+from ambientlab.mesh.ir import Destination, Key, Service, Subset
+
+DATAPLANE_MODE = "istio.io/dataplane-mode"
+_KINDS: Mapping[str, Resource] = {name_of(r.group, r.kind): r for r in RESOURCES}
+
+
+def resource_of(ref: ObjectRef) -> Resource:
+    return _KINDS[ref.kind]
+
+
+def where(ref: ObjectRef) -> list[str]:
+    """`virtualservice hello-world-vs -n hello`, as kubectl takes it."""
+    resource = resource_of(ref)
+    # of some names there are two kinds
+    kind = f"{resource.singular}.{resource.group}" if resource.kind == "Gateway" else resource.singular
+    return [kind, ref.name, *(["-n", ref.namespace] if ref.namespace else [])]
+
+
+def line(*words: str) -> str:
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def patch(ref: ObjectRef, *operations: tuple[str, str, Any]) -> str:
+    """A JSON patch of (operation, path, value)."""
+    body = [{"op": op, "path": path} | ({} if op == "remove" else {"value": value}) for op, path, value in operations]
+    return line("kubectl", "patch", *where(ref), "--type=json", "-p", json.dumps(body))
+
+
+def label(ref: ObjectRef, *labels: str, overwrite: bool = False) -> str:
+    return line("kubectl", "label", *where(ref), *labels, *(["--overwrite"] if overwrite else []))
+
+
+def look(ref: ObjectRef) -> str:
+    return line("kubectl", "describe", *where(ref))
+
+
+def delete(ref: ObjectRef) -> str:
+    return line("kubectl", "delete", *where(ref))
+
+
+def move(ref: ObjectRef, namespace: str) -> tuple[str, ...]:
+    """The same object in another namespace. What it names without a namespace is then looked for there."""
+    edit = f"/^  uid:/d;/^  resourceVersion:/d;s/^  namespace: {ref.namespace}$/  namespace: {namespace}/"
+    get = line("kubectl", "get", *where(ref), "-o", "yaml")
+    return (f"{get} | {line('sed', edit)} | kubectl apply -f -", delete(ref))
+
+
+def namespace_ref(name: str) -> ObjectRef:
+    return ObjectRef(NAMESPACE.kind, "", name)
+
+
+def gateway_ref(key: Key) -> ObjectRef:
+    return ObjectRef(GATEWAY.kind, *key)
+
+
+def capture(index: MeshIndex, client: Key) -> Remedy:
+    """Take a pod into the mesh. A label of its own comes before its namespace's."""
+    pod = ObjectRef("Pod", *client)
+    obj = index.sources[resource_of(pod)].get(client) or {"metadata": {}}
+    commands = []
+    if DATAPLANE_MODE in (obj["metadata"].get("labels") or {}):
+        commands.append(label(pod, f"{DATAPLANE_MODE}-"))
+    if not ambient(index, client.namespace):
+        commands.append(label(namespace_ref(client.namespace), f"{DATAPLANE_MODE}=ambient", overwrite=True))
+    return Remedy(f"take {client} into the mesh", tuple(commands) or (look(pod),))
+
+
+def ambient(index: MeshIndex, namespace: str) -> bool:
+    return labels_of_namespace(index, namespace).get(DATAPLANE_MODE) == "ambient"
+
+
+def labels_of_namespace(index: MeshIndex, namespace: str) -> dict[str, str]:
+    obj = index.sources[NAMESPACE].get(Key("", namespace)) or {"metadata": {}}
+    return obj["metadata"].get("labels") or {}
+
+
+def waypoints_in(index: MeshIndex, namespace: str) -> list[Key]:
+    """Gateways of the class of waypoints, ready or not."""
+    return sorted(
+        key
+        for key, obj in index.sources[GATEWAY].items()
+        if key.namespace == namespace and obj["spec"].get("gatewayClassName") == WAYPOINT_CLASS
+    )
+
+
+def use_waypoint(index: MeshIndex, service: ObjectRef, opted_out: ObjectRef | None) -> Remedy:
+    """Put a waypoint before a service that asks for none; `opted_out` is what says `none`, if something does."""
+    namespace = service.namespace
+    found = waypoints_in(index, namespace)
+    name = found[0].name if found else "waypoint"
+    labels = [f"{USE_WAYPOINT}={name}"]
+    commands = []
+    if opted_out is not None and opted_out.kind != NAMESPACE.kind:
+        commands.append(label(opted_out, f"{USE_WAYPOINT}-"))
+    if not ambient(index, namespace):
+        labels.insert(0, f"{DATAPLANE_MODE}=ambient")
+    if opted_out is None or opted_out.kind == NAMESPACE.kind or not ambient(index, namespace):
+        commands.append(label(namespace_ref(namespace), *labels, overwrite=opted_out is not None))
+    if not found:
+        commands.append(deploy(Key(namespace, name)))
+    return Remedy(f"put a waypoint before the services of {namespace}", tuple(commands))
+
+
+def deploy(waypoint: Key) -> str:
+    name = [] if waypoint.name == "waypoint" else ["--name", waypoint.name]
+    return line("istioctl", "waypoint", "apply", "-n", waypoint.namespace, *name, "--wait")
+
+
+def get_ready(index: MeshIndex, waypoint: Key) -> Remedy:
+    """Of a waypoint that is asked for and cannot be used yet."""
+    if waypoint not in index.sources[GATEWAY]:
+        return Remedy(f"make the waypoint {waypoint}, which does not exist", (deploy(waypoint),))
+    pods = line("kubectl", "get", "pods", "-n", waypoint.namespace, "-l", f"{GATEWAY_NAME_LABEL}={waypoint.name}")
+    return Remedy(f"see why the waypoint {waypoint} is not ready", (look(gateway_ref(waypoint)), pods))
+
+
+def let_in(waypoint: Key) -> Remedy:
+    """For objects of other namespaces."""
+    allowed = {"namespaces": {"from": "All"}}
+    command = patch(gateway_ref(waypoint), ("add", "/spec/listeners/0/allowedRoutes", allowed))
+    return Remedy(f"let the waypoint {waypoint} serve other namespaces", (command,))
+
+
+def serve_all(waypoint: Key) -> Remedy:
+    command = label(gateway_ref(waypoint), f"{WAYPOINT_FOR}=all", overwrite=True)
+    return Remedy(f"let the waypoint {waypoint} serve services and workloads", (command,))
+
+
+def provide(index: MeshIndex, destination: Destination, fix: Service | None) -> tuple[Remedy, ...]:
+    """A destination that is not there: a Service of that name, or a port of a Service that has another. `fix` is the
+    service if there is one."""
+    if fix is not None:
+        ref = ObjectRef(fix.kind, *fix.key)
+        return (Remedy(f"see which ports {ref} has", (line("kubectl", "get", *where(ref), "-o", "yaml"),)),)
+    name, _, rest = destination.host.partition(".")
+    namespace, _, domain = rest.partition(".")
+    if domain != f"svc.{index.domain}":
+        return ()
+    port = destination.port or 80
+    if any(w.namespace == namespace and w.workload_name == name for w in index.workloads.values()):
+        command = line("kubectl", "expose", "deployment", name, "-n", namespace, f"--port={port}")
+    else:
+        command = line("kubectl", "create", "service", "clusterip", name, "-n", namespace, f"--tcp={port}")
+    return (Remedy(f"make the Service {namespace}/{name}", (command,)),)
+
+
+def fill(service: Service, subset: Subset) -> Remedy:
+    selector = ",".join(f"{name}={value}" for name, value in subset.labels)
+    command = line("kubectl", "get", "pods", "-n", service.namespace, "--show-labels")
+    return Remedy(f"see which pods are to have {selector}", (command,))
+
+
+def pods_of(service: Service) -> Remedy:
+    selector = f"{SERVICE_NAME}={service.name}"
+    command = line("kubectl", "get", "endpointslices", "-n", service.namespace, "-l", selector)
+    return Remedy(f"see the endpoints of {service.key}", (command,))
+
+
+def to_target(ref: ObjectRef, obj: Mapping[str, Any], service: ObjectRef) -> Remedy:
+    """A policy that selects pods becomes one of a service's waypoint."""
+    target = [{"group": resource_of(service).group, "kind": service.kind, "name": service.name}]
+    selects = "selector" in (obj.get("spec") or {})
+    drop: list[tuple[str, str, Any]] = [("remove", "/spec/selector", None)] if selects else []
+    command = patch(ref, *drop, ("add", "/spec/targetRefs", target))
+    return Remedy(f"let the waypoint of {service.name} decide by it", (command,))

@@ -1,0 +1,235 @@
+"""Routes that were meant for a request: which decided, and what kept the others from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ambientlab.api.kinds import GATEWAY_GROUP, GRPCROUTE, HTTPROUTE, TCPROUTE, TLSROUTE, VIRTUALSERVICE
+from ambientlab.api.objects import Object
+from ambientlab.mesh.decide import Candidate
+from ambientlab.mesh.explain import remedies
+from ambientlab.mesh.explain.explanation import Cause, Finding, Remedy
+from ambientlab.mesh.explain.scope import Scope
+from ambientlab.mesh.index import Diagnostic, ObjectRef, resolve
+from ambientlab.mesh.index.drafts import RouteSet
+from ambientlab.mesh.index.values import host_matches, host_of, service_host
+from ambientlab.mesh.ir import Destination, Forward, Key
+
+_GATEWAY_API = (HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE)
+_WHOLE = frozenset(
+    {
+        Cause.NO_WAYPOINT,
+        Cause.WAYPOINT_NOT_READY,
+        Cause.WAYPOINT_REFUSES,
+        Cause.WRONG_NAMESPACE,
+        Cause.NOT_EXPORTED,
+        Cause.SHADOWED,
+        Cause.OTHER_PORT,
+        Cause.NEVER_MATCHES,
+    }
+)
+_SAID_TWICE = frozenset({Cause.NO_WAYPOINT, Cause.WAYPOINT_NOT_READY, Cause.WAYPOINT_REFUSES, Cause.MISSING_BACKEND})
+
+
+def findings(scope: Scope) -> Iterator[Finding]:
+    if not scope.host:
+        return
+    heard: set[ObjectRef] = set()
+    for asking in scope.index.routes.asking(scope.ctx, scope.host):
+        heard.add(asking.origin)
+        yield from _of_set(scope, asking)
+    yield from _not_for_mesh(scope, heard)
+    yield from _astray(scope, heard)
+
+
+def _of_set(scope: Scope, asking: RouteSet) -> Iterator[Finding]:
+    """What became of the routes of one object for the host."""
+    ref = asking.origin
+    said = list(_said(scope, ref))
+    if whole := [finding for finding in said if _of_all(scope, asking, finding)]:
+        yield whole[0]
+    elif scope.bypassed:
+        yield scope.past_the_waypoint(ref, asking.field)
+    else:
+        yield from (finding for finding in said if finding.cause is not Cause.SHADOWED or finding.field != asking.field)
+        if scope.routing is not None and asking.drafts:
+            yield from _of_request(scope, asking)
+
+
+def _of_all(scope: Scope, asking: RouteSet, finding: Finding) -> bool:
+    """Whether a finding says that the object has no part in this request at all."""
+    if finding.field not in (asking.field, "spec.exportTo") or finding.cause not in _WHOLE:
+        return False
+    chosen = scope.routing.chosen if scope.routing is not None else None
+    # it may be behind another on one port of the host, and decide on the next
+    return finding.cause is not Cause.SHADOWED or chosen is None or _origin(chosen) != asking.origin
+
+
+def _said(scope: Scope, ref: ObjectRef) -> Iterator[Finding]:
+    """What the index says of it. What is for Istio's conditions says some of it again, and of no service."""
+    seen: set[Cause] = set()
+    for diagnostic in sorted(scope.diagnostics(ref), key=lambda d: not d.host):
+        finding = scope.finding(diagnostic, *_remedies(scope, diagnostic))
+        if (diagnostic.host or finding.cause not in seen & _SAID_TWICE) and _concerns(scope, diagnostic):
+            seen.add(finding.cause)
+            yield finding
+
+
+def _concerns(scope: Scope, diagnostic: Diagnostic) -> bool:
+    """Whether a destination that is missing is one of the route that decides, so far as that can be told."""
+    chosen = scope.routing.chosen if scope.routing is not None else None
+    if chosen is None or diagnostic.reason not in ("DestinationMissing", "BackendNotFound"):
+        return True
+    if diagnostic.reason == "BackendNotFound":
+        kind, key = chosen.route.origin
+        number = chosen.route.name.removeprefix(f"{key.namespace}.{key.name}.")
+        ours = diagnostic.object == ObjectRef(kind, *key) and number.isdigit()
+        return not ours or diagnostic.field.startswith(f"spec.rules[{number}]")
+    return "copies" in diagnostic.message or any(_missing(scope, diagnostic))
+
+
+def _remedies(scope: Scope, diagnostic: Diagnostic) -> Iterable[Remedy]:
+    match diagnostic.reason:
+        case "Shadowed" | "Unreachable":
+            return _without(scope.routing.chosen if scope.routing is not None else None, diagnostic.object)
+        case "NoPort":
+            return _to_port(scope, diagnostic.object)
+        case "DestinationMissing":
+            return [r for there in _missing(scope, diagnostic) for r in _provide(scope, there)]
+    return ()
+
+
+def _missing(scope: Scope, diagnostic: Diagnostic) -> Iterator[Destination]:
+    """Destinations of the route that decides that are not there, and that a finding is about."""
+    chosen = scope.routing.chosen if scope.routing is not None else None
+    if chosen is not None and _origin(chosen) == diagnostic.object and isinstance(chosen.route.action, Forward):
+        for item in chosen.route.action.destinations:
+            if not item.found and f" {resolve.words(item.destination)} " in f"{diagnostic.message} ":
+                yield item.destination
+
+
+def _provide(scope: Scope, destination: Destination) -> Iterator[Remedy]:
+    service = scope.index.mesh.services.get(destination.host)
+    if service is not None and destination.subset and service.port(destination.port) is not None:
+        return
+    yield from remedies.provide(scope.index, destination, service)
+
+
+def _of_request(scope: Scope, asking: RouteSet) -> Iterator[Finding]:
+    """Routes that this very request does not get to, whatever becomes of others."""
+    assert scope.routing is not None
+    ref, chosen = asking.origin, scope.routing.chosen
+    if all(draft.port not in (0, scope.port) for draft in asking.drafts):
+        ports = ", ".join(str(port) for port in sorted({draft.port for draft in asking.drafts}))
+        message = f"it is for port {ports}, and the request goes to {scope.port}"
+        yield Finding(ref, Cause.OTHER_PORT, message, asking.field, tuple(_to_port(scope, ref)))
+        return
+    own = [c for c in scope.routing.candidates if _origin(c) == ref]
+    if not own or any(c is chosen for c in own):
+        return
+    if chosen is not None and any(c.matches for c in own):
+        message = f"it matches too, and {_origin(chosen)} comes first: {_why_first(chosen, own)}"
+        yield Finding(ref, Cause.SHADOWED, message, asking.field, tuple(_without(chosen, ref)))
+    else:
+        closest = min((c for c in own if c.failed), key=lambda c: len(c.failed))
+        message = f"no match: {', '.join(map(str, closest.failed))}"
+        yield Finding(ref, Cause.NO_MATCH, message, asking.field)
+
+
+def _origin(candidate: Candidate) -> ObjectRef:
+    kind, key = candidate.route.origin
+    return ObjectRef(kind, *key)
+
+
+def _why_first(chosen: Candidate, own: list[Candidate]) -> str:
+    """Within one table more specific matches come first, and older objects among equals; across the two APIs and
+    namespaces the candidates have an order of their own."""
+    other = next(c for c in own if c.matches)
+    kinds = {chosen.route.origin[0], other.route.origin[0]}
+    if len(kinds) == 1 and "VirtualService" not in kinds and len(chosen.checks) > len(other.checks):
+        return "its match is more specific"
+    return "it is asked before"
+
+
+def _without(chosen: Candidate | None, ref: ObjectRef) -> Iterator[Remedy]:
+    if chosen is not None and _origin(chosen) != ref:
+        first = _origin(chosen)
+        yield Remedy(f"let {ref} decide in place of {first}", (remedies.delete(first),))
+
+
+def _to_port(scope: Scope, ref: ObjectRef) -> Iterator[Remedy]:
+    """A parentRef that names another port, of a route of the Gateway API."""
+    obj = scope.object(ref)
+    for i, parent in enumerate((obj or {"spec": {}})["spec"].get("parentRefs") or ()):
+        if scope.callee.object is not None and parent.get("name") == scope.callee.object.name and parent.get("port"):
+            command = remedies.patch(ref, ("replace", f"/spec/parentRefs/{i}/port", scope.port))
+            yield Remedy(f"attach it to port {scope.port}", (command,))
+
+
+def _not_for_mesh(scope: Scope, heard: set[ObjectRef]) -> Iterator[Finding]:
+    """VirtualServices of the host that are for gateways alone."""
+    for ref, obj in scope.objects(VIRTUALSERVICE):
+        if ref in heard or not any(host_matches(h, scope.host) for h in _hosts(scope, ref, obj)):
+            continue
+        for diagnostic in scope.diagnostics(ref):
+            if diagnostic.field == "spec.gateways":
+                heard.add(ref)
+                command = remedies.patch(ref, ("add", "/spec/gateways/-", "mesh"))
+                remedy = Remedy("let it hold within the mesh too", (command,))
+                yield Finding(ref, Cause.NOT_FOR_MESH, diagnostic.message, diagnostic.field, (remedy,))
+
+
+def _hosts(scope: Scope, ref: ObjectRef, obj: Object) -> list[str]:
+    return [host_of(host, ref.namespace, scope.index.domain) for host in obj["spec"].get("hosts") or ()]
+
+
+def _astray(scope: Scope, heard: set[ObjectRef]) -> Iterator[Finding]:
+    """Objects that name the service, and mean another that does not exist: a short name is completed in the namespace
+    of whoever writes it, and one with a dot not at all."""
+    for ref, obj in scope.objects(VIRTUALSERVICE):
+        if ref in heard:
+            continue
+        for i, (written, full) in enumerate(zip(obj["spec"].get("hosts") or (), _hosts(scope, ref, obj), strict=True)):
+            if meant(scope, written, full):
+                command = remedies.patch(ref, ("replace", f"/spec/hosts/{i}", scope.host))
+                yield astray(scope, ref, f"spec.hosts[{i}]", written, full, command)
+                break
+    for resource in _GATEWAY_API:
+        for ref, obj in scope.objects(resource):
+            if ref not in heard:
+                yield from _parents_astray(scope, ref, obj)
+
+
+def meant(scope: Scope, written: str, full: str) -> bool:
+    """Whether whoever wrote a host may have meant the callee: it would in the callee's namespace, or if it were
+    completed."""
+    known = full in scope.index.shapes
+    return not known and full != scope.host and (scope.host == written or scope.host.startswith(f"{written}."))
+
+
+def astray(scope: Scope, ref: ObjectRef, field: str, written: str, full: str, command: str) -> Finding:
+    stands = f"{written} stands for {full}" if full != written else f"nothing is called {written}"
+    message = f"{stands}, and the request is for {scope.host}"
+    remedy = Remedy(f"name {scope.host} in full", (command,))
+    return Finding(ref, Cause.OTHER_HOST, message, field, (remedy,))
+
+
+def _parents_astray(scope: Scope, ref: ObjectRef, obj: Object) -> Iterator[Finding]:
+    callee = scope.callee.object
+    if callee is None:
+        return
+    for i, parent in enumerate(obj["spec"].get("parentRefs") or ()):
+        group, kind = parent.get("group", GATEWAY_GROUP), parent.get("kind", "Gateway")
+        key = Key(parent.get("namespace") or ref.namespace, parent["name"])
+        field = f"spec.parentRefs[{i}]"
+        if parent["name"] != callee.name:
+            continue
+        if kind == callee.kind and service_host(key, scope.index.domain) not in scope.index.shapes:
+            message = f"its parent is {kind} {key}, which does not exist, and the request is for {callee}"
+            command = remedies.patch(ref, ("add", f"/spec/parentRefs/{i}/namespace", callee.namespace))
+            yield Finding(ref, Cause.OTHER_HOST, message, field, (Remedy(f"attach it to {callee}", (command,)),))
+        elif kind == "Gateway" and group == GATEWAY_GROUP and key.namespace == callee.namespace:
+            message = f"its parent is a Gateway: within the mesh, routes attach to the {callee.kind} itself"
+            value = {"group": remedies.resource_of(callee).group, "kind": callee.kind, "name": callee.name}
+            command = remedies.patch(ref, ("replace", f"/spec/parentRefs/{i}", value))
+            yield Finding(ref, Cause.OTHER_HOST, message, field, (Remedy(f"attach it to {callee}", (command,)),))

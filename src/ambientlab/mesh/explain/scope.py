@@ -1,0 +1,235 @@
+"""What a request could have met: the objects that findings are looked for among."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+from ambientlab.api import objects
+from ambientlab.api.kinds import NAMESPACE
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.flow.collection import Context
+from ambientlab.mesh.decide import Decision, Routing, Why
+from ambientlab.mesh.explain import remedies
+from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, WaypointChoice
+from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
+from ambientlab.mesh.index.coverage import name_of
+from ambientlab.mesh.index.waypoints import USE_WAYPOINT, Binding, asked_for, bind
+from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination
+
+_REASONS: Mapping[str, Cause] = {
+    "ForeignNamespace": Cause.WRONG_NAMESPACE,
+    "NotExported": Cause.NOT_EXPORTED,
+    "Shadowed": Cause.SHADOWED,
+    "Unreachable": Cause.SHADOWED,
+    "NoPort": Cause.OTHER_PORT,
+    "NoRoute": Cause.NEVER_MATCHES,
+    "NeverMatches": Cause.NEVER_MATCHES,
+    "InvalidExpression": Cause.NEVER_MATCHES,
+    "ServerName": Cause.NEVER_MATCHES,
+    "HostNotFound": Cause.OTHER_HOST,
+    "NoMatchingParent": Cause.OTHER_HOST,
+    "TargetNotFound": Cause.OTHER_HOST,
+    "NoAddress": Cause.INVALID,
+    "InvalidFilter": Cause.INVALID,
+    "InvalidKind": Cause.INVALID,
+    "InvalidDestination": Cause.INVALID,
+    "Invalid": Cause.INVALID,
+    "BackendNotFound": Cause.MISSING_BACKEND,
+    "DestinationMissing": Cause.MISSING_BACKEND,
+    "KeysMissing": Cause.INVALID,
+    "ProviderUnusable": Cause.INVALID,
+    "Ignored": Cause.AMBIENT,
+    "Unsupported": Cause.NOT_BUILT,
+}
+_OF_BINDING = {
+    "WaypointIsNotReady": Cause.WAYPOINT_NOT_READY,
+    "AttachmentDenied": Cause.WAYPOINT_REFUSES,
+    "UnsupportedTrafficType": Cause.WAYPOINT_REFUSES,
+}
+_NEEDS_WAYPOINT = ("NoWaypoint", "ResolvedWaypoints", "AncestorNotBound")
+_UNSAID = frozenset({"CredentialNotFound", "ReferenceGrantMissing"})
+"""What is said of Secrets, which nobody reads to explain, and what decides nothing in a mesh of Istio."""
+
+
+class Scope:
+    """One decision about one state of a cluster, and where to look around it."""
+
+    def __init__(self, index: MeshIndex, decision: Decision) -> None:
+        self.index = index
+        self.decision = decision
+        self.ctx: Context = index.graph.reader()
+
+    @property
+    def host(self) -> str:
+        return self.decision.target.service
+
+    @property
+    def port(self) -> int:
+        return self.decision.target.port
+
+    @property
+    def client(self) -> Key | None:
+        return self.decision.source.workload
+
+    @property
+    def service(self) -> Service | None:
+        return self.index.mesh.services.get(self.host)
+
+    @property
+    def routing(self) -> Routing | None:
+        return self.decision.routing
+
+    @property
+    def bypassed(self) -> bool:
+        """Whether there is a waypoint, and the client does not meet it."""
+        return self.decision.why is Why.NOT_CAPTURED and self.binding.waypoint is not None
+
+    @cached_property
+    def callee(self) -> Callee:
+        service, target = self.service, self.decision.target
+        if service is not None:
+            return Callee(ObjectRef(service.kind, *service.key), service.port(target.port), service.ports)
+        return Callee(ObjectRef("Pod", *target.workload)) if target.workload is not None else Callee()
+
+    @cached_property
+    def binding(self) -> Binding:
+        service, ref = self.service, self.callee.object
+        if service is not None:
+            return self.index.registry.binding(self.ctx, service.kind, service.key, service.host)
+        pod = self.object(ref) if ref is not None else None
+        if pod is None:
+            return Binding()
+        return bind(self.ctx, pod, Traffic.WORKLOAD, self.index.gateways, self.index.sources[NAMESPACE])
+
+    @cached_property
+    def labelled(self) -> ObjectRef | None:
+        """The object whose label says which waypoint the callee uses, or that it uses none."""
+        ref = self.callee.object
+        if ref is None:
+            return None
+        home = remedies.namespace_ref(ref.namespace)
+        for each in (ref, home):
+            obj = self.object(each)
+            if obj is not None and asked_for(objects.labels_of(obj), ref.namespace) is not None:
+                return each
+        return None
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        """Namespaces whose objects may be meant for the request, the client's apart."""
+        own = {ref.namespace} if (ref := self.callee.object) is not None else set()
+        return frozenset({*own, *(key.namespace for key in self.binding.waypoints), ROOT_NAMESPACE})
+
+    @cached_property
+    def destinations(self) -> Mapping[Destination, Service]:
+        """Where a waypoint may send the request, so far as it is there."""
+        found: dict[Destination, Service] = {}
+        for passage in self.decision.passages:
+            chosen = passage.routing.chosen if passage.routing is not None else None
+            items = [WeightedDestination(1, Destination(self.host, self.port))]
+            if passage.connections is not None:
+                items = list(passage.connections.destinations)
+            elif chosen is not None:
+                items = list(chosen.route.action.destinations) if isinstance(chosen.route.action, Forward) else []
+            for item in items:
+                service = self.index.mesh.services.get(item.destination.host)
+                if service is not None and item.found:
+                    found[item.destination] = service
+        return found
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The host asked for and those that the request may be sent to."""
+        named = [self.host, *(destination.host for destination in self.destinations)]
+        return tuple(dict.fromkeys(filter(None, named)))
+
+    @cached_property
+    def _diagnostics(self) -> Mapping[ObjectRef, list[Diagnostic]]:
+        found: dict[ObjectRef, list[Diagnostic]] = {}
+        for diagnostic in self.index.diagnostics():
+            if diagnostic.reason not in _UNSAID:
+                found.setdefault(diagnostic.object, []).append(diagnostic)
+        return found
+
+    def diagnostics(self, ref: ObjectRef) -> list[Diagnostic]:
+        """What is said of an object that concerns the hosts of this request."""
+        return [d for d in self._diagnostics.get(ref, ()) if not d.host or d.host in self.hosts]
+
+    def object(self, ref: ObjectRef) -> Object | None:
+        return self.index.sources[remedies.resource_of(ref)].get(Key(ref.namespace, ref.name))
+
+    def objects(self, resource: Resource) -> Iterator[tuple[ObjectRef, Object]]:
+        kind = name_of(resource.group, resource.kind)
+        for key, obj in sorted(self.index.sources[resource].items()):
+            yield ObjectRef(kind, *key), obj
+
+    def finding(self, diagnostic: Diagnostic, *extra: Remedy) -> Finding:
+        """A finding of the index as one about this request, with what to do if that is always the same."""
+        ref, field = diagnostic.object, diagnostic.field
+        if diagnostic.reason in _NEEDS_WAYPOINT:
+            return replace(self.no_waypoint(ref, field), message=diagnostic.message)
+        cause = _REASONS.get(diagnostic.reason, Cause.NO_EFFECT)
+        return Finding(ref, cause, diagnostic.message, field, (*self._usual(ref, cause), *extra))
+
+    def no_waypoint(self, ref: ObjectRef, field: str = "") -> Finding:
+        """An object that only a waypoint would follow, where there is none."""
+        cause = _OF_BINDING.get(self.binding.reason, Cause.NO_WAYPOINT)
+        message = f"only a waypoint follows it, and {self.host or 'the address'} has none ({self.binding.why_none})"
+        return Finding(ref, cause, message, field, self.waypoint_remedies)
+
+    def past_the_waypoint(self, ref: ObjectRef, field: str = "") -> Finding:
+        """An object that the waypoint follows, which the client does not meet."""
+        message = "the client is not in the mesh, so that nothing takes its traffic to the waypoint"
+        return Finding(ref, Cause.NOT_CAPTURED, message, field, self.capture_remedies)
+
+    def misplaced(self, ref: ObjectRef, message: str, field: str) -> Finding:
+        """An object that would mean the callee if it were in its namespace."""
+        return Finding(ref, Cause.WRONG_NAMESPACE, message, field, self._usual(ref, Cause.WRONG_NAMESPACE))
+
+    @cached_property
+    def capture_remedies(self) -> tuple[Remedy, ...]:
+        return () if self.client is None else (remedies.capture(self.index, self.client),)
+
+    @cached_property
+    def waypoint_remedies(self) -> tuple[Remedy, ...]:
+        """How the callee comes by a waypoint."""
+        ref, asked = self.callee.object, self.binding.asked
+        if ref is None:
+            return ()
+        match self.binding.reason:
+            case "AttachmentDenied" if asked is not None:
+                return (remedies.let_in(asked),)
+            case "UnsupportedTrafficType" if asked is not None:
+                return (remedies.serve_all(asked),)
+            case "WaypointIsNotReady" if asked is not None:
+                return (remedies.get_ready(self.index, asked),)
+        return (remedies.use_waypoint(self.index, ref, self.labelled),)
+
+    def _usual(self, ref: ObjectRef, cause: Cause) -> tuple[Remedy, ...]:
+        match cause:
+            case Cause.WRONG_NAMESPACE if self.callee.object is not None:
+                home = self.callee.object.namespace
+                return (Remedy(f"move it to {home}, where it is looked for", remedies.move(ref, home)),)
+            case Cause.NOT_EXPORTED:
+                command = remedies.patch(ref, ("add", "/spec/exportTo", ["*"]))
+                return (Remedy("export it to every namespace", (command,)),)
+        return ()
+
+
+def choice(scope: Scope) -> WaypointChoice:
+    """Which waypoint the callee uses, and how that comes, in words."""
+    binding, by = scope.binding, scope.labelled
+    if by is not None and binding.asked is not None:
+        asked = f"label {USE_WAYPOINT} on {by}"
+        why = asked if binding.waypoint is not None else f"{asked}: {binding.message}"
+    elif by is not None:
+        why = f"label {USE_WAYPOINT}=none on {by}"
+    elif scope.callee.object is not None:
+        why = binding.why_none
+    else:
+        why = str(scope.decision.why)
+    return WaypointChoice(binding.asked, by, why)

@@ -1,0 +1,106 @@
+"""Objects that are about namespaces and proxies rather than about one host: what of them has no part in a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ambientlab.api import objects
+from ambientlab.api.kinds import ENVOYFILTER, NAMESPACE, POD, SERVICEENTRY, SIDECAR, TRAFFICEXTENSION, WASMPLUGIN
+from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.mesh.explain import remedies
+from ambientlab.mesh.explain.explanation import Cause, Finding
+from ambientlab.mesh.explain.scope import Scope
+from ambientlab.mesh.index import ObjectRef
+from ambientlab.mesh.index.waypoints import USE_WAYPOINT
+from ambientlab.mesh.ir import Key
+
+
+def findings(scope: Scope) -> Iterator[Finding]:
+    yield from _waypoints(scope)
+    yield from _client_side(scope)
+    yield from _proxies(scope)
+    yield from _service_entries(scope)
+
+
+def _waypoints(scope: Scope) -> Iterator[Finding]:
+    """Waypoints beside the callee that nothing leads to, and one whose pods are not there."""
+    callee = scope.callee.object
+    if callee is None:
+        return
+    if scope.binding.asked is None:
+        for key in remedies.waypoints_in(scope.index, callee.namespace):
+            message = f"no request for {callee} comes to it: no label {USE_WAYPOINT} names it"
+            yield Finding(remedies.gateway_ref(key), Cause.UNUSED_WAYPOINT, message, "", scope.waypoint_remedies)
+    elif scope.binding.waypoint is None and callee.kind == POD.kind:
+        # what is not about a host has no other object that could say so
+        finding = scope.no_waypoint(remedies.gateway_ref(scope.binding.asked))
+        yield replace(finding, message=scope.binding.message)
+    for key in scope.binding.waypoints:
+        if scope.bypassed:
+            yield scope.past_the_waypoint(remedies.gateway_ref(key))
+        waypoint = scope.index.mesh.waypoints.get(key)
+        if waypoint is not None and not waypoint.members:
+            remedy = remedies.get_ready(scope.index, key)
+            yield Finding(remedies.gateway_ref(key), Cause.NO_ENDPOINT, "none of its pods is ready", "", (remedy,))
+
+
+def _client_side(scope: Scope) -> Iterator[Finding]:
+    """A waypoint stands before services, never behind clients: what most take for missing is on the other side."""
+    client, callee = scope.client, scope.callee.object
+    if client is None or callee is None or client.namespace == callee.namespace or scope.binding.asked is not None:
+        return
+    labels = remedies.labels_of_namespace(scope.index, client.namespace)
+    if labels.get(USE_WAYPOINT, "none") not in ("", "none"):
+        message = (
+            f"it is about services of {client.namespace}, not about what pods there call: the waypoint of a request is "
+            f"the one that {callee} uses"
+        )
+        ref = ObjectRef(NAMESPACE.kind, "", client.namespace)
+        yield Finding(ref, Cause.CLIENT_SIDE, message, f"metadata.labels[{USE_WAYPOINT}]", scope.waypoint_remedies)
+
+
+def _proxies(scope: Scope) -> Iterator[Finding]:
+    """What changes single proxies, in the namespaces where Istio would look for it."""
+    own = {scope.client.namespace} if scope.client is not None else set()
+    for resource in (SIDECAR, ENVOYFILTER, WASMPLUGIN, TRAFFICEXTENSION):
+        for ref, _ in scope.objects(resource):
+            if ref.namespace in own | scope.places:
+                yield from map(scope.finding, scope.diagnostics(ref))
+
+
+def _service_entries(scope: Scope) -> Iterator[Finding]:
+    """Those that declare the host, whether or not theirs is the declaration that counts."""
+    for ref, obj in scope.objects(SERVICEENTRY):
+        if scope.host and scope.host in (obj["spec"].get("hosts") or ()):
+            yield from map(scope.finding, scope.diagnostics(ref))
+
+
+def ztunnel(scope: Scope) -> Key | None:
+    """The node proxy that takes the client's traffic."""
+    workload = scope.index.mesh.workloads.get(scope.client) if scope.client is not None else None
+    if workload is None or not scope.decision.source.captured:
+        return None
+    for ref, pod in scope.objects(POD):
+        at_home = ref.namespace == ROOT_NAMESPACE and pod["spec"].get("nodeName", "") == workload.node
+        if at_home and objects.labels_of(pod).get("app") == "ztunnel":
+            return Key(ref.namespace, ref.name)
+    return None
+
+
+def outside(scope: Scope) -> str:
+    """Why nothing takes the client's traffic into the mesh, "" where something does."""
+    client = scope.client
+    if scope.decision.source.captured:
+        return ""
+    if client is None:
+        return "it is no pod of the cluster"
+    pod = scope.object(ObjectRef("Pod", *client)) or {"metadata": {}, "spec": {}}
+    mode = objects.labels_of(pod).get(remedies.DATAPLANE_MODE)
+    if mode == "none":
+        return f"its label {remedies.DATAPLANE_MODE}=none keeps it out of the mesh"
+    if any(container["name"] == "istio-proxy" for container in pod["spec"].get("containers") or ()):
+        return "it has a sidecar, which ambient mode leaves alone"
+    if mode != "ambient" and not remedies.ambient(scope.index, client.namespace):
+        return f"neither it nor namespace {client.namespace} has the label {remedies.DATAPLANE_MODE}=ambient"
+    return "it is to be in the mesh, and istio-cni has not put it there"

@@ -1,0 +1,110 @@
+"""What may be asked: URLs, headers and clients, and what is said to those who ask for what is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from ambientlab.mesh import explain
+from ambientlab.mesh.decide import Request
+from ambientlab.mesh.explain import AskedError, Asker, UnknownError
+from ambientlab.mesh.ir import Key
+from support.decisions import indexed, objects_in, world
+from support.explanations import cluster, explained
+
+CURL = Key("test", "curl")
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "path", "scheme"),
+    [
+        ("helloworld.hello:5000/hello", "helloworld.hello", 5000, "/hello", "http"),
+        ("http://helloworld.hello:5000/hello?a=b", "helloworld.hello", 5000, "/hello?a=b", "http"),
+        ("helloworld", "helloworld", 80, "/", "http"),
+        ("https://helloworld.hello", "helloworld.hello", 443, "/", "https"),
+        ("10.96.0.20:5000", "10.96.0.20", 5000, "/", "http"),
+    ],
+)
+def test_urls_are_read_as_curl_reads_them(url: str, host: str, port: int, path: str, scheme: str) -> None:
+    found = explain.request(url)
+    assert (found.host, found.port, found.path, found.scheme) == (host, port, path, scheme)
+
+
+def test_methods_and_headers_are_the_requests() -> None:
+    found = explain.request("a.b", "POST", ["End-User:  jason", "Host: other", "x-empty:"])
+    assert found == Request("a.b", 80, "POST", "/", (("end-user", "jason"), ("x-empty", "")), "other")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://", "ftp://a", "http://a:99999", "http://[::1", "a b", "http://a:port", "-"]
+)
+def test_a_bad_url_is_told_with_a_good_one(url: str) -> None:
+    with pytest.raises(AskedError) as told:
+        explain.request(url)
+    assert told.value.hints == ("a URL looks like helloworld.hello:5000/hello",)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("method", "header"), [("GET", "nothing"), ("GET", ": x"), ("GET", "a b: c"), ("G T", "a: b")])
+def test_a_bad_header_or_method_is_told(method: str, header: str) -> None:
+    with pytest.raises(AskedError, match=r"is no (header|method)"):
+        explain.request("a.b", method, [header])
+
+
+def test_clients_are_pods_or_what_makes_them() -> None:
+    index = cluster().index()
+    assert explain.named(index, "test/curl") == Asker(CURL)
+    found = explain.named(index, "hello/helloworld-v1")
+    assert found == Asker(Key("hello", "helloworld-v1-5b89ff7bbd-w6c72"), "a pod of helloworld-v1")
+
+
+@pytest.mark.parametrize("text", ["curl", "test/", "/curl", "a/b/c", ""])
+def test_a_client_needs_a_namespace(text: str) -> None:
+    with pytest.raises(AskedError, match="names no pod"):
+        explain.named(cluster().index(), text)
+
+
+def pod(name: str, more: str = "", namespace: str = "test") -> str:
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{nodeName: ambientlab, containers: [] {more}}}
+status: {{phase: Pending}}
+"""
+
+
+def test_a_client_that_cannot_ask_is_told_why() -> None:
+    index = indexed(*world(), *objects_in(pod("early") + "---" + pod("node", ", hostNetwork: true")))
+    with pytest.raises(UnknownError, match="there is no pod test/nobody") as told:
+        explain.named(index, "test/nobody")
+    assert told.value.hints == ("kubectl get pods -n test",)
+    with pytest.raises(UnknownError, match="pod test/early has no address: it is Pending"):
+        explain.named(index, "test/early")
+    found = explain.named(index, "test/node")
+    assert found.key is None
+    assert "node's network" in found.chosen
+
+
+def test_without_a_client_one_in_the_mesh_is_chosen_and_told() -> None:
+    request = explain.request("helloworld.hello:5000")
+    found = explain.anybody(cluster().index(), request)
+    assert (found.key, "in the mesh" in found.chosen, "--from" in found.chosen) == (CURL, True, True)
+    out = cluster("kubectl label pod curl -n test istio.io/dataplane-mode=none")
+    assert explain.anybody(out.index(), request).key == Key("hello", "helloworld-v1-5b89ff7bbd-w6c72")
+    nobody = explain.anybody(indexed(), request)
+    assert (nobody.key, "outside of the cluster" in nobody.chosen) == (None, True)
+
+
+def test_names_are_looked_up_in_the_clients_namespace() -> None:
+    made = cluster()
+    inside = explained(made, "helloworld:5000", source="hello/helloworld-v1")
+    assert inside.decision.target.service == "helloworld.hello.svc.cluster.local"
+    with pytest.raises(UnknownError, match="called helloworld") as told:
+        explained(made, "helloworld:5000")
+    assert told.value.hints == ("Service hello/helloworld is called helloworld.hello.svc.cluster.local",)
+
+
+def test_a_host_that_is_nothing_is_told_with_where_to_look() -> None:
+    with pytest.raises(UnknownError) as told:
+        explained(cluster(), "nowhere.example.com")
+    assert told.value.hints == ("kubectl get services,serviceentries -A",)

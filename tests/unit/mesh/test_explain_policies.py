@@ -1,0 +1,91 @@
+"""Which policies are asked about a request, by which proxy, and what they say."""
+
+from __future__ import annotations
+
+from ambientlab.mesh.explain import Explanation, Place, words
+from support.explanations import cluster, explained
+
+WAYPOINT = "targetRefs: [{group: '', kind: Service, name: helloworld}]"
+PODS = "selector: {matchLabels: {app: helloworld}}"
+ONE = "selector: {matchLabels: {version: v1}}"
+FROM_TEST = "rules: [{from: [{source: {namespaces: [test]}}]}]"
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: hello}
+spec: {mtls: {mode: STRICT}}
+"""
+
+
+def policies(**specs: str) -> str:
+    return "\n---\n".join(
+        f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: {name}, namespace: hello}}
+spec: {{{spec}}}
+"""
+        for name, spec in specs.items()
+    )
+
+
+def about(text: str, *commands: str, waypoint: bool) -> Explanation:
+    made = cluster(*commands, waypoint=waypoint)
+    made.apply(text)
+    return explained(made)
+
+
+def said(found: Explanation, place: Place) -> dict[str, str]:
+    return {one.object.name: one.part for one in found.applied if one.place is place}
+
+
+def ends(found: Explanation) -> dict[str, str]:
+    shares = found.decision.distribution(words.result)
+    return {name.removesuffix("-5b89ff7bbd-w6c72"): words.percent(share) for name, share in shares.items()}
+
+
+def test_the_policy_that_decides_at_the_waypoint_is_named_among_those_asked() -> None:
+    text = policies(
+        let=f"{WAYPOINT}, action: ALLOW, {FROM_TEST}",
+        other=f"{WAYPOINT}, action: ALLOW, rules: [{{to: [{{operation: {{methods: [PUT]}}}}]}}]",
+        deny=f"{WAYPOINT}, action: DENY, rules: [{{to: [{{operation: {{methods: [DELETE]}}}}]}}]",
+    )
+    found = about(text, waypoint=True)
+    assert said(found, Place.WAYPOINT) == {
+        "let": "allows the request",
+        "other": "ALLOW: does not match",
+        "deny": "DENY: does not match",
+    }
+    made = cluster()
+    made.apply(text)
+    refused = explained(made, method="DELETE")
+    assert said(refused, Place.WAYPOINT)["deny"] == "denies the request"
+    assert ends(refused) == {"403 (denied by policy)": "100%"}
+
+
+def test_ztunnel_is_asked_about_connections() -> None:
+    text = policies(let=f"{PODS}, action: ALLOW, {FROM_TEST}", deny=f"{ONE}, action: DENY, {FROM_TEST}")
+    found = about(text, waypoint=False)
+    assert said(found, Place.ZTUNNEL) == {"let": "allows the connection", "deny": "denies the connection"}
+    assert ends(found) == {
+        "no response (ztunnel: explicitly denied by: hello/deny)": "50%",
+        "hello/helloworld-v2": "50%",
+    }
+
+
+def test_behind_a_waypoint_ztunnel_sees_the_waypoint() -> None:
+    text = policies(let=f"{PODS}, action: ALLOW, {FROM_TEST}")
+    found = about(text, waypoint=True)
+    assert ends(found) == {"503 (ztunnel: allow policies exist, but none allowed)": "100%"}
+    [problem] = found.problems
+    assert "it sees cluster.local/ns/hello/sa/default, not the client" in problem.message
+
+
+def test_strict_mutual_tls_keeps_out_who_is_not_in_the_mesh() -> None:
+    out = "kubectl label pod curl -n test istio.io/dataplane-mode=none"
+    found = about(STRICT, out, waypoint=False)
+    assert said(found, Place.ZTUNNEL) == {"strict": "denies the connection"}
+    assert list(ends(found).values()) == ["100%"]
+    inside = about(STRICT, waypoint=False)
+    assert said(inside, Place.ZTUNNEL) == {"strict": "DENY: does not decide"}
+    assert len(ends(inside)) == 2
