@@ -16,6 +16,7 @@ SUITES = {
     "lab": "the whole lab, and the memory of every process with it deployed",
     "throughput": "L4 against hand-written Envoy configuration",
     "scale": "a large mesh: a full build, and an endpoint change to the first connection on it",
+    "explain": "why traffic goes where it goes, on the lab and on a crowd of objects",
     "l7": "waypoints against hand-written Envoy configuration, and with many routes",
 }
 

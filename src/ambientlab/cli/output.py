@@ -33,10 +33,14 @@ def fail(message: str, hints: Sequence[str] = (), code: int = EXIT_FAILURE) -> N
     raise SystemExit(code)
 
 
-def json_out(value: Any) -> None:
+def json_text(value: Any) -> str:
     import orjson
 
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def json_out(value: Any) -> None:
+    click.echo(json_text(value))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -48,13 +48,13 @@ def target(explicit: str | None = None) -> Path:
 
 def verify(path: Path) -> None:
     """Raises KubeconfigError if `merge` could not read the file."""
-    _read(path)
+    read(path)
 
 
 def merge(path: Path, context: str, credentials: Credentials) -> None:
     """Add or replace `context` with its cluster and user, and make it the current one."""
     with _locked(path):
-        config = _read(path)
+        config = read(path)
         _set(config, "clusters", context, "cluster", _cluster(credentials))
         _set(config, "users", context, "user", _user(credentials))
         _set(config, "contexts", context, "context", {"cluster": context, "user": context})
@@ -67,7 +67,7 @@ def remove(path: Path, context: str) -> None:
     if not path.exists():
         return
     with _locked(path):
-        config = _read(path)
+        config = read(path)
         before = {key: list(config.get(key) or []) for key, _ in _LISTS}
         for key, entries in before.items():
             config[key] = [entry for entry in entries if not _named(entry, context)]
@@ -112,7 +112,8 @@ def _set(config: dict[str, Any], key: str, name: str, inner: str, value: dict[st
     config[key] = [entry for entry in entries if not _named(entry, name)] + [{"name": name, inner: value}]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """A kubeconfig, an empty one where there is no file. Raises KubeconfigError."""
     empty: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
     try:
         text = path.read_text()

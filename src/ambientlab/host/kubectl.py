@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,18 +54,28 @@ class Kubectl:
         """Server-side apply; a field that another manager owns is a KubectlError, not a take-over."""
         self.run(["apply", "--server-side", f"--field-manager={manager}", "-f", "-"], stdin=json.dumps(obj))
 
-    @contextmanager
-    def forward(self, pod: str, namespace: str, port: int) -> Iterator[int]:
+    def forward(self, pod: str, namespace: str, port: int) -> AbstractContextManager[int]:
         """A port of this machine's loopback that leads to one of the pod's. Raises KubectlError, without the words
         `Error from server`."""
         command = self.command(["port-forward", f"pod/{pod}", "-n", namespace, "--address=127.0.0.1", f":{port}"])
+        return self._serving(command, r"Forwarding from 127\.0\.0\.1:(\d+) ->")
+
+    def proxy(self) -> AbstractContextManager[int]:
+        """A port of this machine's loopback where the API answers without credentials, to GET alone. Raises
+        KubectlError."""
+        command = self.command(["proxy", "--port=0", "--reject-methods=^(POST|PUT|PATCH|DELETE)$"])
+        return self._serving(command, r".* 127\.0\.0\.1:(\d+)")
+
+    @contextmanager
+    def _serving(self, command: Sequence[str], announced: str) -> Iterator[int]:
+        """The port that a command of kubectl says it serves on, as long as it does."""
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
                 assert process.stderr is not None
-                found = re.match(r"Forwarding from 127\.0\.0\.1:(\d+) ->", process.stdout.readline())
+                found = re.match(announced, process.stdout.readline())
                 if found is None:
-                    lines = process.stderr.read().strip().splitlines() or ["kubectl port-forward ended"]
+                    lines = process.stderr.read().strip().splitlines() or ["kubectl ended"]
                     raise KubectlError(re.sub(r"^(Error from server \(\w+\)|error): ", "", lines[-1]))
                 yield int(found[1])
             finally:

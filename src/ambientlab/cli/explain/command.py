@@ -1,0 +1,148 @@
+"""The command: reads the cluster, asks, shows. Exit codes: 0 explained, 1 the cluster cannot be read, 2 the question
+makes no sense, 65 the cluster has no such host or pod."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ambientlab.cli.mesh import name_option, running_paths
+from ambientlab.cli.output import fail, json_text, talk
+
+if TYPE_CHECKING:
+    from ambientlab.host.kubeapi import KubeApi
+    from ambientlab.mesh.decide import Request
+
+EXIT_USAGE, EXIT_UNKNOWN = 2, 65
+_LEAST_PAUSE = 1.0
+_SHARE_OF_READING = 10
+"""While watching, the API is left alone for this many times as long as reading it took."""
+
+
+Render = Callable[[], str]
+
+
+@click.command()
+@click.argument("url")
+@click.option("--from", "source", metavar="NAMESPACE/POD", help="Who asks.  [default: some pod in the mesh]")
+@click.option("-X", "--request", "method", default="GET", show_default=True, help="The method of the request.")
+@click.option("-H", "--header", "headers", multiple=True, help="A header of the request, `Name: value`.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.option("-w", "--watch", is_flag=True, help="Stay, and show it anew whenever it changes.")
+@click.option("--context", help="Explain a cluster of your kubeconfig instead of the mesh of this machine.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Kubeconfig file of that cluster.")
+@name_option
+def explain(
+    url: str,
+    source: str | None,
+    method: str,
+    headers: tuple[str, ...],
+    output: str,
+    watch: bool,
+    context: str | None,
+    kubeconfig: Path | None,
+    name: str,
+) -> None:
+    """Why a request goes where it goes: its way hop by hop, the exact shares of where it ends, every policy that has no
+    effect on it and why, and the commands that change that.
+
+    URL is what curl would take: helloworld.hello:5000/hello, http://httpbin.httpbin:8000/get. Nothing is sent, and
+    nothing is written: the cluster's objects are read, here or on any cluster with Istio ambient.
+    """
+    if not watch:
+        # what is made lives to the end: to look for garbage in it takes as long as all the rest
+        gc.disable()
+    from ambientlab.host.kubeapi import ApiError
+    from ambientlab.host.kubeconfig import KubeconfigError
+    from ambientlab.host.tools import ToolError
+    from ambientlab.mesh.explain import AskedError, UnknownError, request
+
+    try:
+        asked = request(url, method, headers)
+        if context is None and kubeconfig is None:
+            kubeconfig = running_paths(name).kubeconfig
+        with _api(context, kubeconfig) as api:
+            render = _rendering(api, source, asked, output)
+            if watch:
+                _watch(render)
+            else:
+                click.echo(render())
+    except UnknownError as error:
+        fail(str(error), error.hints, EXIT_UNKNOWN)
+    except AskedError as error:
+        fail(str(error), error.hints, EXIT_USAGE)
+    except ApiError as error:
+        fail(str(error), error.hints)
+    except (KubeconfigError, ToolError) as error:
+        fail(str(error))
+
+
+@contextlib.contextmanager
+def _api(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
+    """The API of a context. What credentials only kubectl knows how to come by, kubectl is left to come by."""
+    from ambientlab.host import access
+    from ambientlab.host.kubeapi import ApiError, KubeApi
+
+    found = access.of(context, kubeconfig)
+    if found.plain:
+        with KubeApi(found) as api:
+            yield api
+        return
+    from ambientlab.host.kubectl import Kubectl, KubectlError
+
+    try:
+        with (
+            Kubectl(kubeconfig, context).proxy() as port,
+            KubeApi(access.Access(found.context, f"http://127.0.0.1:{port}")) as api,
+        ):
+            yield api
+    except KubectlError as error:
+        raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
+
+
+def _rendering(api: KubeApi, source: str | None, asked: Request, output: str) -> Render:
+    """What reads the cluster as it is then, and says it."""
+    from ambientlab.host.listing import listing
+    from ambientlab.mesh import explain as explaining
+    from ambientlab.mesh.index import index
+
+    def render() -> str:
+        listed = listing(api)
+        built = index(listed.objects)
+        asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
+        unseen = [explaining.Unseen(gap.what, gap.why) for gap in listed.gaps]
+        found = explaining.explain(built, asker, asked, unseen)
+        if output == "json":
+            from ambientlab.cli.explain.document import document
+
+            return json_text(document(found))
+        from ambientlab.cli.explain.drawing import draw
+
+        return draw(found)
+
+    return render
+
+
+def _watch(render: Render) -> NoReturn:
+    """A host or a pod that is not there may come. Until a reader goes away or is interrupted."""
+    from ambientlab.mesh.explain import UnknownError
+
+    shown = None
+    while True:
+        began = time.monotonic()
+        try:
+            text = render()
+        except UnknownError as error:
+            text = "\n".join([f"Error: {error}", *(f"  → {hint}" for hint in error.hints)])
+        if text != shown:
+            if shown is not None:
+                talk(f"\n--- {time.strftime('%H:%M:%S')}")
+            click.echo(text)
+            shown = text
+        time.sleep(max(_LEAST_PAUSE, _SHARE_OF_READING * (time.monotonic() - began)))

@@ -1,0 +1,260 @@
+"""An explanation drawn for a terminal: the way from top to bottom, then what had no part in it, then what to type.
+
+It reads without colour. Lines are at most `WIDTH` wide where words can be broken; commands are broken so that they can
+still be pasted.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
+from ambientlab.mesh.explain import Explanation, Finding, Place, Remedy, words
+from ambientlab.mesh.ir import Port, Protocol
+
+WIDTH = 80
+_MOST_CLOSE = 3
+_INDENT = "  "
+_BAR = f"{_INDENT}│  "
+
+
+def draw(found: Explanation) -> str:
+    parts = [_title(found), _way(found)]
+    for title, findings in (("Problems", found.problems), ("Without effect", found.ignored)):
+        if findings:
+            parts.append([title, *(line for finding in findings for line in _finding(finding))])
+    if found.remedies:
+        parts.append(["To change that", *(line for remedy in found.remedies for line in _remedy(remedy))])
+    if found.unseen:
+        parts.append(["Not seen, and so not taken into account", *_unseen(found)])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _title(found: Explanation) -> list[str]:
+    client = "somebody outside of the cluster" if found.client.key is None else str(found.client.key)
+    chosen = f" ({found.client.chosen})" if found.client.chosen else ""
+    return [f"{found.decision.request.method} {url(found.decision.request)}", *_wrapped(f"from {client}{chosen}", "")]
+
+
+def url(request: Request) -> str:
+    own = {"http": 80, "https": 443}[request.scheme]
+    port = "" if request.port == own else f":{request.port}"
+    return f"{request.scheme}://{request.host}{port}{request.path}"
+
+
+def _way(found: Explanation) -> list[str]:
+    lines = [*_client(found), *_facts(_target(found)), *_facts([_choice(found)])]
+    for passage in found.decision.passages:
+        lines += [*_leg(passage.hop), *_waypoint(found, passage)]
+    if not found.decision.passages and found.decision.target.service and any(found.decision.delivered()):
+        lines += _facts([_unseeing(found)])
+    return [*lines, *_ends(found)]
+
+
+def _client(found: Explanation) -> Iterator[str]:
+    source, client = found.decision.source, found.client
+    yield from _sides(_INDENT, str(client.key or "outside"), source.address)
+    if source.captured:
+        by = f" {client.ztunnel}" if client.ztunnel is not None else ""
+        yield from _facts([f"in the mesh: taken by ztunnel{by} as {words.identity(source.identity)}"])
+    else:
+        yield from _facts([f"not in the mesh: {client.outside}"])
+
+
+def _target(found: Explanation) -> Iterator[str]:
+    request, target, callee = found.decision.request, found.decision.target, found.callee
+    if callee.object is None:
+        yield f"{request.host} is nothing that the mesh knows"
+        return
+    port = "" if callee.port is None else f", port {_port(callee.port)}"
+    address = f" at {target.address}" if target.address and target.address != request.host else ""
+    yield f"{request.host} is {callee.object}{address}{port}"
+    if target.service and callee.port is None and callee.ports:
+        yield f"it has no port {request.port}: it has {', '.join(map(_port, callee.ports))}"
+
+
+def _port(port: Port) -> str:
+    return f"{port.number} ({f'{port.name}, ' if port.name else ''}{port.protocol})"
+
+
+def _unseeing(found: Explanation) -> str:
+    if found.decision.source.captured:
+        return "ztunnel chooses an endpoint for each connection, and sees no requests"
+    return "the rules of the client's node choose an endpoint for each connection"
+
+
+def _choice(found: Explanation) -> str:
+    key, choice = found.decision.waypoint, found.waypoint
+    if key is not None and found.decision.passages:
+        return f"waypoint {key}: {choice.why}"
+    if key is not None:
+        return f"waypoint {key} ({choice.why}) does not get the request"
+    if not found.decision.source.captured and choice.asked is not None:
+        return f"past the waypoint {choice.asked}: what is not in the mesh is taken to none"
+    return f"no waypoint: {choice.why}"
+
+
+def _leg(hop: Hop) -> Iterator[str]:
+    if hop.protocol is Protocol.HBONE:
+        yield f"{_INDENT}▼  HBONE (mTLS) to {words.identity(hop.target_identity)}"
+    else:
+        yield f"{_INDENT}▼  plain TCP"
+
+
+def _waypoint(found: Explanation, passage: Passage) -> Iterator[str]:
+    share = "" if passage.probability == 1 else f"{words.percent(passage.probability)} of connections"
+    yield from _sides(_INDENT, f"waypoint {passage.hop.waypoint}", share or passage.hop.endpoint)
+    yield from _facts([f"policies: {words.verdict(passage.verdict)}", *_policies(found)])
+    if passage.routing is not None:
+        yield from _facts(_routing(passage.routing))
+    elif passage.connections is not None:
+        kind, key = passage.connections.origin
+        yield from _facts([f"connections by {kind} {key}: nobody looks into them"])
+    else:
+        yield from _facts(["no route: nobody looks into the connection"])
+
+
+def _policies(found: Explanation) -> Iterator[str]:
+    for one in found.applied:
+        security = one.object.kind in ("AuthorizationPolicy", "RequestAuthentication")
+        if security and one.place is Place.WAYPOINT:
+            yield f"  {one.object}: {one.part}"
+
+
+def _routing(routing: Routing) -> Iterator[str]:
+    if routing.table is None:
+        yield "route: none, so the request goes to the service itself"
+    elif routing.chosen is None:
+        yield f"route: none of {len(routing.candidates)} matches"
+    else:
+        yield f"route: {_route(routing.chosen)} ({words.matching(routing.chosen.route.match)})"
+    before = routing.chosen.index if routing.chosen is not None else len(routing.candidates)
+    close = [candidate for candidate in routing.came_close if candidate.index < before]
+    for candidate in close[:_MOST_CLOSE]:
+        yield f"  came close: {_route(candidate)}: {candidate.failed[0]}"
+    if len(close) > _MOST_CLOSE:
+        yield f"  and {len(close) - _MOST_CLOSE} more"
+    yield from words.doing(routing)
+
+
+def _route(candidate: Candidate) -> str:
+    """The object, and the rule if it can be told: by the name that it has or that Istio gives it, by its number."""
+    (kind, key), name = candidate.route.origin, candidate.route.name
+    own = name.removeprefix(f"{key.namespace}.{key.name}.")
+    rule = f", rule {own}" if own.isdigit() or own == name else ""
+    return f"{kind} {key}{rule if name else ''}"
+
+
+def _ends(found: Explanation) -> Iterator[str]:
+    """The last leg, and where it leads: by destination, where there are several."""
+    shares: dict[Result, Fraction] = {}
+    for outcome in found.decision.outcomes:
+        shares[outcome.result] = shares.get(outcome.result, Fraction(0)) + outcome.probability
+    yield from _facts(_admissions(found))
+    legs = {_last_leg(end): None for end in shares if isinstance(end, Delivered)}
+    yield f"{_INDENT}▼  {' or '.join(legs)}".rstrip()
+    if (delays := found.decision.delays()) != {0: 1}:
+        late = [f"{words.percent(share)} after {words.duration(ms)}" for ms, share in delays.items() if ms]
+        yield f"{_INDENT}({', '.join(late)})"
+    by_place: dict[str, dict[Result, Fraction]] = {}
+    for end, share in shares.items():
+        place = words.destination(end.destination) if isinstance(end, Delivered) and end.destination.host else ""
+        by_place.setdefault(place, {})[end] = share
+    several = sum(map(bool, by_place)) > 1
+    for place, ends in sorted(by_place.items(), key=lambda each: (not each[0], -sum(each[1].values()))):
+        if place and several:
+            yield from _wrapped(f"{words.percent(sum(ends.values(), Fraction(0)))} to {place}", _INDENT)
+        indent = _INDENT * 2 if place and several else _INDENT
+        width = max(len(words.percent(share)) for share in ends.values())
+        for end, share in sorted(ends.items(), key=lambda each: -each[1]):
+            yield from _end(f"{indent}{words.percent(share).rjust(width)}  ", end)
+
+
+def _admissions(found: Explanation) -> Iterator[str]:
+    """What ztunnel makes of the last leg, where it is asked."""
+    if asked := [one for one in found.applied if one.place is Place.ZTUNNEL]:
+        verdicts = dict.fromkeys(str(outcome.result.admission) for outcome in found.decision.outcomes)
+        yield f"ztunnel before the pods: {', '.join(verdicts)}"
+        yield from (f"  {one.object}: {one.part}" for one in asked)
+
+
+def _last_leg(end: Delivered) -> str:
+    if end.hop.protocol is Protocol.HBONE:
+        return f"HBONE (mTLS) to {words.identity(end.hop.target_identity)}"
+    return "plain TCP"
+
+
+def _end(lead: str, end: Result) -> Iterable[str]:
+    if not isinstance(end, Delivered):
+        return _wrapped(words.result(end), lead, " " * len(lead))
+    workload = end.endpoint.workload
+    version = dict(workload.labels).get("version", "") if workload is not None else ""
+    return _sides(lead, f"{words.result(end)}{f'  version={version}' if version else ''}", end.hop.endpoint)
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    yield from _sides(f"{_INDENT}✗ ", str(finding.object), str(finding.cause))
+    message = finding.message
+    if finding.field and finding.field not in message:
+        message = f"{finding.field}: {message}"
+    yield from _wrapped(message, f"{_INDENT}  ")
+
+
+def _remedy(remedy: Remedy) -> Iterator[str]:
+    yield from _wrapped(f"# {remedy.purpose}", _INDENT, f"{_INDENT}# ")
+    for command in remedy.commands:
+        yield from broken(command, _INDENT)
+
+
+def _unseen(found: Explanation) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = {}
+    for one in found.unseen:
+        by_reason.setdefault(one.why, []).append(one.what)
+    for why, what in by_reason.items():
+        yield from _wrapped(f"{', '.join(what)}: {why}", _INDENT, f"{_INDENT}  ")
+
+
+def broken(command: str, indent: str) -> Iterator[str]:
+    """A command on lines that a shell takes together: broken at spaces between words, or within a JSON text, where a
+    line's end means nothing."""
+    line = indent
+    quoted = False
+    for number, word in enumerate(command.split(" ")):
+        end = "" if quoted else " \\"
+        if number and len(line) + 1 + len(word) + len(end) > WIDTH and line.strip():
+            yield line + end
+            line = f"{indent}    {word}"
+        else:
+            line += f" {word}" if number else word
+        quoted ^= word.count("'") % 2 == 1
+    yield line
+
+
+def _sides(lead: str, left: str, right: str) -> Iterator[str]:
+    """Both ends of a line, or of two where they do not fit on one."""
+    room = WIDTH - len(lead) - len(left)
+    if len(right) + 2 <= room:
+        yield f"{lead}{left}{right.rjust(room)}".rstrip()
+    else:
+        yield f"{lead}{left}"
+        yield right.rjust(WIDTH)
+
+
+def _facts(facts: Iterable[str]) -> Iterator[str]:
+    for fact in facts:
+        more = "  " if not fact.startswith(" ") else "    "
+        yield from _wrapped(fact, _BAR, _BAR + more)
+
+
+def _wrapped(text: str, first: str, later: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if later is None else later,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )

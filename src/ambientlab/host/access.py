@@ -1,0 +1,107 @@
+"""How a kubeconfig says to reach a cluster: as much of it as a plain connection needs.
+
+Which files: client-go's rules for reading. Credentials that only kubectl knows how to come by (plugins, proxies) are
+told apart, so that kubectl can be asked for a connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ambientlab.host import kubeconfig
+from ambientlab.host.kubeconfig import KubeconfigError
+
+_PLAIN_USER = {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "token", "tokenFile"}
+_PLAIN_CLUSTER = {
+    "server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify", "tls-server-name",
+    "extensions", "disable-compression",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One context. PEMs are as bytes; `plain` is whether a connection needs nothing but what is here."""
+
+    context: str
+    server: str
+    authorities: bytes = b""
+    certificate: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
+    token: str = field(default="", repr=False)
+    verify: bool = True
+    server_name: str = ""
+    plain: bool = True
+
+
+def of(context: str | None = None, file: Path | None = None) -> Access:
+    """The named context, or the current one. Raises KubeconfigError."""
+    files = [file] if file is not None else _files()
+    read = [(each, kubeconfig.read(each)) for each in files if each.exists()]
+    if not read:
+        raise KubeconfigError(f"there is no kubeconfig {' or '.join(map(str, files))}: name one with --kubeconfig")
+    name = context or next((c["current-context"] for _, c in read if c.get("current-context")), "")
+    if not name:
+        raise KubeconfigError("the kubeconfig has no current context: name one with --context")
+    _, chosen = _entry(read, "contexts", "context", name)
+    where, cluster = _entry(read, "clusters", "cluster", chosen.get("cluster", ""))
+    home, user = _entry(read, "users", "user", chosen["user"]) if chosen.get("user") else (where, {})
+    if not cluster.get("server"):
+        raise KubeconfigError(f"cluster {chosen.get('cluster')} has no server")
+    return Access(
+        name,
+        cluster["server"],
+        _pem(cluster, "certificate-authority", where),
+        _pem(user, "client-certificate", home),
+        _pem(user, "client-key", home),
+        _token(user, home),
+        not cluster.get("insecure-skip-tls-verify"),
+        cluster.get("tls-server-name", ""),
+        set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER,
+    )
+
+
+def _files() -> list[Path]:
+    listed = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    return listed or [Path.home() / ".kube" / "config"]
+
+
+def _entry(
+    read: Iterable[tuple[Path, Mapping[str, Any]]], plural: str, singular: str, name: str
+) -> tuple[Path, Mapping[str, Any]]:
+    """The first of that name, and the file it is in."""
+    for path, config in read:
+        for entry in config.get(plural) or ():
+            if isinstance(entry, dict) and entry.get("name") == name:
+                found = entry.get(singular)
+                return path, found if isinstance(found, dict) else {}
+    known = sorted({str(e["name"]) for _, config in read for e in config.get(plural) or () if isinstance(e, dict)})
+    raise KubeconfigError(f"there is no {singular} {name!r} in the kubeconfig; it has {', '.join(known) or 'none'}")
+
+
+def _pem(entry: Mapping[str, Any], name: str, file: Path) -> bytes:
+    """Its own data goes before a file, whose name is relative to the kubeconfig's."""
+    if data := entry.get(f"{name}-data"):
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise KubeconfigError(f"{name}-data in {file} is not base64: {error}") from None
+    return _content(file.parent / entry[name]) if entry.get(name) else b""
+
+
+def _token(user: Mapping[str, Any], file: Path) -> str:
+    if user.get("token"):
+        return str(user["token"])
+    return _content(file.parent / user["tokenFile"]).decode().strip() if user.get("tokenFile") else ""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KubeconfigError(f"cannot read {path}: {error.strerror}") from error

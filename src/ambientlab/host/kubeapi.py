@@ -1,0 +1,207 @@
+"""Reading a Kubernetes API with nothing but GET, on one connection and quickly.
+
+Requests are sent one behind the other without waiting for replies, which come in the same order (RFC 9112, section
+9.3.2): reading some thirty resources costs one round trip. HTTP is spoken by hand because the standard library's client
+costs more to import than all of that takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from ambientlab.host.access import Access
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_LONGEST_LINE = 65536
+
+
+class ApiError(Exception):
+    """The API cannot be read; `str()` is one line, `hints` are the next steps."""
+
+    def __init__(self, message: str, *hints: str) -> None:
+        super().__init__(message)
+        self.hints = hints
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+
+
+class KubeApi:
+    """One connection to the API of a context, made when it is needed and kept."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._socket: socket.socket | None = None
+        self._place = _place(access.server)
+
+    def __enter__(self) -> KubeApi:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._disconnect()
+
+    def get(self, paths: Sequence[str]) -> list[Reply]:
+        """The replies, in the order of `paths`. Raises ApiError."""
+        replies: list[Reply] = []
+        fresh = self._socket is None
+        while len(replies) < len(paths):
+            before = len(replies)
+            try:
+                self._some(paths[before:], replies)
+            except (OSError, EOFError, ValueError) as error:
+                self._disconnect()
+                # a server may close a connection that was idle, or after some replies; another try is then due
+                if fresh and len(replies) == before:
+                    raise self._unreachable(error) from error
+            fresh = True
+        return replies
+
+    def _some(self, paths: Sequence[str], replies: list[Reply]) -> None:
+        """Replies until the server ends the connection."""
+        connected = self._connected()
+        connected.sendall(b"".join(map(self._request, paths)))
+        with connected.makefile("rb") as reader:
+            for _ in paths:
+                reply, last = _reply(reader)
+                replies.append(reply)
+                if last:
+                    self._disconnect()
+                    return
+
+    def _request(self, path: str) -> bytes:
+        lines = [f"GET {self._place.base}{path} HTTP/1.1", f"Host: {self._place.authority}"]
+        lines += ["Accept: application/json", "User-Agent: ambientlab"]
+        if self._access.token:
+            lines.append(f"Authorization: Bearer {self._access.token}")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            plain = socket.create_connection((self._place.host, self._place.port), _CONNECT_SECONDS)
+            plain.settimeout(_READ_SECONDS)
+            self._socket = self._secured(plain) if self._place.tls else plain
+        return self._socket
+
+    def _secured(self, plain: socket.socket) -> socket.socket:
+        context = _tls(self._access)
+        return context.wrap_socket(plain, server_hostname=self._access.server_name or self._place.host)
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _unreachable(self, error: Exception) -> ApiError:
+        context, server = self._access.context, self._access.server
+        why = str(error.strerror or error) if isinstance(error, OSError) else "it does not speak HTTP"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"its certificate is not trusted ({error.verify_message})"
+        return ApiError(
+            f"cannot reach the API of context {context} at {server}: {why}", f"kubectl --context {context} version"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a server is; `base` comes before every path."""
+
+    host: str
+    port: int
+    authority: str
+    base: str
+    tls: bool
+
+
+def _place(server: str) -> _Place:
+    """Raises ApiError."""
+    try:
+        parts = urlsplit(server)
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ApiError(f"the kubeconfig's server {server!r} is no URL", "kubectl config view --minify")
+    return _Place(parts.hostname, port, parts.netloc, parts.path.rstrip("/"), tls)
+
+
+def _tls(access: Access) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not access.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif access.authorities:
+        context.load_verify_locations(cadata=access.authorities.decode())
+    else:
+        context.load_default_certs()
+    if access.certificate:
+        with _in_memory(access.certificate) as certificate, _in_memory(access.key) as key:
+            context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A file for a library that takes keys only by name; nothing of it reaches a disk."""
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _reply(reader: BinaryIO) -> tuple[Reply, bool]:
+    """The next reply, and whether it is the last on this connection."""
+    version, status, *_ = _line(reader).split(" ", 2)
+    if not version.startswith("HTTP/1."):
+        raise ValueError(version)
+    headers: dict[str, str] = {}
+    while line := _line(reader):
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    last = headers.get("connection", "").lower() == "close" or version == "HTTP/1.0"
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        body = b"".join(_chunks(reader))
+    elif "content-length" in headers:
+        body = _exactly(reader, int(headers["content-length"]))
+    else:
+        body = reader.read()
+        last = True
+    return Reply(int(status), body), last
+
+
+def _chunks(reader: BinaryIO) -> Iterator[bytes]:
+    while size := int(_line(reader).partition(";")[0], 16):
+        yield _exactly(reader, size)
+        _line(reader)
+    while _line(reader):
+        pass
+
+
+def _line(reader: BinaryIO) -> str:
+    line = reader.readline(_LONGEST_LINE)
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return line.rstrip(b"\r\n").decode("latin-1")
+
+
+def _exactly(reader: BinaryIO, size: int) -> bytes:
+    body = reader.read(size)
+    if len(body) < size:
+        raise EOFError
+    return body

@@ -1,0 +1,128 @@
+"""The objects of a cluster that decide about traffic, listed once and read-only.
+
+What may not be read, or is not there, is told and leaves the rest. Secrets are never asked for, and of ConfigMaps only
+those that something refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from ambientlab.api.kinds import BACKENDTLSPOLICY, CONFIGMAP, ISTIOGATEWAY, PROXYCONFIG, SECRET
+from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
+from ambientlab.host.kubeapi import ApiError, KubeApi, Reply
+from ambientlab.mesh.index import RESOURCES
+from ambientlab.mesh.index.meshconfig import KEY as MESH_CONFIG
+from ambientlab.mesh.ir import Key
+
+LISTED = tuple(r for r in RESOURCES if r not in (SECRET, CONFIGMAP, ISTIOGATEWAY, PROXYCONFIG))
+_ABSENT = "the cluster has no such kind"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What was not read, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    objects: Mapping[Resource, Sequence[Object]]
+    gaps: tuple[Gap, ...]
+
+
+def listing(api: KubeApi) -> Listing:
+    """Raises ApiError where nothing can be read at all."""
+    found: dict[Resource, list[Object]] = {}
+    gaps: list[Gap] = []
+    replies = api.get([_path(resource) for resource in LISTED])
+    if all(reply.status != 200 for reply in replies):
+        raise _refused(replies[0])
+    served = dict(zip(LISTED, replies, strict=True))
+    served |= dict(_in_other_versions(api, [r for r, reply in served.items() if reply.status == 404]))
+    for resource, reply in served.items():
+        if reply.status == 200:
+            found[resource] = _items(resource, reply)
+        else:
+            gaps.append(Gap(resource.group_resource, _why(reply)))
+    wanted = [MESH_CONFIG, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
+    for key, reply in zip(wanted, api.get([_config_map(key) for key in wanted]), strict=True):
+        if reply.status == 200:
+            found.setdefault(CONFIGMAP, []).append(orjson.loads(reply.body))
+        elif reply.status != 404:
+            gaps.append(Gap(f"ConfigMap {key}", _why(reply)))
+    return Listing(found, tuple(gaps))
+
+
+def _path(resource: Resource) -> str:
+    return f"{resource.path}/{resource.plural}"
+
+
+def _config_map(key: Key) -> str:
+    return f"{CONFIGMAP.path}/namespaces/{key.namespace}/{CONFIGMAP.plural}/{key.name}"
+
+
+def _in_other_versions(api: KubeApi, missing: Sequence[Resource]) -> Iterator[tuple[Resource, Reply]]:
+    """Older clusters serve some kinds in versions of before, which say the same."""
+    groups = sorted({resource.group for resource in missing if resource.group})
+    versions = dict(zip(groups, map(_versions, api.get([f"/apis/{group}" for group in groups])), strict=True))
+    tried = [
+        (resource, replace(resource, version=version))
+        for resource in missing
+        for version in versions.get(resource.group, ())
+        if version != resource.version
+    ]
+    for (resource, _), reply in zip(tried, api.get([_path(other) for _, other in tried]), strict=True):
+        if reply.status != 404:
+            yield resource, reply
+
+
+def _versions(reply: Reply) -> list[str]:
+    if reply.status != 200:
+        return []
+    return [version["version"] for version in reversed(orjson.loads(reply.body).get("versions") or ())]
+
+
+def _items(resource: Resource, reply: Reply) -> list[Object]:
+    """Lists leave out of their items what is the same for all."""
+    items: list[Object] = orjson.loads(reply.body).get("items") or []
+    for item in items:
+        item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+    return items
+
+
+def _authorities(policies: Iterable[Object]) -> Iterator[Key]:
+    """ConfigMaps that BackendTLSPolicies name."""
+    named: dict[Key, None] = {}
+    for policy in policies:
+        for ref in policy["spec"].get("validation", {}).get("caCertificateRefs") or ():
+            if ref.get("kind") == CONFIGMAP.kind:
+                named[Key(policy["metadata"]["namespace"], ref["name"])] = None
+    yield from named
+
+
+def _why(reply: Reply) -> str:
+    match reply.status:
+        case 403:
+            return "not permitted"
+        case 404:
+            return _ABSENT
+    return f"the API answers {reply.status}"
+
+
+_REFUSALS = {401: "does not know who asks", 403: "permits nothing of what is needed"}
+
+
+def _refused(reply: Reply) -> ApiError:
+    try:
+        why = str(orjson.loads(reply.body)["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        why = next(iter(reply.body.decode(errors="replace").splitlines()), "")
+    what = _REFUSALS.get(reply.status, f"answers {reply.status}")
+    return ApiError(f"the API {what}: {why}", "kubectl auth whoami", "docs/explain.md has the ClusterRole it takes")

@@ -1,0 +1,103 @@
+"""docs/explain.md says what the command says. AMBIENTLAB_REFRESH_GOLDENS=1 writes the drawings in it anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ambientlab.api.kinds import CONFIGMAP
+from ambientlab.cli.explain.command import EXIT_UNKNOWN, EXIT_USAGE, explain
+from ambientlab.cli.output import EXIT_FAILURE
+from ambientlab.host.listing import LISTED
+from ambientlab.mesh.explain import Cause
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/explain.md"
+GOLDENS = ROOT / "tests/golden/explain"
+SHOWN = ("fifty_fifty", "split", "backends_missing", "came_close")
+TYPES = {
+    frozenset({"kind", "namespace", "name"}): "object",
+    frozenset({"number", "name", "protocol"}): "port",
+    frozenset({"fraction", "percent"}): "share",
+    frozenset({"protocol", "address", "sourceIdentity", "targetIdentity"}): "hop",
+    frozenset({"host", "port", "subset"}): "destination",
+    frozenset({"object", "cause", "field", "message", "remedies"}): "finding",
+    frozenset({"purpose", "commands"}): "remedy",
+}
+CONSOLE = re.compile(r"^```console\n(\$ [^\n]*\n)(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def rows(section: str) -> list[str]:
+    """The lines of tables in a section."""
+    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return [line for line in found[1].splitlines() if line.startswith("| ")]
+
+
+def test_the_drawings_are_the_commands() -> None:
+    goldens = [(GOLDENS / f"{name}.txt").read_text() for name in SHOWN]
+    if os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"):
+        drawings = iter(goldens)
+        PAGE.write_text(CONSOLE.sub(lambda match: f"```console\n{match[1]}{next(drawings)}```", PAGE.read_text()))
+    assert [drawing for _, drawing in CONSOLE.findall(PAGE.read_text())] == goldens
+
+
+def test_every_cause_is_explained() -> None:
+    assert {name for row in rows("Why something has no effect") for name in re.findall(r"^\| `(\w+)` ", row)} == set(
+        Cause
+    )
+
+
+def test_every_option_and_exit_code_is_explained() -> None:
+    table = "\n".join(rows("Options"))
+    for parameter in explain.params:
+        assert any(re.search(rf"`{name}\b", table) for name in (*parameter.opts, parameter.name.upper())), (
+            parameter.name
+        )
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == [
+        "0",
+        *map(str, (EXIT_FAILURE, EXIT_USAGE, EXIT_UNKNOWN)),
+    ]
+
+
+def fields(value: Any, path: str = "") -> Iterator[str]:
+    """The paths of a document down to values of a type that the page describes."""
+    if path == "outcomes[].labels":
+        yield path
+    elif isinstance(value, dict) and frozenset(value) not in TYPES:
+        for name, inner in value.items():
+            yield from fields(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from fields(inner, f"{path}[]")
+    else:
+        yield path
+
+
+def test_every_field_of_the_json_is_explained() -> None:
+    goldens = [json.loads(golden.read_text()) for golden in GOLDENS.glob("*.json")]
+    found = {path for golden in goldens for path in fields(golden)}
+    told = {name for row in rows("JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    # what is null or empty in one golden has fields in another
+    parents = {path.rpartition(".")[0] for path in found}
+    assert found - told - parents == set()
+    assert told - found - parents == set()
+
+
+def test_the_role_permits_what_is_read_and_no_more() -> None:
+    [role] = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    permitted = {
+        (group, resource, verb)
+        for rule in yaml.safe_load(role)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    wanted = {(resource.group, resource.plural, "list") for resource in LISTED}
+    assert permitted == wanted | {(CONFIGMAP.group, CONFIGMAP.plural, "get")}

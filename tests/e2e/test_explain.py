@@ -1,0 +1,217 @@
+"""What `explain` foresees is what is measured, from the lab's question to its faults."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.mesh import Mesh
+from support.splits import fits
+from support.waiting import eventually, first
+
+HELLO = "helloworld.hello:5000/hello"
+HTTPBIN = "http://httpbin.httpbin:8000/status/200"
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: hello-world-dr, namespace: hello}
+spec: {host: helloworld, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: hello-world-vs, namespace: hello}
+spec:
+  hosts: [helloworld]
+  http:
+  - route:
+    - {destination: {host: helloworld, subset: v1}, weight: 95}
+    - {destination: {host: helloworld, subset: v2}, weight: 5}
+"""
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: split, namespace: hello}
+spec:
+  parentRefs: [{group: "", kind: Service, name: helloworld, port: 5000}]
+  rules:
+  - backendRefs: [{name: helloworld-v1, port: 5000, weight: 3}, {name: helloworld-v2, port: 5000, weight: 1}]
+"""
+FAULT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: fault, namespace: httpbin}
+spec:
+  hosts: [httpbin]
+  http:
+  - fault: {abort: {httpStatus: 418, percentage: {value: 30}}}
+    route: [{destination: {host: httpbin}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def hello(lab: Mesh) -> Mesh:
+    """Both services deployed, nothing of theirs in the mesh."""
+    for name in ("hello", "httpbin"):
+        file = "helloworld" if name == "hello" else name
+        lab.kubectl("apply", "-n", name, "-f", lab.manifest(f"{file}.yaml"))
+        lab.kubectl("wait", "-n", name, "--for=condition=Available", "deploy", "--all", "--timeout=60s")
+    return lab
+
+
+def explained(mesh: Mesh, url: str, *arguments: str) -> Any:
+    done = mesh.ambientlab("explain", url, "--from", "test/curl", "-o", "json", *arguments)
+    assert done.code == 0, done.text
+    return json.loads(done.out)
+
+
+def foreseen(found: Any) -> dict[str, Fraction]:
+    """Shares of what curl prints: the version that answers, or else the status."""
+    shares: dict[str, Fraction] = {}
+    for outcome in found["outcomes"]:
+        name = outcome["labels"].get("version", "200") if outcome["kind"] == "Delivered" else str(outcome["status"])
+        shares[name] = shares.get(name, Fraction(0)) + Fraction(outcome["share"]["fraction"])
+    return shares
+
+
+def measured(mesh: Mesh, url: str) -> Iterator[str]:
+    """The version that answers, or else the status."""
+    for line in mesh.sample(url, 100, "-f", "-o", "-", "-w", "%{onerror}%{http_code}"):
+        found = re.search(r"version: (v\d)|(\d{3})$", line)
+        yield (found[1] or found[2]) if found else "200"
+
+
+def agree(mesh: Mesh, url: str, shares: dict[str, Fraction]) -> Any:
+    """Foreseen, told and measured are the same."""
+    found = explained(mesh, url)
+    assert foreseen(found) == shares
+    fits(measured(mesh, url), {name: float(share * 100) for name, share in shares.items()})
+    return found
+
+
+def causes(found: Any) -> set[tuple[str, str]]:
+    return {(each["object"]["kind"], each["cause"]) for each in found["ignored"] + found["problems"]}
+
+
+def commands(found: Any) -> list[str]:
+    return [command for remedy in found["remedies"] for command in remedy["commands"]]
+
+
+EVEN = {"v1": Fraction(1, 2), "v2": Fraction(1, 2)}
+SPLIT = {"v1": Fraction(95, 100), "v2": Fraction(5, 100)}
+
+
+def test_the_labs_question_is_answered_and_what_is_offered_answers_it(hello: Mesh) -> None:
+    hello.apply(RULES)
+    found = agree(hello, HELLO, EVEN)
+    assert found["waypoint"]["used"] is None
+    assert causes(found) == {
+        ("VirtualService", "NoWaypoint"),
+        ("DestinationRule", "NoWaypoint"),
+        ("Namespace", "ClientSideWaypoint"),
+    }
+    assert found["client"]["ztunnel"].startswith("istio-system/ztunnel-")
+    done = hello.shell("\n".join(["set -e", *commands(found)]))
+    assert done.code == 0, done.text
+    found = agree(hello, HELLO, SPLIT)
+    assert (found["waypoint"]["used"], found["ignored"], found["problems"]) == ("hello/waypoint", [], [])
+
+
+def test_a_missing_backend_is_answered_and_what_is_offered_makes_it(hello: Mesh) -> None:
+    hello.kubectl("expose", "deployment", "helloworld-v1", "-n", "hello", "--port=5000")
+    hello.apply(ROUTE)
+    found = agree(hello, HELLO, {"v1": Fraction(3, 4), "500": Fraction(1, 4)})
+    assert causes(found) == {("HTTPRoute", "MissingBackend"), ("VirtualService", "Shadowed")}
+    assert "kubectl expose deployment helloworld-v2 -n hello --port=5000" in commands(found)
+    # the other way out of it: without the route the VirtualService decides again
+    [shadowed] = [each for each in found["ignored"] if each["cause"] == "Shadowed"]
+    for remedy in shadowed["remedies"]:
+        done = hello.shell("\n".join(["set -e", *remedy["commands"]]))
+        assert done.code == 0, done.text
+    agree(hello, HELLO, SPLIT)
+
+
+def test_a_fault_is_foreseen(hello: Mesh) -> None:
+    enrol = "kubectl label ns httpbin istio.io/dataplane-mode=ambient istio.io/use-waypoint=waypoint"
+    done = hello.shell(f"set -e\n{enrol}\nistioctl waypoint apply -n httpbin --wait")
+    assert done.code == 0, done.text
+    hello.kubectl("wait", "-n", "httpbin", "--for=condition=Available", "deploy/waypoint", "--timeout=60s")
+    hello.apply(FAULT)
+    agree(hello, HTTPBIN, {"200": Fraction(7, 10), "418": Fraction(3, 10)})
+
+
+def test_a_client_outside_passes_the_waypoint_by(hello: Mesh) -> None:
+    hello.kubectl("label", "pod", "curl", "-n", "test", "istio.io/dataplane-mode=none")
+    try:
+        found = first(lambda: explained(hello, HELLO), lambda now: not now["client"]["captured"], "curl outside")
+        assert foreseen(found) == EVEN
+        assert ("VirtualService", "ClientNotCaptured") in causes(found)
+        fits(measured(hello, HELLO), {name: float(share * 100) for name, share in EVEN.items()})
+    finally:
+        for command in commands(explained(hello, HELLO)):
+            hello.shell(command)
+    eventually(lambda: explained(hello, HELLO)["client"]["captured"], "curl is back")
+
+
+def test_it_is_drawn_anew_when_something_changes(hello: Mesh) -> None:
+    command = [sys.executable, "-P", "-m", "ambientlab.cli.main", "explain", HELLO, "--from", "test/curl", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=hello.env) as watching:
+        try:
+            assert watching.stdout is not None
+            _until(watching.stdout, "VirtualService hello/hello-world-vs (any request)")
+            hello.kubectl("delete", "virtualservice", "hello-world-vs", "-n", "hello")
+            _until(watching.stdout, "route: none")
+        finally:
+            watching.terminate()
+
+
+def _until(lines: Iterable[str], text: str) -> None:
+    assert any(text in line for line in lines), f"{text} was not drawn"
+
+
+def test_a_mesh_is_explained_through_its_kubeconfig_alone(hello: Mesh, tmp_path: Path) -> None:
+    elsewhere = replace(hello, env={**hello.env, "XDG_STATE_HOME": str(tmp_path), "KUBECONFIG": "/nonexistent"})
+    done = elsewhere.ambientlab("explain", HELLO, "--kubeconfig", str(hello.root / "kubeconfig"))
+    assert done.code == 0, done.text
+    assert "waypoint hello/waypoint" in done.out
+    assert elsewhere.ambientlab("explain", HELLO).code == 1
+
+
+def test_a_credential_plugin_is_left_to_kubectl(hello: Mesh, tmp_path: Path) -> None:
+    config = yaml.safe_load((hello.root / "kubeconfig").read_text())
+    [user] = config["users"]
+    plain = {name: base64.b64decode(user["user"][f"client-{name}-data"]).decode() for name in ("certificate", "key")}
+    status = {"clientCertificateData": plain["certificate"], "clientKeyData": plain["key"]}
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    (tmp_path / "credential").write_text(json.dumps(credential))
+    user["user"] = {
+        "exec": {
+            "apiVersion": credential["apiVersion"],
+            "command": "cat",
+            "args": [str(tmp_path / "credential")],
+            "interactiveMode": "Never",
+        }
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    done = hello.ambientlab("explain", HELLO, "--kubeconfig", str(tmp_path / "kubeconfig"))
+    assert done.code == 0, done.text
+    assert "Service hello/helloworld" in done.out
+    user["user"]["exec"]["command"] = "/nonexistent"
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    done = hello.ambientlab("explain", HELLO, "--kubeconfig", str(tmp_path / "kubeconfig"))
+    assert (done.code, done.out) == (1, "")
+
+
+def test_what_is_wrong_has_its_exit_code(hello: Mesh) -> None:
+    assert hello.ambientlab("explain", "nowhere.hello").code == 65
+    assert hello.ambientlab("explain", "http://a:b").code == 2

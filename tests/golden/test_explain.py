@@ -1,0 +1,128 @@
+"""Explanations as they are drawn and as JSON, compared with what is on file: 80 columns, no colour.
+
+AMBIENTLAB_REFRESH_GOLDENS=1 writes them anew, to be read before they are committed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ambientlab import labs
+from ambientlab.cli.explain.document import document
+from ambientlab.cli.explain.drawing import WIDTH, broken, draw
+from ambientlab.cli.output import json_text
+from ambientlab.mesh.explain import Explanation, Unseen
+from support.decisions import case, indexed, objects_in, world
+from support.explanations import HELLO, cluster, explained, explained_in
+from support.typed_lab import TypedLab
+
+HERE = Path(__file__).parent / "explain"
+REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
+ABSENT = ("tcproutes", "tlsroutes")
+POLICIES = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: let-test, namespace: hello}
+spec: {action: ALLOW, rules: [{from: [{source: {namespaces: [test]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: not-to-v1, namespace: hello}
+spec: {selector: {matchLabels: {version: v1}}, action: DENY, rules: [{from: [{source: {namespaces: [test]}}]}]}
+"""
+HTTPBIN = "httpbin.httpbin:8000/get"
+
+
+def after(step: str) -> TypedLab:
+    """The lab's cluster after a step."""
+    typed = TypedLab(labs.load("traffic-management"))
+    for each in labs.load("traffic-management").steps:
+        typed.type(each)
+        if each.title == step:
+            return typed
+    raise AssertionError(step)
+
+
+def golden(name: str, url: str, headers: Sequence[str] = (), method: str = "GET") -> Explanation:
+    """About the objects of a golden case."""
+    index = indexed(*world(), *objects_in(case(name)))
+    return explained_in(index, url, headers=headers, method=method)
+
+
+def unseen() -> Explanation:
+    found = explained(cluster(waypoint=False))
+    absent = [Unseen(f"{name}.gateway.networking.k8s.io", "the cluster has no such kind") for name in ABSENT]
+    return replace(found, unseen=(*absent, Unseen("nodes", "not permitted")))
+
+
+def at_ztunnel() -> Explanation:
+    made = cluster(waypoint=False)
+    made.apply(POLICIES)
+    return explained(made)
+
+
+EXPLANATIONS: dict[str, Callable[[], Explanation]] = {
+    "fifty_fifty": lambda: explained(after("Look at what really happens"), source=None),
+    "ambient_alone": lambda: explained(after("Ambient mode alone")),
+    "split": lambda: explained(after("Add a waypoint")),
+    "backends_missing": lambda: explained(after("The same split as an HTTPRoute")),
+    "two_services": lambda: explained(after("Both Services")),
+    "without_the_label": lambda: explained(after("Without the label")),
+    "delay_and_abort": lambda: explained(after("Delay and abort together"), HTTPBIN),
+    "came_close": lambda: explained(after("Faults for some users only"), HTTPBIN, headers=["end-user: jasons"]),
+    "outside_the_mesh": lambda: explained(
+        cluster("kubectl label pod curl -n test istio.io/dataplane-mode=none"), source="test/curl"
+    ),
+    "denied": lambda: golden("authorization", f"http://{HELLO}"),
+    "at_ztunnel": at_ztunnel,
+    "filters": lambda: golden("actions", "helloworld.hello:5000/mirror"),
+    "rewrite": lambda: golden("actions", "helloworld-v1.hello:5000/r/x"),
+    "redirect": lambda: golden("actions", "helloworld.hello:5000/redirect/x"),
+    "no_such_port": lambda: explained(cluster(), "helloworld.hello"),
+    "pod_address": lambda: explained(cluster(), "http://10.244.2.2:5000/hello"),
+    "external": lambda: golden("serviceentry_dns", "http://mirror.example.com/"),
+    "connections": lambda: golden("tcproute", "http://echo.hello:9000"),
+    "not_seen": unseen,
+}
+
+
+@pytest.fixture(params=EXPLANATIONS)
+def named(request: pytest.FixtureRequest) -> tuple[str, Explanation]:
+    return request.param, EXPLANATIONS[request.param]()
+
+
+def test_explanations(named: tuple[str, Explanation]) -> None:
+    name, found = named
+    text = draw(found) + "\n"
+    for suffix, content in (("txt", text), ("json", json_text(document(found)) + "\n")):
+        path = HERE / f"{name}.{suffix}"
+        if REFRESH:
+            path.write_text(content)
+        assert content == path.read_text()
+    assert "\033" not in text
+    assert [line for line in text.splitlines() if len(line) > WIDTH] == []
+    drawn = text.partition("To change that\n")[2].partition("Not seen")[0]
+    commands = "\n".join(command for remedy in found.remedies for command in remedy.commands)
+    assert pasted(drawn) == pasted(commands)
+
+
+def pasted(script: str) -> list[str]:
+    """The words of each command as a shell takes them."""
+    programs = "; ".join(f"""{name}() {{ printf '%s\\n' {name} "$@"; }}""" for name in ("kubectl", "istioctl"))
+    done = subprocess.run(["sh", "-c", f"{programs}\n{script}"], check=True, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_broken_commands_mean_the_same_to_a_shell() -> None:
+    patch = shlex.quote('[{"op": "add", "path": "/a b"}]' * 3)
+    command = f"kubectl patch httproute split -n hello --type=json -p {patch}"
+    lines = list(broken(command, "  "))
+    assert len(lines) > 1
+    assert pasted("\n".join(lines)) == pasted(command)

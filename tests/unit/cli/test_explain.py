@@ -1,0 +1,80 @@
+"""The command `explain`, against objects that are served by HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ambientlab.cli.main import cli
+from support.explanations import HELLO, cluster
+from support.object_server import Answer, ObjectServer, answers
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def served() -> dict[str, Answer]:
+    """What a cluster answers; tests may change it."""
+    return answers(cluster().cluster())
+
+
+@pytest.fixture
+def run(served: dict[str, Answer], tmp_path: Path) -> Iterator[Run]:
+    server = ObjectServer(served)
+    file = server.kubeconfig(tmp_path)
+    runner = CliRunner(env={"XDG_STATE_HOME": str(tmp_path), "KUBECONFIG": str(file)})
+    yield lambda *arguments: runner.invoke(cli, ["explain", "--context", "test", *arguments])
+    server.close()
+
+
+def test_it_draws_what_the_cluster_says(run: Run) -> None:
+    done = run(HELLO)
+    assert done.exit_code == 0, done.output
+    assert "waypoint hello/waypoint" in done.stdout
+    assert "Not seen" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_json_is_one_document(run: Run) -> None:
+    done = run(HELLO, "-o", "json", "-X", "POST", "-H", "end-user: jason", "--from", "test/curl")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["kind"], found["request"]["method"]) == (0, "Explanation", "POST")
+    assert found["request"]["headers"] == [{"name": "end-user", "value": "jason"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["nowhere.hello"], 65, "Error: no Service and no ServiceEntry is called nowhere.hello"),
+        ([HELLO, "--from", "test/nobody"], 65, "Error: there is no pod test/nobody"),
+        ([HELLO, "--from", "curl"], 2, "Error: 'curl' names no pod"),
+        (["http://a:b"], 2, "Error: Port could not be cast"),
+        ([HELLO, "-H", "x"], 2, "Error: 'x' is no header"),
+        ([HELLO, "--context", "other"], 1, "Error: there is no context 'other' in the kubeconfig; it has test"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_a_next_step(run: Run, arguments: list[str], code: int, told: str) -> None:
+    done = run(*arguments)
+    lines = done.stderr.splitlines()
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert lines[0].startswith(told)
+    assert all(line.startswith("  → ") for line in lines[1:])
+
+
+def test_what_may_not_be_read_is_told_and_the_rest_answered(run: Run, served: dict[str, Answer]) -> None:
+    served["/apis/security.istio.io/v1/authorizationpolicies"] = (403, {})
+    del served["/apis/networking.istio.io/v1/sidecars"]
+    done = run(HELLO)
+    assert done.exit_code == 0
+    told = " ".join(done.stdout.partition("Not seen")[2].split())
+    assert "authorizationpolicies.security.istio.io: not permitted" in told
+    assert "sidecars.networking.istio.io: the cluster has no such kind" in told
+
+
+def test_without_a_mesh_the_next_step_is_told(tmp_path: Path) -> None:
+    done = CliRunner(env={"XDG_STATE_HOME": str(tmp_path)}).invoke(cli, ["explain", HELLO])
+    assert (done.exit_code, done.stderr) == (1, "Error: mesh 'ambientlab' is not running\n  → ambientlab up\n")

@@ -1,0 +1,186 @@
+"""Reading an API: many requests on one connection, whatever the server makes of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SERVICE, TLSROUTE
+from ambientlab.host import access
+from ambientlab.host.access import Access
+from ambientlab.host.kubeapi import ApiError, KubeApi
+from ambientlab.host.kubeconfig import KubeconfigError
+from ambientlab.host.listing import LISTED, listing
+from support.object_server import Answer, ObjectServer
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ObjectServer]]:
+    made: list[ObjectServer] = []
+
+    def start(*args: Any, **options: Any) -> ObjectServer:
+        made.append(ObjectServer(*args, **options))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close()
+
+
+def items(*names: str) -> Answer:
+    return 200, {"items": [{"metadata": {"name": name, "namespace": "hello"}} for name in names]}
+
+
+@pytest.mark.parametrize(
+    ("replies", "chunked", "connections"), [(0, False, 1), (0, True, 1), (7, False, 5), (1, True, 30)]
+)
+def test_replies_come_in_order_however_connections_end(
+    serve: Callable[..., ObjectServer], replies: int, chunked: bool, connections: int
+) -> None:
+    paths = [f"/{number}" for number in range(30)]
+    server = serve({path: (200, path) for path in paths}, replies=replies, chunked=chunked)
+    with KubeApi(server.access) as api:
+        assert [json.loads(reply.body) for reply in api.get(paths)] == paths
+    assert server.connections == connections
+
+
+def test_a_kept_connection_is_used_again(serve: Callable[..., ObjectServer]) -> None:
+    server = serve({"/a": (200, "a")})
+    with KubeApi(Access("test", server.access.server, token="secret")) as api:
+        for _ in range(3):
+            [reply] = api.get(["/a"])
+            assert reply.status == 200
+    assert (server.connections, server.authorized) == (1, {"Bearer secret"})
+    assert "secret" not in repr(Access("test", "x", token="secret"))
+
+
+def test_what_is_listed_is_what_there_is(serve: Callable[..., ObjectServer]) -> None:
+    everything = {f"{resource.path}/{resource.plural}": items() for resource in LISTED}
+    server = serve(everything | {"/api/v1/pods": items("a", "b"), "/api/v1/services": items("a")})
+    with KubeApi(server.access) as api:
+        found = listing(api)
+    assert found.gaps == ()
+    assert [obj["kind"] for obj in found.objects[POD]] == ["Pod", "Pod"]
+    assert [obj["apiVersion"] for obj in found.objects[SERVICE]] == ["v1"]
+    assert not any("secrets" in path for path in server.asked)
+    assert [path for path in server.asked if "configmaps" in path] == [
+        "/api/v1/namespaces/istio-system/configmaps/istio"
+    ]
+
+
+def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Callable[..., ObjectServer]) -> None:
+    everything = {f"{resource.path}/{resource.plural}": items() for resource in LISTED}
+    gateway = "/apis/gateway.networking.k8s.io"
+    answers = everything | {
+        "/api/v1/pods": items("a"),
+        "/api/v1/nodes": (403, {"message": "nodes is forbidden"}),
+        f"{gateway}/v1/gateways": (500, {}),
+        gateway: (200, {"versions": [{"version": v} for v in ("v1", "v1alpha3", "v1alpha2")]}),
+        f"{gateway}/v1alpha2/tlsroutes": items("older"),
+    }
+    for path in (f"{gateway}/v1/tlsroutes", "/apis/extensions.istio.io/v1alpha1/trafficextensions"):
+        del answers[path]
+    server = serve(answers)
+    with KubeApi(server.access) as api:
+        found = listing(api)
+    assert len(found.objects[POD]) == 1
+    assert [obj["metadata"]["name"] for obj in found.objects[TLSROUTE]] == ["older"]
+    assert GATEWAY not in found.objects
+    assert {(gap.what, gap.why) for gap in found.gaps} == {
+        ("nodes", "not permitted"),
+        ("gateways.gateway.networking.k8s.io", "the API answers 500"),
+        ("trafficextensions.extensions.istio.io", "the cluster has no such kind"),
+    }
+
+
+def test_config_maps_are_read_that_something_names(serve: Callable[..., ObjectServer]) -> None:
+    policy = {
+        "metadata": {"name": "tls", "namespace": "hello"},
+        "spec": {"validation": {"caCertificateRefs": [{"kind": "ConfigMap", "group": "", "name": "ca"}]}},
+    }
+    answers = {
+        "/api/v1/pods": items(),
+        "/apis/gateway.networking.k8s.io/v1/backendtlspolicies": (200, {"items": [policy]}),
+        "/api/v1/namespaces/hello/configmaps/ca": (200, {"metadata": {"name": "ca", "namespace": "hello"}}),
+        "/api/v1/namespaces/istio-system/configmaps/istio": (403, {}),
+    }
+    with KubeApi(serve(answers).access) as api:
+        found = listing(api)
+    assert [obj["metadata"]["name"] for obj in found.objects[CONFIGMAP]] == ["ca"]
+    assert [gap.why for gap in found.gaps if "ConfigMap" in gap.what] == ["not permitted"]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(401, "does not know who asks: no"), (403, "permits nothing"), (502, "answers 502: no")]
+)
+def test_an_api_that_says_nothing_is_told(serve: Callable[..., ObjectServer], status: int, told: str) -> None:
+    refused = (status, {"message": "no"})
+    server = serve({f"{resource.path}/{resource.plural}": refused for resource in LISTED})
+    with KubeApi(server.access) as api, pytest.raises(ApiError, match=told) as error:
+        listing(api)
+    assert error.value.hints
+
+
+def test_an_api_that_is_not_there_is_told(unused_port: int) -> None:
+    told = r"cannot reach the API of context gone at \S+: Connection refused"
+    with (
+        KubeApi(Access("gone", f"https://127.0.0.1:{unused_port}")) as api,
+        pytest.raises(ApiError, match=told) as error,
+    ):
+        api.get(["/"])
+    assert error.value.hints == ("kubectl --context gone version",)
+    with pytest.raises(ApiError, match="is no URL"):
+        KubeApi(Access("odd", "nonsense"))
+
+
+@pytest.fixture
+def unused_port() -> int:
+    server = ObjectServer({})
+    server.close()
+    return server.port
+
+
+def config(**users: Any) -> dict[str, Any]:
+    data = base64.b64encode(b"PEM").decode()
+    return {
+        "current-context": "one",
+        "clusters": [{"name": "c", "cluster": {"server": "https://c:6443", "certificate-authority-data": data}}],
+        "users": [{"name": name, "user": user} for name, user in users.items()],
+        "contexts": [{"name": name, "context": {"cluster": "c", "user": name}} for name in users],
+    }
+
+
+def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key.pem").write_bytes(b"KEY")
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(yaml.safe_dump(config(one={"token": "t"}, two={"client-key": "key.pem"})))
+    second.write_text(yaml.safe_dump(config(three={"exec": {"command": "aws"}})))
+    monkeypatch.setenv("KUBECONFIG", f"{first}:{second}:{tmp_path / 'none'}")
+    assert access.of() == Access("one", "https://c:6443", b"PEM", token="t")
+    assert access.of("two").key == b"KEY"
+    assert not access.of("three").plain
+    assert access.of("two", first) == access.of("two")
+
+
+@pytest.mark.parametrize(
+    ("context", "text", "told"),
+    [
+        ("four", "", "there is no context 'four' in the kubeconfig; it has one"),
+        (None, "current-context: ''", "has no current context"),
+        (None, "current-context: x\ncontexts: [{name: x, context: {cluster: y}}]", "no cluster 'y'"),
+        (None, "[]", "is not a kubeconfig"),
+    ],
+)
+def test_a_kubeconfig_that_says_too_little_is_told(tmp_path: Path, context: str | None, text: str, told: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(text or yaml.safe_dump(config(one={})))
+    with pytest.raises(KubeconfigError, match=told):
+        access.of(context, file)
+    with pytest.raises(KubeconfigError, match="there is no kubeconfig"):
+        access.of(file=tmp_path / "none")
