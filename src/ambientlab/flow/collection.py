@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 I = TypeVar("I", bound=Hashable)  # noqa: E741 - an index value
 K2 = TypeVar("K2", bound=Hashable)
 V2 = TypeVar("V2")
+D = TypeVar("D")
 
 _EVERYTHING = object()
 """The token of a reader that looked at a whole collection."""
@@ -89,6 +90,13 @@ class Collection(Mapping[K, V]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._values
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D) -> V | D: ...
+    def get(self, key: K, /, default: Any = None) -> Any:
+        return self._values.get(key, default)
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -243,10 +251,11 @@ class _Joined(Collection[K, V]):
         for parent in parents:
             parent._children.append(self)
 
-    def _settle(self) -> None:
+    def _settle(self) -> int:
         dirty, self._dirty = self._dirty, set()
         for key in dirty:
             self._write(key, next((parent[key] for parent in self._parents if key in parent), None))
+        return 0
 
 
 class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
@@ -259,7 +268,7 @@ class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
         self._members: dict[I, set[K]] = {}
         parent._children.append(self)
 
-    def _settle(self) -> None:
+    def _settle(self) -> int:
         dirty, self._dirty = self._dirty, set()
         touched: set[I] = set()
         for key in dirty:
@@ -277,6 +286,7 @@ class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
             if not keys:
                 del self._members[group]
             self._write(group, tuple(self._parent[key] for key in keys) or None)
+        return 0
 
 
 class Graph:
@@ -289,6 +299,7 @@ class Graph:
     def __init__(self, failed: Failed | None = None) -> None:
         self._failed = failed
         self._collections: list[Collection[Any, Any]] = []
+        self._following: list[_Derived[Any, Any, Any, Any] | _Joined[Any, Any] | _Grouped[Any, Any, Any]] = []
 
     def source(self, name: str) -> Source[Any, Any]:
         source: Source[Any, Any] = Source(name, len(self._collections))
@@ -302,12 +313,14 @@ class Graph:
         """
         derived: _Derived[K, V, K2, V2] = _Derived(name, len(self._collections), parent, function, self._failed)
         self._collections.append(derived)
+        self._following.append(derived)
         return derived
 
     def join(self, name: str, *parents: Collection[K, V]) -> Collection[K, V]:
         """The entries of all `parents`; under a key that several have, the first one's."""
         joined = _Joined(name, len(self._collections), parents)
         self._collections.append(joined)
+        self._following.append(joined)
         return joined
 
     def group(
@@ -317,6 +330,7 @@ class Graph:
         which must be comparable."""
         grouped = _Grouped(name, len(self._collections), parent, of)
         self._collections.append(grouped)
+        self._following.append(grouped)
         return grouped
 
     def reader(self) -> Context:
@@ -326,11 +340,9 @@ class Graph:
     def settle(self) -> int:
         """Bring every collection up to date, then tell the watchers. Returns how often a function had to run for it."""
         runs = 0
-        for collection in self._collections:
-            if isinstance(collection, _Derived) and collection._dirty:
-                runs += collection._settle()
-            elif isinstance(collection, _Joined | _Grouped) and collection._dirty:
-                collection._settle()
+        for following in self._following:
+            if following._dirty:
+                runs += following._settle()
         for collection in self._collections:
             if collection._changes:
                 collection._report()
