@@ -72,7 +72,8 @@ def test_logs_of_pods_and_of_the_mesh_itself(hello: Mesh) -> None:
     assert hello.kubectl("logs", "words") == "one\ntwo\n"
     assert hello.kubectl("logs", "words", "--tail=1") == "two\n"
     assert "istiod serves delta ADS" in hello.kubectl("logs", "-n", "istio-system", "deploy/istiod")
-    assert "added to the mesh" in hello.kubectl("logs", "-n", "istio-system", "ds/istio-cni-node")
+    cni = hello.kubectl("logs", "-n", "istio-system", "ds/istio-cni-node")
+    assert "\tcni-agent\tadding pod to the mesh\tns=test name=curl\n" in cni
     assert "istiod serves delta ADS" in hello.ambientlab("logs", "istiod").out
     assert hello.ambientlab("logs", "--tail", "1").code == 0
     unknown = hello.ambientlab("logs", "nothing")

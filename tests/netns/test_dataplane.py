@@ -29,20 +29,10 @@ async def captured_pods(world: MeshWorld) -> None:
     world.service("hello", "hello", VIP, {5000: 8080}, ["hello-v1", "hello-v2"])
 
 
-async def answered(world: MeshWorld, pod: str, ip: str, port: int) -> str:
-    """The first good answer: changes take milliseconds to arrive."""
-    for _ in range(500):
-        status, body = await world.get(pod, ip, port)
-        if status == 200:
-            return body
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{pod} gets no answer from {ip}:{port}: {status} {body}")
-
-
 @in_node
 async def test_two_pods_talk_through_a_tunnel_that_names_both(world: MeshWorld) -> None:
     await captured_pods(world)
-    body = await answered(world, "client", VIP, 5000)
+    body = await world.answered("client", VIP, 5000)
     client = world.sandboxes["client"].spec.ip
     assert body.split() in (["v1", client], ["v2", client]), "the application sees the client's address"
     await until(lambda: 'direction="inbound"' in world.log("ztunnel"), "an access log line")
@@ -65,7 +55,7 @@ async def test_two_pods_talk_through_a_tunnel_that_names_both(world: MeshWorld) 
 async def test_the_tunnels_between_two_pods_share_one_connection(world: MeshWorld) -> None:
     """As in ztunnel's pool: one HBONE connection for each pair of pods, however many connections it carries."""
     await captured_pods(world)
-    await answered(world, "client", VIP, 5000)
+    await world.answered("client", VIP, 5000)
     for _ in range(40):
         status, _ = await world.get("client", VIP, 5000)
         assert status == 200
@@ -219,13 +209,13 @@ async def test_endpoints_and_services_come_and_go_without_a_failed_request(world
     await captured_pods(world)
     await world.pod("hello-v3", "hello", account="hello", labels={"app": "hello", "version": "v3"})
     await world.serve("hello-v3", body="v3")
-    await answered(world, "client", VIP, 5000)
+    await world.answered("client", VIP, 5000)
     async with Load(world, VIP, 5000) as load:
         for turn in range(8):
             await load.more(15)
             world.endpoints("hello", "hello", {5000: 8080}, ["hello-v1", "hello-v2", "hello-v3"][turn % 2 :])
             world.service(f"other-{turn}", "hello", f"10.96.1.{turn}", {80: 8080}, ["hello-v3"])
-            assert (await answered(world, "client", f"10.96.1.{turn}", 80)).startswith("v3")
+            assert (await world.answered("client", f"10.96.1.{turn}", 80)).startswith("v3")
         await load.more(15)
     assert load.failures == []
 
@@ -247,12 +237,12 @@ async def test_routes_change_without_a_failed_request(world: MeshWorld) -> None:
 @in_node
 async def test_a_killed_ztunnel_is_replaced_and_carries_every_captured_pod_again(world: MeshWorld) -> None:
     await captured_pods(world)
-    await answered(world, "client", VIP, 5000)
+    await world.answered("client", VIP, 5000)
     await world.kill_ztunnel()
     status, _ = await world.get("client", VIP, 5000)
     assert status == 0, "a captured pod is never uncaptured because its proxy is gone"
     await world.start_ztunnel()
-    await answered(world, "client", VIP, 5000)
+    await world.answered("client", VIP, 5000)
     world.endpoints("hello", "hello", {5000: 8080}, ["hello-v2"])
     await settles_at(world, {"v2": 1.0}, requests=20)
     await world.remove_pod("hello-v1", "hello")
@@ -271,12 +261,12 @@ async def test_labels_move_running_pods_in_and_out_of_the_mesh(world: MeshWorld)
         for namespace in ("default", "hello"):
             world.namespace(namespace, istio_DOT_io__dataplane_mode="ambient")
         await until(lambda: len(world.istiod.captured) == 2 and all(map(world.annotated, ("client", "server"))), "in")
-        await answered(world, "client", ip, 8080)
+        await world.answered("client", ip, 8080)
         assert await world.rules.installed(world.sandboxes["server"].netns)
         for namespace in ("default", "hello"):
             world.namespace(namespace)
         await until(lambda: not world.istiod.captured, "out of the mesh")
-        assert await answered(world, "client", ip, 8080)
+        assert await world.answered("client", ip, 8080)
         assert not await world.rules.installed(world.sandboxes["client"].netns)
 
 
@@ -284,7 +274,7 @@ async def test_labels_move_running_pods_in_and_out_of_the_mesh(world: MeshWorld)
 async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld) -> None:
     """Each round of such a call would open the next, until the proxy has no descriptor left."""
     await captured_pods(world)
-    await answered(world, "client", VIP, 5000)
+    await world.answered("client", VIP, 5000)
     world.namespace("outside")
     await world.pod("stranger", "outside")
     server = world.sandboxes["hello-v1"].spec.ip
@@ -299,4 +289,4 @@ async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld
         status, why = await world.get(pod, ip, port)
         assert status == 0, (pod, ip, port)
         assert "Timeout" not in why, f"{pod} to {ip}:{port}: {why}"
-    assert await answered(world, "client", VIP, 5000)
+    assert await world.answered("client", VIP, 5000)

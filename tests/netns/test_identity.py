@@ -12,7 +12,7 @@ from ambientlab.api.kinds import AUTHORIZATIONPOLICY, CONFIGMAP
 from ambientlab.mesh.ir import TrustDomains
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.identity import spiffe_id
-from netns.test_dataplane import VIP, Load, answered, captured_pods, logged, waypoint_for_hello
+from netns.test_dataplane import VIP, Load, captured_pods, logged, waypoint_for_hello
 from support.certificates import authority
 from support.forged import tunnel, tunnels_end
 from support.in_node import in_node
@@ -84,7 +84,7 @@ async def test_certificates_are_renewed_under_load_without_a_failed_request(worl
     await waypoint_for_hello(world)
     server = world.sandboxes["hello-v1"].spec.ip or ""
     world.service("direct", "hello", "10.96.0.60", {5000: 8080}, ["hello-v1"])
-    await answered(world, "client", "10.96.0.60", 5000)
+    await world.answered("client", "10.96.0.60", 5000)
     seen: set[int] = set()
     identities = [spiffe_id(*of) for of in (("default", "client"), ("hello", "hello"), ("hello", "waypoint"))]
     async with Load(world, VIP, 5000) as through_waypoint, Load(world, "10.96.0.60", 5000) as direct:
@@ -153,9 +153,9 @@ async def test_a_mesh_moves_to_another_trust_domain(world: MeshWorld) -> None:
     await in_step(world)
     await world.pod("late", account="client")
     await world.pod("stranger", account="stranger")
-    assert await answered(world, "late", VIP, 5000)
+    assert await world.answered("late", VIP, 5000)
     assert (await world.get("stranger", VIP, 5000))[0] == 403
-    assert await answered(world, "late", server, 8080)
+    assert await world.answered("late", server, 8080)
     for domain, at_ztunnel, at_waypoint in (
         ("mesh.example", 200, 200),
         ("old.example", 0, 200),

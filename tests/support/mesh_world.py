@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +25,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object, annotations_of
 from ambientlab.dataplane.admin import AdminClient
 from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
-from ambientlab.dataplane.capture import REDIRECTION, Capture
+from ambientlab.dataplane.capture import ENABLED, REDIRECTION, Capture
 from ambientlab.dataplane.envoy import binary
 from ambientlab.dataplane.policywatcher import PolicyWatcher
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -63,6 +64,9 @@ class MeshWorld:
         self.servers: list[asyncio.Server] = []
         self.environment: dict[str, str] = {}
         """Of the proxies' containers that are started from now on."""
+        self.accepted: Counter[str] = Counter()
+        """Connections that the application of each pod has had."""
+        self._applications: dict[str, list[asyncio.Server]] = {}
         self._stack = AsyncExitStack()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
 
@@ -91,7 +95,7 @@ class MeshWorld:
             for name, path in self.logs.items():
                 print(f"--- {name}\n{path.read_text()}", file=sys.stderr)
         await self._stack.aclose()
-        for server in self.servers:
+        for server in (*self.servers, *chain.from_iterable(self._applications.values())):
             server.close()
         await self.capture.stop()
         await self.istiod.stop()
@@ -103,6 +107,11 @@ class MeshWorld:
     def namespace(self, name: str, **labels: str) -> None:
         """Label names may be written with `__` for `/` and `_` for `-` and `.`."""
         self.client.put(NAMESPACE, {"metadata": {"name": name, "labels": labels_from(labels)}})
+
+    def label(self, pod: str, **labels: str) -> None:
+        """A pod's labels, written as a namespace's."""
+        obj = self._pod(pod)
+        self.client.put(POD, {**obj, "metadata": {**obj["metadata"], "labels": labels_from(labels)}})
 
     async def pod(
         self, name: str, namespace: str = "default", *, labels: dict[str, str] | None = None, account: str = "default"
@@ -130,6 +139,8 @@ class MeshWorld:
         obj = self.client.get(POD, name, namespace)
         assert obj is not None
         sandbox = self.sandboxes.pop(name)
+        for server in self._applications.pop(name, []):
+            server.close()
         await self.capture.sandbox_removing(obj, sandbox)
         await self.runtime.remove_sandbox(sandbox)
         self.client.drop(POD, name, namespace)
@@ -243,6 +254,7 @@ class MeshWorld:
         listening.bind(("0.0.0.0", port))
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.accepted[pod] += 1
             caller = writer.get_extra_info("peername")[0]
             try:
                 while await reader.readuntil(b"\r\n\r\n"):
@@ -254,7 +266,7 @@ class MeshWorld:
             finally:
                 writer.close()
 
-        self.servers.append(await asyncio.start_server(answer, sock=listening))
+        self._applications.setdefault(pod, []).append(await asyncio.start_server(answer, sock=listening))
 
     async def connect(self, pod: str, ip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
@@ -288,13 +300,31 @@ class MeshWorld:
         return found
 
     async def admin(self, name: str) -> AdminClient:
-        path = f"/proc/{self.envoys[name].pid}/root{ADMIN_SOCKET}"
-        return await self._stack.enter_async_context(AdminClient(path))
+        return await self._stack.enter_async_context(AdminClient(self.admin_socket(name)))
+
+    def admin_socket(self, name: str) -> str:
+        return f"/proc/{self.envoys[name].pid}/root{ADMIN_SOCKET}"
+
+    async def answered(self, pod: str, ip: str, port: int) -> str:
+        """The first good answer: changes take milliseconds to arrive."""
+        for _ in range(500):
+            status, body = await self.get(pod, ip, port)
+            if status == 200:
+                return body
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{pod} gets no answer from {ip}:{port}: {status} {body}")
+
+    def redirection(self, pod: str) -> str | None:
+        """istio-cni's word about a pod."""
+        return annotations_of(self._pod(pod)).get(REDIRECTION)
 
     def annotated(self, pod: str) -> bool:
         """Whether a pod carries istio-cni's word that it is captured."""
-        [found] = [obj for obj in self.client.list(POD) if obj["metadata"]["name"] == pod]
-        return annotations_of(found).get(REDIRECTION) == "enabled"
+        return self.redirection(pod) == ENABLED
+
+    def _pod(self, name: str) -> Object:
+        [found] = [obj for obj in self.client.list(POD) if obj["metadata"]["name"] == name]
+        return found
 
     def log(self, name: str) -> str:
         return self.logs[name].read_text()

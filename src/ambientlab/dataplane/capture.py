@@ -1,11 +1,19 @@
 """istio-cni's role: decide which pods' traffic the node proxy carries, and redirect it to the proxy.
 
-    enrol:     proxy listens inside the pod (acknowledged) -> rules in the pod's network namespace -> annotation
-    un-enrol:  rules away -> annotation away -> proxy lets go of the pod
+    enrol:     proxy listens inside the pod (acknowledged) -> rules in the pod's network namespace -> `enabled`
+    un-enrol:  rules away -> annotation away -> proxy lets go of the pod -> what it has open there ends
 
-In this order no packet is ever redirected to a port where nobody listens. A new pod is enrolled before its containers
-start; one that runs is enrolled or un-enrolled when its labels, or its namespace's, change. Work on one pod never
-overlaps; a step that fails is tried again from the beginning, so every step is idempotent.
+In this order no packet is redirected to a port where nobody listens. But a pod that has been asked into the mesh never
+goes on in the clear: where no proxy takes it, it is redirected all the same, reaches nobody, and is annotated
+`pending` until one does (istio, cni/pkg/nodeagent/meshdataplane_linux.go, AddPodToMesh).
+
+A new pod is enrolled before its containers start; one that runs is enrolled or un-enrolled when its labels, or its
+namespace's, change. What becomes of connections that are open then is Istio's way, too: the kernel redirects packets of
+those that were not, which resets them (istio, issue 48876), and the proxy ends those that were (istio/ztunnel,
+src/inpod/statemanager.rs, shutdown_workload).
+
+Work on one pod never overlaps; a step that fails is tried again from the beginning, so every step is idempotent.
+Lines of the log are worded as those of istio-cni's agent.
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,11 +38,16 @@ from ambientlab.mesh.serve.identity import spiffe_id
 if TYPE_CHECKING:
     from ambientlab.node.runtime import Sandbox
 
-log = logging.getLogger("ambientlab.istio-cni")
+log = logging.getLogger("ambientlab.cni-agent")
 
 MODE_LABEL = "istio.io/dataplane-mode"
 REDIRECTION = "ambient.istio.io/redirection"
+ENABLED, PENDING = "enabled", "pending"
 SIDECAR_STATUS = "sidecar.istio.io/status"
+_UNTIL_A_PROXY = 0.2
+"""Seconds: asking whether there is one costs nothing."""
+EXCLUDED_NAMESPACES = frozenset({"kube-system"})
+"""Whatever their labels say (manifests/charts/istio-cni/values.yaml, excludeNamespaces)."""
 
 
 class InPodRules(Protocol):
@@ -43,27 +57,41 @@ class InPodRules(Protocol):
 
     async def remove(self, netns: str) -> None: ...
 
+    async def disconnect(self, netns: str) -> None:
+        """End the connections that the proxy has open in there."""
+        ...
+
 
 def should_capture(pod: Object, pod_namespace: Object | None) -> bool:
-    """Istio's rule (cni/pkg/util/podutil.go, PodRedirectionEnabled): a label on the namespace or the pod asks for it;
-    the pod's `none`, a sidecar or the node's own network rule it out. Waypoints carry `none`."""
+    """Istio's rule (cni/pkg/util/enablement_selector.go, with the selectors of the chart's values.yaml): a label on the
+    namespace or the pod asks for it; the pod's `none`, a sidecar, the node's own network or an excluded namespace rule
+    it out. Waypoints carry `none`."""
+    if namespace(pod) in EXCLUDED_NAMESPACES or pod["spec"].get("hostNetwork") or SIDECAR_STATUS in annotations_of(pod):
+        return False
     mode = labels_of(pod).get(MODE_LABEL)
-    asked = mode == "ambient" or (
-        pod_namespace is not None and labels_of(pod_namespace).get(MODE_LABEL) == "ambient" and mode != "none"
-    )
-    return asked and not pod["spec"].get("hostNetwork") and SIDECAR_STATUS not in annotations_of(pod)
+    return mode == "ambient" or (is_ambient(pod_namespace) and mode != "none")
+
+
+def is_ambient(pod_namespace: Object | None) -> bool:
+    return pod_namespace is not None and labels_of(pod_namespace).get(MODE_LABEL) == "ambient"
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A pod with a sandbox. `captured` is what the proxy was given, None when it has nothing of the pod."""
+    """A pod with a sandbox. `captured` is what the proxy was given, None when it has nothing of the pod; `redirected`
+    whether the pod's rules may be there."""
 
     namespace: str
     name: str
     sandbox: Sandbox
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     captured: Captured | None = None
+    redirected: bool = False
+    started: bool = False
     gone: bool = False
+
+    def __str__(self) -> str:
+        return f"ns={self.namespace} name={self.name}"
 
 
 class Capture:
@@ -94,16 +122,28 @@ class Capture:
         if sandbox.spec.ip is None:
             return
         entry = self._entries[uid(pod)] = _Entry(namespace(pod), name(pod), sandbox)
+        if should_capture(pod, self._client.get(NAMESPACE, entry.namespace)):
+            with suppress(ConnectionError):
+                await self._sink.present()
         await self._bring(uid(pod), entry, pod)
+        entry.started = True
 
     async def sandbox_removing(self, pod: Object, sandbox: Sandbox) -> None:
+        """Rules go with the network namespace; so does the annotation of a pod that has done its work (informers.go,
+        reconcilePod), while one that could not start and is tried again keeps it."""
         entry = self._entries.pop(uid(pod), None)
         if entry is None:
             return
         entry.gone = True
         async with entry.lock:
             if entry.captured is not None:
+                log.info("removing pod from mesh\t%s deleted=true", entry)
                 await self._sink.remove(uid(pod))
+                await self._rules.disconnect(sandbox.netns)
+            last = self._client.get(POD, entry.name, entry.namespace)
+            stays = last is not None and uid(last) == uid(pod) and "deletionTimestamp" not in last["metadata"]
+            if last is not None and stays and entry.started:
+                await self._annotate(entry, last, None)
 
     def watch(self, queue: WorkQueue[str]) -> Iterable[Stop]:
         def pod_changed(event: Event) -> None:
@@ -111,22 +151,23 @@ class Capture:
                 queue.add(uid(event.object))
 
         def namespace_changed(event: Event) -> None:
+            _tell(event)
             for key, entry in self._entries.items():
                 if entry.namespace == name(event.object):
                     queue.add(key)
 
         return [self._client.watch(POD, pod_changed), self._client.watch(NAMESPACE, namespace_changed)]
 
-    async def reconcile(self, key: str) -> None:
+    async def reconcile(self, key: str) -> float | None:
         entry = self._entries.get(key)
         pod = self._client.get(POD, entry.name, entry.namespace) if entry is not None else None
         if entry is None or pod is None or uid(pod) != key or "deletionTimestamp" in pod["metadata"]:
-            return  # a pod on its way out keeps what it has: its last requests must not change their path
+            return None  # a pod on its way out keeps what it has: its last requests must not change their path
         try:
             await self._bring(key, entry, pod)
-        except OSError as error:
-            log.warning("pod %s/%s: %s; trying again", entry.namespace, entry.name, error)
-            raise
+        except ConnectionError:
+            return _UNTIL_A_PROXY
+        return None
 
     async def _bring(self, key: str, entry: _Entry, pod: Object) -> None:
         """What is to what should be, for one pod."""
@@ -134,45 +175,54 @@ class Capture:
             if entry.gone:
                 return
             wanted = should_capture(pod, self._client.get(NAMESPACE, entry.namespace))
-            marked = annotations_of(pod).get(REDIRECTION) == "enabled"
-            if wanted and (entry.captured is None or not marked):
+            marked = annotations_of(pod).get(REDIRECTION)
+            if wanted and (entry.captured is None or marked != ENABLED):
                 await self._enrol(key, entry, pod)
-            elif not wanted and (entry.captured is not None or marked):
-                await self._unenrol(key, entry)
+            elif not wanted and (entry.captured is not None or entry.redirected or marked is not None):
+                await self._unenrol(key, entry, pod)
 
     async def _enrol(self, key: str, entry: _Entry, pod: Object) -> None:
         if entry.captured is None:
-            names = workload_names(pod)
-            captured = Captured(
-                uid=key,
-                namespace=entry.namespace,
-                name=entry.name,
-                ip=entry.sandbox.spec.ip or "",
-                netns=entry.sandbox.netns,
-                identity=spiffe_id(entry.namespace, pod["spec"].get("serviceAccountName") or "default"),
-                workload_name=names.workload,
-                canonical_name=names.service,
-                canonical_revision=names.revision,
-            )
+            if not entry.redirected:  # else it has been said
+                log.info("adding pod to the mesh\t%s", entry)
+            captured = _captured(key, entry, pod)
             try:
-                await self._sink.add(captured)
-                await self._rules.install(entry.sandbox.netns)
-            except BaseException:  # cancelled, too: half a capture is none
-                await self._rules.remove(entry.sandbox.netns)
+                try:
+                    await self._sink.add(captured)
+                except OSError as error:
+                    await self._leave_pending(entry, pod, error)
+                    raise
+                await self._redirect(entry)
+            except BaseException:  # cancelled, too: the next attempt gives the proxy the pod anew
                 await self._sink.remove(key)
                 raise
             entry.captured = captured
-        await self._annotate(entry, "enabled")
-        log.info("pod %s/%s: added to the mesh (%s)", entry.namespace, entry.name, entry.captured.identity)
+        await self._annotate(entry, pod, ENABLED)
 
-    async def _unenrol(self, key: str, entry: _Entry) -> None:
+    async def _leave_pending(self, entry: _Entry, pod: Object, error: OSError) -> None:
+        if not entry.redirected:
+            log.warning("Unable to send pod to ztunnel. Will retry. AddPodToMesh returned: %s\t%s", error, entry)
+        await self._redirect(entry)
+        if annotations_of(pod).get(REDIRECTION) != PENDING:
+            log.error("failed to add pod to ztunnel: pod partially added, annotating with pending status\t%s", entry)
+            await self._annotate(entry, pod, PENDING)
+
+    async def _redirect(self, entry: _Entry) -> None:
+        entry.redirected = True
+        await self._rules.install(entry.sandbox.netns)
+
+    async def _unenrol(self, key: str, entry: _Entry, pod: Object) -> None:
+        log.info("removing pod from mesh\t%s deleted=false", entry)
         await self._rules.remove(entry.sandbox.netns)
-        await self._annotate(entry, None)
+        entry.redirected = False
+        await self._annotate(entry, pod, None)
         await self._sink.remove(key)
+        await self._rules.disconnect(entry.sandbox.netns)
         entry.captured = None
-        log.info("pod %s/%s: removed from the mesh", entry.namespace, entry.name)
 
-    async def _annotate(self, entry: _Entry, value: str | None) -> None:
+    async def _annotate(self, entry: _Entry, pod: Object, value: str | None) -> None:
+        if annotations_of(pod).get(REDIRECTION) == value:
+            return
         patch: Object = {"metadata": {"annotations": {REDIRECTION: value}}}
         try:
             # pods/status may change annotations too, and needs fewer rights: Istio's choice
@@ -180,3 +230,33 @@ class Capture:
         except StatusError as error:
             if error.reason != "NotFound":
                 raise
+
+
+def _captured(key: str, entry: _Entry, pod: Object) -> Captured:
+    names = workload_names(pod)
+    return Captured(
+        uid=key,
+        namespace=entry.namespace,
+        name=entry.name,
+        ip=entry.sandbox.spec.ip or "",
+        netns=entry.sandbox.netns,
+        identity=spiffe_id(entry.namespace, pod["spec"].get("serviceAccountName") or "default"),
+        workload_name=names.workload,
+        canonical_name=names.service,
+        canonical_revision=names.revision,
+    )
+
+
+def _tell(event: Event) -> None:
+    """What a namespace's label means, for each namespace and when it changes (informers.go, enqueueNamespace)."""
+    asked = is_ambient(event.object)
+    if event.type == "DELETED" or (event.old is not None and is_ambient(event.old) == asked):
+        return
+    if asked and name(event.object) in EXCLUDED_NAMESPACES:
+        log.warning(
+            "Namespace %s is labeled for ambient mesh but is excluded by excludeNamespaces configuration; "
+            "pods will not be enrolled",
+            name(event.object),
+        )
+    else:
+        log.info("Namespace %s is %s ambient mesh", name(event.object), "enabled in" if asked else "disabled from")

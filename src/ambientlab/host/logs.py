@@ -16,7 +16,7 @@ from ambientlab.host.paths import MeshPaths
 from ambientlab.node.agent.logs import LogFile
 
 # logger -> component, as `images` names the programs without a process
-COMPONENTS = {"ambientlab.istiod": "istiod", "ambientlab.istio-cni": "istio-cni"}
+COMPONENTS = {"ambientlab.istiod": "istiod", "ambientlab.cni-agent": "istio-cni"}
 
 
 class IstioFormatter(logging.Formatter):

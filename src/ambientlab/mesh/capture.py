@@ -32,9 +32,13 @@ class Captured:
 class CaptureSink(Protocol):
     """The node proxy as the capture rules see it."""
 
+    async def present(self) -> None:
+        """Wait for a proxy that is starting, as when the node starts; raises ConnectionError if none comes."""
+        ...
+
     async def add(self, pod: Captured) -> None:
-        """Returns when the proxy has acknowledged its listeners inside the pod; raises ConnectionError or TimeoutError
-        when no proxy serves, in which case nothing may be redirected to it."""
+        """Returns when the proxy has acknowledged its listeners inside the pod. Raises OSError: ConnectionError at once
+        where there is no proxy, TimeoutError where it does not answer, any other with its words where it refuses."""
         ...
 
     async def remove(self, uid: str) -> None:

@@ -47,9 +47,16 @@ def test_who_is_captured(namespace_labels: dict[str, str], pod: Object, expected
 
 
 def test_a_pod_with_a_sidecar_is_left_to_it() -> None:
-    pod = a_pod()
-    pod["metadata"]["annotations"] = {"sidecar.istio.io/status": "{}"}
-    assert not should_capture(pod, namespace(**AMBIENT))
+    for labels in ({}, AMBIENT):
+        pod = a_pod(labels)
+        pod["metadata"]["annotations"] = {"sidecar.istio.io/status": "{}"}
+        assert not should_capture(pod, namespace(**AMBIENT))
+
+
+def test_kube_system_is_excluded_whatever_its_labels_say() -> None:
+    pod = a_pod(AMBIENT)
+    pod["metadata"]["namespace"] = "kube-system"
+    assert not should_capture(pod, {"metadata": {"name": "kube-system", "labels": AMBIENT}})
 
 
 class Story:
@@ -58,6 +65,9 @@ class Story:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.fail: dict[str, Exception] = {}
+        """Each once."""
+        self.refuse: Exception | None = None
+        """What becomes of every pod that the proxy is given."""
         self.hold: dict[str, asyncio.Event] = {}
 
     async def step(self, name: str) -> None:
@@ -73,7 +83,12 @@ class Sink:
         self.story = story
         self.pods: list[Captured] = []
 
+    async def present(self) -> None:
+        """It is."""
+
     async def add(self, pod: Captured) -> None:
+        if self.story.refuse is not None:
+            raise self.story.refuse
         await self.story.step("proxy listens")
         self.pods.append(pod)
 
@@ -90,6 +105,9 @@ class Rules:
 
     async def remove(self, netns: str) -> None:
         await self.story.step(f"rules out of {netns}")
+
+    async def disconnect(self, netns: str) -> None:
+        await self.story.step(f"connections in {netns} end")
 
 
 class World:
@@ -126,6 +144,7 @@ async def world() -> AsyncIterator[World]:
     await world.capture.stop()
 
 
+UNENROLLED = ["rules out of /netns/42", "proxy lets go", "connections in /netns/42 end"]
 ENROLLED = ["proxy listens", "rules into /netns/42"]
 
 
@@ -148,8 +167,8 @@ async def test_labels_enrol_and_unenrol_a_running_pod(world: World) -> None:
     assert world.story.steps == ENROLLED
     world.story.steps.clear()
     world.client.put(POD, {**world.pod(), "metadata": {**world.pod()["metadata"], "labels": NONE}})
-    await until(lambda: "proxy lets go" in world.story.steps, "un-enrolled")
-    assert world.story.steps == ["rules out of /netns/42", "proxy lets go"]
+    await until(lambda: len(world.story.steps) == len(UNENROLLED), "un-enrolled")
+    assert world.story.steps == UNENROLLED
     assert world.annotation is None
 
 
@@ -158,24 +177,69 @@ async def test_a_pod_that_should_be_captured_and_cannot_be_fails_to_start(world:
     world.story.fail["proxy listens"] = ConnectionError("no ztunnel is connected")
     with pytest.raises(ConnectionError, match="no ztunnel"):
         await world.ready()
-    assert world.annotation is None
+    await world.capture.sandbox_removing(world.pod(), world.sandbox)
+    assert world.annotation == "pending"
     await world.ready()
     assert world.annotation == "enabled"
 
 
-async def test_rules_that_fail_are_not_left_half_done(world: World) -> None:
+async def test_a_pod_without_rules_is_none_of_the_proxys(world: World) -> None:
     world.label(AMBIENT)
     world.story.fail["rules into /netns/42"] = OSError("netlink says no")
     with pytest.raises(OSError, match="netlink"):
         await world.ready()
-    assert world.story.steps == ["proxy listens", "rules out of /netns/42", "proxy lets go"]
+    assert world.story.steps == ["proxy listens", "proxy lets go"]
 
 
-async def test_a_running_pod_is_tried_again_until_it_is_enrolled(world: World) -> None:
+@pytest.mark.parametrize("failure", [TimeoutError("no answer"), OSError("ztunnel refuses: Address already in use")])
+async def test_a_running_pod_that_no_proxy_takes_is_cut_off_and_tried_again(world: World, failure: Exception) -> None:
     await world.ready()
-    world.story.fail["proxy listens"] = TimeoutError("no answer")
+    world.story.fail["proxy listens"] = failure
+    seen: list[str | None] = []
+    world.client.watch(POD, lambda event: seen.append(annotations_of(event.object).get(REDIRECTION)))
     world.label(AMBIENT)
     await until(lambda: world.annotation == "enabled", "enrolled at the second try")
+    assert seen == [None, "pending", "enabled"]
+    assert world.story.steps == ["rules into /netns/42", "proxy lets go", *ENROLLED]
+
+
+async def test_a_pod_that_waits_for_a_proxy_can_leave_again(world: World) -> None:
+    await world.ready()
+    world.story.refuse = ConnectionError("no ztunnel is connected")
+    world.label(AMBIENT)
+    await until(lambda: world.annotation == "pending", "cut off")
+    world.label({})
+    await until(lambda: world.annotation is None, "out of the mesh")
+    assert world.story.steps[:2] == ["rules into /netns/42", "proxy lets go"]
+    await until(lambda: world.story.steps[-3:] == UNENROLLED, "let go")
+
+
+async def test_a_pod_that_has_done_its_work_is_not_in_the_mesh(world: World) -> None:
+    world.label(AMBIENT)
+    await world.ready()
+    await world.capture.sandbox_removing(world.pod(), world.sandbox)
+    assert world.annotation is None
+
+
+async def test_the_log_is_worded_as_istio_cnis(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ambientlab.cni-agent")
+    await world.ready()
+    world.story.fail["proxy listens"] = ConnectionError("no ztunnel is connected")
+    world.label(AMBIENT)
+    await until(lambda: world.annotation == "enabled", "enrolled")
+    world.label({})
+    await until(lambda: world.annotation is None, "out of the mesh")
+    world.client.put(NAMESPACE, {"metadata": {"name": "kube-system", "labels": AMBIENT}})
+    assert [record.getMessage() for record in caplog.records] == [
+        "Namespace ns is enabled in ambient mesh",
+        "adding pod to the mesh\tns=ns name=pod",
+        "Unable to send pod to ztunnel. Will retry. AddPodToMesh returned: no ztunnel is connected\tns=ns name=pod",
+        "failed to add pod to ztunnel: pod partially added, annotating with pending status\tns=ns name=pod",
+        "Namespace ns is disabled from ambient mesh",
+        "removing pod from mesh\tns=ns name=pod deleted=false",
+        "Namespace kube-system is labeled for ambient mesh but is excluded by excludeNamespaces configuration; "
+        "pods will not be enrolled",
+    ]
 
 
 async def test_an_annotation_that_could_not_be_written_is_written_later(world: World) -> None:
@@ -193,8 +257,8 @@ async def test_changes_of_mind_do_not_overlap(world: World) -> None:
     await until(lambda: "proxy listens" in world.story.steps, "enrolling")
     world.label({})
     gate.set()
-    await until(lambda: "proxy lets go" in world.story.steps, "un-enrolled again")
-    assert world.story.steps == [*ENROLLED, "rules out of /netns/42", "proxy lets go"]
+    await until(lambda: UNENROLLED[-1] in world.story.steps, "un-enrolled again")
+    assert world.story.steps == [*ENROLLED, *UNENROLLED]
     assert world.annotation is None
 
 
@@ -202,10 +266,10 @@ async def test_the_proxy_lets_go_of_a_pod_before_its_namespaces_go(world: World)
     world.label(AMBIENT)
     await world.ready()
     await world.capture.sandbox_removing(world.pod(), world.sandbox)
-    assert world.story.steps == [*ENROLLED, "proxy lets go"]
+    assert world.story.steps == [*ENROLLED, *UNENROLLED[1:]]
     world.label({})
     await world.capture.sandbox_removing(world.pod(), world.sandbox)
-    assert world.story.steps == [*ENROLLED, "proxy lets go"]
+    assert world.story.steps == [*ENROLLED, *UNENROLLED[1:]]
 
 
 async def test_a_pod_on_its_way_out_keeps_its_path(world: World) -> None:

@@ -40,7 +40,7 @@ from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.certificates import Certificates
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, SECRET
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, SECRET
 from support.certificates import authority
 from support.memory_client import MemoryClient
 from support.waiting import until
@@ -174,6 +174,16 @@ async def test_a_pod_that_is_no_proxy_gets_nothing(world: World, token: str) -> 
     assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
+async def captured(world: World, ztunnel: Proxy) -> set[str]:
+    """Captures the client's pod; the names of its listeners. The proxy must have asked for listeners."""
+    adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+    listeners = names(await ztunnel.next(LISTENER))
+    assert not adding.done(), "a listener without its routes does not accept"
+    await ztunnel.ask(ROUTES, "inbound|default/client")
+    await adding
+    return listeners
+
+
 async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carries_the_pod(world: World) -> None:
     async with world.proxy("waypoint") as waypoint:
         assert names(await waypoint.ask(SECRET, "default", "ROOTCA")) == {"default", "ROOTCA"}
@@ -181,9 +191,7 @@ async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carrie
     async with world.proxy("ztunnel") as ztunnel:
         await ztunnel.ask(LISTENER)
         assert list((await ztunnel.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
-        adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
-        listeners = names(await ztunnel.next(LISTENER))
-        await adding
+        listeners = await captured(world, ztunnel)
         assert len(listeners) == 3
         assert names(await ztunnel.ask(SECRET, CLIENT)) == {CLIENT}
         removing = asyncio.create_task(world.istiod.remove(POD_OF_CLIENT.uid))
@@ -193,19 +201,13 @@ async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carrie
         assert list((await ztunnel.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
 
 
-async def captured(world: World, ztunnel: Proxy) -> None:
-    await ztunnel.ask(LISTENER)
-    adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
-    await ztunnel.next(LISTENER)
-    await adding
-
-
 async def test_the_certificates_of_the_node_proxy_are_told_in_ztunnels_states(world: World) -> None:
     assert world.istiod.certificates() == []
     root = authority("root")
     plugged = authority("intermediate", root)
     world.ca.adopt(plugged)
     async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
         await captured(world, ztunnel)
         assert world.istiod.certificates() == [Certificates(CLIENT, "Initializing")]
         await ztunnel.ask(SECRET, f"on-demand|{CLIENT}")
@@ -223,6 +225,7 @@ async def test_the_certificates_of_the_node_proxy_are_told_in_ztunnels_states(wo
 
 async def test_a_certificate_that_the_node_proxy_refuses_is_told_with_its_words(world: World) -> None:
     async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
         await captured(world, ztunnel)
         await ztunnel.subscribe(SECRET, CLIENT)
         await ztunnel.refuse_next("Failed to load private key")
@@ -242,6 +245,7 @@ async def test_a_proxy_has_its_lifetime_from_its_pod_as_istios_agents_have(
     place = {"name": "ztunnel-abcde", "namespace": "istio-system"}
     world.client.put(POD, {"metadata": place, "spec": {"containers": [container]}})
     async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
         await captured(world, ztunnel)
         await ztunnel.ask(SECRET, CLIENT)
     svid = world.istiod.secrets.in_use(CLIENT)
@@ -278,28 +282,26 @@ async def test_a_node_proxy_that_refuses_a_pod_is_quoted(world: World) -> None:
 
 
 async def test_capture_without_a_node_proxy_says_so_and_removal_needs_none(world: World) -> None:
-    with pytest.raises(ConnectionError, match="no ztunnel is connected"):
-        await world.istiod.add(POD_OF_CLIENT)
+    for call in (world.istiod.present(), world.istiod.add(POD_OF_CLIENT)):
+        with pytest.raises(ConnectionError, match="no ztunnel is connected"):
+            await call
     await world.istiod.remove(POD_OF_CLIENT.uid)
     await world.istiod.remove("never captured")
 
 
 async def test_a_node_proxy_that_is_starting_is_waited_for(world: World) -> None:
-    adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+    waiting = asyncio.create_task(world.istiod.present())
     async with world.proxy("ztunnel") as ztunnel:
         await ztunnel.ask(LISTENER)
-        while not adding.done():
-            await asyncio.wait((adding, asyncio.ensure_future(ztunnel.next(LISTENER))), return_when="FIRST_COMPLETED")
-        await adding
+        await waiting
+        await captured(world, ztunnel)
     assert POD_OF_CLIENT.uid in world.istiod.captured
 
 
 async def test_a_node_proxy_that_comes_back_is_given_every_captured_pod(world: World) -> None:
     async with world.proxy("ztunnel") as ztunnel:
         await ztunnel.ask(LISTENER)
-        adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
-        await ztunnel.next(LISTENER)
-        await adding
+        await captured(world, ztunnel)
     async with world.proxy("ztunnel") as ztunnel:
         assert len([name for name in names(await ztunnel.ask(LISTENER)) if "client" in name]) == 3
 

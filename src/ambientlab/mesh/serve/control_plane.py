@@ -46,11 +46,14 @@ from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
 from ambientlab.mesh.session import Acked, Rejected
 from ambientlab.mesh.status import Statuses
+from ambientlab.mesh.xds import inpod
 from ambientlab.mesh.xds.proxies import Proxies
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Owned
 from ambientlab.mesh.xds.waypoint_clusters import served_by
 
 log = logging.getLogger("ambientlab.istiod")
+
+NO_NODE_PROXY = "no ztunnel is connected; see the ztunnel pod in namespace istio-system"
 
 DEBOUNCE = 0.002
 """Seconds in which a burst becomes one push. The write of a status follows each change of a route and has a pass too:
@@ -160,17 +163,18 @@ class ControlPlane:
         await self._server.stop()
         await self._writer.stop()
 
-    async def add(self, pod: Captured) -> None:
-        """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners.
-
-        A proxy that is starting, as with every pod of a node that starts, is waited for.
-        """
+    async def present(self) -> None:
+        """`CaptureSink.present`."""
         try:
             await asyncio.wait_for(self._node_proxy_present.wait(), self._patience)
         except TimeoutError:
-            raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system") from None
+            raise ConnectionError(NO_NODE_PROXY) from None
+
+    async def add(self, pod: Captured) -> None:
+        """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
         self._carry(pod)
-        await self._capture_changed()
+        node_proxy = await self._capture_changed(pod)
+        await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)  # no listener accepts before
 
     async def remove(self, uid: str) -> None:
         """`CaptureSink.remove`. A proxy that is gone has let go."""
@@ -178,12 +182,15 @@ class ControlPlane:
         if pod is None:
             return
         key, carried = Key(pod.namespace, pod.name), self._proxies.ztunnel.captured
-        if carried.get(key) == pod:  # and not another one of its name
+        alone = carried.get(key) == pod  # and not another one of its name
+        if alone:
             carried.delete(key)
         if not self._carried.select(pod.identity):
             self.secrets.forget(pod.identity)
+        if not alone:
+            return
         try:
-            await self._capture_changed()
+            await self._capture_changed(pod)
         except ConnectionError:
             log.debug("no ztunnel to take pod %s/%s from", pod.namespace, pod.name)
 
@@ -198,14 +205,16 @@ class ControlPlane:
                 with suppress(ConnectionError, TimeoutError):
                     await connection.synced(self._patience)
 
-    async def _capture_changed(self) -> None:
+    async def _capture_changed(self, pod: Captured) -> Connection:
+        """Returns the newest node proxy when it has opened or closed the listeners of `pod`."""
         node_proxy = self._node_proxy()
         if node_proxy is None:
-            raise ConnectionError("no ztunnel is connected; see the ztunnel pod in namespace istio-system")
+            raise ConnectionError(NO_NODE_PROXY)
         self.index.settle()
-        touched = node_proxy.push()
+        node_proxy.push()
         node_proxy.refresh_secrets()
-        await node_proxy.in_force(LISTENER, touched.get(LISTENER, ()), self._patience)
+        await node_proxy.in_force(LISTENER, inpod.listener_names(pod), self._patience)
+        return node_proxy
 
     def _node_proxy(self) -> Connection | None:
         """The last to come, while one goes and another takes its place."""

@@ -81,6 +81,10 @@ def route_name(pod: Captured) -> str:
     return f"inbound|{pod.namespace}/{pod.name}"
 
 
+def listener_names(pod: Captured) -> tuple[str, ...]:
+    return tuple(f"{kind}|{pod.namespace}/{pod.name}" for kind in ("out", "inplain", "inhbone"))
+
+
 def outbound_listener(pod: Captured, addresses: tuple[str, ...]) -> dict[str, Listener]:
     """`addresses` are those of services outside of the networks that services have for themselves. A change of them
     changes the matcher of the listener and no filter chain: Envoy then keeps its socket and its connections
@@ -150,7 +154,7 @@ def _connect(route: Route) -> Route:
 
 def _outbound(pod: Captured, addresses: tuple[str, ...]) -> Listener:
     listener = Listener(
-        name=f"out|{pod.namespace}/{pod.name}",
+        name=listener_names(pod)[0],
         address=socket_address("127.0.0.1", OUTBOUND_PORT, pod.netns),
         listener_filters=[_original_dst()],
         traffic_direction="OUTBOUND",
@@ -209,7 +213,7 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
             for reason in choice[1]
         ]
     return Listener(
-        name=f"inplain|{pod.namespace}/{pod.name}",
+        name=listener_names(pod)[1],
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
         listener_filters=[_original_dst(), _original_src()],
         traffic_direction="INBOUND",
@@ -247,7 +251,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
     chain = FilterChain(name="hbone", transport_socket=server_tls(pod.identity, (trust_domain_of(pod.identity),)))
     chain.filters.add(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
     return Listener(
-        name=f"inhbone|{pod.namespace}/{pod.name}",
+        name=listener_names(pod)[2],
         address=socket_address("0.0.0.0", HBONE_PORT, pod.netns),
         listener_filters=[_original_src()],
         traffic_direction="INBOUND",

@@ -21,7 +21,7 @@ import errno
 import struct
 
 from ambientlab.cluster import DNS_IP
-from ambientlab.node.linux import links
+from ambientlab.node.linux import links, sockdiag
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, visitor
 from ambientlab.node.linux.nft import Batch, Hook, Nft, ipv4, port
 from ambientlab.node.linux.nft_expr import (
@@ -174,6 +174,11 @@ class InPodRules:
         device = await visitor.run(netns, _remove)
         await self._set_group(device, 0)
 
+    async def disconnect(self, netns: str) -> None:
+        """End what the proxy still has open in there. It keeps its tunnels for later, and a socket keeps the network
+        namespace of a pod that is gone. Nothing happens where the kernel cannot: they end when they have been idle."""
+        await visitor.run(netns, _disconnect)
+
     async def installed(self, netns: str) -> bool:
         return await visitor.run(netns, _installed)
 
@@ -215,6 +220,15 @@ def _remove() -> int:
     finally:
         route.close()
         nft.close()
+
+
+def _disconnect() -> None:
+    ports = (OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT)
+    try:
+        sockdiag.end(lambda one: one.mark & _MARK_MASK == _PROXY_MARK or one.local_port in ports)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
 
 
 def _installed() -> bool:
