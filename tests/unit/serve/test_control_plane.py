@@ -28,6 +28,7 @@ from ambientlab.api.kinds import (
     POD,
     REQUESTAUTHENTICATION,
     SERVICE,
+    SERVICEENTRY,
     VIRTUALSERVICE,
 )
 from ambientlab.api.kinds import (
@@ -494,4 +495,32 @@ async def test_a_rule_whose_cluster_a_waypoint_refuses_is_told_so(world: World) 
         await until(lambda: any(said in text for text in refused()), "the finding")
         world.client.put(DESTINATIONRULE, {"metadata": {**meta, "generation": 3}, "spec": {"host": "shop"}})
         await waypoint.next(CLUSTER)
+        await until(lambda: not refused(), "no finding")
+
+
+async def test_what_ztunnel_refuses_is_told_to_the_object_that_asked_for_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec: Object = {
+        "hosts": ["shop.test"],
+        "addresses": ["192.0.2.1"],
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        "resolution": "STATIC",
+        "endpoints": [{"address": "192.0.2.2"}],
+    }
+
+    def refused() -> list[str]:
+        status = (world.client.get(SERVICEENTRY, "shop", "hello") or {}).get("status") or {}
+        return [c["message"] for c in status.get("conditions") or () if c["reason"] == "Refused"]
+
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(CLUSTER)
+        entry: Object = {"kind": "ServiceEntry", "metadata": {"name": "shop", "namespace": "hello"}, "spec": spec}
+        world.client.put(SERVICEENTRY, entry)
+        await ztunnel.refuse_next("no such thing")
+        said = "ztunnel refuses vip|192.0.2.1:80, and goes on with what it had: no such thing"
+        await until(lambda: refused() == [said], "the finding")
+        assert f"ServiceEntry hello/shop: {said}" in caplog.text
+        world.client.put(SERVICEENTRY, {**entry, "spec": {**spec, "resolution": "NONE", "endpoints": []}})
+        await ztunnel.next(CLUSTER)
         await until(lambda: not refused(), "no finding")

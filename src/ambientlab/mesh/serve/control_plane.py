@@ -305,8 +305,8 @@ class ControlPlane:
 
     def _report(self) -> None:
         self._reporting = None
-        waypoints = [(owner, each) for each, owner in self._told.items() if owner != NODE_PROXY]
-        self._rejections.heard((owner, rejected) for owner, each in waypoints for rejected in each.session.rejections)
+        told = [(owner, each) for each, owner in self._told.items()]
+        self._rejections.heard((owner, rejected) for owner, each in told for rejected in each.session.rejections)
         self.index.settle()
         self._writer.update(self._statuses.news(self._clock()))
 
@@ -317,8 +317,7 @@ class ControlPlane:
                 connection.stage(type_url, name, change.new)
 
     def _judged(self, connection: Connection, event: Acked | Rejected) -> None:
-        """Learn what a waypoint refuses. What it says of a version that has been overtaken teaches
-        nothing."""
+        """Learn what a proxy refuses. What it says of a version that has been overtaken teaches nothing."""
         gateway, session = self._told.get(connection), connection.session
         if event.type_url in (CLUSTER, EXTENSION) or isinstance(event, Rejected):
             self._report_soon()

@@ -1,24 +1,25 @@
-"""Policies and clusters that a waypoint refuses, told to the objects that asked for them.
+"""What proxies refuse, told to the objects that asked for it.
 
-The policies before a service are one resource, and so is a cluster, which Envoy takes whole or not at all. It goes on
-with those it had, as in Istio: so a DENY policy may be bound and not in force, which nobody would expect of it.
+Of a waypoint: the policies before a service are one resource, and so is a cluster, which Envoy takes whole or not at
+all. It goes on with those it had, as in Istio: so a DENY policy may be bound and not in force, which nobody would
+expect of it. Of the node proxy: the cluster of a service's address or of a workload, and what serves a captured pod.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, REQUESTAUTHENTICATION
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, POD, REQUESTAUTHENTICATION
 from ambientlab.flow.collection import Collection, Context, Source
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
-from ambientlab.mesh.ir import Key
+from ambientlab.mesh.ir import Key, by_address
 from ambientlab.mesh.session import Rejected
 from ambientlab.mesh.xds.guards import owner_of
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, NODE_PROXY
 from ambientlab.mesh.xds.waypoint_clusters import destination_of
 
 Place = tuple[Key, str, str]
-"""A Gateway, and the type and the name of a resource that its proxies refuse."""
+"""A Gateway or `NODE_PROXY`, and the type and the name of a resource that its proxies refuse."""
 
 
 class Rejections:
@@ -32,7 +33,7 @@ class Rejections:
         )
 
     def heard(self, rejected: Iterable[tuple[Key, Rejected]]) -> None:
-        """All that is refused just now, with the Gateways of those who refuse it."""
+        """All that is refused just now, with the Gateways, or `NODE_PROXY`, of those who refuse it."""
         now = {(gateway, each.type_url, each.name): each.detail for gateway, each in rejected}
         for place in self._details.keys() - now.keys():
             self._details.delete(place)
@@ -41,14 +42,18 @@ class Rejections:
 
     def _found(self, ctx: Context, place: Place, detail: str) -> Mapping[Place, tuple[Diagnostic, ...]]:
         gateway, type_url, name = place
-        if type_url == EXTENSION:
+        who = f"waypoint {gateway}"
+        refs: Iterable[ObjectRef]
+        if gateway == NODE_PROXY:
+            who, what, refs = "ztunnel", name, self._carried(ctx, name)
+        elif type_url == EXTENSION:
             host = owner_of(name)
             what, refs = f"the policies of {host or 'its workloads'}", self._policies(ctx, gateway, host)
         elif type_url == CLUSTER:
             what, refs = f"the cluster {name}", self._rules(ctx, name)
         else:
             return {}
-        message = f"waypoint {gateway} refuses {what}, and goes on with what it had: {detail}"
+        message = f"{who} refuses {what}, and goes on with what it had: {detail}"
         return {place: tuple(Diagnostic(ref, "Refused", message) for ref in refs)}
 
     def _policies(self, ctx: Context, gateway: Key, host: str) -> Iterator[ObjectRef]:
@@ -70,3 +75,18 @@ class Rejections:
         origin = service.policy(destination.port, destination.subset).origin
         if origin is not None and ctx.fetch(self._index.sources[DESTINATIONRULE], origin) is not None:
             yield ObjectRef(DESTINATIONRULE.kind, *origin)
+
+    def _carried(self, ctx: Context, resource: str) -> Iterator[ObjectRef]:
+        """The object behind one of the node proxy's resources, whose names are in mesh.xds.ztunnel."""
+        kind, _, rest = resource.partition("|")
+        if kind == "vip":
+            address, _, port = rest.rpartition(":")
+            service = by_address(ctx.everything(self._index.services).values()).get((address, int(port)))
+            if service is not None:
+                yield ObjectRef(service.kind, *service.key)
+        elif kind == "ip":
+            for workload in ctx.everything(self._index.workloads).values():
+                if workload.ip == rest:
+                    yield ObjectRef(POD.kind, workload.namespace, workload.name)
+        elif "/" in rest:
+            yield ObjectRef(POD.kind, *rest.split("/", 1))
