@@ -40,6 +40,7 @@ class Connection:
         """When a response of each type was sent last, as `time.time()`."""
         self._secrets = secrets
         self._staged: dict[str, dict[str, Message | None]] = {}
+        self._provided: set[str] = set()
         self._wake = asyncio.Event()
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -92,8 +93,13 @@ class Connection:
         """Look again at what the proxy may have of the secrets it subscribes to, and send what became different.
 
         A secret it lost the right to is left to expire: taking it away would cut connections that are ending anyway.
+        One that was fetched on demand goes, or the proxy would keep it for good; open connections do not need it.
         """
-        self._provide(self.session.subscribed(SECRET))
+        asked = self.session.subscribed(SECRET)
+        self._provide(asked)
+        gone = {name for name in self._provided if name not in asked or self._secrets.withdrawn(self.proxy, name)}
+        self._provided -= gone
+        self.session.update(SECRET, {}, gone)
         self._wake.set()
 
     async def run(self, requests: AsyncIterator[DeltaDiscoveryRequest], write: Write) -> None:
@@ -157,6 +163,7 @@ class Connection:
         """Give the session those of the secrets that the proxy may have; returns their names."""
         found = {name: config for name in names if (config := self._secrets.get(self.proxy, name)) is not None}
         self.session.update(SECRET, found)
+        self._provided.update(found)
         return set(found)
 
     def _log_push(self, response: DeltaDiscoveryResponse) -> None:

@@ -98,6 +98,10 @@ class Secrets:
             return None
         return Config.of(_certificate_secret(name, svid))
 
+    def withdrawn(self, proxy: Identity, name: str) -> bool:
+        """Whether it was fetched on demand for an identity that the proxy does not carry any more."""
+        return name.startswith(ON_DEMAND) and not self._entitled(proxy, name.removeprefix(ON_DEMAND))
+
     def svid(self, spiffe_id: str, proxy: Identity | None = None) -> Svid:
         """The certificate in use, or a new one once half the life of the old one is over, for as long as `proxy` asks.
         Raises IssueError."""

@@ -172,8 +172,11 @@ def reach_both_ways(cluster: Cluster) -> Cluster:
     return cluster
 
 
-def http2_options() -> dict[str, AnyMessage]:
+def http2_options(idle_seconds: int = 0) -> dict[str, AnyMessage]:
+    """`idle_seconds`: how long a connection without requests is kept, an hour by default."""
     options = HttpProtocolOptions()
+    if idle_seconds:
+        options.common_http_protocol_options.idle_timeout.FromSeconds(idle_seconds)
     options.explicit_http_config.http2_protocol_options.allow_connect = True
     options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = 100
     return {HTTP_OPTIONS: packed(options)}

@@ -39,6 +39,9 @@ PASSTHROUGH = "PassthroughCluster"
 BLACKHOLE = "BlackHoleCluster"
 INBOUND = "inbound_app"
 
+_IDLE_TUNNEL_SECONDS = 300
+"""istio/ztunnel, src/config.rs: DEFAULT_POOL_UNUSED_RELEASE_TIMEOUT."""
+
 _CERTIFICATE = "envoy.tls.certificate_mappers.on_demand_secret"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
 
@@ -83,7 +86,7 @@ def _connect_originate_cluster(trust: TrustDomains) -> Cluster:
     return original_dst_cluster(
         CONNECT_ORIGINATE,
         upstream_bind_config=bind_in_netns(),
-        typed_extension_protocol_options=http2_options(),
+        typed_extension_protocol_options=http2_options(_IDLE_TUNNEL_SECONDS),
         transport_socket=_client_tls(trust),
     )
 
