@@ -72,7 +72,20 @@ POLICIES: list[tuple[str, Any, str]] = [
     (f"{SOURCE}.trustDomains", ["*.a.*"], 'at most one wildcard is allowed, found in TrustDomains: "*.a.*"'),
     (f"{SOURCE}.trustDomains", ["a*b"], 'wildcard is only allowed at the start or end, found in TrustDomains: "a*b"'),
     (f"{SOURCE}.notTrustDomains", ["a/ns"], "trust domain must not contain '/', found in NotTrustDomains: \"a/ns\""),
-    (f"{SOURCE}.ipBlocks", ["10.0.0.0/40"], "bad CIDR range (10.0.0.0/40)"),
+    *(
+        (f"{SOURCE}.ipBlocks", [value], f'bad CIDR range ({value}): netip.ParsePrefix("{value}"): {problem}')
+        for value, problem in (
+            ("10.0.0.0/33", "prefix length out of range"),
+            ("10.0.0.0/08", 'bad bits after slash: "08"'),
+            ("10.0.0.0/255.0.0.0", 'bad bits after slash: "255.0.0.0"'),
+            ("10.0.0.256/8", 'ParseAddr("10.0.0.256"): IPv4 field has value >255'),
+            ("1.2.3/8", 'ParseAddr("1.2.3"): IPv4 address too short'),
+            ("01.2.3.4/8", 'ParseAddr("01.2.3.4"): IPv4 field has octet with leading zero'),
+            ("1.2.x.4/8", 'ParseAddr("1.2.x.4"): unexpected character (at "x.4")'),
+            ("fe80::1%eth0/64", "IPv6 zones cannot be present in a prefix"),
+            ("fd00::/129", "prefix length out of range"),
+        )
+    ),
     (f"{SOURCE}.remoteIpBlocks", ["nowhere"], "bad IP address (nowhere)"),
     (f"{SOURCE}.namespaces", [""], "empty value not allowed, found in Namespaces"),
     (f"{OPERATION}", DROP, "`to.operation` must not be nil, found at rule 0"),

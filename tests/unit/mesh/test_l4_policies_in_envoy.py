@@ -104,6 +104,15 @@ CASES: dict[str, Case] = {
     "namespaces-prefix": Case(allow(source(namespaces=["te*"])), "curl bob"),
     "namespaces-suffix": Case(allow(source(namespaces=["*st"])), "curl"),
     "namespaces-inner-star-is-text": Case(allow(source(namespaces=["t*t", "t.st"])), ""),
+    "namespaces-without-end": Case(
+        [
+            policy("p", action="DENY", rules=[source(namespaces=[f"*{'x' * 40_000}", f"{'x' * 40_000}*"])]),
+            policy("q", action="DENY", rules=[source(principals=[f"*{'x' * 40_000}"]), source(namespaces=["test"])]),
+        ],
+        "bob reader plain",
+    ),
+    "namespaces-are-whole": Case(allow(source(namespaces=["tes", "est", "ns", "sa", "team-blue/sa"])), ""),
+    "accounts-are-whole": Case(allow(source(serviceAccounts=["test/cur", "est/curl", "ns/test"])), ""),
     "namespaces-any": Case(allow(source(namespaces=["*"])), "curl bob reader"),
     "notNamespaces": Case(deny(source(notNamespaces=["test"])), "curl"),
     "serviceAccounts": Case(allow(source(serviceAccounts=["test/curl", "reader"])), "curl reader"),

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, POD
-from ambientlab.api.objects import Object, labels_of
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
+from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import ROOT_NAMESPACE
-from ambientlab.flow.collection import Collection, Context, Graph, Index
+from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index import peerauthentications, ztunnelpolicies
-from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
 from ambientlab.mesh.index.peerauthentications import STATIC_STRICT, Peer, converted_key, oldest
-from ambientlab.mesh.index.selectors import MESH, Place, Selector, places_of
+from ambientlab.mesh.index.reach import PodKind, Reach
+from ambientlab.mesh.index.selectors import MESH, Place, places_of
 from ambientlab.mesh.index.workloads import TUNNEL
 from ambientlab.mesh.index.ztunnelpolicies import ZtunnelReading
 from ambientlab.mesh.ir import Authorization, Key, Scope
-
-Labels = Mapping[str, str]
-Pods = Index[Place, Key, Labels]
-"""The labels of pods by where their policies are filed."""
 
 
 class Enforcement:
@@ -56,33 +53,17 @@ class Enforcement:
                 lambda ctx, key, strict: {key: strict} if ctx.everything(self._peers) else {},
             ),
         )
-        # nothing else of a pod matters, and the rest of it changes often
-        pods: Collection[Key, Labels] = graph.derive(
-            "labels of pods", sources[POD], lambda _, key, pod: {key: labels_of(pod)}
-        )
+        self._reach = Reach(graph, sources)
         self.enforced: Collection[Key, tuple[Authorization, ...]] = graph.derive(
-            "authorizations enforced", pods, self._of_pod
+            "authorizations enforced", self._reach.pods, self._of_pod
         )
-        by_place = pods.index(lambda key, labels: places_of(key.namespace, labels))
-        self._unused: tuple[Collection[Key, tuple[Diagnostic, ...]], ...] = (
-            graph.derive(
-                "AuthorizationPolicies for nobody",
-                self.policies,
-                lambda ctx, key, reading: (
-                    {}
-                    if reading.policy is None
-                    else _unused(ctx, AUTHORIZATIONPOLICY, key, reading.selector, _place(key, reading), by_place)
-                ),
-            ),
-            graph.derive(
-                "PeerAuthentications without effect",
-                self._peers,
-                lambda ctx, key, peer: self._ineffective(ctx, key, peer, by_place),
-            ),
+        self._ineffective: tuple[Collection[Key, tuple[Diagnostic, ...]], ...] = (
+            graph.derive("AuthorizationPolicies for nobody", self.policies, self._without_pods),
+            graph.derive("PeerAuthentications without effect", self._peers, self._without_effect),
         )
 
     def said(self) -> list[Said]:
-        return [of_readings(self.policies), *map(of_diagnostics, self._unused)]
+        return [of_readings(self.policies), *map(of_diagnostics, self._ineffective)]
 
     def _converted(self, ctx: Context, _: Key, peer: Peer) -> Mapping[Key, Authorization]:
         if not peer.ports:
@@ -96,8 +77,9 @@ class Enforcement:
         found = ctx.select(self._peers_by_place, Place(namespace))
         return oldest(peer for peer in found if peer.selector.labels is None)
 
-    def _of_pod(self, ctx: Context, key: Key, labels: Labels) -> Mapping[Key, tuple[Authorization, ...]]:
+    def _of_pod(self, ctx: Context, key: Key, pod: PodKind) -> Mapping[Key, tuple[Authorization, ...]]:
         """In ztunnel's order: those of the namespace, of the mesh, then those that ask for the pod's labels."""
+        labels = pod.labels
         if "http" in labels.get(TUNNEL, "").split(","):
             return {}
         places = list(places_of(key.namespace, labels))
@@ -114,39 +96,32 @@ class Enforcement:
         found = (ctx.fetch(self.authorizations, policy) for policy in attached)
         return {key: (*policies, *(policy for policy in found if policy is not None))}
 
-    def _ineffective(self, ctx: Context, key: Key, peer: Peer, pods: Pods) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    def _without_pods(self, ctx: Context, key: Key, reading: ZtunnelReading) -> Mapping[Key, tuple[Diagnostic, ...]]:
+        if reading.policy is None:
+            return {}
+        place = reading.selector.place(_where(key))
+        return self._reach.findings(ctx, AUTHORIZATIONPOLICY, key, reading.selector, place)
+
+    def _without_effect(self, ctx: Context, key: Key, peer: Peer) -> Mapping[Key, tuple[Diagnostic, ...]]:
         rivals = ctx.select(self._peers_by_place, peer.place)
         found = [*peerauthentications.findings(peer), *peerauthentications.without_effect(peer, rivals)]
         if not found:
-            return _unused(ctx, PEERAUTHENTICATION, key, peer.selector, [peer.place], pods)
+            return self._reach.findings(ctx, PEERAUTHENTICATION, key, peer.selector, peer.place)
         return {key: tuple(found)}
 
 
 _ORDER = {scope: number for number, scope in enumerate((Scope.NAMESPACE, Scope.GLOBAL, Scope.WORKLOAD_SELECTOR))}
 
 
+def _where(policy: Key) -> str:
+    return MESH if policy.namespace == ROOT_NAMESPACE else policy.namespace
+
+
 def _place(key: Key, reading: ZtunnelReading) -> Iterable[Place]:
     if reading.policy is None or reading.selector.nothing:
         return ()
-    return (reading.selector.place(MESH if key.namespace == ROOT_NAMESPACE else key.namespace),)
+    return (reading.selector.place(_where(key)),)
 
 
 def _told(_: Context, key: Key, reading: ZtunnelReading) -> Mapping[Key, Authorization]:
     return {} if reading.policy is None else {key: reading.policy}
-
-
-def _unused(
-    ctx: Context,
-    resource: Resource,
-    key: Key,
-    selector: Selector,
-    places: Iterable[Place],
-    pods: Pods,
-) -> Mapping[Key, tuple[Diagnostic, ...]]:
-    """Istio accepts a policy for nobody without a word."""
-    if not selector.labels and not selector.nothing:
-        return {}
-    if any(selector.selects(labels) for place in places for labels in ctx.select(pods, place)):
-        return {}
-    why = "no effect: it selects no pod"
-    return {key: (Diagnostic(ObjectRef(resource.kind, *key), "NothingSelected", why, field="spec.selector"),)}

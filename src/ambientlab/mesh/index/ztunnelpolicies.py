@@ -6,6 +6,7 @@ where the whole rule is left out, and in a DENY policy often what never matches.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -71,8 +72,8 @@ def read(key: Key, obj: Object) -> ZtunnelReading:
         if found and action is PolicyAction.ALLOW:
             continue
         rules.append(clauses)
-        if found and not all(map(_possible, clauses)):
-            why = "no connection matches this rule: without its HTTP attributes ztunnel has nothing left to compare"
+        if not all(map(_possible, clauses)):
+            why = "no connection matches this rule: without what ztunnel does not know it has nothing left to compare"
             notes.append(ignored(ObjectRef("AuthorizationPolicy", *key), f"spec.rules[{number}]", why))
     message = _HTTP.format(", ".join(sorted(http)), _HTTP_CONSEQUENCES[action]) if http else "attached to ztunnel"
     return ZtunnelReading(
@@ -154,10 +155,13 @@ def _port(value: str, _: str) -> str:
 
 def _address(value: str, _: str) -> str:
     try:
-        return str(ip_interface(value)) if value else ""
+        return str(ip_interface(_ZONE.sub("", value))) if value else ""
     except ValueError:
         return ""
 
+
+_ZONE = re.compile("%[^/]*")
+"""Of an address, which istiod leaves away."""
 
 _KNOWN: dict[str, Callable[[str, str], str]] = {
     "source.ip": _address,

@@ -58,14 +58,47 @@ def filled(key: str, values: Iterable[str]) -> Messages:
 def addresses(values: Iterable[str]) -> Messages:
     problems: Messages = []
     for value in values:
-        try:
-            if "/" in value:
-                ipaddress.ip_interface(value)
-            else:
-                ipaddress.ip_address(value)
-        except ValueError as error:
-            problems.append(f"bad CIDR range ({value}): {error}" if "/" in value else f"bad IP address ({value})")
+        address, slash, bits = value.rpartition("/")
+        if not slash:
+            if _address_problem(value):
+                problems.append(f"bad IP address ({value})")
+        elif problem := _prefix_problem(address, bits):
+            problems.append(f"bad CIDR range ({value}): netip.ParsePrefix({quote(value)}): {problem}")
     return problems
+
+
+def _prefix_problem(address: str, bits: str) -> str:
+    """In the words of Go's netip.ParsePrefix."""
+    if problem := _address_problem(address):
+        return f"ParseAddr({quote(address)}): {problem}"
+    if "%" in address:
+        return "IPv6 zones cannot be present in a prefix"
+    if not re.fullmatch(r"0|[1-9]\d{0,17}", bits):
+        return f"bad bits after slash: {quote(bits)}"
+    return "prefix length out of range" if int(bits) > (128 if ":" in address else 32) else ""
+
+
+def _address_problem(text: str) -> str:
+    """In the words of Go's netip.ParseAddr, as far as it is about IPv4."""
+    first = next((character for character in text if character in ".:%"), "")
+    if first != ".":
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            return "missing IPv6 address" if first == "%" else "unable to parse IP"
+        return ""
+    parts = text.split(".")
+    for number, part in enumerate(parts):
+        if (strange := re.search(r"[^0-9]", part)) is not None:
+            rest = ".".join([part[strange.start() :], *parts[number + 1 :]])
+            return f"unexpected character (at {quote(rest)})"
+        if not part:
+            return "IPv4 field must have at least one digit"
+        if len(part) > 1 and part.startswith("0"):
+            return "IPv4 field has octet with leading zero"
+        if int(part) > 255:
+            return "IPv4 field has value >255"
+    return "" if len(parts) == 4 else f"IPv4 address too {'short' if len(parts) < 4 else 'long'}"
 
 
 def ports(values: Iterable[str]) -> Messages:
