@@ -10,9 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,8 @@ from ambientlab.dataplane.bootstrap import runtime
 from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex, index
-from ambientlab.mesh.ir import Key, Protocol
+from ambientlab.mesh.ir import Protocol
+from ambientlab.mesh.plain import plain
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.proxies import Proxies
@@ -142,20 +141,6 @@ def test_envoy_accepts(case: Case, tmp_path: Path) -> None:
         command = [str(binary()), "--mode", "validate", "--config-path", str(bootstrap), "-l", "error"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-
-
-def plain(value: Any) -> Any:
-    """IR as a person would write it: empty and absent things left out."""
-    if isinstance(value, Key):
-        return str(value)
-    if is_dataclass(value):
-        shown_fields = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-        return {name: v for name, v in shown_fields.items() if v not in (None, "", 0, False, [], {})}
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return value
 
 
 def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Why a request goes where it goes.",
     ),
     "lab": ("ambientlab.cli.lab", "lab", "Guided labs with checks."),
+    "debug": ("ambientlab.cli.debug", "debug", "The pipeline laid open: what becomes of objects on their way."),
 }
 
 
