@@ -433,3 +433,34 @@ def test_a_cluster_without_rules_has_nothing_that_is_ignored() -> None:
     found = explained(cluster())
     assert (found.ignored, found.problems, found.remedies) == ((), (), ())
     assert (str(found.client.key), found.client.chosen) == (CLIENT, "")
+
+
+def aged(text: str, created: str) -> str:
+    return text.replace("namespace: hello}", f"namespace: hello, creationTimestamp: {created}}}", 1)
+
+
+OLD, NEW = "'2026-01-01T00:00:00Z'", "'2026-02-01T00:00:00Z'"
+HELLO_ALONE = TO_V1.replace("/other", "/hello")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        (route("first", rules=HELLO_ALONE), route("second", rules=NAMED), "its match is more specific"),
+        (aged(route("z", rules=HELLO_ALONE), OLD), aged(route("a", rules=HELLO_ALONE), NEW), "the older"),
+        (
+            aged(virtual_service().replace("{route", "{match: [{uri: {prefix: /h}}], route"), OLD),
+            aged(virtual_service().replace("name: split", "name: later"), NEW),
+            "it is the older",
+        ),
+        (
+            route("first", rules=HELLO_ALONE),
+            aged(virtual_service(), OLD),
+            "routes of the Gateway API in the waypoint's namespace are asked before others",
+        ),
+    ],
+)
+def test_what_comes_first_is_said_with_the_reason(first: str, second: str, why: str) -> None:
+    found = explained(world((first, second), True, ()))
+    [shadowed] = [finding for finding in found.ignored if finding.cause is Cause.SHADOWED]
+    assert why in shadowed.message

@@ -10,8 +10,9 @@ from ambientlab.mesh.decide import Candidate
 from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Cause, Finding, Remedy
 from ambientlab.mesh.explain.scope import Scope
-from ambientlab.mesh.index import Diagnostic, ObjectRef, resolve
+from ambientlab.mesh.index import Diagnostic, ObjectRef, candidates, resolve
 from ambientlab.mesh.index.drafts import RouteSet
+from ambientlab.mesh.index.gatewayroute import precedence
 from ambientlab.mesh.index.values import host_matches, host_of, service_host
 from ambientlab.mesh.ir import Destination, Forward, Key
 
@@ -27,6 +28,11 @@ _WHOLE = frozenset(
         Cause.OTHER_PORT,
         Cause.NEVER_MATCHES,
     }
+)
+_PLACES = (
+    "VirtualServices that are private to the waypoint's namespace",
+    "VirtualServices that are exported to the waypoint's namespace",
+    "routes of the Gateway API in the waypoint's namespace",
 )
 _SAID_TWICE = frozenset({Cause.NO_WAYPOINT, Cause.WAYPOINT_NOT_READY, Cause.WAYPOINT_REFUSES, Cause.MISSING_BACKEND})
 
@@ -128,7 +134,7 @@ def _of_request(scope: Scope, asking: RouteSet) -> Iterator[Finding]:
     if not own or any(c is chosen for c in own):
         return
     if chosen is not None and any(c.matches for c in own):
-        message = f"it matches too, and {_origin(chosen)} comes first: {_why_first(chosen, own)}"
+        message = f"it matches too, and {_origin(chosen)} comes first: {_why_first(scope, chosen, own)}"
         yield Finding(ref, Cause.SHADOWED, message, asking.field, tuple(_without(chosen, ref)))
     else:
         closest = min((c for c in own if c.failed), key=lambda c: len(c.failed))
@@ -141,14 +147,22 @@ def _origin(candidate: Candidate) -> ObjectRef:
     return ObjectRef(kind, *key)
 
 
-def _why_first(chosen: Candidate, own: list[Candidate]) -> str:
-    """Within one table more specific matches come first, and older objects among equals; across the two APIs and
-    namespaces the candidates have an order of their own."""
-    other = next(c for c in own if c.matches)
-    kinds = {chosen.route.origin[0], other.route.origin[0]}
-    if len(kinds) == 1 and "VirtualService" not in kinds and len(chosen.checks) > len(other.checks):
-        return "its match is more specific"
-    return "it is asked before"
+def _why_first(scope: Scope, chosen: Candidate, own: list[Candidate]) -> str:
+    """Routes that count as one are tried by how specific they are, then by age; all others by who may route the
+    service, then by age (see `mesh.index.candidates`)."""
+    shape, waypoint = scope.index.shapes.get(scope.host), scope.binding.waypoint
+    if shape is None or waypoint is None:
+        return "it is asked before"
+    asking = scope.index.routes.asking(scope.ctx, scope.host)
+    found = {s.origin: c for c in candidates.admitted(asking, shape, waypoint, []) for s in c.sets}
+    first, later = found[_origin(chosen)], found[_origin(own[0])]
+    if first is later:
+        match = next(candidate for candidate in own if candidate.matches)
+        specific = precedence(chosen.route) < precedence(match.route)
+        return "its match is more specific" if specific else "of two as specific, the older"
+    if first.rank[0] == later.rank[0]:
+        return "it is the older" if first.rank[1] < later.rank[1] else "of two as old, by its name"
+    return f"{_PLACES[first.rank[0]]} are asked before others"
 
 
 def _without(chosen: Candidate | None, ref: ObjectRef) -> Iterator[Remedy]:
