@@ -9,7 +9,7 @@ from ambientlab.mesh.decide import Request
 from ambientlab.mesh.explain import AskedError, Asker, UnknownError
 from ambientlab.mesh.ir import Key
 from support.decisions import indexed, objects_in, world
-from support.explanations import cluster, explained
+from support.explanations import cluster, explained, explained_in
 
 CURL = Key("test", "curl")
 
@@ -108,3 +108,18 @@ def test_a_host_that_is_nothing_is_told_with_where_to_look() -> None:
     with pytest.raises(UnknownError) as told:
         explained(cluster(), "nowhere.example.com")
     assert told.value.hints == ("kubectl get services,serviceentries -A",)
+
+
+def test_an_alias_is_told_with_what_it_stands_for() -> None:
+    alias = """
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: hello}
+spec: {type: ExternalName, externalName: api.example.com}
+"""
+    index = indexed(*world(), *objects_in(alias))
+    with pytest.raises(UnknownError) as told:
+        explained_in(index, "alias.hello")
+    assert told.value.hints == (
+        "Service hello/alias is an alias, which the mesh does not know: ask for api.example.com",
+    )

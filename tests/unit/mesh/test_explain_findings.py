@@ -115,6 +115,12 @@ spec: {selector: {app: helloworld}, ports: [{name: http, port: 5000}, {name: htt
 """
 TO_V1 = "{matches: [{path: {value: /other}}], backendRefs: [{name: helloworld, port: 5000}]}"
 NAMED = "{backendRefs: [{name: helloworld-v1, port: 5000}]}"
+NOBODY = """
+apiVersion: v1
+kind: Service
+metadata: {name: nobody, namespace: hello}
+spec: {selector: {app: nobody}, ports: [{name: http, port: 80}]}
+"""
 V3 = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -388,6 +394,14 @@ CASES = [
         (route(),),
     ),
     Case(
+        "a Service without pods",
+        "Service hello/nobody",
+        Cause.NO_ENDPOINT,
+        (NOBODY, route(rules="{backendRefs: [{name: nobody, port: 80}]}")),
+        (NOBODY, route()),
+        cured=False,
+    ),
+    Case(
         "a subset without pods",
         "DestinationRule hello/subsets",
         Cause.EMPTY_SUBSET,
@@ -425,7 +439,7 @@ def test_a_reason_is_given_where_it_holds_and_nowhere_else(case: Case) -> None:
 
 
 def test_every_cause_has_a_case() -> None:
-    apart = {Cause.INVALID, Cause.NO_EFFECT, Cause.NO_ENDPOINT}
+    apart = {Cause.INVALID, Cause.NO_EFFECT}
     assert {case.cause for case in CASES} | apart == set(Cause)
 
 

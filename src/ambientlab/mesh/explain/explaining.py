@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ambientlab.api.kinds import SERVICE
 from ambientlab.mesh.decide import Reason, Request, decide
 from ambientlab.mesh.explain import policies, routes, rules, surroundings, ztunnels
 from ambientlab.mesh.explain.asking import Asker, UnknownError
@@ -62,5 +63,9 @@ def _unknown(index: MeshIndex, request: Request) -> UnknownError:
     name = request.host.split(".")[0]
     alike = [service for _, service in sorted(index.mesh.services.items()) if service.name == name]
     hints: Iterable[str] = [f"{one.kind} {one.key} is called {one.host}" for one in alike[:5]]
+    for key, obj in sorted(index.sources[SERVICE].items()):
+        if obj["spec"].get("type") == "ExternalName" and index.host(key).startswith(f"{request.host.lower()}."):
+            target = obj["spec"].get("externalName", "")
+            hints = [f"Service {key} is an alias, which the mesh does not know: ask for {target}"]
     listing = "kubectl get services,serviceentries -A"
     return UnknownError(f"no Service and no ServiceEntry is called {request.host}", *(hints or [listing]))

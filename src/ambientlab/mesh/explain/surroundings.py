@@ -13,7 +13,7 @@ from ambientlab.mesh.explain.explanation import Cause, Finding
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT
-from ambientlab.mesh.ir import Key
+from ambientlab.mesh.ir import Key, Resolution
 
 
 def findings(scope: Scope) -> Iterator[Finding]:
@@ -21,6 +21,7 @@ def findings(scope: Scope) -> Iterator[Finding]:
     yield from _client_side(scope)
     yield from _proxies(scope)
     yield from _service_entries(scope)
+    yield from _empty(scope)
 
 
 def _waypoints(scope: Scope) -> Iterator[Finding]:
@@ -74,6 +75,17 @@ def _service_entries(scope: Scope) -> Iterator[Finding]:
     for ref, obj in scope.objects(SERVICEENTRY):
         if scope.host and scope.host in (obj["spec"].get("hosts") or ()):
             yield from map(scope.finding, scope.diagnostics(ref))
+
+
+def _empty(scope: Scope) -> Iterator[Finding]:
+    """Services that the request goes to, and that have nobody behind them."""
+    for service in dict.fromkeys(
+        scope.destinations.values() if scope.decision.passages else filter(None, [scope.service])
+    ):
+        if not service.endpoints and service.resolution is Resolution.STATIC:
+            ref = ObjectRef(service.kind, *service.key)
+            message = "none of its pods is ready, if it selects any"
+            yield Finding(ref, Cause.NO_ENDPOINT, message, "spec.selector", (remedies.pods_of(service),))
 
 
 def ztunnel(scope: Scope) -> Key | None:
