@@ -75,6 +75,27 @@ def test_what_may_not_be_read_is_told_and_the_rest_answered(run: Run, served: di
     assert "sidecars.networking.istio.io: the cluster has no such kind" in told
 
 
+def test_an_object_that_makes_no_sense_is_told_and_the_rest_answered(run: Run, served: dict[str, Answer]) -> None:
+    odd = {
+        "metadata": {"name": "odd", "namespace": "hello"},
+        "spec": {"http": [{"route": [{}]}], "hosts": ["helloworld"]},
+    }
+    served["/apis/networking.istio.io/v1/virtualservices"] = (200, {"items": [odd]})
+    done = run(HELLO)
+    assert (done.exit_code, "waypoint hello/waypoint" in done.stdout) == (0, True), done.output
+    assert "hello/odd of VirtualServices read: it makes no sense" in " ".join(done.stdout.split())
+
+
+def test_half_an_istio_is_told(run: Run, served: dict[str, Answer]) -> None:
+    for path in [path for path in served if "istio.io" in path or "gateway.networking" in path]:
+        del served[path]
+    done = run(HELLO)
+    assert done.exit_code == 0
+    told = " ".join(done.stdout.split())
+    assert "no waypoint:" in told
+    assert told.endswith("the cluster has no such kind")
+
+
 def test_without_a_mesh_the_next_step_is_told(tmp_path: Path) -> None:
     done = CliRunner(env={"XDG_STATE_HOME": str(tmp_path)}).invoke(cli, ["explain", HELLO])
     assert (done.exit_code, done.stderr) == (1, "Error: mesh 'ambientlab' is not running\n  → ambientlab up\n")

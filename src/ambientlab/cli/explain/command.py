@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -114,9 +114,13 @@ def _rendering(api: KubeApi, source: str | None, asked: Request, output: str) ->
 
     def render() -> str:
         listed = listing(api)
-        built = index(listed.objects)
-        asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
         unseen = [explaining.Unseen(gap.what, gap.why) for gap in listed.gaps]
+
+        def failed(name: str, key: Hashable, error: Exception) -> None:
+            unseen.append(explaining.Unseen(f"{key} of {name}", f"it makes no sense ({type(error).__name__}: {error})"))
+
+        built = index(listed.objects, failed=failed)
+        asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
         found = explaining.explain(built, asker, asked, unseen)
         if output == "json":
             from ambientlab.cli.explain.document import document

@@ -199,9 +199,9 @@ def _exempt_fields(kind: str) -> Derive[Key, Object, Key, tuple[Diagnostic, ...]
     return read
 
 
-def index(listed: Mapping[Resource, Sequence[Object]]) -> MeshIndex:
+def index(listed: Mapping[Resource, Sequence[Object]], *, failed: Failed | None = None) -> MeshIndex:
     """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over."""
-    built = MeshIndex()
+    built = MeshIndex(failed=failed)
     for resource in RESOURCES:
         for obj in listed.get(resource, ()):
             built.put(resource, obj)
