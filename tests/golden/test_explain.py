@@ -5,6 +5,7 @@ AMBIENTLAB_REFRESH_GOLDENS=1 writes them anew, to be read before they are commit
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -18,8 +19,12 @@ from ambientlab import labs
 from ambientlab.cli.explain.document import document
 from ambientlab.cli.explain.drawing import WIDTH, broken, draw
 from ambientlab.cli.output import json_text
-from ambientlab.mesh.explain import Explanation, Unseen
-from support.decisions import case, indexed, objects_in, world
+from ambientlab.mesh import explain
+from ambientlab.mesh.explain import Asker, Explanation, UnknownError, Unseen
+from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
+from ambientlab.mesh.index.coverage import name_of
+from ambientlab.mesh.ir import Key
+from support.decisions import CURL, case, indexed, objects_in, world
 from support.explanations import HELLO, cluster, explained, explained_in
 from support.typed_lab import TypedLab
 
@@ -126,3 +131,33 @@ def test_broken_commands_mean_the_same_to_a_shell() -> None:
     lines = list(broken(command, "  "))
     assert len(lines) > 1
     assert pasted("\n".join(lines)) == pasted(command)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name.removesuffix(".in.yaml") for path in HERE.parent.glob("cases/*.in.yaml"))
+)
+def test_whatever_there_is_can_be_explained(name: str) -> None:
+    """Every service of every golden case, for a client in the mesh and for one outside of it."""
+    index = indexed(*world(), *objects_in(case(name)))
+    for service in index.mesh.services.values():
+        host = service.host.replace("*", "any")
+        for asker in (Asker(CURL if CURL in index.mesh.workloads else None), Asker(None)):
+            request = explain.request(f"http://{host}:{service.ports[0].number if service.ports else 80}/")
+            try:
+                found = explain.explain(index, asker, request)
+            except UnknownError:
+                continue
+            long = [line for line in draw(found).splitlines() if len(line) > WIDTH and " " in line.strip()]
+            assert long == []
+            assert json.loads(json_text(document(found)))["kind"] == "Explanation"
+            assert sum(outcome.probability for outcome in found.decision.outcomes) == 1
+            for finding in (*found.ignored, *found.problems):
+                assert finding.message
+                assert finding.object.kind == "ConfigMap" or _there(index, finding.object), finding
+
+
+def _there(index: MeshIndex, ref: ObjectRef) -> bool:
+    key = Key(ref.namespace, ref.name)
+    return any(
+        key in index.sources[resource] for resource in RESOURCES if name_of(resource.group, resource.kind) == ref.kind
+    )

@@ -18,6 +18,7 @@ WIDTH = 80
 _MOST_CLOSE = 3
 _INDENT = "  "
 _BAR = f"{_INDENT}│  "
+_ARROW = f"{_INDENT}▼  "
 
 
 def draw(found: Explanation) -> str:
@@ -98,9 +99,9 @@ def _choice(found: Explanation) -> str:
 
 def _leg(hop: Hop) -> Iterator[str]:
     if hop.protocol is Protocol.HBONE:
-        yield f"{_INDENT}▼  HBONE (mTLS) to {words.identity(hop.target_identity)}"
+        yield f"{_ARROW}HBONE (mTLS) to {words.identity(hop.target_identity)}"
     else:
-        yield f"{_INDENT}▼  plain TCP"
+        yield f"{_ARROW}plain TCP"
 
 
 def _waypoint(found: Explanation, passage: Passage) -> Iterator[str]:
@@ -154,7 +155,7 @@ def _ends(found: Explanation) -> Iterator[str]:
         shares[outcome.result] = shares.get(outcome.result, Fraction(0)) + outcome.probability
     yield from _facts(_admissions(found))
     legs = {_last_leg(end): None for end in shares if isinstance(end, Delivered)}
-    yield f"{_INDENT}▼  {' or '.join(legs)}".rstrip()
+    yield from _wrapped(" or ".join(legs), _ARROW, " " * len(_ARROW)) or [_ARROW.rstrip()]
     if (delays := found.decision.delays()) != {0: 1}:
         late = [f"{words.percent(share)} after {words.duration(ms)}" for ms, share in delays.items() if ms]
         yield f"{_INDENT}({', '.join(late)})"
