@@ -143,12 +143,13 @@ def serve_all(waypoint: Key) -> Remedy:
     return Remedy(f"let the waypoint {waypoint} serve services and workloads", (command,))
 
 
-def provide(index: MeshIndex, destination: Destination, fix: Service | None) -> tuple[Remedy, ...]:
-    """A destination that is not there: a Service of that name, or a port of a Service that has another. `fix` is the
-    service if there is one."""
-    if fix is not None:
-        ref = ObjectRef(fix.kind, *fix.key)
-        return (Remedy(f"see which ports {ref} has", (line("kubectl", "get", *where(ref), "-o", "yaml"),)),)
+def ports_of(service: Service) -> Remedy:
+    ref = ObjectRef(service.kind, *service.key)
+    return Remedy(f"see which ports {ref} has", (line("kubectl", "get", *where(ref), "-o", "yaml"),))
+
+
+def provide(index: MeshIndex, destination: Destination) -> tuple[Remedy, ...]:
+    """A Service that is not there, if it is to be one of this cluster."""
     name, _, rest = destination.host.partition(".")
     namespace, _, domain = rest.partition(".")
     if domain != f"svc.{index.domain}":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 from ambientlab.api.kinds import GATEWAY_GROUP, GRPCROUTE, HTTPROUTE, TCPROUTE, TLSROUTE, VIRTUALSERVICE
 from ambientlab.api.objects import Object
 from ambientlab.mesh.decide import Candidate
-from ambientlab.mesh.explain import remedies
+from ambientlab.mesh.explain import remedies, words
 from ambientlab.mesh.explain.explanation import Cause, Finding, Remedy
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import Diagnostic, ObjectRef, candidates, resolve
@@ -34,7 +35,7 @@ _PLACES = (
     "VirtualServices that are exported to the waypoint's namespace",
     "routes of the Gateway API in the waypoint's namespace",
 )
-_SAID_TWICE = frozenset({Cause.NO_WAYPOINT, Cause.WAYPOINT_NOT_READY, Cause.WAYPOINT_REFUSES, Cause.MISSING_BACKEND})
+_SAID_TWICE = frozenset({Cause.NO_WAYPOINT, Cause.WAYPOINT_NOT_READY, Cause.WAYPOINT_REFUSES})
 
 
 def findings(scope: Scope) -> Iterator[Finding]:
@@ -44,6 +45,7 @@ def findings(scope: Scope) -> Iterator[Finding]:
     for asking in scope.index.routes.asking(scope.ctx, scope.host):
         heard.add(asking.origin)
         yield from _of_set(scope, asking)
+    yield from _missing(scope)
     yield from _not_for_mesh(scope, heard)
     yield from _astray(scope, heard)
 
@@ -76,22 +78,21 @@ def _said(scope: Scope, ref: ObjectRef) -> Iterator[Finding]:
     seen: set[Cause] = set()
     for diagnostic in sorted(scope.diagnostics(ref), key=lambda d: not d.host):
         finding = scope.finding(diagnostic, *_remedies(scope, diagnostic))
-        if (diagnostic.host or finding.cause not in seen & _SAID_TWICE) and _concerns(scope, diagnostic):
+        if _concerns(scope, diagnostic) and (diagnostic.host or finding.cause not in seen & _SAID_TWICE):
             seen.add(finding.cause)
             yield finding
 
 
 def _concerns(scope: Scope, diagnostic: Diagnostic) -> bool:
-    """Whether a destination that is missing is one of the route that decides, so far as that can be told."""
+    """Of destinations that are missing, those of the route that decides are told by the decision itself; of the index
+    are left those that a filter of its rule names, for mirrors."""
+    if diagnostic.reason != "BackendNotFound":
+        return diagnostic.reason != "DestinationMissing"
     chosen = scope.routing.chosen if scope.routing is not None else None
-    if chosen is None or diagnostic.reason not in ("DestinationMissing", "BackendNotFound"):
-        return True
-    if diagnostic.reason == "BackendNotFound":
-        kind, key = chosen.route.origin
-        number = chosen.route.name.removeprefix(f"{key.namespace}.{key.name}.")
-        ours = diagnostic.object == ObjectRef(kind, *key) and number.isdigit()
-        return not ours or diagnostic.field.startswith(f"spec.rules[{number}]")
-    return "copies" in diagnostic.message or any(_missing(scope, diagnostic))
+    if chosen is None or _origin(chosen) != diagnostic.object:
+        return False
+    number = chosen.route.name.removeprefix(f"{diagnostic.object.namespace}.{diagnostic.object.name}.")
+    return diagnostic.field == f"spec.rules[{number}].filters"
 
 
 def _remedies(scope: Scope, diagnostic: Diagnostic) -> Iterable[Remedy]:
@@ -100,25 +101,33 @@ def _remedies(scope: Scope, diagnostic: Diagnostic) -> Iterable[Remedy]:
             return _without(scope.routing.chosen if scope.routing is not None else None, diagnostic.object)
         case "NoPort":
             return _to_port(scope, diagnostic.object)
-        case "DestinationMissing":
-            return [r for there in _missing(scope, diagnostic) for r in _provide(scope, there)]
     return ()
 
 
-def _missing(scope: Scope, diagnostic: Diagnostic) -> Iterator[Destination]:
-    """Destinations of the route that decides that are not there, and that a finding is about."""
-    chosen = scope.routing.chosen if scope.routing is not None else None
-    if chosen is not None and _origin(chosen) == diagnostic.object and isinstance(chosen.route.action, Forward):
-        for item in chosen.route.action.destinations:
-            if not item.found and f" {resolve.words(item.destination)} " in f"{diagnostic.message} ":
-                yield item.destination
+def _missing(scope: Scope) -> Iterator[Finding]:
+    """Destinations of the route that decides that are not there."""
+    for passage in scope.decision.passages:
+        chosen = passage.routing.chosen if passage.routing is not None else None
+        if chosen is not None and isinstance(action := chosen.route.action, Forward):
+            ref, items, end = _origin(chosen), action.destinations, f"they are answered {action.not_found_status}"
+        elif (connections := passage.connections) is not None:
+            kind, key = connections.origin
+            ref, items, end = ObjectRef(kind, *key), connections.destinations, "their connections are closed"
+        else:
+            continue
+        total = sum(item.weight for item in items)
+        for item in items:
+            if not item.found and item.weight:
+                share = words.percent(Fraction(item.weight, total))
+                message = f"{share} of requests are for {resolve.words(item.destination)}, which does not exist: {end}"
+                yield Finding(ref, Cause.MISSING_BACKEND, message, "", _provided(scope, item.destination))
 
 
-def _provide(scope: Scope, destination: Destination) -> Iterator[Remedy]:
-    service = scope.index.mesh.services.get(destination.host)
-    if service is not None and destination.subset and service.port(destination.port) is not None:
-        return
-    yield from remedies.provide(scope.index, destination, service)
+def _provided(scope: Scope, destination: Destination) -> tuple[Remedy, ...]:
+    there = scope.index.mesh.services.get(destination.host)
+    if there is None:
+        return remedies.provide(scope.index, destination)
+    return () if destination.subset else (remedies.ports_of(there),)
 
 
 def _of_request(scope: Scope, asking: RouteSet) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ _REASONS: Mapping[str, Cause] = {
     "InvalidDestination": Cause.INVALID,
     "Invalid": Cause.INVALID,
     "BackendNotFound": Cause.MISSING_BACKEND,
-    "DestinationMissing": Cause.MISSING_BACKEND,
+    "MirrorMissing": Cause.MISSING_BACKEND,
     "KeysMissing": Cause.INVALID,
     "ProviderUnusable": Cause.INVALID,
     "Ignored": Cause.AMBIENT,

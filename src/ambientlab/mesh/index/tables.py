@@ -148,7 +148,7 @@ def _missing_mirrors(
                         seen |= {(s.origin, there): None for s in candidate.sets}
     for origin, destination in seen:
         message = f"no copies of requests are sent to {resolve.words(destination)}: there is no such destination"
-        yield Diagnostic(origin, "DestinationMissing", message, host=host)
+        yield Diagnostic(origin, "MirrorMissing", message, host=host)
 
 
 def by_port(value: Routing) -> Mapping[tuple[str, int], RouteTable]:
