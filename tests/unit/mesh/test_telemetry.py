@@ -141,10 +141,7 @@ def test_what_the_meshs_configuration_cannot_have_is_said() -> None:
 @pytest.mark.parametrize(
     ("mesh", "said"),
     [
-        (
-            "no: [mapping",
-            "data.mesh is invalid, and what it says does not hold (Istio goes on with what it said before): ",
-        ),
+        ("no: [mapping", "data.mesh is invalid, and the mesh goes on with what it said before: "),
         ("text", "it is a str, not a mapping"),
         ("outboundTrafficPolicy: {mode: REGISTRY_ONLY}", "mesh.outboundTrafficPolicy is not supported by ambientlab"),
         ("trustDomain: other_example", 'trustDomain: trust domain name "other_example" invalid'),

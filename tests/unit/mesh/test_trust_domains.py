@@ -71,6 +71,18 @@ def test_ztunnel_takes_peers_of_its_own_trust_domain_and_waypoints_those_of_alia
     }
 
 
+def test_an_invalid_configuration_leaves_the_mesh_its_identity() -> None:
+    mesh = Mesh("trustDomain: mesh.example")
+    for broken in ("trustDomain: not_a.domain", "trustDomain: [", "mesh.example", "trustDomain: ''"):
+        mesh.configure(broken)
+        assert mesh.index.mesh.trust.own == "mesh.example"
+        [said] = [one.text for one in mesh.index.diagnostics() if one.reason == "Invalid"]
+        assert said.startswith("data.mesh is invalid, and the mesh goes on with what it said before: ")
+    mesh.configure("{}")
+    assert mesh.index.mesh.trust.own == "cluster.local"
+    assert Mesh("trustDomain: not_a.domain").index.mesh.trust.own == "cluster.local"
+
+
 def test_other_settings_of_the_mesh_touch_nothing() -> None:
     mesh = Mesh("trustDomain: mesh.example")
     touched: list[Owned] = []

@@ -74,7 +74,7 @@ class MeshIndex:
         self.graph = graph = Graph(failed)
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         sources = self.sources
-        self.mesh_config = meshconfig.collection(graph, sources[CONFIGMAP])
+        self.mesh_config: Source[Key, meshconfig.Config] = graph.source("mesh's configuration")
         self.trust = trust = meshconfig.trust_domains(graph, self.mesh_config)
         self.gateways: Collection[Key, waypoints.WaypointGateway] = graph.derive(
             "waypoint gateways",
@@ -156,10 +156,16 @@ class MeshIndex:
         )
 
     def put(self, resource: Resource, obj: Object) -> None:
-        self.sources[resource].set(Key(objects.namespace(obj), objects.name(obj)), obj)
+        key = Key(objects.namespace(obj), objects.name(obj))
+        self.sources[resource].set(key, obj)
+        if resource is CONFIGMAP and key == meshconfig.KEY:
+            meshconfig.take_up(self.mesh_config, obj)
 
     def remove(self, resource: Resource, obj: Object) -> None:
-        self.sources[resource].delete(Key(objects.namespace(obj), objects.name(obj)))
+        key = Key(objects.namespace(obj), objects.name(obj))
+        self.sources[resource].delete(key)
+        if resource is CONFIGMAP and key == meshconfig.KEY:
+            self.mesh_config.delete(key)
 
     def apply(self, resource: Resource, event: Event) -> None:
         if event.type == "DELETED":

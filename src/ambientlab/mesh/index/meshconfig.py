@@ -80,9 +80,12 @@ def trust_of(ctx: Context, domains: Collection[str, TrustDomains]) -> TrustDomai
     return ctx.fetch(domains, THE_MESH) or TrustDomains()
 
 
-def collection(graph: Graph, config_maps: Collection[Key, Object]) -> Collection[Key, Config]:
-    """The configuration under `KEY`, if there is one."""
-    return graph.derive("mesh's configuration", config_maps, lambda _, key, obj: {key: read(obj)} if key == KEY else {})
+def take_up(configs: Source[Key, Config], config_map: Object) -> None:
+    """Under `KEY`, what holds: one that is invalid leaves the last in force, and the defaults where there was none
+    ("invalid mesh config, using last known state", pkg/config/mesh/meshwatcher/collection.go)."""
+    config, why = _parsed(config_map)
+    if not why or KEY not in configs:
+        configs.set(KEY, config)
 
 
 def problems(graph: Graph, config_maps: Collection[Key, Object]) -> Collection[Key, str]:
@@ -95,8 +98,7 @@ def problems(graph: Graph, config_maps: Collection[Key, Object]) -> Collection[K
 
 
 def unreadable(why: str) -> Diagnostic:
-    """Istio says "invalid mesh config, using last known state" (pkg/config/mesh/meshwatcher/collection.go)."""
-    message = f"data.mesh is invalid, and what it says does not hold (Istio goes on with what it said before): {why}"
+    message = f"data.mesh is invalid, and the mesh goes on with what it said before: {why}"
     return Diagnostic(ObjectRef("ConfigMap", *KEY), "Invalid", message, field="data.mesh")
 
 
