@@ -26,21 +26,23 @@ TUNNEL = {"networking.istio.io/tunnel": "http"}
 
 @in_node
 async def test_a_server_that_shows_another_identity_is_refused(world: MeshWorld) -> None:
-    """Of the same CA, and even one that the mesh has: nothing is sent to it."""
-    await captured_pods(world)
+    """Of the same CA, and even one that the mesh has: neither ztunnel nor a waypoint sends it anything."""
+    await waypoint_for_hello(world)
     for name, shown in (("imposter", "hello"), ("honest", "server")):
         await world.pod(name, "hello", account="server", labels=TUNNEL | {"istio.io/dataplane-mode": "none"})
         received = await tunnels_end(world, name, world.ca.issue(spiffe_id("hello", shown)))
+        world.endpoints("hello", "hello", {5000: 8080}, [name])
         ip = world.sandboxes[name].spec.ip or ""
         await in_step(world)
-        status, _ = await world.get("client", ip, 8080)
-        assert status == 0
+        assert (await world.get("client", ip, 8080))[0] == 0
+        assert (await world.get("client", VIP, 5000))[0] == 503
         if name == "honest":
-            await until(received.__len__, "the honest one is talked to")
-            assert received[0].startswith(b"PRI * HTTP/2.0")
+            assert len(received) > 1, "both talk to the honest one"
+            assert all(talk.startswith(b"PRI * HTTP/2.0") for talk in received)
         else:
             assert received == []
             await logged(world, rf"{ip}:8080.*(SAN|UnknownIssuer)")
+            await until(lambda: re.search("verify_SAN|verify SAN", world.log("waypoint")), "the waypoint's word")
 
 
 async def in_step(world: MeshWorld) -> None:
