@@ -67,6 +67,14 @@ def unseen() -> Explanation:
     return replace(found, unseen=(*absent, Unseen("nodes", "not permitted")))
 
 
+def canary() -> Explanation:
+    made = cluster("istioctl waypoint apply -n hello --name next")
+    service = made.objects[("Service", "hello", "helloworld")]["metadata"]
+    service["labels"]["istio.io/use-waypoint-canary"] = "next"
+    service["annotations"] = {"istio.io/use-waypoint-canary-weight": "10"}
+    return explained(made)
+
+
 def at_ztunnel() -> Explanation:
     made = cluster(waypoint=False)
     made.apply(POLICIES)
@@ -86,6 +94,8 @@ EXPLANATIONS: dict[str, Callable[[], Explanation]] = {
         cluster("kubectl label pod curl -n test istio.io/dataplane-mode=none"), source="test/curl"
     ),
     "denied": lambda: golden("authorization", f"http://{HELLO}"),
+    "canary": canary,
+    "bad_token": lambda: golden("authentication", f"http://{HELLO}", ["Authorization: Bearer x.y"]),
     "at_ztunnel": at_ztunnel,
     "filters": lambda: golden("actions", "helloworld.hello:5000/mirror"),
     "rewrite": lambda: golden("actions", "helloworld-v1.hello:5000/r/x"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import NamedTuple
 
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
 from ambientlab.mesh.explain import Explanation, Finding, Place, Remedy, words
@@ -47,7 +48,9 @@ def url(request: Request) -> str:
 
 def _way(found: Explanation) -> list[str]:
     lines = [*_client(found), *_facts(_target(found)), *_facts([_choice(found)])]
-    for passage in found.decision.passages:
+    for number, passage in enumerate(found.decision.passages):
+        if number:
+            lines.append(f"{_INDENT}or, in its place,")
         lines += [*_leg(passage.hop), *_waypoint(found, passage)]
     if not found.decision.passages and found.decision.target.service and any(found.decision.delivered()):
         lines += _facts([_unseeing(found)])
@@ -150,34 +153,53 @@ def _route(candidate: Candidate) -> str:
 
 def _ends(found: Explanation) -> Iterator[str]:
     """The last leg, and where it leads: by destination, where there are several."""
-    shares: dict[Result, Fraction] = {}
-    for outcome in found.decision.outcomes:
-        shares[outcome.result] = shares.get(outcome.result, Fraction(0)) + outcome.probability
+    outcomes = found.decision.outcomes
     yield from _facts(_admissions(found))
-    legs = {_last_leg(end): None for end in shares if isinstance(end, Delivered)}
+    legs = dict.fromkeys(_last_leg(o.result) for o in outcomes if isinstance(o.result, Delivered))
     yield from _wrapped(" or ".join(legs), _ARROW, " " * len(_ARROW)) or [_ARROW.rstrip()]
     if (delays := found.decision.delays()) != {0: 1}:
         late = [f"{words.percent(share)} after {words.duration(ms)}" for ms, share in delays.items() if ms]
         yield f"{_INDENT}({', '.join(late)})"
-    by_place: dict[str, dict[Result, Fraction]] = {}
-    for end, share in shares.items():
-        place = words.destination(end.destination) if isinstance(end, Delivered) and end.destination.host else ""
-        by_place.setdefault(place, {})[end] = share
-    several = sum(map(bool, by_place)) > 1
-    for place, ends in sorted(by_place.items(), key=lambda each: (not each[0], -sum(each[1].values()))):
+    places: dict[str, dict[_End, Fraction]] = {}
+    for outcome in outcomes:
+        end = _end(outcome.result)
+        ends = places.setdefault(end.place, {})
+        ends[end] = ends.get(end, Fraction(0)) + outcome.probability
+    several = sum(map(bool, places)) > 1
+    for place, ends in sorted(places.items(), key=lambda each: (not each[0], -sum(each[1].values()))):
         if place and several:
             yield from _wrapped(f"{words.percent(sum(ends.values(), Fraction(0)))} to {place}", _INDENT)
         indent = _INDENT * 2 if place and several else _INDENT
         width = max(len(words.percent(share)) for share in ends.values())
         for end, share in sorted(ends.items(), key=lambda each: -each[1]):
-            yield from _end(f"{indent}{words.percent(share).rjust(width)}  ", end)
+            lead = f"{indent}{words.percent(share).rjust(width)}  "
+            yield from _sides(lead, end.text, end.address) if end.address else _wrapped(end.text, lead, " " * len(lead))
+
+
+class _End(NamedTuple):
+    """One of the last lines: the destination that it is below, what is there, and at which address."""
+
+    place: str
+    text: str
+    address: str
+
+
+def _end(result: Result) -> _End:
+    if not isinstance(result, Delivered):
+        return _End("", words.result(result), "")
+    place = words.destination(result.destination) if result.destination.host else ""
+    workload = result.endpoint.workload
+    version = dict(workload.labels).get("version", "") if workload is not None else ""
+    return _End(place, f"{words.result(result)}{f'  version={version}' if version else ''}", result.hop.endpoint)
 
 
 def _admissions(found: Explanation) -> Iterator[str]:
     """What ztunnel makes of the last leg, where it is asked."""
-    if asked := [one for one in found.applied if one.place is Place.ZTUNNEL]:
-        verdicts = dict.fromkeys(str(outcome.result.admission) for outcome in found.decision.outcomes)
-        yield f"ztunnel before the pods: {', '.join(verdicts)}"
+    results = [outcome.result for outcome in found.decision.outcomes]
+    met = [result for result in results if isinstance(result, Delivered) or not result.admission.allowed]
+    asked = [one for one in found.applied if one.place is Place.ZTUNNEL]
+    if met and asked:
+        yield f"ztunnel before the pods: {', '.join(dict.fromkeys(str(result.admission) for result in met))}"
         yield from (f"  {one.object}: {one.part}" for one in asked)
 
 
@@ -185,14 +207,6 @@ def _last_leg(end: Delivered) -> str:
     if end.hop.protocol is Protocol.HBONE:
         return f"HBONE (mTLS) to {words.identity(end.hop.target_identity)}"
     return "plain TCP"
-
-
-def _end(lead: str, end: Result) -> Iterable[str]:
-    if not isinstance(end, Delivered):
-        return _wrapped(words.result(end), lead, " " * len(lead))
-    workload = end.endpoint.workload
-    version = dict(workload.labels).get("version", "") if workload is not None else ""
-    return _sides(lead, f"{words.result(end)}{f'  version={version}' if version else ''}", end.hop.endpoint)
 
 
 def _finding(finding: Finding) -> Iterator[str]:
