@@ -39,6 +39,14 @@ def test_it_draws_what_the_cluster_says(run: Run) -> None:
     assert done.stderr == ""
 
 
+def test_what_is_to_be_pasted_is_for_the_cluster_that_was_asked(run: Run, served: dict[str, Answer]) -> None:
+    served["/apis/gateway.networking.k8s.io/v1/gateways"] = (200, {"items": []})
+    commands = [c for remedy in json.loads(run(HELLO, "-o", "json").stdout)["remedies"] for c in remedy["commands"]]
+    assert commands
+    assert all(command.split()[1:3] == ["--context", "test"] for command in commands)
+    assert "  → kubectl --context test get pods -n test" in run(HELLO, "--from", "test/nobody").stderr
+
+
 def test_json_is_one_document(run: Run) -> None:
     done = run(HELLO, "-o", "json", "-X", "POST", "-H", "end-user: jason", "--from", "test/curl")
     found = json.loads(done.stdout)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ambientlab.mesh.explain import Cause
+from ambientlab.mesh.explain import Cause, remedies
+from ambientlab.mesh.index import ObjectRef
 from support.explanations import CLIENT, HELLO, causes, cluster, explained
 
 SPLIT = """
@@ -478,3 +479,12 @@ def test_what_comes_first_is_said_with_the_reason(first: str, second: str, why: 
     found = explained(world((first, second), True, ()))
     [shadowed] = [finding for finding in found.ignored if finding.cause is Cause.SHADOWED]
     assert why in shadowed.message
+
+
+def test_commands_can_be_aimed_at_another_cluster() -> None:
+    moved, _ = remedies.move(ObjectRef("HTTPRoute", "test", "split"), "hello")
+    first, sed, last = remedies.aimed(moved, "--context", "my cluster").split(" | ")
+    assert first.startswith("kubectl --context 'my cluster' get httproute split -n test")
+    assert sed.startswith("sed ")
+    assert last == "kubectl --context 'my cluster' apply -f -"
+    assert remedies.aimed(moved) == moved

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -62,19 +62,21 @@ def explain(
     from ambientlab.host.kubeconfig import KubeconfigError
     from ambientlab.host.tools import ToolError
     from ambientlab.mesh.explain import AskedError, UnknownError, request
+    from ambientlab.mesh.explain.remedies import aimed
 
+    flags = [*(["--context", context] if context else []), *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])]
     try:
         asked = request(url, method, headers)
-        if context is None and kubeconfig is None:
+        if not flags:
             kubeconfig = running_paths(name).kubeconfig
         with _api(context, kubeconfig) as api:
-            render = _rendering(api, source, asked, output)
+            render = _rendering(api, source, asked, output, flags)
             if watch:
                 _watch(render)
             else:
                 click.echo(render())
     except UnknownError as error:
-        fail(str(error), error.hints, EXIT_UNKNOWN)
+        fail(str(error), [aimed(hint, *flags) for hint in error.hints], EXIT_UNKNOWN)
     except AskedError as error:
         fail(str(error), error.hints, EXIT_USAGE)
     except ApiError as error:
@@ -106,7 +108,7 @@ def _api(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
         raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
 
 
-def _rendering(api: KubeApi, source: str | None, asked: Request, output: str) -> Render:
+def _rendering(api: KubeApi, source: str | None, asked: Request, output: str, flags: Sequence[str]) -> Render:
     """What reads the cluster as it is then, and says it."""
     from ambientlab.host.listing import listing
     from ambientlab.mesh import explain as explaining
@@ -121,7 +123,7 @@ def _rendering(api: KubeApi, source: str | None, asked: Request, output: str) ->
 
         built = index(listed.objects, failed=failed)
         asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
-        found = explaining.explain(built, asker, asked, unseen)
+        found = explaining.aimed(explaining.explain(built, asker, asked, unseen), *flags)
         if output == "json":
             from ambientlab.cli.explain.document import document
 

@@ -6,7 +6,7 @@ Pure: objects that are indexed and a question in, an `Explanation` out. Nothing 
 from __future__ import annotations
 
 from ambientlab.mesh.explain.asking import AskedError, Asker, UnknownError, anybody, named, request
-from ambientlab.mesh.explain.explaining import explain
+from ambientlab.mesh.explain.explaining import aimed, explain
 from ambientlab.mesh.explain.explanation import (
     Applied,
     Callee,
@@ -34,6 +34,7 @@ __all__ = [
     "UnknownError",
     "Unseen",
     "WaypointChoice",
+    "aimed",
     "anybody",
     "explain",
     "named",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ambientlab.api.kinds import SERVICE
 from ambientlab.mesh.decide import Reason, Request, decide
-from ambientlab.mesh.explain import policies, routes, rules, surroundings, ztunnels
+from ambientlab.mesh.explain import policies, remedies, routes, rules, surroundings, ztunnels
 from ambientlab.mesh.explain.asking import Asker, UnknownError
 from ambientlab.mesh.explain.explanation import (
     BROKEN,
@@ -14,7 +15,9 @@ from ambientlab.mesh.explain.explanation import (
     Cause,
     Client,
     Explanation,
+    Finding,
     Place,
+    Remedy,
     Unseen,
 )
 from ambientlab.mesh.explain.scope import Scope, choice
@@ -42,6 +45,18 @@ def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[U
         tuple(f for f in unique if f.cause in BROKEN),
         tuple(unseen),
     )
+
+
+def aimed(found: Explanation, *flags: str) -> Explanation:
+    """With commands for a cluster that is not the current one: what is pasted must not meet another."""
+
+    def remedy(of: Remedy) -> Remedy:
+        return replace(of, commands=tuple(remedies.aimed(command, *flags) for command in of.commands))
+
+    def findings(some: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        return tuple(replace(one, remedies=tuple(map(remedy, one.remedies))) for one in some)
+
+    return replace(found, ignored=findings(found.ignored), problems=findings(found.problems))
 
 
 def _applied(scope: Scope) -> Iterator[Applied]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,12 @@ def where(ref: ObjectRef) -> list[str]:
 
 def line(*words: str) -> str:
     return " ".join(shlex.quote(word) for word in words)
+
+
+def aimed(command: str, *flags: str) -> str:
+    """The command with `flags` that say which cluster is meant, if there are any."""
+    said = f" {line(*flags)}" if flags else ""
+    return re.sub(r"(?:^|(?<= \| ))(kubectl|istioctl)(?= )", lambda found: f"{found[1]}{said}", command)
 
 
 def patch(ref: ObjectRef, *operations: tuple[str, str, Any]) -> str:

@@ -33,9 +33,8 @@ def _waypoints(scope: Scope) -> Iterator[Finding]:
         for key in remedies.waypoints_in(scope.index, callee.namespace):
             message = f"no request for {callee} comes to it: no label {USE_WAYPOINT} names it"
             yield Finding(remedies.gateway_ref(key), Cause.UNUSED_WAYPOINT, message, "", scope.waypoint_remedies)
-    elif scope.binding.waypoint is None and callee.kind == POD.kind:
-        # what is not about a host has no other object that could say so
-        finding = scope.no_waypoint(remedies.gateway_ref(scope.binding.asked))
+    elif scope.binding.waypoint is None and scope.labelled is not None:
+        finding = scope.no_waypoint(scope.labelled, f"metadata.labels[{USE_WAYPOINT}]")
         yield replace(finding, message=scope.binding.message)
     for key in scope.binding.waypoints:
         if scope.bypassed:
