@@ -105,21 +105,49 @@ async def installing_and_removing_are_idempotent(world):
     assert not await rules.installed(pod.netns)
     await rules.remove(pod.netns)
     direct = await world.listen(other.netns, 5000)
-    for _ in range(2):
+    for turn in range(3):
         await rules.install(pod.netns)
         await rules.install(pod.netns)
         assert await rules.installed(pod.netns)
         with pytest.raises(ConnectionRefusedError):
             await world.connect(pod.netns, other.spec.ip, 5000)  # nobody listens on 15001
-        await rules.remove(pod.netns)
-        await rules.remove(pod.netns)
+        for _ in range(2):
+            await rules.remove(pod.netns)
         assert not await rules.installed(pod.netns)
+        for _ in range(turn * 2):  # it may be wanted back before it has left
+            await rules.disconnect(pod.netns)
         with await world.connect(pod.netns, other.spec.ip, 5000):
             await _accept(direct)
     await rules.install(pod.netns)
     await world.runtime.remove_sandbox(pod)
     with pytest.raises(FileNotFoundError):
         await rules.install(pod.netns)
+
+
+async def open_connections_end_on_both_sides(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    await world.rules.install(pod.netns)
+    loop = asyncio.get_running_loop()
+    outbound, inbound = await world.listen(pod.netns, 15001, "127.0.0.1"), await world.listen(pod.netns, 15006)
+    direct = await world.listen(other.netns, 5000)
+    made = [
+        (await world.connect(pod.netns, other.spec.ip, 5000), (await _accept(outbound))[0]),
+        (await world.connect(other.netns, pod.spec.ip, 5000), (await _accept(inbound))[0]),
+        ((await world.connect(pod.netns, other.spec.ip, 5000, _mark)), (await _accept(direct))[0]),
+    ]
+    own = await world.listen(pod.netns, 5000)
+    untouched = await world.connect(pod.netns, pod.spec.ip, 5000), (await _accept(own))[0]
+    await world.rules.remove(pod.netns)
+    await loop.sock_sendall(made[0][1], b"still")
+    assert await loop.sock_recv(made[0][0], 10) == b"still"
+    await world.rules.disconnect(pod.netns)
+    for pair in made:
+        for end in pair:
+            with pytest.raises(ConnectionError):
+                async with asyncio.timeout(5):
+                    await loop.sock_recv(end, 10)
+    await loop.sock_sendall(untouched[0], b"own")
+    assert await loop.sock_recv(untouched[1], 10) == b"own"
 
 
 SCENARIOS = [
@@ -129,6 +157,7 @@ SCENARIOS = [
     probes_of_the_node_pass,
     datagrams_are_left_alone,
     installing_and_removing_are_idempotent,
+    open_connections_end_on_both_sides,
 ]
 
 

@@ -51,6 +51,9 @@ HBONE_PORT = 15008
 
 _NAT = "istio-ambient-nat"
 _MANGLE = "istio-ambient-mangle"
+_LEAVING = "istio-ambient-leaving"
+"""Of a pod whose new connections are not redirected any more: without a nat chain the kernel would stop translating
+what belongs to those that are open, and their ends would not hear of each other."""
 _CAPTURED_GROUP = 1337
 _PROXY_MARK = 0x539
 _REPLY_MARK = 0x111
@@ -170,13 +173,13 @@ class InPodRules:
         await self._set_group(device, _CAPTURED_GROUP)
 
     async def remove(self, netns: str) -> None:
-        """Idempotent; connections that are redirected already stay with the proxy."""
+        """Idempotent; connections that are redirected already stay with the proxy until `disconnect`."""
         device = await visitor.run(netns, _remove)
         await self._set_group(device, 0)
 
     async def disconnect(self, netns: str) -> None:
         """End what the proxy still has open in there. It keeps its tunnels for later, and a socket keeps the network
-        namespace of a pod that is gone. Nothing happens where the kernel cannot: they end when they have been idle."""
+        namespace of a pod that is gone. Where the kernel cannot, they end when they have been idle. Idempotent."""
         await visitor.run(netns, _disconnect)
 
     async def installed(self, netns: str) -> bool:
@@ -199,7 +202,7 @@ def _install() -> int:
         for message in _routing(remove=False):
             _tolerate(route, message, errno.EEXIST)
         if not nft.has_table(_NAT):
-            nft.commit(*inpod_rules())
+            nft.commit(*_away(nft, _LEAVING, _MANGLE), *inpod_rules())
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
@@ -210,12 +213,11 @@ def _remove() -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
         if nft.has_table(_NAT):
-            nat, mangle = Batch(_NAT), Batch(_MANGLE)
-            nat.delete_table()
-            mangle.delete_table()
-            nft.commit(nat, mangle)
-        for message in _routing(remove=True):
-            _tolerate(route, message, errno.ENOENT, errno.ESRCH)
+            leaving = Batch(_LEAVING)
+            leaving.add_table()
+            for hook in ("prerouting", "output"):
+                leaving.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
+            nft.commit(leaving, *_away(nft, _NAT))
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
@@ -229,6 +231,23 @@ def _disconnect() -> None:
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
+    route, nft = Socket(NETLINK_ROUTE), Nft()
+    try:
+        if nft.has_table(_LEAVING):
+            nft.commit(*_away(nft, _LEAVING, _MANGLE))
+            for message in _routing(remove=True):
+                _tolerate(route, message, errno.ENOENT, errno.ESRCH)
+    finally:
+        route.close()
+        nft.close()
+
+
+def _away(nft: Nft, *tables: str) -> list[Batch]:
+    """The deletion of those that are there."""
+    found = [Batch(table) for table in tables if nft.has_table(table)]
+    for batch in found:
+        batch.delete_table()
+    return found
 
 
 def _installed() -> bool:
