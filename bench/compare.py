@@ -6,9 +6,13 @@ medians. Client, proxies and server share the machine's cores: only the ratios m
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from ambientlab.host import inspect
 from bench import load
 from bench.load import Load
 from bench.report import Row, at_least
@@ -20,33 +24,83 @@ Run = Callable[[Sequence[str]], str]
 """Runs a command in the client's pod; what it printed."""
 
 
-def rows(name: str, ours: tuple[Run, str], by_hand: tuple[Run, str], least: float | None) -> list[Row]:
-    """Both in turns, each first in every other round."""
-    results: tuple[list[Load], list[Load]] = ([], [])
-    for run, url in (ours, by_hand):
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of two paths: who asks what, and the process below which all its Envoys are."""
+
+    run: Run
+    url: str
+    root: int
+
+    def once(self, seconds: int, options: Sequence[str] = ()) -> Load:
+        return load.parse(self.run(load.command(self.url, seconds, options)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    load: Load
+    cpu: float
+    """Seconds of processor time that the Envoys took for a request: what other processes take hardly moves it."""
+
+
+def rows(
+    name: str, ours: Side, by_hand: Side, least: float | None, options: Sequence[str] = (), *, bulk: bool = False
+) -> list[Row]:
+    """Both in turns, each first in every other round. `least` is for the rate: requests, or bytes if `bulk`."""
+    for side in (ours, by_hand):
         # One request alone opens the tunnels: of several that come at once to an address Envoy's original destination
         # clusters do not know, each makes a host of its own, with its own connection, which would serve all the rounds.
-        run(["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", url])
-        once(run, url, 1)
+        side.run(["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", side.url])
+        side.once(1, options)
+    results: tuple[list[_Round], list[_Round]] = ([], [])
     for number in range(ROUNDS):
-        for side in (0, 1) if number % 2 else (1, 0):
-            results[side].append(once(*(ours, by_hand)[side], SECONDS))
-    mine, theirs = results
-    ratios = {field: median(mine, field) / median(theirs, field) for field in ("requests_per_second", "p50", "p99")}
-    detail = (
-        f"{median(mine, 'requests_per_second'):.0f}/s to {median(theirs, 'requests_per_second'):.0f}/s; "
-        f"{latencies(mine)} to {latencies(theirs)}"
+        for index in (0, 1) if number % 2 else (1, 0):
+            results[index].append(_measure((ours, by_hand)[index], options))
+    mine, theirs = ([each.load for each in result] for result in results)
+    if bulk:
+        rates = [f"{median(loads, 'bytes_per_second') / (1 << 20):.0f} MB/s" for loads in (mine, theirs)]
+        found = [_rate(f"{name} bytes/s ratio", _ratio(mine, theirs, "bytes_per_second"), least, " to ".join(rates))]
+    else:
+        rates = [f"{median(loads, 'requests_per_second'):.0f}/s" for loads in (mine, theirs)]
+        detail = f"{' to '.join(rates)}; {latencies(mine)} to {latencies(theirs)}"
+        found = [
+            _rate(f"{name} req/s ratio", _ratio(mine, theirs, "requests_per_second"), least, detail),
+            Row(f"{name} p50 latency ratio", round(_ratio(mine, theirs, "p50"), 3), ""),
+            Row(f"{name} p99 latency ratio", round(_ratio(mine, theirs, "p99"), 3), ""),
+        ]
+    cpu = [statistics.median(each.cpu for each in result) for result in results]
+    detail = f"{cpu[0] * 1e6:.0f} us to {cpu[1] * 1e6:.0f} us a request"
+    return [*found, Row(f"{name} processor time ratio", round(cpu[0] / cpu[1], 3), "", detail=detail)]
+
+
+def _measure(side: Side, options: Sequence[str]) -> _Round:
+    envoys = [pid for pid in inspect.tree(side.root) if _name(pid) == "envoy"]
+    before = sum(map(_cpu, envoys))
+    found = side.once(SECONDS, options)
+    return _Round(found, (sum(map(_cpu, envoys)) - before) / (found.requests_per_second * SECONDS))
+
+
+def _rate(label: str, ratio: float, least: float | None, detail: str) -> Row:
+    return (
+        Row(label, round(ratio, 3), "", detail=detail) if least is None else at_least(label, ratio, "", least, detail)
     )
-    label, ratio = f"{name} req/s ratio", ratios["requests_per_second"]
-    return [
-        Row(label, round(ratio, 3), "", detail=detail) if least is None else at_least(label, ratio, "", least, detail),
-        Row(f"{name} p50 latency ratio", round(ratios["p50"], 3), ""),
-        Row(f"{name} p99 latency ratio", round(ratios["p99"], 3), ""),
-    ]
 
 
-def once(run: Run, url: str, seconds: int) -> Load:
-    return load.parse(run(load.command(url, seconds)))
+def _ratio(mine: Sequence[Load], theirs: Sequence[Load], field: str) -> float:
+    return median(mine, field) / median(theirs, field)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _cpu(pid: int) -> float:
+    """proc(5), stat: utime and stime, in clock ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def median(loads: Sequence[Load], field: str) -> float:

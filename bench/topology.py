@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from ambientlab.host import process
 from bench import compare
-from bench.compare import Run
-from bench.handwritten import RULES, SERVER_ARGUMENTS, HandWritten
+from bench.compare import Run, Side
+from bench.handwritten import BULK, RULES, SERVER_ARGUMENTS, HandWritten
 from bench.report import Row
 from bench.world import kubectl, mesh, shell
 
@@ -22,22 +23,41 @@ kubectl wait pod --all -n outside --for=condition=Ready
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """`urls` are of the mesh: service, waypoint, rules, direct."""
+    """`urls` are of the mesh: service, waypoint, rules, direct. `root` is its launcher."""
 
     urls: dict[str, str]
+    root: int
     by_hand: HandWritten
 
-    def compare(self, name: str, path: str, hand_path: str = "", least: float | None = None) -> list[Row]:
-        hand = self.by_hand.urls[hand_path or path]
-        return compare.rows(name, (in_pod("bench"), self.urls[path]), (self.by_hand.run, hand), least)
+    def side(self, path: str, namespace: str = "bench") -> Side:
+        """From a client of that namespace."""
+        return Side(in_pod(namespace), self.urls[path], self.root)
+
+    def compare(
+        self,
+        name: str,
+        path: str,
+        hand_path: str = "",
+        least: float | None = None,
+        options: Sequence[str] = (),
+        *,
+        bulk: bool = False,
+    ) -> list[Row]:
+        ours = self.side(path)
+        hand = Side(self.by_hand.run, self.by_hand.urls[hand_path or path], self.by_hand.pid)
+        if bulk:
+            ours, hand = (replace(side, url=side.url + BULK) for side in (ours, hand))
+        return compare.rows(name, ours, hand, least, options, bulk=bulk)
 
 
 @contextlib.contextmanager
 def both() -> Iterator[Topology]:
-    with mesh(lab=False), HandWritten() as by_hand:
+    with mesh(lab=False) as paths, HandWritten() as by_hand:
         kubectl("apply", "-f", "-", stdin=_world())
         shell(WAYPOINT)
-        yield Topology(_urls(), by_hand)
+        found = process.running(paths)
+        assert found is not None
+        yield Topology(_urls(), found.pid, by_hand)
 
 
 def in_pod(namespace: str) -> Run:

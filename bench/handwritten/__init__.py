@@ -11,12 +11,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 from types import TracebackType
 
 HERE = Path(__file__).parent
+BULK = "bulk"
+"""Path of an answer of 64 KiB."""
 SERVER_ARGUMENTS = [
-    "--config-yaml", (HERE / "server.yaml").read_text(), "--concurrency", "1", "--disable-hot-restart",
-    "--log-level", "warning",
+    "--config-yaml", Template((HERE / "server.yaml").read_text()).substitute(path=f"/{BULK}", octets="x" * (1 << 16)),
+    "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning",
 ]  # fmt: skip
 """Of the Envoy that is the server in both meshes."""
 RULES = tuple(f"/rule-{number:04}" for number in range(1000))
@@ -35,6 +38,7 @@ class HandWritten:
             text=True,
         )
         self.urls: dict[str, str] = json.loads(self._answer())
+        self.pid = self._process.pid
         return self
 
     def __exit__(
