@@ -32,6 +32,11 @@ async def pods(world: MeshWorld) -> None:
     for port in (8080, 8081):
         await world.serve("server", port)
 
+    async def by_tunnel() -> bool:
+        return await admitted(world, "client") and "dst.hbone_addr=" in world.log("ztunnel")
+
+    await eventually(by_tunnel, True)  # its client learns of its ztunnel a moment after it has one
+
 
 def policy(world: MeshWorld, name: str, namespace: str = "hello", **spec: Any) -> Object:
     return world.client.put(AUTHORIZATIONPOLICY, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})

@@ -524,3 +524,24 @@ async def test_what_ztunnel_refuses_is_told_to_the_object_that_asked_for_it(
         world.client.put(SERVICEENTRY, {**entry, "spec": {**spec, "resolution": "NONE", "endpoints": []}})
         await ztunnel.next(CLUSTER)
         await until(lambda: not refused(), "no finding")
+
+
+async def test_what_ztunnel_refuses_for_a_pod_is_told_to_the_policies_that_are_not_in_force(world: World) -> None:
+    meta = {"name": "deny", "namespace": "default", "generation": 1}
+    rules = [{"from": [{"source": {"namespaces": ["elsewhere"]}}]}]
+    policy: Object = {"metadata": meta, "spec": {"action": "DENY", "rules": rules}}
+
+    def refused() -> list[str]:
+        status = (world.client.get(AUTHORIZATIONPOLICY, "deny", "default") or {}).get("status") or {}
+        return [c["message"] for c in status.get("conditions") or () if c["reason"] == "Refused"]
+
+    enrolled = {"ambient.istio.io/redirection": "enabled"}
+    metadata = {"name": "client", "namespace": "default", "annotations": enrolled}
+    world.client.put(POD, {"metadata": metadata, "spec": {}})
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        await captured(world, ztunnel)
+        world.client.put(AUTHORIZATIONPOLICY, policy)
+        await ztunnel.refuse_next("no such thing")
+        said = "ztunnel refuses inbound|default/client, and goes on with what it had: no such thing"
+        await until(lambda: refused() == [said], "the finding")

@@ -89,4 +89,14 @@ class Rejections:
                 if workload.ip == rest:
                     yield ObjectRef(POD.kind, workload.namespace, workload.name)
         elif "/" in rest:
-            yield ObjectRef(POD.kind, *rest.split("/", 1))
+            pod = Key(*rest.split("/", 1))
+            yield ObjectRef(POD.kind, *pod)
+            if kind in ("inbound", "inplain"):
+                yield from self._enforced(ctx, pod)
+
+    def _enforced(self, ctx: Context, pod: Key) -> Iterator[ObjectRef]:
+        """The policies that a pod's routes and its listener for plain connections are made of."""
+        ztunnel = self._index.security.ztunnel
+        for policy in ctx.fetch(ztunnel.enforced, pod) or ():
+            if ctx.fetch(ztunnel.policies, policy.key) is not None:
+                yield ObjectRef(AUTHORIZATIONPOLICY.kind, *policy.key)
