@@ -7,6 +7,7 @@ pilot/pkg/networking/util/util.go (MergeSubsetTrafficPolicy).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -141,10 +142,23 @@ class Reader:
         localities = settings.get("localityLbSetting")
         return LoadBalancer(
             algorithm,
-            None if hashing is None else _consistent_hash(hashing),
+            None if hashing is None else self._consistent_hash(hashing, f"{path}.consistentHash"),
             warmup,
             _localities(localities, zones="zoneAwareLbSetting" in settings),
         )
+
+    def _consistent_hash(self, settings: Mapping[str, Any], path: str) -> ConsistentHash:
+        """A key that Envoy refuses is left out: it would take the routes of the whole service with it."""
+        key = _hash_key(settings)
+        if key is not None and (problem := _unusable(key)):
+            text = f"{problem}: any endpoint is chosen; Istio's waypoint would refuse all routes to the service"
+            self.notes.append(Diagnostic(self.ref, "Invalid", text, field=path))
+            key = None
+        if (maglev := settings.get("maglev")) is not None:
+            return ConsistentHash(key, "maglev", int(maglev.get("tableSize", 0)))
+        if (ring := settings.get("ringHash")) is not None:
+            return ConsistentHash(key, "ring", int(ring.get("minimumRingSize", 0)))
+        return ConsistentHash(key, "ring", int(settings.get("minimumRingSize") or _RING_SIZE))
 
     def _tls(self, settings: Mapping[str, Any], path: str) -> Tls:
         mode = settings.get("mode", "DISABLE")
@@ -242,15 +256,6 @@ def _warmup(settings: Mapping[str, Any]) -> Warmup | None:
     return None if deprecated is None else Warmup(milliseconds(deprecated))
 
 
-def _consistent_hash(settings: Mapping[str, Any]) -> ConsistentHash:
-    key = _hash_key(settings)
-    if (maglev := settings.get("maglev")) is not None:
-        return ConsistentHash(key, "maglev", int(maglev.get("tableSize", 0)))
-    if (ring := settings.get("ringHash")) is not None:
-        return ConsistentHash(key, "ring", int(ring.get("minimumRingSize", 0)))
-    return ConsistentHash(key, "ring", int(settings.get("minimumRingSize") or _RING_SIZE))
-
-
 def _hash_key(settings: Mapping[str, Any]) -> HashKey | None:
     """consistentHashToHashPolicy (pilot/pkg/networking/core/route/route.go)."""
     if name := settings.get("httpHeaderName"):
@@ -263,6 +268,18 @@ def _hash_key(settings: Mapping[str, Any]) -> HashKey | None:
     if name := settings.get("httpQueryParameterName"):
         return HashKey("query", name)
     return None
+
+
+def _unusable(key: HashKey) -> str:
+    """What Envoy has against the key, or "" (api/envoy/config/route/v3/route_components.proto, HashPolicy)."""
+    if key.kind == "header" and re.search(r"[\0\r\n]", key.name):
+        return f"no request has a header named {key.name!r}"
+    if key.lifetime is not None and key.lifetime < 0:
+        return f"a cookie does not live for {key.lifetime} ms"
+    for name, value in key.attributes:
+        if not name or re.search(r"[\0\r\n]", name + value):
+            return f"{name!r}={value!r} is no attribute of a cookie"
+    return ""
 
 
 def _localities(settings: Mapping[str, Any] | None, *, zones: bool) -> Localities | None:
