@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ambientlab.labs import stats
+from ambientlab.traffic import stats
 
 # A true split is called false once in a million samples: forty of them in a run, and CI is wrong once in 25,000 runs.
 SIGNIFICANCE = 1e-6

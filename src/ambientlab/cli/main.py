@@ -22,11 +22,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "shell": ("ambientlab.cli.shell", "shell", "A shell with kubectl, k, istioctl and the lab's files."),
     "kubectl": ("ambientlab.cli.shell", "kubectl", "Run kubectl against the mesh."),
     "istioctl": ("ambientlab.cli.shell", "istioctl", "Run istioctl against the mesh."),
-    "explain": (
-        "ambientlab.cli.explain.command",
-        "explain",
-        "Why a request goes where it goes.",
-    ),
+    "explain": ("ambientlab.cli.explain.command", "explain", "Why a request goes where it goes."),
+    "traffic": ("ambientlab.cli.traffic", "traffic", "Real requests from a pod, counted and compared."),
     "lab": ("ambientlab.cli.lab", "lab", "Guided labs with checks."),
     "debug": ("ambientlab.cli.debug", "debug", "The pipeline laid open: what becomes of objects on their way."),
 }

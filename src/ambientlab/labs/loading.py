@@ -10,8 +10,8 @@ from importlib.resources.abc import Traversable
 import msgspec
 import yaml
 
-from ambientlab.labs import stats
 from ambientlab.labs.model import Asset, Check, Definition, Kubectl, Lab, Log, Output, Traffic, is_file_name
+from ambientlab.traffic import stats
 
 DEFINITION = "lab.yaml"
 

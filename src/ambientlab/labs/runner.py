@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ambientlab.labs import checks, display, stats, world
+from ambientlab.labs import checks, display, world
 from ambientlab.labs.checks import Verdict
 from ambientlab.labs.environment import CommandError, Environment
 from ambientlab.labs.model import Lab, Output, Step
 from ambientlab.labs.shell import Shell
+from ambientlab.traffic import stats
 
 
 @dataclass(slots=True)

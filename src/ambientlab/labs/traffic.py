@@ -17,13 +17,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ambientlab.labs import stats
 from ambientlab.labs.environment import CommandError, Environment
 from ambientlab.labs.model import Outcome, Traffic
+from ambientlab.traffic import curl, stats
 
 REQUEST_SECONDS = 20
 SAMPLE_SECONDS = 180
-_SERVICE_TIME = "x-envoy-upstream-service-time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def send(check: Traffic, environment: Environment) -> list[Answer]:
     """Raises CommandError if the requests could not be sent; a request that got no answer is an answer of status 0."""
     token = secrets.token_hex(8)
     namespace, pod = check.source.split("/")
-    command = environment.kubectl("exec", "-n", namespace, pod, "--", *curl(check, token))
+    command = environment.kubectl("exec", "-n", namespace, pod, "--", *_curl(check, token))
     done = environment.run(command, timeout=SAMPLE_SECONDS)
     answers = parse(done.stdout, token)
     if len(answers) != check.requests:
@@ -67,27 +66,23 @@ def send(check: Traffic, environment: Environment) -> list[Answer]:
     return answers
 
 
-def curl(check: Traffic, token: str) -> list[str]:
-    report = f"\n{token} %{{http_code}} %{{num_connects}} %{{time_total}} %{{exitcode}} %header{{{_SERVICE_TIME}}}\n"
-    command = ["curl", "-s", "-m", str(REQUEST_SECONDS), "-H", "Connection: close", "-w", report]
-    for name, value in check.headers.items():
-        command += ["-H", f"{name}: {value}"]
-    if check.parallel > 1:
-        # Left to itself, curl would hold requests back in the hope of sharing a connection.
-        command += ["-Z", "--parallel-immediate", "--parallel-max", str(check.parallel), "-o", "/dev/null"]
-    return [*command, f"{check.url}#[1-{check.requests}]"]
+def _curl(check: Traffic, token: str) -> list[str]:
+    return curl.command(
+        check.url,
+        check.requests,
+        token,
+        headers=[("Connection", "close"), *check.headers.items()],
+        parallel=check.parallel,
+        patience=REQUEST_SECONDS,
+    )
 
 
 def parse(text: str, token: str) -> list[Answer]:
     answers: list[Answer] = []
-    start = 0
-    for mark in re.finditer(rf"\n{token} (\d+) (\d+) ([\d.]+) (\d+) (\d*)\n", text):
-        status, connections, problem = int(mark[1]), int(mark[2]), int(mark[4])
-        seconds = float(mark[3]) - int(mark[5] or 0) / 1000
-        if status and connections != 1:
+    for report in curl.parse(text, token):
+        if report.status and report.connections != 1:
             raise CommandError("a request used the connection of another, so they tell nothing about connections")
-        answers.append(Answer(status, seconds, problem, text[start : mark.start()]))
-        start = mark.end()
+        answers.append(Answer(report.status, report.seconds - report.service / 1000, report.problem, report.body))
     return answers
 
 

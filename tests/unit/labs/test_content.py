@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from ambientlab import labs
-from ambientlab.labs import stats, traffic
+from ambientlab.labs import traffic
 from ambientlab.labs.model import Lab, Traffic
+from ambientlab.traffic import stats
 
 HERE_DOCUMENT = re.compile(r"<<'EOF'\n(.*?)\nEOF\n", re.DOTALL)
 

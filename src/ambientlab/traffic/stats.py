@@ -63,3 +63,27 @@ def _tail(counts: Sequence[int], probabilities: Sequence[float], total: int) -> 
 
     add(0, total, 0.0)
     return math.fsum(likely)
+
+
+def interval(count: int, total: int) -> tuple[float, float]:
+    """Where the true share is, with a confidence of 95 %: Wilson's score interval (Brown, Cai, DasGupta 2001, "Interval
+    Estimation for a Binomial Proportion")."""
+    if not total:
+        return 0.0, 1.0
+    z = 1.959964
+    share = count / total
+    middle = share + z * z / (2 * total)
+    width = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
+
+
+def likelihood(observed: Sequence[int], shares: Sequence[float]) -> tuple[float, str]:
+    """`p_value` and the name of the test. Where there are too many outcomes for it, each class is tested alone and the
+    least p multiplied by their number (Bonferroni), which errs towards what is expected."""
+    total = sum(observed)
+    if outcomes(total, sum(1 for share in shares if share)) <= MAX_OUTCOMES:
+        return p_value(observed, shares), "binomial" if len(shares) == 2 else "multinomial"
+    whole = sum(shares)
+    each = [p_value([n, total - n], [s, whole - s]) for n, s in zip(observed, shares, strict=True) if s or n]
+    return min(1.0, len(each) * min(each)), "binomial, Bonferroni"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambientlab.labs import stats
+from ambientlab.traffic import stats
 
 
 def brute_force(observed: list[int], shares: list[int]) -> Fraction:

@@ -1,0 +1,298 @@
+"""`ambientlab traffic`: real requests from a pod, what became of them, and whether that is what was expected."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ambientlab.cli.mesh import Seconds, name_option
+from ambientlab.cli.output import fail, json_out, talk
+
+if TYPE_CHECKING:
+    from ambientlab.host.kubectl import Kubectl
+    from ambientlab.traffic.answers import Requests
+    from ambientlab.traffic.expectations import Expected, Verdict
+    from ambientlab.traffic.tally import Tally
+
+EXIT_USAGE = 2
+_BAR = 30
+_FRAME = 0.1  # seconds between two pictures
+_BETWEEN = 0.5  # seconds between two samples that wait for a rollout
+
+
+@click.command()
+@click.argument("url")
+@click.option(
+    "--from", "source", metavar="NS/POD", required=True, help="The pod that asks; deploy/NAME for one of its."
+)
+@click.option("--container", default="", help="Which of the pod's containers.")
+@click.option("-n", "number", type=click.IntRange(1, 1_000_000), help="How many requests; 200 without --duration.")
+@click.option("-c", "parallel", type=click.IntRange(1, 500), default=1, show_default=True, help="How many at once.")
+@click.option("--rps", "rate", type=click.FloatRange(0, 100_000), default=0.0, help="How many to begin a second.")
+@click.option("--duration", type=Seconds(), default=None, help="How long to begin new ones, such as 10s.")
+@click.option("--timeout", "patience", type=Seconds(), default="20s", show_default=True, help="How long one may take.")
+@click.option("-X", "--method", default="GET", show_default=True, help="The HTTP method.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of each request.")
+@click.option("--keep-alive", is_flag=True, help="Use connections again; without, each request has its own.")
+@click.option("--by", default="version", show_default=True, help="version, instance, status or header:NAME.")
+@click.option("--expect", metavar="v1=95,v2=5", default="", help="The share of each group in percent.")
+@click.option("--expect-status", metavar="500=10%", default="", help="The share of a status; 0 is no answer.")
+@click.option("--expect-delay", metavar="2s=50%", default="", help="The share of requests delayed by so much or more.")
+@click.option("--max-p99", type=Seconds(), default=None, help="What 99 of 100 answers may take at most.")
+@click.option("--significance", type=click.FloatRange(1e-9, 0.5), default=0.001, show_default=True)
+@click.option("--until-stable", is_flag=True, help="Ask again until the answers are as expected.")
+@click.option("--wait", type=Seconds(), default="60s", show_default=True, help="How long --until-stable tries.")
+@click.option("-o", "--output", type=click.Choice(["text", "json", "csv", "svg", "html"]), default="text")
+@name_option
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Another cluster than this machine's mesh.")
+@click.option("--context", help="The same, by a context of the kubeconfig.")
+@click.pass_context
+def traffic(
+    ctx: click.Context,
+    url: str,
+    source: str,
+    container: str,
+    number: int | None,
+    parallel: int,
+    rate: float,
+    duration: float | None,
+    patience: float,
+    method: str,
+    headers: tuple[str, ...],
+    keep_alive: bool,
+    by: str,
+    expect: str,
+    expect_status: str,
+    expect_delay: str,
+    max_p99: float | None,
+    significance: float,
+    until_stable: bool,
+    wait: float,
+    output: str,
+    name: str,
+    kubeconfig: Path | None,
+    context: str | None,
+) -> None:
+    """Send real requests from a pod and count what comes back.
+
+    Each request has a connection of its own, as each `curl` has. Exit status 0: the answers fit what was expected, or
+    nothing was; 1: they do not; 2: nothing could be sent.
+    """
+    from ambientlab.traffic import expectations
+    from ambientlab.traffic.answers import Requests
+    from ambientlab.traffic.sending import url_of
+
+    if number is None and duration is None:
+        number = 200
+    try:
+        requests = Requests(
+            source=source,
+            url=url_of(url).geturl(),
+            method=_token(method),
+            headers=tuple(_header(text) for text in headers),
+            number=number or 0,
+            seconds=duration or 0,
+            rate=rate,
+            parallel=parallel,
+            reuse=keep_alive,
+            patience=patience,
+            container=container,
+        )
+        expected = _expected(expect, expect_status, expect_delay, max_p99)
+        _check_by(by)
+    except ValueError as error:
+        raise click.UsageError(str(error), ctx) from None
+    if until_stable and not expected:
+        raise click.UsageError("--until-stable needs something to wait for: --expect, --expect-status, ...", ctx)
+    kubectl = _cluster(name, kubeconfig, context)
+    requests = _with_pod(kubectl, requests)
+    end = time.monotonic() + wait
+    while True:
+        tally = _sample(kubectl, requests, by, live=output == "text")
+        verdicts = expectations.judge(tally, expected, significance)
+        if not until_stable or expectations.passed(verdicts) or time.monotonic() + _BETWEEN > end:
+            break
+        time.sleep(_BETWEEN)
+    _show(output, requests, by, tally, verdicts, significance)
+    raise SystemExit(0 if expectations.passed(verdicts) else 1)
+
+
+def _expected(groups: str, statuses: str, delays: str, p99: float | None) -> Expected:
+    from ambientlab.traffic.expectations import Expected, shares, whole
+
+    wanted = shares(groups) if groups else {}
+    if wanted:
+        whole(wanted)
+    codes = shares(statuses) if statuses else {}
+    if wrong := [code for code in codes if not (code.isdigit() and (code == "0" or 100 <= int(code) <= 599))]:
+        raise ValueError(f"--expect-status: {wrong[0]!r} is no HTTP status")
+    late = shares(delays) if delays else {}
+    seconds = {_duration(text): share for text, share in late.items()}
+    return Expected(wanted, {int(code): share for code, share in codes.items()}, seconds, p99 or 0)
+
+
+def _duration(text: str) -> float:
+    try:
+        return Seconds().convert(text, None, None)
+    except click.BadParameter as error:
+        raise ValueError(f"--expect-delay: {error.message}") from None
+
+
+def _check_by(by: str) -> None:
+    from ambientlab.traffic.answers import by as reader
+
+    reader(by)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or "\n" in text or "\r" in text:
+        raise ValueError(f"-H {text!r} is not NAME: VALUE")
+    return _token(name.strip()), value.strip()
+
+
+def _token(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        raise ValueError(f"{text!r} is no name that HTTP allows")
+    return text
+
+
+def _cluster(name: str, kubeconfig: Path | None, context: str | None) -> Kubectl:
+    """The cluster that was named, or this machine's own mesh."""
+    from ambientlab.cli.mesh import running_paths
+    from ambientlab.host.kubectl import Kubectl
+
+    if kubeconfig is None and context is None:
+        return Kubectl(running_paths(name).kubeconfig)
+    return Kubectl(kubeconfig, context)
+
+
+def _with_pod(kubectl: Kubectl, requests: Requests) -> Requests:
+    """`NS/deploy/NAME` becomes the name of one of its pods."""
+    from dataclasses import replace
+
+    from ambientlab.host.kubectl import KubectlError
+
+    namespace, _, pod = requests.source.partition("/")
+    if not namespace or not pod or pod.count("/") > 1:
+        fail(f"--from {requests.source!r} is not NAMESPACE/POD", ["such as --from test/curl"], code=EXIT_USAGE)
+    kind, _, name = pod.rpartition("/")
+    if kind in ("", "pod", "pods", "po"):
+        return replace(requests, source=f"{namespace}/{name}")
+    try:
+        owner = kubectl.get(kind, name, namespace)
+        labels = (((owner or {}).get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+        if owner is None or not labels:
+            fail(f"{kind}/{name} in namespace {namespace} has no pods", code=EXIT_USAGE)
+        pods = kubectl.list("pods", namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
+    except KubectlError as error:
+        fail(str(error), code=EXIT_USAGE)
+    running = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
+    if not running:
+        fail(f"no pod of {kind}/{name} in namespace {namespace} runs", code=EXIT_USAGE)
+    return replace(requests, source=f"{namespace}/{running[0]}")
+
+
+def _sample(kubectl: Kubectl, requests: Requests, by: str, *, live: bool) -> Tally:
+    from ambientlab.host.tools import ToolError
+    from ambientlab.traffic.answers import by as reader
+    from ambientlab.traffic.answers import header_of
+    from ambientlab.traffic.sending import TrafficError, send
+    from ambientlab.traffic.tally import Tally
+
+    tally = Tally(reader(by))
+    drawn = _Drawing() if live and sys.stderr.isatty() else None
+    try:
+        answers = send(kubectl.command, requests, header=header_of(by), body=by in ("version", "instance"))
+        for answer in answers:
+            tally.add(answer)
+            if drawn is not None:
+                drawn.update(requests, tally)
+    except KeyboardInterrupt:
+        if not tally.total:
+            raise
+        talk("Interrupted; this is what came until then.")
+    except ToolError as error:
+        fail(str(error), code=EXIT_USAGE)
+    except TrafficError as error:
+        _failed(error, requests)
+    finally:
+        if drawn is not None:
+            drawn.clear()
+    if not tally.total:
+        fail(f"{requests.source} sent nothing", code=EXIT_USAGE)
+    return tally
+
+
+def _failed(error: Exception, requests: Requests) -> NoReturn:
+    namespace = requests.source.partition("/")[0]
+    fail(str(error), [f"see which pods there are: kubectl get pods -n {namespace}"], code=EXIT_USAGE)
+
+
+class _Drawing:
+    """Bars that grow on a terminal, replaced by the result at the end."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._last = 0.0
+
+    def update(self, requests: Requests, tally: Tally) -> None:
+        if time.monotonic() - self._last < _FRAME:
+            return
+        self._last = time.monotonic()
+        self.clear()
+        lines = [*_bars(tally), f"{tally.total}{f' of {requests.number}' if requests.number else ''} answered"]
+        click.echo("\n".join(lines), err=True)
+        self._lines = len(lines)
+
+    def clear(self) -> None:
+        if self._lines:
+            click.echo(f"\x1b[{self._lines}F\x1b[J", err=True, nl=False)
+            self._lines = 0
+
+
+def _bars(tally: Tally) -> list[str]:
+    from ambientlab.traffic.export import percent, span
+
+    rows = tally.rows()
+    width = min(24, max((len(row.name) for row in rows), default=0))
+    lines = []
+    for row in rows:
+        name = row.name if len(row.name) <= width else f"{row.name[: width - 1]}…"
+        bar = ("█" * max(1, round(row.share * _BAR))).ljust(_BAR)
+        lines.append(f"{name.ljust(width)} {bar} {percent(row.share):>7} {row.count:>6}   {span(row)}".rstrip())
+    return lines
+
+
+def _show(output: str, requests: Requests, by: str, tally: Tally, verdicts: list[Verdict], significance: float) -> None:
+    from ambientlab.traffic import export
+    from ambientlab.traffic.answers import header_of
+
+    match output:
+        case "json":
+            return json_out(export.as_json(requests, by, tally, verdicts) | {"significance": significance})
+        case "csv":
+            return click.echo(export.as_csv(tally, header_of(by)), nl=False)
+        case "svg":
+            return click.echo(export.as_svg(requests, tally), nl=False)
+        case "html":
+            return click.echo(export.as_html(requests, by, tally, verdicts), nl=False)
+    pace = f", {tally.total / tally.seconds:.0f}/s" if tally.seconds else ""
+    own = "" if requests.reuse else ", each on a connection of its own"
+    click.echo(f"{tally.total} requests from {requests.source} to {requests.url}")
+    click.echo(f"{tally.seconds:.1f} s{pace}{own}; by {by}, with 95 % intervals:\n")
+    click.echo("\n".join(_bars(tally)))
+    latency = "  ".join(f"{name} {export.milliseconds(seconds)}" for name, seconds in export.latencies(tally))
+    click.echo(f"\nlatency   {latency}")
+    click.echo("outcomes  " + "  ".join(f"{name}: {count}" for name, count in tally.outcomes.most_common()))
+    if verdicts:
+        click.echo("")
+        for verdict in verdicts:
+            click.echo(export.text(verdict))
+        click.echo(f"Below p={significance:g} an answer does not fit.")

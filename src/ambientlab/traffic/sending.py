@@ -1,0 +1,184 @@
+"""Sends requests from inside a pod by `kubectl exec`: with the driver where there is a Python, otherwise with curl."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib import resources
+from urllib.parse import SplitResult, urlsplit
+
+import orjson
+
+from ambientlab.traffic import curl
+from ambientlab.traffic.answers import SHOWN, Answer, Requests
+
+Kubectl = Callable[[Sequence[str]], list[str]]
+"""Arguments to the whole command."""
+
+_NO_PROGRAM = re.compile(r"not found|no such file|exit code 12[67]", re.IGNORECASE)
+_MOST = 10_000_000
+"""Requests of a curl that is stopped after its time."""
+_CURL_PROBLEMS = {6: "unknown host", 7: "refused", 28: "timeout", 52: "empty reply", 56: "reset"}
+
+
+class TrafficError(Exception):
+    """No requests could be sent; the message says why, in one line."""
+
+
+def url_of(text: str) -> SplitResult:
+    """Raises ValueError for what is no URL of http or https."""
+    url = urlsplit(text if "://" in text else f"http://{text}")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f"{text!r} is not a URL such as http://helloworld.hello:5000/hello")
+    if re.search(r"[\s#\[\]{}]|[^\x21-\x7e]", url.geturl()):
+        raise ValueError(f"{text!r} has characters that a URL must have percent-encoded")
+    _ = url.port  # a ValueError of its own
+    return url
+
+
+def send(kubectl: Kubectl, requests: Requests, *, header: str = "", body: bool = True) -> Iterator[Answer]:
+    """Yields the answers as they come. `header` is one of each response to tell, and without `body` no bodies are
+    needed. Raises TrafficError; what has been answered by then has been yielded."""
+    if urlsplit(requests.url).scheme == "http":
+        process = _Exec(kubectl, requests, ["python3", "-I", "-S", "-", _plan(requests, header, body)], _driver())
+        began = False
+        for line in process.lines():
+            began = True
+            yield Answer(*orjson.loads(line))
+        if (said := process.complaint()) == "" or began or not _NO_PROGRAM.search(said):
+            if said:
+                raise TrafficError(_why(said, requests))
+            return
+    yield from _by_curl(kubectl, requests, header, body)
+
+
+def _by_curl(kubectl: Kubectl, requests: Requests, header: str, body: bool) -> Iterator[Answer]:
+    if body and requests.parallel > 1:
+        raise TrafficError(
+            f"{requests.source} has no python3, and curl shows no bodies of parallel requests: "
+            "send one at a time (-c 1) or count --by status"
+        )
+    if requests.reuse and requests.parallel > 1:
+        raise TrafficError(
+            f"{requests.source} has no python3, and curl's parallel requests share connections: use -c 1"
+        )
+    token = secrets.token_hex(8)
+    headers = [*requests.headers, *([] if requests.reuse else [("Connection", "close")])]
+    argv = curl.command(
+        requests.url,
+        requests.number or _MOST,
+        token,
+        headers=headers,
+        parallel=requests.parallel,
+        patience=requests.patience,
+        header=header,
+    )
+    argv[1:1] = ["-N", "-X", requests.method] if requests.method != "HEAD" else ["-N", "-I", "-o", "/dev/null"]
+    if requests.rate:
+        argv[1:1] = ["--rate", f"{max(1, round(requests.rate * 60))}/m"]
+    process = _Exec(kubectl, requests, argv, "")
+    if requests.seconds:
+        process.stop_after(requests.seconds)
+    text, at, began = "", 0.0, False
+    for line in process.lines():
+        text += line
+        if not line.startswith(token):
+            continue
+        for report in curl.parse(text, token):
+            began = True
+            problem = _CURL_PROBLEMS.get(report.problem, f"curl {report.problem}") if not report.status else ""
+            yield Answer(at, report.seconds, report.status, problem, report.service, report.header, report.body[:SHOWN])
+            at += report.seconds
+        text = ""
+    if (said := process.complaint()) and not began:
+        raise TrafficError(_why(said, requests))
+
+
+def _plan(requests: Requests, header: str, body: bool) -> str:
+    url = urlsplit(requests.url)
+    return orjson.dumps(
+        {
+            "host": url.hostname,
+            "port": url.port or 80,
+            "method": requests.method,
+            "target": (url.path or "/") + (f"?{url.query}" if url.query else ""),
+            "headers": requests.headers,
+            "number": requests.number,
+            "seconds": requests.seconds,
+            "rate": requests.rate,
+            "parallel": requests.parallel,
+            "reuse": requests.reuse,
+            "patience": requests.patience,
+            "header": header,
+            "body": SHOWN if body else 0,
+        }
+    ).decode()
+
+
+def _driver() -> str:
+    return resources.files(__package__).joinpath("driver.py").read_text(encoding="utf-8")
+
+
+def _why(said: str, requests: Requests) -> str:
+    if _NO_PROGRAM.search(said) and "pods" not in said:
+        return f"{requests.source} has neither python3 nor curl: name another pod with --from"
+    return re.sub(r"^(Error from server \(\w+\)|error): ", "", said)
+
+
+class _Exec:
+    """A program in the pod, and what it prints."""
+
+    def __init__(self, kubectl: Kubectl, requests: Requests, argv: Sequence[str], stdin: str) -> None:
+        namespace, pod = requests.source.split("/")
+        container = ["-c", requests.container] if requests.container else []
+        command = kubectl(["exec", *(["-i"] if stdin else []), "-n", namespace, pod, *container, "--", *argv])
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        self._said = ""
+        self._stopped = False
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(stdin)
+
+    def lines(self) -> Iterator[str]:
+        """Ends the program if the reader stops earlier than it."""
+        assert self._process.stdout is not None
+        try:
+            yield from self._process.stdout
+        finally:
+            self._process.stdout.close()
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._listener.join()
+
+    def stop_after(self, seconds: float) -> None:
+        def stop() -> None:
+            self._stopped = True
+            self._process.terminate()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+
+    def complaint(self) -> str:
+        """What it had to say when it failed, "" if it did not; of a program that has ended."""
+        if self._process.returncode == 0 or self._stopped:
+            return ""
+        lines = [line for line in self._said.strip().splitlines() if not line.startswith("Defaulted container")]
+        ended = f"it ended with {self._process.returncode}"
+        return next(filter(_NO_PROGRAM.search, lines), lines[-1] if lines else ended)
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stderr:
+            self._said = stderr.read()

@@ -1,0 +1,112 @@
+"""`ambientlab traffic` on a mesh: what it counts, how it judges, what it says of mistakes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from support.mesh import Mesh, Result
+
+pytestmark = pytest.mark.e2e
+
+HELLO = "helloworld.hello:5000/hello"
+SURE = ("--significance", "0.000001")
+
+
+def traffic(mesh: Mesh, *arguments: str, source: str = "test/curl") -> Result:
+    return mesh.ambientlab("traffic", "--from", source, *arguments, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def hello(lab: Mesh) -> Mesh:
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    return lab
+
+
+def test_an_even_split_for_people(hello: Mesh) -> None:
+    done = traffic(hello, HELLO, "--expect", "v1=50,v2=50", *SURE)
+    assert done.code == 0, done.text
+    first, second, *rest = done.out.splitlines()
+    assert first == "200 requests from test/curl to http://helloworld.hello:5000/hello"
+    assert second.endswith(
+        "each on a connection of its own; answers by version, with the 95 % interval of their share:"
+    )
+    assert [line.split()[0] for line in rest[1:3]] == ["v1", "v2"]
+    assert "outcomes  HTTP 200: 200" in rest
+    assert any(line.startswith("✓ expected v1 50 %, v2 50 %; came v1 ") for line in rest)
+    assert all(len(line) <= 110 for line in rest)
+
+
+def test_what_does_not_fit_is_exit_status_1(hello: Mesh) -> None:
+    done = traffic(hello, HELLO, "--expect", "v1=95,v2=5", "--max-p99", "10s", "-o", "json", *SURE)
+    assert done.code == 1, done.text
+    data: dict[str, Any] = json.loads(done.out)
+    assert [expectation["fits"] for expectation in data["expectations"]] == [False, True]
+    assert sum(group["count"] for group in data["groups"]) == data["total"] == 200
+
+
+def test_who_answered_many_at_once(hello: Mesh) -> None:
+    done = traffic(hello, HELLO, "-n", "300", "-c", "10", "--by", "instance", "-o", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert len(rows) == 300
+    pods = {pod["metadata"]["name"] for pod in hello.json("get", "pods", "-n", "hello")["items"]}
+    assert {row["body"].rpartition(" ")[2] for row in rows} == pods
+
+
+def test_a_deployment_may_ask_at_a_pace(hello: Mesh) -> None:
+    hello.kubectl("create", "deployment", "client", "-n", "test", "--image=busybox", "--", "sleep", "infinity")
+    hello.kubectl("wait", "-n", "test", "--for=condition=Available", "deploy/client")
+    done = traffic(hello, HELLO, "--rps", "50", "--duration", "1s", "-o", "json", source="test/deploy/client")
+    data = json.loads(done.out)
+    assert data["from"].startswith("test/client-")
+    assert data["total"] == 50
+
+
+def test_it_waits_for_a_change(hello: Mesh) -> None:
+    hello.kubectl("scale", "deploy/helloworld-v2", "-n", "hello", "--replicas=0")
+    done = traffic(hello, HELLO, "-n", "50", "--expect", "v1=100", "--until-stable", *SURE)
+    assert done.code == 0, done.text
+
+
+def test_statuses(hello: Mesh) -> None:
+    done = traffic(hello, "helloworld.hello:5000/nothing", "-n", "20", "--expect-status", "404=100%", "--by", "status")
+    assert done.code == 0, done.text
+    assert "HTTP 404" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("ftp://x/",), "'ftp://x/' is not a URL such as http://helloworld.hello:5000/hello"),
+        ((HELLO, "--expect", "v1=95,v2=2"), "the shares add up to 97, not to 100"),
+        ((HELLO, "--expect-status", "ok=5"), "--expect-status: 'ok' is no HTTP status"),
+        ((HELLO, "--expect-delay", "long=5"), "--expect-delay: 'long' is not a duration"),
+        ((HELLO, "--by", "colour"), "'colour' is not version, instance, status or header:NAME"),
+        ((HELLO, "-H", "nonsense"), "-H 'nonsense' is not NAME: VALUE"),
+        ((HELLO, "--until-stable"), "--until-stable needs something to wait for"),
+        (("nobody.hello/",), "cannot resolve the host"),
+    ],
+)
+def test_mistakes_are_named(hello: Mesh, arguments: tuple[str, ...], complaint: str) -> None:
+    done = traffic(hello, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("curl", "--from 'curl' is not NAMESPACE/POD"),
+        ("test/nobody", 'pods "nobody" not found'),
+        ("test/deploy/nobody", "deploy/nobody in namespace test has no pods"),
+    ],
+)
+def test_pods_that_are_not_there(hello: Mesh, source: str, complaint: str) -> None:
+    done = traffic(hello, HELLO, source=source)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
