@@ -28,7 +28,7 @@ A name becomes dirty when its desired version changes or when the proxy asks for
 
 Envoy refuses a response whole, the good resources of it with the bad one. A refused push is therefore sent again in
 halves until the resources at fault stand alone: k bad ones among n cost about k*log2(n) round trips, and every other
-resource gets through. What the proxy said about those is kept in `rejections` until it is given a version it accepts.
+resource gets through. What the proxy said about those is kept in `rejections` until it runs what it should.
 
 Order makes changes without a gap (make before break). `AFTER` is the whole rule: a type is sent only when the types it
 refers to are settled; clusters go only after nothing can refer to them any more. It relies on Envoy acknowledging
@@ -196,6 +196,8 @@ class Session:
         channel = self._channels[type_url]
         for name, config in changed.items():
             channel.desired[name] = config
+            if channel.held.get(name) == config.version:
+                channel.rejected.pop(name, None)
             channel.mark(name)
         for name in removed:
             if channel.desired.pop(name, None) is not None:
@@ -316,7 +318,8 @@ class Session:
             channel.held.pop(name, None)
             return [Fault(request.type_url, f"refused to remove {name}: {_reason(request.error_detail.message)}")]
         rejection = Rejected(request.type_url, name, version, _reason(request.error_detail.message))
-        if name in channel.desired:
+        config = channel.desired.get(name)
+        if config is not None and channel.held.get(name) != config.version:
             channel.rejected[name] = rejection
             channel.mark(name)
         return [rejection]

@@ -231,6 +231,21 @@ def test_going_back_to_the_version_in_force_needs_no_push(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r")})
     assert peer.sent() == []
     assert peer.session.synced
+    assert peer.session.rejections == []
+
+
+def test_what_is_taken_back_before_it_is_refused_is_no_rejection(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a"), "b": cluster("b")})
+    peer.request("CDS")
+    peer.sent()
+    peer.ack("CDS")
+    peer.session.update(CLUSTER, {"a": cluster("a", "bad")})
+    peer.sent()
+    peer.session.update(CLUSTER, {"a": cluster("a")})
+    [event] = peer.nack("CDS")
+    assert isinstance(event, Rejected)
+    assert peer.session.rejections == []
+    assert peer.session.in_force(CLUSTER, "a")
 
 
 def test_a_rejection_ends_with_the_resource(peer: Peer) -> None:

@@ -8,7 +8,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ambientlab.mesh.session import Config, Session
@@ -65,6 +65,7 @@ steps = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(steps)
+@example([("set", CLUSTER, "a", 0), ("set", CLUSTER, "a", BAD), ("answer", CLUSTER, "a", 0), ("set", CLUSTER, "a", 0)])
 def test_a_proxy_converges_on_what_is_desired(script: list[Step]) -> None:
     session, proxy = Session(), Proxy()
     desired: dict[str, dict[str, Config]] = {CLUSTER: {}, LISTENER: {}, ROUTES: {}}
