@@ -33,9 +33,7 @@ def test_an_even_split_for_people(hello: Mesh) -> None:
     assert done.code == 0, done.text
     first, second, *rest = done.out.splitlines()
     assert first == "200 requests from test/curl to http://helloworld.hello:5000/hello"
-    assert second.endswith(
-        "each on a connection of its own; answers by version, with the 95 % interval of their share:"
-    )
+    assert second.endswith("/s, each on a connection of its own; by version, with 95 % intervals:")
     assert [line.split()[0] for line in rest[1:3]] == ["v1", "v2"]
     assert "outcomes  HTTP 200: 200" in rest
     assert any(line.startswith("✓ expected v1 50 %, v2 50 %; came v1 ") for line in rest)

@@ -19,7 +19,9 @@ from ambientlab.traffic.answers import SHOWN, Answer, Requests
 Kubectl = Callable[[Sequence[str]], list[str]]
 """Arguments to the whole command."""
 
-_NO_PROGRAM = re.compile(r"not found|no such file|exit code 12[67]", re.IGNORECASE)
+_NO_PROGRAM = re.compile(r"not found|no such file", re.IGNORECASE)
+_KUBECTLS = ("Defaulted container", "command terminated with exit code")
+"""Beginnings of lines that say nothing about the program."""
 _MOST = 10_000_000
 """Requests of a curl that is stopped after its time."""
 _CURL_PROBLEMS = {6: "unknown host", 7: "refused", 28: "timeout", 52: "empty reply", 56: "reset"}
@@ -174,7 +176,7 @@ class _Exec:
         """What it had to say when it failed, "" if it did not; of a program that has ended."""
         if self._process.returncode == 0 or self._stopped:
             return ""
-        lines = [line for line in self._said.strip().splitlines() if not line.startswith("Defaulted container")]
+        lines = [line for line in self._said.strip().splitlines() if not line.startswith(_KUBECTLS)]
         ended = f"it ended with {self._process.returncode}"
         return next(filter(_NO_PROGRAM.search, lines), lines[-1] if lines else ended)
 
