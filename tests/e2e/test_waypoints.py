@@ -6,7 +6,10 @@ answered 418 there; those that go directly reach the application.
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.host import inspect
 from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually
@@ -283,6 +287,31 @@ def test_a_waypoint_comes_and_goes_under_load(hello: Mesh) -> None:
             eventually(lambda: instances(hello) == [], "end of the waypoint")
             hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
     hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointAccepted", "service/helloworld")
+
+
+def test_a_killed_waypoint_is_started_again(hello: Mesh) -> None:
+    """In the same pod, with the address it had, and it has all its configuration again before it is Ready."""
+    hello.apply(MARKED)
+    answered(hello, THROUGH_THE_WAYPOINT)
+    (pod,) = instances(hello)
+    os.kill(envoy_of(hello, pod.removeprefix("pod/")), signal.SIGKILL)
+    ended = "{.status.containerStatuses[0].lastState.terminated.exitCode}"
+    hello.kubectl("wait", "-n", "hello", f"--for=jsonpath={ended}=137", pod)
+    hello.kubectl("wait", "-n", "hello", "--for=condition=Ready", pod)
+    answered(hello, THROUGH_THE_WAYPOINT)
+    assert instances(hello) == [pod]
+
+
+def envoy_of(lab: Mesh, pod: str) -> int:
+    """The process of a proxy, as this machine numbers it."""
+    launcher = json.loads((lab.root / "state/ambientlab/ambientlab/process.json").read_text())["pid"]
+    for pid in inspect.tree(launcher):
+        process = Path(f"/proc/{pid}")
+        if (process / "comm").read_text() == "envoy\n" and f"\0HOSTNAME={pod}\0".encode() in (
+            b"\0" + (process / "environ").read_bytes()
+        ):
+            return pid
+    raise AssertionError(f"no Envoy runs in {pod}")
 
 
 def test_a_deleted_waypoint_leaves_traffic_direct(hello: Mesh) -> None:
