@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
 from ambientlab.dataplane.bootstrap import runtime
 from ambientlab.dataplane.envoy import binary
 from ambientlab.mesh.capture import Captured
@@ -59,9 +61,10 @@ class Case:
             for obj in yaml.safe_load_all(source):
                 meta = obj["metadata"]
                 found[(obj["apiVersion"], obj["kind"], meta.get("namespace", ""), meta["name"])] = obj
-        listed: dict[Any, list[Object]] = {}
-        for (api_version, kind, _, _), obj in found.items():
-            listed.setdefault(KINDS[(api_version, kind)], []).append(obj)
+        self.objects = [(KINDS[(api_version, kind)], obj) for (api_version, kind, _, _), obj in found.items()]
+        listed: dict[Resource, list[Object]] = {}
+        for resource, obj in self.objects:
+            listed.setdefault(resource, []).append(obj)
         self.index: MeshIndex = index(listed)
 
     def proxies(self) -> Iterator[tuple[str, Resources]]:
@@ -72,14 +75,18 @@ class Case:
     @cached_property
     def _proxies(self) -> Proxies:
         proxies = Proxies(self.index.graph, self.index.mesh)
+        self.serve(proxies)
+        self.index.settle()
+        return proxies
+
+    def serve(self, proxies: Proxies) -> None:
+        """All waypoints that there are in the end, and the node proxy with all pods that are captured then."""
         for w in self.index.mesh.workloads.values():
             if w.protocol is Protocol.HBONE and not w.name.startswith("waypoint"):
                 pod = Captured(w.uid, w.namespace, w.name, w.ip, f"/run/netns/{w.name}", w.identity)
                 proxies.ztunnel.captured.set(w.key, pod)
         for key in self.index.mesh.waypoints:
             proxies.waypoints.served.set(key, key)
-        self.index.settle()
-        return proxies
 
     def compare(self, stage: str, value: Any) -> None:
         path = HERE / "cases" / f"{self.name}.{stage}.yaml"
@@ -141,6 +148,27 @@ def test_envoy_accepts(case: Case, tmp_path: Path) -> None:
         command = [str(binary()), "--mode", "validate", "--config-path", str(bootstrap), "-l", "error"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+
+
+def test_one_by_one_in_any_order_is_as_all_at_once(case: Case) -> None:
+    """What is derived forgets nothing that it depends on: not while objects come, nor when some go and come back."""
+    choice = random.Random(case.name)
+    built = MeshIndex()
+    proxies, statuses = Proxies(built.graph, built.mesh), Statuses(built)
+    case.serve(proxies)
+    objects = choice.sample(case.objects, len(case.objects))
+    again = choice.sample(objects, len(objects) // 2)
+    for change, some in ((built.put, objects), (built.remove, again), (built.put, again)):
+        for resource, obj in some:
+            change(resource, obj)
+            built.settle()
+    at_once = Statuses(case.index)
+    case.index.settle()
+    assert built.diagnostics() == case.index.diagnostics()
+    assert statuses.wanted(NOW) == at_once.wanted(NOW)
+    for name, resources in case.proxies():
+        key = NODE_PROXY if name == "ztunnel" else next(k for k in case.index.mesh.waypoints if name.endswith(f" {k}"))
+        assert proxies.told(key) == resources
 
 
 def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
