@@ -259,10 +259,18 @@ class _Joined(Collection[K, V]):
 
 
 class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
-    def __init__(self, name: str, order: int, parent: Collection[K, V], of: Callable[[K, V], Iterable[I]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        order: int,
+        parent: Collection[K, V],
+        of: Callable[[K, V], Iterable[I]],
+        failed: Failed | None,
+    ) -> None:
         super().__init__(name, order)
         self._parent = parent
         self._of = of
+        self._failed = failed
         self._dirty: set[K] = set(parent)
         self._under: dict[K, frozenset[I]] = {}
         self._members: dict[I, set[K]] = {}
@@ -273,7 +281,7 @@ class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
         touched: set[I] = set()
         for key in dirty:
             before = self._under.pop(key, frozenset())
-            now = frozenset(self._of(key, self._parent[key])) if key in self._parent else frozenset()
+            now = self._groups(key, before)
             if now:
                 self._under[key] = now
             for group in before - now:
@@ -287,6 +295,17 @@ class _Grouped(Collection[I, tuple[V, ...]], Generic[K, V, I]):
                 del self._members[group]
             self._write(group, tuple(self._parent[key] for key in keys) or None)
         return 0
+
+    def _groups(self, key: K, before: frozenset[I]) -> frozenset[I]:
+        if key not in self._parent:
+            return frozenset()
+        try:
+            return frozenset(self._of(key, self._parent[key]))
+        except Exception as error:
+            if self._failed is None:
+                raise
+            self._failed(self.name, key, error)
+            return before
 
 
 class Graph:
@@ -328,7 +347,7 @@ class Graph:
     ) -> Collection[I, tuple[V, ...]]:
         """The entries of `parent` by something computed from each; those that share it are in the order of their keys,
         which must be comparable."""
-        grouped = _Grouped(name, len(self._collections), parent, of)
+        grouped = _Grouped(name, len(self._collections), parent, of, self._failed)
         self._collections.append(grouped)
         self._following.append(grouped)
         return grouped

@@ -172,6 +172,21 @@ def test_an_entry_that_cannot_be_derived_stays_as_it_was() -> None:
     assert dict(products) == {"a": 6, "b": 4}
 
 
+def test_an_entry_whose_groups_cannot_be_told_stays_in_those_it_was_in() -> None:
+    told: list[tuple[str, Hashable]] = []
+    graph = Graph(lambda name, key, error: told.append((name, key)))
+    numbers: Source[str, str] = graph.source("numbers")
+    parity = graph.group("by parity", numbers, lambda _, value: (int(value) % 2,))
+    for key, value in (("a", "1"), ("b", "x"), ("c", "2")):
+        numbers.set(key, value)
+    graph.settle()
+    assert (dict(parity), told) == ({1: ("1",), 0: ("2",)}, [("by parity", "b")])
+    for key, value in (("a", "y"), ("c", "3")):
+        numbers.set(key, value)
+    graph.settle()
+    assert dict(parity) == {1: ("y", "3")}
+
+
 def test_a_join_has_the_first_parents_entry() -> None:
     graph = Graph()
     strong: Source[str, int] = graph.source("strong")
