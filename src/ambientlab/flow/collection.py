@@ -203,22 +203,28 @@ class _Derived(Collection[K2, V2], Generic[K, V, K2, V2]):
         results = {key: self._run(key) for key in dirty}
         gone: dict[K2, None] = {}
         fresh: dict[K2, V2] = {}
-        for key, outputs in results.items():
+        for key in results:
             gone.update(dict.fromkeys(self._outputs.pop(key, {})))
+        for key, outputs in results.items():
+            clashing = [out for out in outputs if out in fresh or (out in self._values and out not in gone)]
+            if clashing:
+                self._clash(key, clashing[0])
+                outputs = {out: value for out, value in outputs.items() if out not in clashing}
             if outputs:
                 self._outputs[key] = outputs
-            for out, value in outputs.items():
-                if out in fresh:
-                    raise ValueError(f"two entries of {self._parent.name!r} both yield {out!r} in {self.name!r}")
-                fresh[out] = value
+            fresh.update(outputs)
         for out in gone:
             if out not in fresh:
                 self._write(out, None)
         for out, value in fresh.items():
-            if out in self._values and out not in gone:
-                raise ValueError(f"two entries of {self._parent.name!r} both yield {out!r} in {self.name!r}")
             self._write(out, value)
         return len(dirty)
+
+    def _clash(self, key: K, out: K2) -> None:
+        error = ValueError(f"two entries of {self._parent.name!r} both yield {out!r} in {self.name!r}")
+        if self._failed is None:
+            raise error
+        self._failed(self.name, key, error)
 
     def _run(self, key: K) -> Mapping[K2, V2]:
         for collection, token in self._reads.pop(key, ()):
@@ -328,7 +334,8 @@ class Graph:
     def derive(self, name: str, parent: Collection[K, V], function: Derive[K, V, K2, V2]) -> Collection[K2, V2]:
         """A collection of what `function` makes of each entry of `parent`.
 
-        No two entries of `parent` may yield the same key: ValueError when settling.
+        No two entries of `parent` may yield the same key: ValueError when settling, and the first one's counts where
+        `failed` is told.
         """
         derived: _Derived[K, V, K2, V2] = _Derived(name, len(self._collections), parent, function, self._failed)
         self._collections.append(derived)

@@ -141,6 +141,22 @@ def test_two_inputs_for_one_key_are_refused() -> None:
         graph.settle()
 
 
+def test_of_two_inputs_for_one_key_the_first_counts_where_somebody_is_told() -> None:
+    told: list[tuple[str, Hashable]] = []
+    graph = Graph(lambda name, key, error: told.append((name, key)))
+    owners: Source[str, str] = graph.source("owners")
+    by_address = graph.derive("by address", owners, lambda ctx, key, address: {address: key})
+    owners.set("one", "10.0.0.1")
+    graph.settle()
+    owners.set("two", "10.0.0.1")
+    owners.set("three", "10.0.0.3")
+    graph.settle()
+    assert (dict(by_address), told) == ({"10.0.0.1": "one", "10.0.0.3": "three"}, [("by address", "two")])
+    owners.delete("two")
+    graph.settle()
+    assert dict(by_address) == {"10.0.0.1": "one", "10.0.0.3": "three"}
+
+
 def test_reading_a_younger_collection_is_refused() -> None:
     graph = Graph()
     first: Source[str, int] = graph.source("first")
