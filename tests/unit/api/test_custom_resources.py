@@ -551,6 +551,20 @@ def test_a_users_crd_comes_and_goes(admitted) -> None:
     assert served.find("example.org", "v1", "widgets") is None
 
 
+def test_what_an_update_leaves_as_it_was_breaks_no_rule() -> None:
+    """As of objects that are older than a rule (kubernetes.io, "Validation ratcheting")."""
+    served = Registry()
+    (widget,) = served.put_crd(WIDGET)
+
+    def update(old: dict[str, int], new: dict[str, int]) -> None:
+        before, after = ({"metadata": {"name": "w", "namespace": "n"}, "spec": spec} for spec in (old, new))
+        admit.validate_update(served, widget, {**after, "status": {}}, before)
+
+    update({"low": 10, "high": 9}, {"low": 10, "high": 9})
+    with pytest.raises(StatusError, match="low is above 9"):
+        update({"low": 11, "high": 9}, {"low": 10, "high": 9})
+
+
 V = "spec.versions.0"
 CRDS = [
     (

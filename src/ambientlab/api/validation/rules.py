@@ -13,11 +13,24 @@ from ambientlab.api.validation.structural import type_name
 
 
 def validate(node: Node, value: Any, old: Any = None, path: str = "") -> Errors:
-    """`old` is the object before an update; None on create, when transition rules do not apply."""
+    """`old` is the object before an update; None on create, when transition rules do not apply.
+
+    What an update leaves as it was need only keep to transition rules (kubernetes.io, "Validation ratcheting"): so the
+    write of a status does not pay for the rules of its spec.
+    """
     errors: Errors = []
     if has_rules(node):
         _walk(node, value, old, path, errors)
     return errors
+
+
+@cache
+def _has_transition_rules(node: Node) -> bool:
+    return any(map(_is_transition, node.rules)) or any(_has_transition_rules(inner) for inner in _below(node))
+
+
+def _is_transition(rule: Rule) -> bool:
+    return "oldSelf" in rule.rule
 
 
 @cache
@@ -34,11 +47,15 @@ def _below(node: Node) -> Iterator[Node]:
         yield node.items
 
 
-def _walk(node: Node, value: Any, old: Any, path: str, errors: Errors) -> None:
+def _walk(node: Node, value: Any, old: Any, path: str, errors: Errors, same: bool = False) -> None:
+    """`same`: what holds the value is as it was."""
     if value is None:
         return
+    same = same or (old is not None and value == old)
+    if same and not _has_transition_rules(node):
+        return
     for rule in node.rules:
-        if error := _check(rule, value, old, path):
+        if (not same or _is_transition(rule)) and (error := _check(rule, value, old, path)):
             errors.append(error)
     if isinstance(value, dict):
         before = old if isinstance(old, dict) and not node.map_atomic else {}
@@ -48,11 +65,11 @@ def _walk(node: Node, value: Any, old: Any, path: str, errors: Errors) -> None:
             if schema is None:
                 schema, here = node.additional, key(path, name)
             if schema is not None and has_rules(schema):
-                _walk(schema, inner, before.get(name), here, errors)
+                _walk(schema, inner, before.get(name), here, errors, same)
     elif isinstance(value, list) and node.items is not None and has_rules(node.items):
         counterparts = _counterparts(node, old)
         for index, item in enumerate(value):
-            _walk(node.items, item, counterparts.get(_identity(node, item)), f"{path}[{index}]", errors)
+            _walk(node.items, item, counterparts.get(_identity(node, item)), f"{path}[{index}]", errors, same)
 
 
 def _counterparts(node: Node, old: Any) -> dict[Any, Any]:
