@@ -17,15 +17,17 @@ from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.proxies import Proxies
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Owned
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Owned
 
 WAYPOINT = Key("app", "waypoint")
 SIZES = (3, 40)
+EVERYBODY = 99
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class World:
-    """Services behind a waypoint and others without one, each with two captured pods and a route to the next one."""
+    """Services behind a waypoint and others without one, each with two captured pods and a route to the next one; and
+    one that all of them are behind."""
 
     def __init__(self, services: int) -> None:
         self.index = MeshIndex()
@@ -53,6 +55,8 @@ class World:
                     self.capture(obj)
                 self.put(kinds.ENDPOINTSLICE, slice_of(namespace, number, 1, 2))
             self.put(kinds.HTTPROUTE, route(number, (number + 1) % services))
+        self.put(kinds.SERVICE, service("plain", EVERYBODY, "10.96.4.1"))
+        self.put(kinds.ENDPOINTSLICE, self.everybody())
         self.settle()
 
     def put(self, resource: Resource, obj: Object) -> None:
@@ -63,6 +67,10 @@ class World:
         identity = f"spiffe://cluster.local/ns/{meta['namespace']}/sa/default"
         pod = Captured(meta["name"], meta["namespace"], meta["name"], ip, f"/run/netns/{meta['name']}", identity)
         self.proxies.ztunnel.captured.set(Key(pod.namespace, pod.name), pod)
+
+    def everybody(self) -> Object:
+        endpoints = [{"addresses": [pod["status"]["podIP"]]} for pod in self.index.sources[kinds.POD].values()]
+        return slice_of("plain", EVERYBODY) | {"endpoints": endpoints}
 
     def settle(self) -> tuple[int, set[Owned], set[str]]:
         """How often a function ran, which resources became different, and whose statuses may be to be written."""
@@ -133,12 +141,27 @@ def another_pod(world: World) -> None:
     world.put(kinds.ENDPOINTSLICE, slice_of("plain", 1, 1, 2, 3))
 
 
+def another_endpoint_of_everybody(world: World) -> None:
+    world.put(kinds.POD, pod("plain", 2, 3))
+    world.put(kinds.ENDPOINTSLICE, world.everybody())
+
+
 def another_captured_pod(world: World) -> None:
     world.capture(pod("plain", 0, 3))
 
 
 def another_service(world: World) -> None:
     world.put(kinds.SERVICE, service("plain", 200, "10.96.3.1"))
+
+
+def a_policy(world: World) -> None:
+    spec = {"targetRefs": [{"kind": "Service", "name": "s0"}], "action": "DENY", "rules": [{}]}
+    world.put(kinds.AUTHORIZATIONPOLICY, {"metadata": {"name": "p", "namespace": "app"}, "spec": spec})
+
+
+def a_traffic_policy(world: World) -> None:
+    spec = {"host": "s0", "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 1}}}}
+    world.put(kinds.DESTINATIONRULE, {"metadata": {"name": "r", "namespace": "app"}, "spec": spec})
 
 
 INBOUND = "inbound-vip|80|http|s0.app.svc.cluster.local"
@@ -156,15 +179,24 @@ CHANGES: dict[Change, set[Owned]] = {
         (NODE_PROXY, ENDPOINTS, POD),
         (NODE_PROXY, CLUSTER, POD),
     },
+    another_endpoint_of_everybody: {
+        (NODE_PROXY, ENDPOINTS, "vip|10.96.4.1:80"),
+        (NODE_PROXY, ENDPOINTS, f"ip|{ip('plain', 2, 3)}"),
+        (NODE_PROXY, CLUSTER, f"ip|{ip('plain', 2, 3)}"),
+    },
     another_captured_pod: {
         *((NODE_PROXY, LISTENER, f"{listener}|plain/s0-3") for listener in ("out", "inplain", "inhbone")),
         (NODE_PROXY, ROUTES, "inbound|plain/s0-3"),
     },
+    a_policy: {(WAYPOINT, EXTENSION, "http|s0.app.svc.cluster.local")},
+    a_traffic_policy: {(WAYPOINT, CLUSTER, INBOUND)},
     another_service: {(NODE_PROXY, CLUSTER, "vip|10.96.3.1:80"), (NODE_PROXY, ENDPOINTS, "vip|10.96.3.1:80")},
 }
 NEWS: dict[Change, set[str]] = {
     weights: {"HTTPRoute app/r0"},
     status: {"HTTPRoute app/r1"},
+    a_policy: {"AuthorizationPolicy app/p"},
+    a_traffic_policy: {"DestinationRule app/r"},
     another_service: {"Service plain/s200"},
 }
 
