@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ambientlab.mesh.explain import Explanation, Place, words
+from ambientlab.mesh.explain import Cause, Explanation, Place, words
 from support.explanations import cluster, explained
 
 WAYPOINT = "targetRefs: [{group: '', kind: Service, name: helloworld}]"
@@ -89,3 +89,20 @@ def test_strict_mutual_tls_keeps_out_who_is_not_in_the_mesh() -> None:
     inside = about(STRICT, waypoint=False)
     assert said(inside, Place.ZTUNNEL) == {"strict": "DENY: does not decide"}
     assert len(ends(inside)) == 2
+
+
+def test_of_two_policies_for_one_namespace_the_older_counts() -> None:
+    younger = STRICT.replace("strict", "younger").replace(
+        "namespace: hello", "namespace: hello, creationTimestamp: '2026-02-01T00:00:00Z'"
+    )
+    found = about(f"{STRICT}---{younger}", waypoint=False)
+    [finding] = [each for each in found.ignored if each.object.name == "younger"]
+    assert finding.cause is Cause.SHADOWED
+
+
+def test_pods_outside_the_mesh_are_named_once() -> None:
+    text = policies(let=f"{PODS}, action: ALLOW, {FROM_TEST}")
+    found = about(text, "kubectl label ns hello istio.io/dataplane-mode-", waypoint=False)
+    [finding] = [each for each in found.ignored if each.cause is Cause.POD_NOT_CAPTURED]
+    assert "hello/helloworld-v1" in finding.message
+    assert finding.remedies

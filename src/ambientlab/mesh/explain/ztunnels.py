@@ -52,7 +52,8 @@ def findings(scope: Scope) -> Iterator[Finding]:
 
 
 def _of_object(scope: Scope, ref: ObjectRef, obj: Object) -> Iterator[Finding]:
-    yield from map(scope.finding, scope.diagnostics(ref))
+    # that no pod is in the mesh is told below, by their names
+    yield from (scope.finding(said) for said in scope.diagnostics(ref) if said.reason != "NotInMesh")
     if ref.kind == REQUESTAUTHENTICATION.kind:
         return
     reading = scope.index.security.ztunnel.policies.get(Key(ref.namespace, ref.name))
