@@ -1,4 +1,4 @@
-"""What `explain` foresees is what is measured, from the lab's question to its faults."""
+"""What `explain` foresees is what is measured, and what it offers does what it says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from support.splits import fits
 from support.waiting import eventually, first
 
 HELLO = "helloworld.hello:5000/hello"
-HTTPBIN = "http://httpbin.httpbin:8000/status/200"
 RULES = """
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -47,25 +46,13 @@ spec:
   rules:
   - backendRefs: [{name: helloworld-v1, port: 5000, weight: 3}, {name: helloworld-v2, port: 5000, weight: 1}]
 """
-FAULT = """
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: fault, namespace: httpbin}
-spec:
-  hosts: [httpbin]
-  http:
-  - fault: {abort: {httpStatus: 418, percentage: {value: 30}}}
-    route: [{destination: {host: httpbin}}]
-"""
 
 
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
-    """Both services deployed, nothing of theirs in the mesh."""
-    for name in ("hello", "httpbin"):
-        file = "helloworld" if name == "hello" else name
-        lab.kubectl("apply", "-n", name, "-f", lab.manifest(f"{file}.yaml"))
-        lab.kubectl("wait", "-n", name, "--for=condition=Available", "deploy", "--all", "--timeout=60s")
+    """Both versions deployed, neither in the mesh."""
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all", "--timeout=60s")
     return lab
 
 
@@ -139,15 +126,6 @@ def test_a_missing_backend_is_answered_and_what_is_offered_makes_it(hello: Mesh)
         done = hello.shell("\n".join(["set -e", *remedy["commands"]]))
         assert done.code == 0, done.text
     agree(hello, HELLO, SPLIT)
-
-
-def test_a_fault_is_foreseen(hello: Mesh) -> None:
-    enrol = "kubectl label ns httpbin istio.io/dataplane-mode=ambient istio.io/use-waypoint=waypoint"
-    done = hello.shell(f"set -e\n{enrol}\nistioctl waypoint apply -n httpbin --wait")
-    assert done.code == 0, done.text
-    hello.kubectl("wait", "-n", "httpbin", "--for=condition=Available", "deploy/waypoint", "--timeout=60s")
-    hello.apply(FAULT)
-    agree(hello, HTTPBIN, {"200": Fraction(7, 10), "418": Fraction(3, 10)})
 
 
 def test_a_client_outside_passes_the_waypoint_by(hello: Mesh) -> None:
