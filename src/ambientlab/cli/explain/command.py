@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
@@ -147,7 +148,9 @@ def _watch(render: Render) -> NoReturn:
         except UnknownError as error:
             text = "\n".join([f"Error: {error}", *(f"  → {hint}" for hint in error.hints)])
         if text != shown:
-            if shown is not None:
+            if sys.stdout.isatty():
+                click.clear()
+            elif shown is not None:
                 talk(f"\n--- {time.strftime('%H:%M:%S')}")
             click.echo(text)
             shown = text
