@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from ambientlab.api import kinds
 from ambientlab.api.kubelet import LogOptions
 from ambientlab.flow.clock import LoopClock
 from ambientlab.node.agent import logread, status
+from ambientlab.node.agent.actions import Outcome, Target, act
 from ambientlab.node.agent.backoff import Backoff
 from ambientlab.node.agent.logs import LogFile, LogStore, rotated
 from ambientlab.node.agent.status import ContainerRecord, PodFacts, Role
@@ -112,6 +115,39 @@ def test_only_the_last_two_runs_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "n_p_u" / "c").iterdir()) == ["2.log", "3.log"]
     store.keep_only([])
     assert list(tmp_path.iterdir()) == []
+
+
+# -- probes by gRPC ------------------------------------------------------------------------------------------------
+
+LATE = "context deadline exceeded"
+HEALTH = {b"": b"\x08\x01", b"\n\x03mad": b"\x08\x02"}
+
+
+@pytest.mark.parametrize(
+    ("probe", "outcome"),
+    [
+        ({}, Outcome(True, "service healthy")),
+        ({"service": "mad"}, Outcome(False, 'service unhealthy (responded with "NOT_SERVING")')),
+        ({"service": "x"}, Outcome(False, "error: health rpc probe failed: rpc error: code = NOT_FOUND desc = no x")),
+        ({"port": 1}, Outcome(False, f'timeout: failed to connect service "127.0.0.1:1" within 5s: {LATE}')),
+    ],
+)
+async def test_grpc_servers_are_asked_for_their_health(probe: dict[str, Any], outcome: Outcome) -> None:
+    async def check(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if request not in HEALTH:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no x")
+        return HEALTH[request]
+
+    server = grpc.aio.server()
+    handlers = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        target = Target("127.0.0.1", {}, lambda _: NotImplemented)
+        assert await act({"grpc": {"port": port, **probe}}, target, LoopClock(), 5) == outcome
+    finally:
+        await server.stop(None)
 
 
 # -- events --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""What a probe or a lifecycle hook does: run a command, send a GET, open a connection.
+"""What a probe or a lifecycle hook does: run a command, send a GET, open a connection, ask a gRPC server.
 
-Messages are the kubelet's (pkg/probe/{http,tcp,exec}), because people search for them.
+Messages are the kubelet's (pkg/probe/{http,tcp,exec,grpc}), because people search for them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import grpc
+import grpc.aio
+
 from ambientlab.api.objects import Object
 from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent.waiting import within
 
 _USER_AGENT = "kube-probe/1.37"
+_LONGEST_SERVICE = 127  # of which a length takes one byte
 _READ_LIMIT = 10 * 1024  # as much of an answer as a kubelet reads
 
 
@@ -54,13 +58,14 @@ async def act(handler: Object, target: Target, clock: Clock, timeout: float) -> 
             return await _http(action, target, clock, timeout)
         if action := handler.get("tcpSocket"):
             return await _tcp(action, target, clock, timeout)
+        if action := handler.get("grpc"):
+            return await _grpc(action, target, timeout)
         if action := handler.get("sleep"):
             await sleep(clock, action["seconds"])
             return Outcome(True)
     except (ValueError, OSError) as error:
         return Outcome(False, str(error))
-    kind = next((key for key in handler if key == "grpc"), "of this type")
-    return Outcome(False, f"probes and hooks {kind} are not supported by ambientlab: use exec, httpGet or tcpSocket")
+    return Outcome(False, "probes and hooks of this type are not supported: use exec, grpc, httpGet or tcpSocket")
 
 
 async def _command(action: Object, target: Target, clock: Clock, timeout: float) -> Outcome:
@@ -86,6 +91,43 @@ async def _tcp(action: Object, target: Target, clock: Clock, timeout: float) -> 
         return Outcome(False, f"dial tcp {host}:{port}: connect: {_cause(error)}")
     writer.transport.abort()
     return Outcome(True)
+
+
+_HEALTH_STATUSES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+
+
+async def _grpc(action: Object, target: Target, timeout: float) -> Outcome:
+    """The health checking protocol of gRPC (grpc.health.v1), whose two messages have one field each."""
+    address, service = f"{target.ip}:{target.port(action['port'])}", (action.get("service") or "").encode()
+    if len(service) > _LONGEST_SERVICE:
+        raise ValueError("the service's name is too long")
+    request = bytes((0x0A, len(service))) + service if service else b""
+    options = (("grpc.primary_user_agent", _USER_AGENT), ("grpc.enable_http_proxy", 0))
+    async with grpc.aio.insecure_channel(address, options) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            answer = await check(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            return Outcome(False, _grpc_failure(error, address, timeout))
+    number = answer[1] if len(answer) > 1 and answer[0] == 0x08 else 0
+    name = _HEALTH_STATUSES[number] if number < len(_HEALTH_STATUSES) else str(number)
+    if name == "SERVING":
+        return Outcome(True, "service healthy")
+    return Outcome(False, f'service unhealthy (responded with "{name}")')
+
+
+def _grpc_failure(error: grpc.aio.AioRpcError, address: str, timeout: float) -> str:
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            why = "context deadline exceeded"
+            return f'timeout: failed to connect service "{address}" within {timeout:g}s: {why}'
+        case grpc.StatusCode.UNIMPLEMENTED:
+            words = "this server does not implement the grpc health protocol (grpc.health.v1.Health)"
+            return f"error: {words}: {error.details()}"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"timeout: health rpc did not complete within {timeout:g}s"
+        case code:
+            return f"error: health rpc probe failed: rpc error: code = {code.name} desc = {error.details()}"
 
 
 async def _http(action: Object, target: Target, clock: Clock, timeout: float) -> Outcome:
