@@ -73,7 +73,8 @@ class Addresses:
         self._allocate_ip(service, old)
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if spec.get("type") in ("NodePort", "LoadBalancer"):
+        unwanted = spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is False
+        if spec.get("type") in ("NodePort", "LoadBalancer") and not unwanted:
             self._allocate_ports(service, old)
 
     def _allocate_ip(self, service: Object, old: Object | None) -> None:

@@ -169,6 +169,36 @@ CREATE = [
         "here",
         'spec.clusterIPs[0]: Invalid value: "here": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)',
     ),
+    (
+        kinds.SERVICE,
+        SERVICE,
+        "spec.ipFamilies",
+        ["IPv6"],
+        'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster',
+    ),
+    (
+        kinds.SERVICE,
+        SERVICE,
+        "spec.clusterIP",
+        "fd00:10:96::1",
+        'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster',
+    ),
+    (
+        kinds.SERVICE,
+        SERVICE,
+        "spec.ipFamilyPolicy",
+        "RequireDualStack",
+        'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack '
+        "services",
+    ),
+    (
+        kinds.SERVICE,
+        SERVICE,
+        "spec.trafficDistribution",
+        "Nearby",
+        'spec.trafficDistribution: Unsupported value: "Nearby": supported values: "PreferClose", "PreferSameNode", '
+        '"PreferSameZone"',
+    ),
     (kinds.DEPLOYMENT, DEPLOYMENT, "spec.selector", DROP, "spec.selector: Required value"),
     (
         kinds.DEPLOYMENT,

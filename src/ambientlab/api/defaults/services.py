@@ -22,7 +22,8 @@ def service(obj: Object) -> None:
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
         spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        both = max(len(spec["ipFamilies"] or ()), len(spec.get("clusterIPs") or ())) > 1
+        spec.setdefault("ipFamilyPolicy", "RequireDualStack" if both else "SingleStack")
     if spec["type"] in ("NodePort", "LoadBalancer"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":

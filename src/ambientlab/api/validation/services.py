@@ -11,6 +11,9 @@ from ambientlab.api.validation import meta, scalars
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _POLICIES = ("Cluster", "Local")
+_FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 _ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _MAX_AFFINITY_SECONDS = 86_400
 
@@ -43,6 +46,7 @@ def service(obj: Object, old: Object | None, errors: Errors) -> None:
         )
     for field in ("internalTrafficPolicy", "externalTrafficPolicy"):
         scalars.one_of(child("spec", field), spec.get(field), _POLICIES, errors, needed=False)
+    scalars.one_of("spec.trafficDistribution", spec.get("trafficDistribution"), _DISTRIBUTIONS, errors, needed=False)
     if spec.get("externalTrafficPolicy") and kind not in ("NodePort", "LoadBalancer") and not spec.get("externalIPs"):
         errors.append(
             invalid(
@@ -52,6 +56,8 @@ def service(obj: Object, old: Object | None, errors: Errors) -> None:
             )
         )
     _addresses(spec, errors)
+    if kind != "ExternalName":
+        _families(spec, errors)
     if old is not None:
         _update(spec, old.get("spec") or {}, errors)
 
@@ -104,6 +110,28 @@ def _addresses(spec: Object, errors: Errors) -> None:
     for index, one in enumerate(spec.get("externalIPs") or ()):
         if not _is_address(one):
             errors.append(invalid(f"spec.externalIPs[{index}]", one, _ADDRESS))
+
+
+def _families(spec: Object, errors: Errors) -> None:
+    """As a cluster with IPv4 alone does it (pkg/registry/core/service/storage/alloc.go, initIPFamilyFields): only a
+    Service without an address and a selector may be of another family, which is then somebody else's concern."""
+    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
+    scalars.one_of("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES, errors, needed=False)
+    for index, family in enumerate(families):
+        scalars.one_of(f"spec.ipFamilies[{index}]", family, _FAMILIES, errors)
+        if family in families[:index]:
+            errors.append(duplicate(f"spec.ipFamilies[{index}]", family))
+    if policy == "SingleStack" and len(families) > 1:
+        why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
+        errors.append(invalid("spec.ipFamilyPolicy", policy, why))
+    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+        return
+    if policy == "RequireDualStack":
+        errors.append(invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"))
+    elsewhere = [index for index, family in enumerate(families) if family == "IPv6"]
+    if not elsewhere and ":" in (spec.get("clusterIP") or ""):
+        elsewhere = [0]
+    errors += [invalid(f"spec.ipFamilies[{index}]", "IPv6", "not configured on this cluster") for index in elsewhere]
 
 
 def _is_address(text: str) -> bool:
