@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ambientlab.api.client import Client, Event
-from ambientlab.api.kinds import ENDPOINTSLICE, POD, SERVICE
+from ambientlab.api.kinds import ENDPOINTSLICE, NODE, POD, SERVICE
 from ambientlab.api.objects import Object, labels_of, name, namespace, timestamp, uid
-from ambientlab.controllers.base import Key, all_of, delete_quietly
+from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of
 from ambientlab.controllers.endpointgroups import Endpoint, Port, ServiceWatcher, group, is_headless, selects
 from ambientlab.controllers.names import generate_name
 from ambientlab.controllers.owners import controller_of, controller_reference, is_deleting
@@ -20,6 +20,7 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS = "service.kubernetes.io/headless"
+ZONE = "topology.kubernetes.io/zone"
 _TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 _MAX_ENDPOINTS = 100  # per slice, as kube-controller-manager's --max-endpoints-per-slice
 
@@ -37,7 +38,13 @@ class EndpointSliceController(ServiceWatcher):
             if event.type != "ADDED" and owner and labels_of(event.object).get(MANAGED_BY) == MANAGER:
                 queue.add(Key(namespace(event.object), owner))
 
-        return [*super().watch(queue), self._client.watch(ENDPOINTSLICE, piece)]
+        def node(event: Event) -> None:
+            before = labels_of(event.old).get(ZONE) if event.old is not None else None
+            if labels_of(event.object).get(ZONE) != before:
+                for service in self._client.list(SERVICE):
+                    queue.add(key_of(service))
+
+        return [*super().watch(queue), self._client.watch(ENDPOINTSLICE, piece), self._client.watch(NODE, node)]
 
     async def reconcile(self, key: Key) -> None:
         service = self._client.get(SERVICE, key.name, key.namespace)
@@ -72,6 +79,10 @@ class EndpointSliceController(ServiceWatcher):
             for start in range(0, max(1, len(endpoints)), _MAX_ENDPOINTS):
                 yield self._slice(service, ports, endpoints[start : start + _MAX_ENDPOINTS])
 
+    def _zone(self, pod: Object) -> str:
+        node = self._client.get(NODE, pod["spec"].get("nodeName") or "")
+        return labels_of(node).get(ZONE, "") if node is not None else ""
+
     def _slice(self, service: Object, ports: tuple[Port, ...], endpoints: list[Endpoint]) -> Object:
         labels = {key: value for key, value in labels_of(service).items() if key != HEADLESS}
         return {
@@ -91,7 +102,7 @@ class EndpointSliceController(ServiceWatcher):
                 "ownerReferences": [controller_reference(SERVICE, service)],
             },
             "addressType": "IPv4",
-            "endpoints": [_endpoint(one) for one in endpoints],
+            "endpoints": [_endpoint(one, service, self._zone(one.pod)) for one in endpoints],
             "ports": [
                 {
                     "name": port.name,
@@ -104,7 +115,7 @@ class EndpointSliceController(ServiceWatcher):
         }
 
 
-def _endpoint(endpoint: Endpoint) -> Object:
+def _endpoint(endpoint: Endpoint, service: Object, zone: str) -> Object:
     pod = endpoint.pod
     node = pod["spec"].get("nodeName")
     hostname = pod["spec"].get("hostname") if pod["spec"].get("subdomain") else None
@@ -117,8 +128,20 @@ def _endpoint(endpoint: Endpoint) -> Object:
         },
         **({"hostname": hostname} if hostname else {}),
         **({"nodeName": node} if node else {}),
+        **({"zone": zone} if zone else {}),
+        **({"hints": hints} if endpoint.ready and (hints := _hints(service, node, zone)) else {}),
         "targetRef": {"kind": "Pod", "namespace": namespace(pod), "name": name(pod), "uid": uid(pod)},
     }
+
+
+def _hints(service: Object, node: str | None, zone: str) -> Object:
+    """Who should be served by this endpoint first (KEP-4444, KEP-3015)."""
+    match service["spec"].get("trafficDistribution"):
+        case "PreferClose" | "PreferSameZone" if zone:
+            return {"forZones": [{"name": zone}]}
+        case "PreferSameNode" if node:
+            return {"forNodes": [{"name": node}]}
+    return {}
 
 
 def _is_ours(piece: Object, service: Object) -> bool:

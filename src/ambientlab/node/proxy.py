@@ -1,9 +1,10 @@
 """kube-proxy's role: connections to a service's address go to one of its endpoints.
 
 Pure part: `service_rules` turns a Service and its EndpointSlices into map elements. The kernel's part is fixed rules
-over four maps of table `kube-proxy`, so that a change is a difference of elements, applied in one atomic batch:
+over maps and sets of table `kube-proxy`, so that a change is a difference of elements, applied in one atomic batch:
 
     services   address . protocol . port              -> goto endpoints-N (or sticky-N), N being how many there are
+    elsewhere  address . protocol . port              dropped: traffic is for this node, and all endpoints are on others
     endpoints  address . protocol . port . 0 to N-1   -> pod address . port
     hairpin    pod address . pod address              a pod that reaches itself through a service is masqueraded
 
@@ -24,7 +25,7 @@ from typing import TypeVar
 
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
-from ambientlab.cluster import DNS_IP, SERVICE_CIDR
+from ambientlab.cluster import DNS_IP, NODE_NAME, SERVICE_CIDR
 from ambientlab.node.linux.nft import Batch, Goto, Hook, Nft, concatenate, ipv4, port
 from ambientlab.node.linux.nft_expr import (
     TCP,
@@ -80,6 +81,7 @@ class Rules:
     services: Mapping[bytes, Pool] = field(default_factory=dict)
     endpoints: Mapping[bytes, bytes] = field(default_factory=dict)
     hairpins: frozenset[bytes] = frozenset()
+    elsewhere: frozenset[bytes] = frozenset()
 
 
 def service_rules(service: Object, slices: Iterable[Object]) -> Rules:
@@ -95,23 +97,31 @@ def service_rules(service: Object, slices: Iterable[Object]) -> Rules:
     services: dict[bytes, Pool] = {}
     endpoints: dict[bytes, bytes] = {}
     hairpins: set[bytes] = set()
+    elsewhere: set[bytes] = set()
+    local = spec.get("internalTrafficPolicy") == "Local"
     for service_port in spec.get("ports") or ():
         protocol = _PROTOCOLS.get(service_port.get("protocol", "TCP"))
         if protocol is None:
             continue
-        targets = sorted(_targets(known, service_port, bool(spec.get("publishNotReadyAddresses"))))
-        if not targets:
-            continue
+        tolerant = bool(spec.get("publishNotReadyAddresses"))
+        targets = sorted(_targets(known, service_port, tolerant, local=local))
         key = concatenate(virtual, protocol, port(service_port["port"]))
+        if not targets:
+            if local and _targets(known, service_port, tolerant):
+                elsewhere.add(key)
+            continue
         services[key] = Pool(len(targets), sticky)
         for index, (pod, number) in enumerate(targets):
             endpoints[key + index.to_bytes(4, sys.byteorder)] = concatenate(pod, port(number))
             hairpins.add(pod + pod)
-    return Rules(services, endpoints, frozenset(hairpins))
+    return Rules(services, endpoints, frozenset(hairpins), frozenset(elsewhere))
 
 
-def _targets(slices: Iterable[Object], service_port: Object, publish_not_ready: bool) -> set[tuple[bytes, int]]:
-    """Ready endpoints, or those that terminate but still serve when there are no ready ones (KEP-1669)."""
+def _targets(
+    slices: Iterable[Object], service_port: Object, publish_not_ready: bool, *, local: bool = False
+) -> set[tuple[bytes, int]]:
+    """Ready endpoints, or those that terminate but still serve when there are no ready ones (KEP-1669); with `local`,
+    those of this node."""
     ready: set[tuple[bytes, int]] = set()
     terminating: set[tuple[bytes, int]] = set()
     for endpoint_slice in slices:
@@ -123,7 +133,7 @@ def _targets(slices: Iterable[Object], service_port: Object, publish_not_ready: 
         for endpoint in endpoint_slice.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
             packed = _packed(endpoint["addresses"][0])
-            if packed is None:
+            if packed is None or (local and endpoint.get("nodeName") != NODE_NAME):
                 continue
             target = (packed, number)
             if publish_not_ready or conditions.get("ready") is not False:
@@ -196,8 +206,13 @@ class _Changes:
     """Elements to delete and to add, by map. Deletions come first: an element that changes is in both."""
 
     def __init__(self) -> None:
-        self._delete: dict[str, list[bytes]] = {"services": [], "endpoints": [], "hairpin": []}
-        self._add: dict[str, list[tuple[bytes, Goto | bytes | None]]] = {"hairpin": [], "endpoints": [], "services": []}
+        self._delete: dict[str, list[bytes]] = {"services": [], "endpoints": [], "hairpin": [], "elsewhere": []}
+        self._add: dict[str, list[tuple[bytes, Goto | bytes | None]]] = {
+            "hairpin": [],
+            "endpoints": [],
+            "services": [],
+            "elsewhere": [],
+        }
 
     def replace(self, old: Rules, new: Rules, hairpins: Counter[bytes]) -> None:
         """`hairpins` counts the services behind each hairpin element, and is kept up to date here."""
@@ -207,6 +222,8 @@ class _Changes:
         self._add["services"] += [
             (key, Goto(pool.chain)) for key, pool in new.services.items() if old.services.get(key) != pool
         ]
+        self._delete["elsewhere"] += old.elsewhere - new.elsewhere
+        self._add["elsewhere"] += [(key, None) for key in new.elsewhere - old.elsewhere]
         for pair in new.hairpins - old.hairpins:
             hairpins[pair] += 1
             if hairpins[pair] == 1:
@@ -259,6 +276,7 @@ def _fixed_rules() -> Batch:
     batch.add_set("services", key=12, value=Goto)
     batch.add_set("endpoints", key=16, value=8)
     batch.add_set("hairpin", key=8)
+    batch.add_set("elsewhere", key=12)
     for chain in ("services", "unserved"):
         batch.add_chain(chain)
     for hook in ("prerouting", "output"):
@@ -276,6 +294,7 @@ def _fixed_rules() -> Batch:
         mask(_SERVICE_NETWORK.netmask.packed),
         equal(_SERVICE_NETWORK.network_address.packed),
     )
+    batch.add_rule("unserved", *_FLOW, lookup("elsewhere"), decide(Verdict.DROP))
     batch.add_rule("unserved", *still_a_service, load_meta(Meta.PROTOCOL), equal(TCP), reject_tcp())
     batch.add_rule("unserved", *still_a_service, reject())
     return batch

@@ -1,6 +1,6 @@
 """EndpointSlices and Endpoints: which pods serve a Service, where, and whether they are ready."""
 
-from ambientlab.api.kinds import DEPLOYMENT, ENDPOINTS, ENDPOINTSLICE, POD, SERVICE
+from ambientlab.api.kinds import DEPLOYMENT, ENDPOINTS, ENDPOINTSLICE, NODE, POD, SERVICE
 from ambientlab.api.objects import labels_of, name
 from support.cluster_world import deployment, pod, service
 
@@ -186,3 +186,27 @@ async def test_what_does_not_concern_endpoints_writes_nothing(cluster):
     await cluster.change(POD, "one", {"metadata": {"annotations": {"note": "x"}}})
     await cluster.change(SERVICE, "web", {"metadata": {"annotations": {"note": "x"}}})
     assert [piece["metadata"]["resourceVersion"] for piece in slices(cluster)] == before
+
+
+async def test_endpoints_tell_where_they_are_and_whom_to_serve_first(cluster):
+    await cluster.create(SERVICE, service(selector={"app": "web"}))
+    await web(cluster, "one")
+    await cluster.run_pods()
+
+    def said():
+        (piece,) = slices(cluster)
+        (endpoint,) = piece["endpoints"]
+        return endpoint.get("zone"), endpoint.get("hints")
+
+    assert said() == (None, None)
+    node = cluster.client.get(NODE, "ambientlab")
+    metadata = {**node["metadata"], "labels": {"topology.kubernetes.io/zone": "z1"}}
+    await cluster.client.update(NODE, {**node, "metadata": metadata})
+    await cluster.settle()
+    assert said() == ("z1", None)
+    for wanted, hints in (
+        ("PreferClose", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameNode", {"forNodes": [{"name": "ambientlab"}]}),
+    ):
+        await cluster.change(SERVICE, "web", {"spec": {"trafficDistribution": wanted}})
+        assert said() == ("z1", hints)

@@ -74,6 +74,15 @@ def test_only_those_that_serve():
     assert targets(service_rules(service(), [ready, slice_of("10.244.0.5")])) == [("10.244.0.5", 8080)]
 
 
+def test_traffic_for_this_node_stays_on_it():
+    here, there = slice_of("10.244.0.5"), slice_of("192.0.2.5")
+    here["endpoints"][0]["nodeName"] = "ambientlab"
+    local = service(internalTrafficPolicy="Local")
+    assert targets(service_rules(local, [here, there])) == [("10.244.0.5", 8080)]
+    assert service_rules(local, [there]) == Rules(elsewhere=frozenset({key("10.96.1.2", TCP, 80)}))
+    assert service_rules(local, []) == Rules()
+
+
 @pytest.mark.parametrize(
     "nothing",
     [

@@ -16,6 +16,7 @@ _VERDICT_REGISTER = 0
 
 
 class Verdict(IntEnum):
+    DROP = 0
     ACCEPT = 1
     JUMP = -3
     GOTO = -4
