@@ -63,6 +63,16 @@ async def inbound_goes_to_the_proxy(world):
         await _accept(tunnel)
 
 
+async def plain_connections_to_a_pod_can_be_left_alone(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    await world.rules.install(pod.netns, inbound=False)
+    outbound = await world.listen(pod.netns, 15001, "127.0.0.1")
+    assert (await _went_to(world, outbound, pod.netns, other.spec.ip, 5000))[0] == (other.spec.ip, 5000)
+    async with world.greeting(pod.netns, 5000, "app"):
+        assert await world.hear(other.netns, pod.spec.ip, 5000) == f"app {other.spec.ip}"
+        assert await world.hear("", pod.spec.ip, 5000) == "app 169.254.7.127"
+
+
 async def the_application_sees_the_client(world):
     """The proxy connects to the application from the client's address; the answers find their way back to it."""
     pod, client = await world.sandbox("pod"), await world.sandbox("client")
@@ -153,6 +163,7 @@ async def open_connections_end_on_both_sides(world):
 SCENARIOS = [
     outbound_goes_to_the_proxy,
     inbound_goes_to_the_proxy,
+    plain_connections_to_a_pod_can_be_left_alone,
     the_application_sees_the_client,
     probes_of_the_node_pass,
     datagrams_are_left_alone,

@@ -3,7 +3,8 @@
 Inside, what istio-cni's native nftables rules are (istio, cni/pkg/nftables/nftables.go, AppendInpodRules), under the
 same table and chain names, without DNS capture, which this mesh does not have:
 
-- outbound TCP goes to the proxy's 15001, inbound TCP but HBONE's 15008 to 15006;
+- outbound TCP goes to the proxy's 15001, inbound TCP but HBONE's 15008 to 15006, unless the pod has asked for none of
+  that (annotation ambient.istio.io/bypass-inbound-capture);
 - the proxy's own sockets carry mark 0x539 and pass;
 - what the proxy sends to the application comes with the client's address, so the application's answer would leave
   through eth0: connection mark 0x111 remembers such connections, and a rule and a table deliver the answers locally;
@@ -77,25 +78,27 @@ _OF_PROXY = (load_meta(Meta.MARK), mask(_native(_MARK_MASK)), equal(_native(_PRO
 _NOT_OF_PROXY = (load_meta(Meta.MARK), mask(_native(_MARK_MASK)), differ(_native(_PROXY_MARK)))
 
 
-def inpod_rules() -> tuple[Batch, Batch]:
-    """The tables of a captured pod, to be committed together."""
+def inpod_rules(*, inbound: bool = True) -> tuple[Batch, Batch]:
+    """The tables of a captured pod, to be committed together. Without `inbound`, plain connections to it are left alone
+    (IngressMode)."""
     nat = Batch(_NAT)
     nat.add_table()
     for hook in ("prerouting", "output"):
         nat.add_chain(f"istio-{hook}")
         nat.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
         nat.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
-    nat.add_rule("istio-prerouting", *_IS_TCP, load_source(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
-    nat.add_rule(
-        "istio-prerouting",
-        *_NOT_LOOPBACK,
-        *_IS_TCP,
-        load_destination_port(),
-        differ(port(HBONE_PORT)),
-        *_NOT_OF_PROXY,
-        immediate(port(INBOUND_PLAINTEXT_PORT)),
-        redirect(0),
-    )
+    if inbound:
+        nat.add_rule("istio-prerouting", *_IS_TCP, load_source(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
+        nat.add_rule(
+            "istio-prerouting",
+            *_NOT_LOOPBACK,
+            *_IS_TCP,
+            load_destination_port(),
+            differ(port(HBONE_PORT)),
+            *_NOT_OF_PROXY,
+            immediate(port(INBOUND_PLAINTEXT_PORT)),
+            redirect(0),
+        )
     nat.add_rule("istio-output", *_IS_TCP, load_destination(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
     nat.add_rule(
         "istio-output",
@@ -167,9 +170,10 @@ class InPodRules:
         self._node.close()
         self._route.close()
 
-    async def install(self, netns: str) -> None:
-        """Redirect the pod whose network namespace is at `netns`, at once and as a whole. Idempotent."""
-        device = await visitor.run(netns, _install)
+    async def install(self, netns: str, *, inbound: bool = True) -> None:
+        """Redirect the pod whose network namespace is at `netns`, at once and as a whole. Idempotent: what is installed
+        stays as it is."""
+        device = await visitor.run(netns, lambda: _install(inbound=inbound))
         await self._set_group(device, _CAPTURED_GROUP)
 
     async def remove(self, netns: str) -> None:
@@ -196,13 +200,13 @@ def _routing(*, remove: bool) -> tuple[Message, Message]:
     )
 
 
-def _install() -> int:
+def _install(*, inbound: bool) -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
         for message in _routing(remove=False):
             _tolerate(route, message, errno.EEXIST)
         if not nft.has_table(_NAT):
-            nft.commit(*_away(nft, _LEAVING, _MANGLE), *inpod_rules())
+            nft.commit(*_away(nft, _LEAVING, _MANGLE), *inpod_rules(inbound=inbound))
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
