@@ -6,11 +6,10 @@ import os
 
 import pytest
 
-from ambientlab.api import crds
 from ambientlab.mesh.index.coverage import EXEMPTIONS
 from support import compatibility
 
-KINDS = {compatibility.name_of(crd): crd for crd in crds.shipped()}
+KINDS = {compatibility.name_of(crd): crd for crd in compatibility.kinds()}
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ambientlab.api import crds
+from ambientlab.api import crds, definitions
 from ambientlab.api.objects import Object
 from ambientlab.mesh.index import coverage
 from ambientlab.mesh.index.coverage import EXEMPTIONS, Exemption
@@ -20,9 +20,9 @@ CASES = ROOT / "tests" / "golden"
 INTRODUCTION = """\
 # Compatibility
 
-Every field of every kind of Gateway API 1.5 and Istio 1.31 that this API serves, and what a mesh of ambientlab makes of
-it. This page is generated from the schemas and from the table behind the findings in statuses, so it says what the
-program says; every field that is honoured has a golden case that shows what comes of it.
+Every field of Services and of every kind of Gateway API 1.5 and Istio 1.31 that this API serves, and what a mesh of
+ambientlab makes of it. This page is generated from the schemas and from the table behind the findings in statuses, so
+it says what the program says; every field that is honoured has a golden case that shows what comes of it.
 
 | word | meaning |
 |---|---|
@@ -36,7 +36,9 @@ program says; every field that is honoured has a golden case that shows what com
 
 
 def leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """The paths of a structural schema's fields that hold no further fields."""
+    """The paths of a schema's fields that hold no further fields."""
+    if reference := definitions.reference(schema):
+        schema = definitions.definition(reference)
     if properties := schema.get("properties"):
         for name, below in properties.items():
             yield from leaves(below, f"{path}.{name}" if path else name)
@@ -53,6 +55,18 @@ def fields(crd: Object) -> list[str]:
     version = next(v for v in crd["spec"]["versions"] if v["storage"])
     properties = version["schema"]["openAPIV3Schema"]["properties"]
     return list(leaves(properties["spec"], "spec")) if "spec" in properties else []
+
+
+def kinds() -> list[Object]:
+    """As their CRDs describe them."""
+    service = {"$ref": f"#/$defs/{definitions.name_of('', 'v1', 'Service')}"}
+    schema = {"openAPIV3Schema": definitions.definition(definitions.reference(service))}
+    built_in = {
+        "group": "",
+        "names": {"kind": "Service"},
+        "versions": [{"name": "v1", "storage": True, "schema": schema}],
+    }
+    return [{"spec": built_in}, *crds.shipped()]
 
 
 def name_of(crd: Object) -> str:
@@ -92,10 +106,10 @@ def _set_paths(value: Any, path: str) -> Iterator[str]:
 
 def page() -> str:
     parts = [INTRODUCTION]
-    for crd in crds.shipped():
+    for crd in kinds():
         kind = name_of(crd)
         versions = ", ".join(v["name"] for v in crd["spec"]["versions"])
-        parts.append(f"## {kind}\n\n`{crd['spec']['group']}`, {versions}\n\n{_table(kind, fields(crd))}")
+        parts.append(f"## {kind}\n\n`{crd['spec']['group'] or 'core'}`, {versions}\n\n{_table(kind, fields(crd))}")
     return "\n".join(parts)
 
 
@@ -107,6 +121,7 @@ def _table(kind: str, paths: Iterable[str]) -> str:
             rows[path] = "honoured"
         else:
             prefix, entry = covered
-            rows[prefix] = f"{entry.effect}: {entry.why}"
+            only = f" where it is {entry.only}" if entry.only else ""
+            rows[prefix] = f"{entry.effect}{only}: {entry.why}"
     body = "".join(f"| `{path}` | {text} |\n" for path, text in rows.items())
     return f"| field | |\n|---|---|\n{body}"

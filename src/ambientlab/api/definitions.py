@@ -7,6 +7,7 @@ each definition once, on first use, and a definition is decoded when somebody as
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,7 @@ def definition(name: str) -> dict[str, Any]:
     return result
 
 
-def reference(schema: dict[str, Any]) -> str:
+def reference(schema: Mapping[str, Any]) -> str:
     """The definition a schema refers to, or ""."""
     target: str = schema.get("$ref", "")
     return target.removeprefix(_REF)

@@ -403,3 +403,42 @@ def test_the_port_is_the_workloads() -> None:
     deny = f"{{{V1}, action: DENY, rules: [{{to: [{{operation: {{ports: ['%d']}}}}]}}]}}"
     for port, expected in ((5000, {"v2": HALF, "000": HALF}), (5001, {"v1": HALF, "v2": HALF})):
         assert versions(ask(connection_policy(deny % port) + LEAVE_THE_WAYPOINT)) == expected
+
+
+DISTRIBUTED = """
+apiVersion: v1
+kind: Node
+metadata: {name: ambientlab, labels: {topology.kubernetes.io/region: us, topology.kubernetes.io/zone: z1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: helloworld, namespace: hello}
+spec:
+  clusterIP: 10.96.0.20
+  clusterIPs: [10.96.0.20]
+  ports: [{name: http, port: 5000, protocol: TCP}]
+  %s
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: elsewhere, namespace: hello, labels: {kubernetes.io/service-name: helloworld}}
+addressType: IPv4
+endpoints: [{addresses: [192.0.2.9], conditions: {ready: true}}]
+ports: [{name: http, port: 5000, protocol: TCP}]
+---
+"""
+
+
+@pytest.mark.parametrize("waypoint", [True, False])
+@pytest.mark.parametrize("field", ["trafficDistribution: PreferClose", "internalTrafficPolicy: Local"])
+def test_endpoints_that_are_near_come_before_others(field: str, waypoint: bool) -> None:
+    decision = ask(DISTRIBUTED % field + ("" if waypoint else LEAVE_THE_WAYPOINT))
+    assert {result.endpoint.address for result in decision.delivered()} == {"10.244.0.11", "10.244.0.12"}
+
+
+@pytest.mark.parametrize(
+    ("field", "addresses"), [("trafficDistribution: PreferClose", 3), ("internalTrafficPolicy: Local", 2)]
+)
+def test_the_node_knows_no_distance(field: str, addresses: int) -> None:
+    decision = ask(DISTRIBUTED % field, client=None, url="http://helloworld.hello.svc.cluster.local:5000")
+    assert len({result.endpoint.address for result in decision.delivered()}) == addresses

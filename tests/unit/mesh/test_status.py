@@ -131,9 +131,9 @@ def test_a_gateway_at_the_edge_is_refused_in_its_status() -> None:
 
 
 def test_no_waypoint_asked_for_no_condition() -> None:
-    bound = service_status({"metadata": {}, "spec": {}}, Binding(Key("hello", "waypoint")), NOW)
+    bound = service_status({"metadata": {}, "spec": {}}, Binding(Key("hello", "waypoint")), (), NOW)
     assert bound["conditions"][0]["message"] == "Successfully attached to waypoint hello/waypoint"
-    assert service_status({"metadata": {}, "spec": {}, "status": bound}, Binding(), NOW) == {}
+    assert service_status({"metadata": {}, "spec": {}, "status": bound}, Binding(), (), NOW) == {}
 
 
 def test_an_address_once_reported_stays() -> None:

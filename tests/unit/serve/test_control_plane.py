@@ -522,7 +522,6 @@ async def test_what_ztunnel_refuses_is_told_to_the_object_that_asked_for_it(
         await until(lambda: refused() == [said], "the finding")
         assert f"ServiceEntry hello/shop: {said}" in caplog.text
         world.client.put(SERVICEENTRY, {**entry, "spec": {**spec, "resolution": "NONE", "endpoints": []}})
-        await ztunnel.next(CLUSTER)
         await until(lambda: not refused(), "no finding")
 
 

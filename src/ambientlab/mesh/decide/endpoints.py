@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ambientlab.cluster import NODE_NAME
 from ambientlab.mesh.decide import lots
 from ambientlab.mesh.ir import (
     Algorithm,
     Destination,
+    Distribution,
     Endpoint,
     Mesh,
+    Place,
     Port,
     Resolution,
     Service,
     TrafficPolicy,
     Workload,
     localities,
+    nearness,
 )
 
 
@@ -24,13 +28,15 @@ from ambientlab.mesh.ir import (
 class Called:
     """The address that the client called, and what its request says it is for: all that some services know of their
     endpoints. A connection has no `authority`. `viewer` is the waypoint's instance that chooses; the node proxy, which
-    follows no DestinationRule, is none. `client` is where the request comes from."""
+    follows no DestinationRule, is none, and neither is the node itself where the client is not `captured`. `client` is
+    where the request comes from."""
 
     address: str
     port: int
     authority: str = ""
     viewer: Workload | None = None
     client: str = ""
+    captured: bool = True
 
     @property
     def source(self) -> str:
@@ -56,6 +62,7 @@ def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[End
         for endpoint in _endpoints(service, port, policy, called)
         if endpoint.target(port.number) is not None and (subset is None or subset.selects(endpoint))
     ]
+    serving = _reached(service, serving, called, mesh.place(NODE_NAME))
     if called.viewer is None or not localities.matter(policy):
         return _by_weight(serving)
     groups = localities.grouped(serving, policy, called.viewer)
@@ -64,6 +71,13 @@ def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[End
         drawn = lots.weighted((group.weight, group.endpoints) for group in nearest)
         return lots.joined(drawn, _by_weight)
     return _by_weight([endpoint for group in nearest for endpoint in group.endpoints])
+
+
+def _reached(service: Service, serving: Sequence[Endpoint], called: Called, here: Place) -> list[Endpoint]:
+    """Waypoints know preferences as localities, and the node's own rules none: on the only node, all are near."""
+    prefers = called.captured and called.viewer is None
+    asked = service.distribution if prefers or service.distribution is Distribution.LOCAL else Distribution.ANY
+    return nearness.nearest(asked, {endpoint: endpoint.place for endpoint in serving}, here)
 
 
 def _by_weight(endpoints: Sequence[Endpoint]) -> lots.Lot[Endpoint]:

@@ -39,6 +39,7 @@ from ambientlab.mesh.ir import (
     Mesh,
     Port,
     Protocol,
+    Resolution,
     Service,
     Waypoint,
     Workload,
@@ -85,15 +86,24 @@ def _way(mesh: Mesh, source: Source, found: lookup.Found, request: Request) -> _
     if not source.captured and service.kind != SERVICE_KIND:
         # only the mesh knows of it: to others it is a name like any
         return _to_address(mesh, source, found.address or request.host, None, request, Why.NOT_CAPTURED)
-    if service.vips or service.waypoint is not None:
+    if service.networks and not found.address:
+        return _to_address(mesh, source, request.host, None, request, Why.OUTSIDE)
+    if service.vips or service.networks or service.waypoint is not None:
         return _to_service(mesh, source, service, found.address, request)
     return _to_any(mesh, source, [endpoint.address for endpoint in service.endpoints], request)
 
 
 def _to_service(mesh: Mesh, source: Source, service: Service, address: str, request: Request) -> _Way:
+    single = not service.networks or address in service.vips  # a waypoint is not asked about networks
+    if service.resolution is Resolution.NONE and not (single and service.waypoint):
+        # the node proxy leaves such connections as they are, whatever their port
+        endpoint = Endpoint(address, ((request.port, request.port),), None)
+        itself = Destination(service.host, request.port)
+        direct = connections.entered(mesh, itself, endpoint, source.identity, source.address, request)
+        return _Way(None, Why.NO_WAYPOINT, lots.certain((0, direct)))
     port = service.port(request.port)
-    called = endpoints.Called(address, request.port, client=source.address)
-    if not source.captured or service.waypoint is None:
+    called = endpoints.Called(address, request.port, client=source.address, captured=source.captured)
+    if not source.captured or service.waypoint is None or not single:
         why = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
         if port is None:
             return _Way(None, why, _failed(Reason.NO_PORT))

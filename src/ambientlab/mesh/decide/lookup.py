@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from ambientlab.mesh.ir import SERVICE_KIND, Key, Mesh, Service, Workload
 
@@ -31,9 +31,19 @@ def found(mesh: Mesh, client: Key | None, host: str, port: int, domain: str) -> 
     # several services may have one address: a Service goes before others, as in the node proxy
     having = [s for s in mesh.services.values() if address in s.vips]
     having.sort(key=lambda s: (all(p.number != port for p in s.ports), s.kind != SERVICE_KIND, s.host))
+    having += _around(mesh, address, port)
     if having:
         return Found(address, having[0])
     return Found(address, None, next((w for w in mesh.workloads.values() if w.ip == address), None))
+
+
+def _around(mesh: Mesh, address: str, port: int) -> list[Service]:
+    """The services of the closest network around an address."""
+    networks = {network for service in mesh.services.values() for network in service.networks}
+    around = [network for network in networks if ip_address(address) in ip_network(network)]
+    closest = max(around, key=lambda network: ip_network(network).prefixlen, default=None)
+    found = [service for service in mesh.services.values() if closest in service.networks]
+    return sorted(found, key=lambda service: (all(p.number != port for p in service.ports), service.host))
 
 
 def _named(mesh: Mesh, client: Key | None, host: str, domain: str) -> Service | None:

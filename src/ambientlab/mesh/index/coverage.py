@@ -30,22 +30,24 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """`why` says why Istio passes a field over, how it refuses it, or what happens instead of what it would do."""
+    """`why` says why Istio passes a field over, how it refuses it, or what happens instead of what it would do. With
+    `only`, that is so for no other value."""
 
     effect: Effect
     why: str
+    only: str = ""
 
 
-def _ignored(why: str) -> Exemption:
-    return Exemption(Effect.IGNORED, why)
+def _ignored(why: str, *, only: str = "") -> Exemption:
+    return Exemption(Effect.IGNORED, why, only)
 
 
 def _refused(how: str) -> Exemption:
     return Exemption(Effect.REFUSED, how)
 
 
-def _unsupported(consequence: str = "it has no effect here") -> Exemption:
-    return Exemption(Effect.UNSUPPORTED, consequence)
+def _unsupported(consequence: str = "it has no effect here", *, only: str = "") -> Exemption:
+    return Exemption(Effect.UNSUPPORTED, consequence, only)
 
 
 _TRAFFIC_POLICY = {
@@ -131,6 +133,22 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
             backends=("cors", "extensionRef", "externalAuth", "requestMirror", "requestRedirect", "urlRewrite"),
         ),
     },
+    "Service": {
+        "spec.externalIPs": _unsupported("nothing answers at them"),
+        "spec.externalTrafficPolicy": _unsupported("nothing comes from outside of the cluster", only="Local"),
+        "spec.healthCheckNodePort": _unsupported("nothing answers at a port of the node"),
+        "spec.loadBalancerClass": _ignored("no load balancer is there for the cluster"),
+        "spec.loadBalancerIP": _ignored("no load balancer is there for the cluster"),
+        "spec.loadBalancerSourceRanges": _ignored("no load balancer is there for the cluster"),
+        "spec.ports[].nodePort": _unsupported("nothing answers at a port of the node"),
+        "spec.sessionAffinity": _ignored(
+            "ztunnel and waypoints choose an endpoint each time: only pods outside the mesh stay with one",
+            only="ClientIP",
+        ),
+        "spec.sessionAffinityConfig": _unsupported(
+            "a pod outside the mesh stays for as long as endpoints do not change"
+        ),
+    },
     "ServiceEntry": {
         "spec.endpoints[].network": _unsupported("there is one network here, and the endpoint is called directly"),
         "spec.exportTo": _ignored("ztunnel takes every ServiceEntry for every namespace"),
@@ -208,6 +226,8 @@ def _walk(ref: ObjectRef, path: str, value: Any, step: _Step) -> Iterator[Diagno
     if value in (None, "", [], {}):
         return
     if step.exemption is not None:
+        if step.exemption.only not in ("", value):
+            return
         match step.exemption.effect:
             case Effect.IGNORED:
                 yield ignored(ref, path, step.exemption.why)

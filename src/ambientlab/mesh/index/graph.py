@@ -102,7 +102,7 @@ class MeshIndex:
         def rules_for(shapes: Collection[str, Shape]) -> destinationrules.Rules:
             return destinationrules.Rules(self.rules, self.backend_policies.rules(shapes))
 
-        self.registry = Registry(graph, sources, gateways, self.workloads, rules_for, domain, trust)
+        self.registry = Registry(graph, sources, gateways, self.workloads, nodes, rules_for, domain, trust)
         self.shapes, self.services = self.registry.shapes, self.registry.services
         self.routes = routing.Routes(graph, sources, self.shapes, self.registry.rules, domain)
         self.effects = effects.Effects(
@@ -139,6 +139,7 @@ class MeshIndex:
             self.security.ztunnel.authorizations,
             self.security.ztunnel.enforced,
             trust_domains=trust,
+            nodes=nodes,
         )
 
     def host(self, service: Key) -> str:

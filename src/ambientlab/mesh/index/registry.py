@@ -28,6 +28,7 @@ class Registry:
         sources: Sources,
         gateways: Collection[Key, WaypointGateway],
         pods: Collection[Key, Workload],
+        nodes: Collection[Key, str],
         rules_for: Callable[[Collection[str, Shape]], destinationrules.Rules],
         domain: str,
         trust: Collection[str, TrustDomains],
@@ -58,16 +59,19 @@ class Registry:
             sources[WORKLOADENTRY],
             lambda ctx, key, obj: workloads.from_entry(ctx, key, obj, gateways, namespaces, trust),
         )
-        behind = serviceentries.Behind(entry_objects, sources[WORKLOADENTRY], pods, workload_entries, trust)
+        behind = serviceentries.Behind(entry_objects, sources[WORKLOADENTRY], pods, workload_entries, nodes, trust)
 
         def service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Service]:
             if shape.kind == serviceentries.KIND:
                 found = behind.endpoints(ctx, shape)
             else:
-                found = services.endpoints(ctx, shape, slices, by_ip)
+                found = services.endpoints(ctx, shape, slices, by_ip, nodes)
             return {host: services.service(ctx, shape, found, self.rules)}
 
         self.services: Collection[str, Service] = graph.derive("services", self.shapes, service)
+        self.service_findings: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
+            "Service findings", sources[SERVICE], services.findings
+        )
         self.entry_findings: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "ServiceEntry findings",
             entry_objects,
@@ -84,6 +88,7 @@ class Registry:
 
     def said(self) -> list[Said]:
         return [
+            of_diagnostics(self.service_findings),
             of_diagnostics(self.entry_findings),
             (self.shapes, lambda _, shape: _unbound(shape)),
             (self.declared, lambda _, declared: _unbound(declared.shape)),

@@ -6,7 +6,6 @@ Each host is a service of its own. Of several objects that declare one host a Se
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +15,20 @@ from ambientlab.api.serviceentries import hosts_to_address
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
-from ambientlab.mesh.index.services import Shape, protocol_named
-from ambientlab.mesh.index.values import address_of
+from ambientlab.mesh.index.distribution import distribution
+from ambientlab.mesh.index.distribution import findings as distribution_findings
+from ambientlab.mesh.index.services import Shape, place_on, protocol_named
+from ambientlab.mesh.index.values import address_of, network_of
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
 from ambientlab.mesh.index.workloads import outside
 from ambientlab.mesh.ir import (
     SERVICE_KIND,
     AppProtocol,
+    Distribution,
     Endpoint,
     Key,
     Labels,
+    Place,
     Port,
     Resolution,
     Traffic,
@@ -55,11 +58,9 @@ def declared(
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
 ) -> Mapping[tuple[str, Key], Declared]:
-    """None where an address is a whole network: then there is no such service in ambient mode."""
     spec = obj["spec"]
     given: list[str] = spec.get("addresses") or []
-    if any(_is_network(address) for address in given):
-        return {}
+    networks = tuple(sorted({network for text in given if (network := network_of(text))}))
     binding = bind(ctx, obj, Traffic.SERVICE, gateways, namespaces)
     ports = tuple(
         Port(
@@ -74,6 +75,7 @@ def declared(
     resolution = resolution_of(obj)
     created = obj["metadata"].get("creationTimestamp", "")
     assigned = hosts_to_address(obj)
+    prefers = Distribution.ANY if resolution is Resolution.NONE else distribution(ctx, key, obj, namespaces)
     result = {}
     for host in spec["hosts"]:
         vips = tuple(address for text in given if (address := address_of(text)))
@@ -81,7 +83,8 @@ def declared(
             vips = allocated(obj, host)
         if resolution is Resolution.DYNAMIC_DNS and binding.waypoint is None:
             vips = ()  # only a waypoint can find out which host is meant
-        shape = Shape(key, host, vips, ports, binding, KIND, resolution, tuple(spec.get("subjectAltNames") or ()))
+        names = tuple(spec.get("subjectAltNames") or ())
+        shape = Shape(key, host, vips, ports, binding, KIND, resolution, names, prefers, networks)
         result[(host, key)] = Declared(shape, created)
     return result
 
@@ -93,10 +96,6 @@ def _is_served(obj: Object, port: Mapping[str, Any]) -> bool:
     if resolution_of(obj) is Resolution.DYNAMIC_DNS:
         return protocol == "HTTP" and obj["spec"].get("location") != "MESH_INTERNAL"
     return protocol != "UDP"
-
-
-def _is_network(text: str) -> bool:
-    return ipaddress.ip_network(text, strict=False).num_addresses > 1
 
 
 def allocated(obj: Object, host: str) -> tuple[str, ...]:
@@ -125,12 +124,14 @@ class Behind:
         workload_entries: Collection[Key, Object],
         pods: Collection[Key, Workload],
         entries: Collection[Key, Workload],
+        nodes: Collection[Key, str],
         trust: Collection[str, TrustDomains],
     ) -> None:
         self._service_entries = service_entries
         self._workload_entries = workload_entries
         self._pods = pods.index(lambda key, _: (key.namespace,))
         self._entries = entries.index(lambda key, _: (key.namespace,))
+        self._nodes = nodes
         self._trust = trust
 
     def endpoints(self, ctx: Context, shape: Shape) -> tuple[Endpoint, ...]:
@@ -162,6 +163,7 @@ class Behind:
                 _ports(shape, item.get("ports") or {}, targets),
                 outside(obj, item, item.get("labels") or {}, trust),
                 item.get("weight") or 0,
+                _place(shape, item),
             )
             for item in listed
             if item.get("address")
@@ -173,7 +175,7 @@ class Behind:
         wanted: Labels = tuple(sorted(labels.items()))
         namespace = shape.key.namespace
         found = [
-            Endpoint(pod.ip, _ports(shape, {}, targets), pod)
+            Endpoint(pod.ip, _ports(shape, {}, targets), pod, place=place_on(ctx, shape, pod.node, self._nodes))
             for pod in ctx.select(self._pods, namespace)
             if pod.ready and set(wanted) <= set(pod.labels)
         ]
@@ -184,8 +186,13 @@ class Behind:
             if obj is not None and (address := obj["spec"].get("address")):
                 spec = obj["spec"]
                 ports = _ports(shape, spec.get("ports") or {}, targets)
-                found.append(Endpoint(address, ports, entry, spec.get("weight") or 0))
+                found.append(Endpoint(address, ports, entry, spec.get("weight") or 0, _place(shape, spec)))
         return found
+
+
+def _place(shape: Shape, spec: Mapping[str, Any]) -> Place | None:
+    """What the spec of a WorkloadEntry says, which is on no node (workloads.go, getWorkloadEntryLocality)."""
+    return None if shape.distribution is Distribution.ANY else Place("", spec.get("locality") or "")
 
 
 def _ports(shape: Shape, own: Mapping[str, int], targets: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
@@ -198,12 +205,9 @@ def findings(
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """What Istio passes over in silence, or this mesh does not do, of the values of a ServiceEntry."""
     ref, spec = ObjectRef(KIND, key.namespace, key.name), obj["spec"]
-    notes: list[Diagnostic] = []
+    notes = list(distribution_findings(ref, obj))
     for i, address in enumerate(spec.get("addresses") or []):
-        if _is_network(address):
-            why = "a ServiceEntry with an address that is a network does not exist in ambient mode"
-            return {key: (ignored(ref, f"spec.addresses[{i}]", why),)}
-        if address_of(address) is None:
+        if address_of(address) is None and network_of(address) is None:
             notes.append(unsupported(ref, f"spec.addresses[{i}]", "pods have no IPv6 here"))
     for i, port in enumerate(spec.get("ports") or []):
         if (port.get("protocol") or "").upper() == "UDP":
@@ -238,7 +242,11 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
             f"no effect on {host}: only a waypoint can tell which host a request is for ({shape.binding.why_none})"
         )
         return [Diagnostic(ref, "NoWaypoint", message, field=field, host=host)]
-    if not shape.vips and host not in hosts_to_address(obj):
+    notes = []
+    if shape.networks and shape.binding.waypoint is not None:
+        why = "a waypoint answers at single addresses, so that connections to networks go past it"
+        notes.append(unsupported(ref, "spec.addresses", why))
+    if not shape.vips and not shape.networks and host not in hosts_to_address(obj):
         message = f"connections to {host} are not recognised, because it has no address; set spec.addresses"
-        return [Diagnostic(ref, "NoAddress", message, field=field, host=host)]
-    return []
+        notes.append(Diagnostic(ref, "NoAddress", message, field=field, host=host))
+    return notes

@@ -5,7 +5,7 @@ The promise (`Shape`) is kept apart from the endpoints, because routes depend on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,26 @@ from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.destinationrules import Rules, policies_of
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.distribution import distribution
+from ambientlab.mesh.index.distribution import findings as distribution_findings
 from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
-from ambientlab.mesh.ir import SERVICE_KIND, AppProtocol, Endpoint, Key, Port, Resolution, Service, Traffic, Workload
+from ambientlab.mesh.ir import (
+    SERVICE_KIND,
+    AppProtocol,
+    Distribution,
+    Endpoint,
+    Key,
+    Place,
+    Port,
+    Resolution,
+    Service,
+    Subset,
+    Traffic,
+    TrafficPolicy,
+    Workload,
+    localities,
+)
 
 SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -51,6 +68,8 @@ class Shape:
     kind: str = SERVICE_KIND
     resolution: Resolution = Resolution.STATIC
     subject_alt_names: tuple[str, ...] = ()
+    distribution: Distribution = Distribution.ANY
+    networks: tuple[str, ...] = ()
 
     def port(self, number: int) -> Port | None:
         return next((p for p in self.ports if p.number == number), None)
@@ -97,6 +116,7 @@ def shape(
             tuple(vip for vip in vips if vip and vip != "None"),
             tuple(Port(p["port"], p.get("name", ""), app_protocol(p)) for p in ports),
             bind(ctx, obj, Traffic.SERVICE, gateways, namespaces),
+            distribution=distribution(ctx, key, obj, namespaces),
         )
     }
 
@@ -107,10 +127,15 @@ def slice_of(key: Key, obj: Object) -> tuple[Key, ...]:
 
 
 def endpoints(
-    ctx: Context, value: Shape, slices: Index[Key, Key, Object], by_ip: Index[str, Key, Workload]
+    ctx: Context,
+    value: Shape,
+    slices: Index[Key, Key, Object],
+    by_ip: Index[str, Key, Workload],
+    nodes: Collection[Key, str],
 ) -> tuple[Endpoint, ...]:
-    """Those of a Service."""
+    """Those of a Service. Where they are is known of pods alone (workloads.go, endpointSlicesBuilder)."""
     ports: dict[str, dict[int, int]] = {}
+    on: dict[str, str] = {}
     for endpoint_slice in ctx.select(slices, value.key):
         targets = {p.get("name") or "": p.get("port") for p in endpoint_slice.get("ports") or []}
         numbers = {p.number: targets[p.name] for p in value.ports if targets.get(p.name)}
@@ -118,15 +143,30 @@ def endpoints(
             if (endpoint.get("conditions") or {}).get("ready") is not False:
                 for ip in endpoint.get("addresses") or []:
                     ports.setdefault(ip, {}).update(numbers)
+                    if (endpoint.get("targetRef") or {}).get("kind") == "Pod":
+                        on[ip] = endpoint.get("nodeName") or ""
     found = []
     for ip, numbers in sorted(ports.items()):
         owners = ctx.select(by_ip, ip)
-        found.append(Endpoint(ip, tuple(sorted(numbers.items())), owners[0] if owners else None))
+        workload = owners[0] if owners else None
+        place = place_on(ctx, value, workload.node if workload is not None else on.get(ip, ""), nodes)
+        found.append(Endpoint(ip, tuple(sorted(numbers.items())), workload, place=place))
     return tuple(found)
+
+
+def place_on(ctx: Context, shape: Shape, node: str, nodes: Collection[Key, str]) -> Place | None:
+    """None where it makes no difference."""
+    if shape.distribution is Distribution.ANY:
+        return None
+    return Place(node, ctx.fetch(nodes, Key("", node)) or "")
 
 
 def service(ctx: Context, value: Shape, behind: tuple[Endpoint, ...], rules: Rules) -> Service:
     rule = rules.of(ctx, value.key.namespace, value.host, value.binding.waypoint)
+    subsets = () if rule is None else tuple(subset for subset, _ in rule.subsets)
+    policies = policies_of(rule, value.ports)
+    if value.binding.waypoint is not None and value.distribution is not Distribution.ANY:
+        policies = _preferring(value, subsets, policies)
     return Service(
         value.key.namespace,
         value.key.name,
@@ -134,11 +174,35 @@ def service(ctx: Context, value: Shape, behind: tuple[Endpoint, ...], rules: Rul
         value.vips,
         value.ports,
         behind,
-        () if rule is None else tuple(subset for subset, _ in rule.subsets),
+        subsets,
         value.binding.waypoint,
         value.kind,
         value.resolution,
         value.subject_alt_names,
-        policies=policies_of(rule, value.ports),
+        policies=policies,
         canary=value.binding.canary,
+        distribution=value.distribution,
+        networks=value.networks,
     )
+
+
+Policies = tuple[tuple[int, str, TrafficPolicy], ...]
+
+
+def _preferring(value: Shape, subsets: Sequence[Subset], policies: Policies) -> Policies:
+    """What holds for each port and subset, with what the service prefers."""
+    known = {(number, name): policy for number, name, policy in policies}
+    places = [(number, name) for number in (0, *(p.number for p in value.ports)) for name in ("", *_names(subsets))]
+    found = ((*at, localities.preferring(known.get(at, TrafficPolicy()), value.distribution)) for at in places)
+    return tuple((number, name, policy) for number, name, policy in found if policy != TrafficPolicy())
+
+
+def _names(subsets: Sequence[Subset]) -> list[str]:
+    return [subset.name for subset in subsets]
+
+
+def findings(_: Context, key: Key, obj: Object) -> Mapping[Key, tuple[Diagnostic, ...]]:
+    """What of a Service Istio passes over in silence."""
+    ref = ObjectRef(SERVICE_KIND, key.namespace, key.name)
+    notes = tuple(distribution_findings(ref, obj))
+    return {key: notes} if notes else {}

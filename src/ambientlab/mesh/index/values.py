@@ -40,6 +40,15 @@ def address_of(text: str) -> str | None:
     return str(network.network_address) if network.version == 4 and network.num_addresses == 1 else None
 
 
+def network_of(text: str) -> str | None:
+    """The IPv4 network of more than one address that `text` is, its host bits cut off (helpers.go, parseCidrOrIP)."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+    return str(network) if network.version == 4 and network.num_addresses > 1 else None
+
+
 def service_host(key: Key, domain: str) -> str:
     """The host of a Service: its full name in the cluster's DNS."""
     return f"{key.name}.{key.namespace}.svc.{domain}"

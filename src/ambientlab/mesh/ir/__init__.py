@@ -16,6 +16,7 @@ from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Claus
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.identities import TrustDomains, trust_domain_of
 from ambientlab.mesh.ir.mesh import THE_MESH, Mesh
+from ambientlab.mesh.ir.nearness import Distribution, Place
 from ambientlab.mesh.ir.policies import (
     AuthorizationPolicy,
     CheckedBody,
@@ -105,6 +106,7 @@ __all__ = [
     "Delay",
     "Destination",
     "DirectResponse",
+    "Distribution",
     "Endpoint",
     "Fault",
     "Forward",
@@ -121,6 +123,7 @@ __all__ = [
     "MetricChange",
     "Mirror",
     "OutlierDetection",
+    "Place",
     "PolicyAction",
     "PolicyRule",
     "Port",

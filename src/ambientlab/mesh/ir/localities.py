@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from ambientlab.mesh.ir.nearness import Distribution, parts
 from ambientlab.mesh.ir.services import Endpoint
-from ambientlab.mesh.ir.traffic import Localities, TrafficPolicy
+from ambientlab.mesh.ir.traffic import LoadBalancer, Localities, TrafficPolicy
 from ambientlab.mesh.ir.workloads import Workload
 
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
@@ -34,17 +35,37 @@ def matter(policy: TrafficPolicy) -> bool:
     """Whether it makes a difference where endpoints are. The mesh prefers near ones wherever bad ones are found out,
     unless a rule says otherwise."""
     localities = _localities(policy)
-    return localities.enabled and bool(localities.distribute or policy.outlier_detection is not None)
+    return localities.enabled and bool(localities.distribute or _fails_over(policy, localities))
 
 
 def weighed(policy: TrafficPolicy) -> bool:
-    """Whether localities have weights or an order that was asked for. Failover works only where endpoints are found out
-    to be bad (applyLocalityLoadBalancer)."""
+    """Whether localities have weights or an order that was asked for."""
     localities = policy.load_balancer.localities if policy.load_balancer is not None else None
     if localities is None or not localities.enabled:
         return False
-    ordered = policy.outlier_detection is not None and (localities.failover or localities.failover_priority)
+    ordered = _fails_over(policy, localities) and (localities.failover or localities.failover_priority)
     return bool(localities.distribute or ordered)
+
+
+def _fails_over(policy: TrafficPolicy, localities: Localities) -> bool:
+    """Where endpoints are found out to be bad, or where a service prefers some (LocalityLBSettings.ApplyToCluster)."""
+    return policy.outlier_detection is not None or localities.preferred
+
+
+_PREFERENCES = {
+    Distribution.SAME_ZONE: (_NETWORK, _REGION, _ZONE),
+    Distribution.SAME_NODE: (_NETWORK, _REGION, _ZONE, _SUBZONE, _HOSTNAME),
+}
+
+
+def preferring(policy: TrafficPolicy, distribution: Distribution) -> TrafficPolicy:
+    """With what a service prefers, where no rule speaks of localities (GetEffectiveLbSetting)."""
+    balancer = policy.load_balancer or LoadBalancer()
+    labels = _PREFERENCES.get(distribution, ())
+    if not labels or balancer.localities is not None:
+        return policy
+    localities = Localities(failover_priority=labels, preferred=True)
+    return replace(policy, load_balancer=replace(balancer, localities=localities))
 
 
 def grouped(endpoints: Sequence[Endpoint], policy: TrafficPolicy, viewer: Workload | None) -> list[Group]:
@@ -153,8 +174,3 @@ def _matches(locality: str, pattern: str) -> bool:
     """LocalityMatch."""
     (region, *rest), (wanted, *others) = parts(locality), parts(pattern)
     return wanted in ("*", region) and all(b in ("*", "", a) for a, b in zip(rest, others, strict=True))
-
-
-def parts(locality: str) -> tuple[str, str, str]:
-    region, zone, subzone = (*locality.split("/", 2), "", "")[:3]
-    return region, zone, subzone

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ambientlab.flow.collection import Collection
 from ambientlab.mesh.ir.authorizations import Authorization
 from ambientlab.mesh.ir.identities import TrustDomains
+from ambientlab.mesh.ir.nearness import Place
 from ambientlab.mesh.ir.policies import Guard
 from ambientlab.mesh.ir.routes import RouteTable, TcpRoute
 from ambientlab.mesh.ir.services import Service
@@ -27,7 +28,7 @@ class Mesh:
     `authorizations` are all that ztunnel is told of, and `enforced` those of each pod, in the order in which those of
     one action are tried. A pod that takes tunnels itself has no ztunnel before it, and no entry.
 
-    `trust_domains` has one entry, under THE_MESH.
+    `trust_domains` has one entry, under THE_MESH. `nodes` is where nodes are that say so, as `region/zone/subzone`.
 
     What reads them within one step needs no more than a mapping; what is kept up to date is derived from them.
     """
@@ -42,7 +43,11 @@ class Mesh:
     authorizations: Collection[Key, Authorization]
     enforced: Collection[Key, tuple[Authorization, ...]]
     trust_domains: Collection[str, TrustDomains]
+    nodes: Collection[Key, str]
 
     @property
     def trust(self) -> TrustDomains:
         return self.trust_domains.get(THE_MESH, TrustDomains())
+
+    def place(self, node: str) -> Place:
+        return Place(node, self.nodes.get(Key("", node), ""))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ambientlab.mesh.ir.nearness import Distribution, Place
 from ambientlab.mesh.ir.traffic import TrafficPolicy
 from ambientlab.mesh.ir.workloads import Canary, Key, Labels, Workload
 
@@ -69,13 +70,14 @@ class Endpoint:
     """One ready address of a service, or with a resolution by DNS its name.
 
     `ports` maps service ports to target ports; no `workload`, no mesh identity. Weights are relative to each other's, 0
-    is as good as 1.
+    is as good as 1. `place` is known where the service's distribution asks for it.
     """
 
     address: str
     ports: tuple[tuple[int, int], ...]
     workload: Workload | None
     weight: int = 0
+    place: Place | None = None
 
     def target(self, port: int) -> int | None:
         """The port to connect to for service port `port`, or None where this endpoint does not serve it."""
@@ -101,6 +103,8 @@ class Service:
     used, and `canary` only with it; all endpoints are ready. `subject_alt_names` are those that a server's certificate
     may bear.
 
+    `networks` are those all of whose addresses are its own as well, where nothing more particular is known of one.
+
     `policies` is (port, subset, what holds for it), with port 0 for what holds for no port in particular.
     """
 
@@ -117,6 +121,8 @@ class Service:
     subject_alt_names: tuple[str, ...] = ()
     policies: tuple[tuple[int, str, TrafficPolicy], ...] = ()
     canary: Canary | None = None
+    distribution: Distribution = Distribution.ANY
+    networks: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:

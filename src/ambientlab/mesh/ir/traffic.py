@@ -59,12 +59,14 @@ class Localities:
     """Preference by locality (`region/zone/subzone`, of which any tail may be missing or `*`).
 
     `distribute` is (from, ((to, percent), ...)) and excludes `failover`, which is (region, region to go to instead).
+    `preferred` is of what a service says of itself: that holds whether bad endpoints are found out or not.
     """
 
     enabled: bool = True
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     failover_priority: tuple[str, ...] = ()
+    preferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)

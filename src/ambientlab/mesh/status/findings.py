@@ -46,7 +46,11 @@ def without_resolved(current: Iterable[dict[str, Any]], wanted: Sequence[Conditi
 
 def networking_status(obj: Object, findings: Sequence[Diagnostic], now: datetime) -> Object:
     """Status of an object of Istio's APIs about which Istio itself says nothing."""
-    status = obj.get("status") or {}
+    return said(obj.get("status") or {}, findings, obj["metadata"].get("generation", 1), now)
+
+
+def said(status: Object, findings: Sequence[Diagnostic], generation: int | None, now: datetime) -> Object:
+    """`status` with what there is to say, and without what there was."""
     wanted = conditions(findings)
     current = without_resolved(status.get("conditions") or [], wanted)
-    return put(status, current, wanted, obj["metadata"].get("generation", 1), now)
+    return put(status, current, wanted, generation, now)

@@ -9,10 +9,15 @@ from ambientlab.api.objects import Object
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic
 from ambientlab.mesh.index.waypoints import INGRESS_USE_WAYPOINT, Binding
 from ambientlab.mesh.status.conditions import Condition, put
-from ambientlab.mesh.status.findings import networking_status
+from ambientlab.mesh.status.findings import said
 
 
-def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
+def service_status(obj: Object, binding: Binding, findings: Sequence[Diagnostic], now: datetime) -> Object:
+    """With what Istio leaves unsaid."""
+    return said(_bound(obj, binding, now), findings, obj["metadata"].get("generation"), now)
+
+
+def _bound(obj: Object, binding: Binding, now: datetime) -> Object:
     """A service that asks for no waypoint has no such condition."""
     status = obj.get("status") or {}
     current = status.get("conditions") or []
@@ -33,8 +38,3 @@ def service_status(obj: Object, binding: Binding, now: datetime) -> Object:
         wanted = []
         current = [condition for condition in current if condition["type"] != WAYPOINT_BOUND]
     return put(status, current, wanted, None, now)
-
-
-def service_entry_status(obj: Object, binding: Binding, findings: Sequence[Diagnostic], now: datetime) -> Object:
-    """As a Service's, and what Istio leaves unsaid."""
-    return networking_status({**obj, "status": service_status(obj, binding, now)}, findings, now)

@@ -36,7 +36,7 @@ from ambientlab.mesh.status.findings import networking_status
 from ambientlab.mesh.status.gateways import gateway_status, ingress_status
 from ambientlab.mesh.status.policies import policy_status
 from ambientlab.mesh.status.routes import route_status
-from ambientlab.mesh.status.services import service_entry_status, service_status
+from ambientlab.mesh.status.services import service_status
 
 _ISTIOS = (
     *(VIRTUALSERVICE, DESTINATIONRULE, WORKLOADENTRY, REQUESTAUTHENTICATION, PEERAUTHENTICATION, TELEMETRY),
@@ -139,12 +139,12 @@ class Statuses:
 
     def _service(self, ctx: Context, key: Key, obj: Object) -> Reports:
         binding = self._index.registry.binding(ctx, SERVICE.kind, key, self._index.host(key))
-        return {(SERVICE, key): Report(service_status, obj, (binding,))}
+        return {(SERVICE, key): Report(service_status, obj, (binding, self._about(ctx, SERVICE.kind, key)))}
 
     def _service_entry(self, ctx: Context, key: Key, obj: Object) -> Reports:
         binding = self._index.registry.binding(ctx, SERVICEENTRY.kind, key, obj["spec"]["hosts"][0])
         found = self._about(ctx, SERVICEENTRY.kind, key)
-        return {(SERVICEENTRY, key): Report(service_entry_status, obj, (binding, found))}
+        return {(SERVICEENTRY, key): Report(service_status, obj, (binding, found))}
 
     def _gateway(self, ctx: Context, key: Key, obj: Object) -> Reports:
         index = self._index

@@ -14,7 +14,17 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from ambientlab.cluster import HBONE_PORT
-from ambientlab.mesh.ir import Endpoint, Protocol, Service, Waypoint, Workload, localities
+from ambientlab.mesh.ir import (
+    Distribution,
+    Endpoint,
+    Place,
+    Protocol,
+    Service,
+    Waypoint,
+    Workload,
+    localities,
+    nearness,
+)
 from ambientlab.mesh.xds import access_log, labels
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
@@ -28,16 +38,18 @@ from ambientlab.mesh.xds.messages import (
 
 
 def of_service(
-    name: str, service: Service, vip: str, port: int, waypoints: Sequence[tuple[Waypoint, int]]
+    name: str, service: Service, vip: str, port: int, waypoints: Sequence[tuple[Waypoint, int]], here: Place
 ) -> ClusterLoadAssignment:
-    """For the node proxy: the instances of the service's waypoints if it has any, else its endpoints.
+    """For the node proxy: the instances of the service's waypoints if it has any, else its endpoints as far as clients
+    `here` get to them.
 
     Two waypoints are localities for Envoy: those it can choose among by weight before it chooses an endpoint at random.
     One whose instances are gone gets no share.
     """
     if not waypoints:
-        found = [_weighted(endpoint, target, service) for endpoint, target in _serving(service, port)]
-        return _assignment(name, found)
+        targets = dict(_serving(service, port))
+        reached = nearness.nearest(service.distribution, {endpoint: endpoint.place for endpoint in targets}, here)
+        return _assignment(name, [_weighted(endpoint, targets[endpoint], service) for endpoint in reached])
     result = ClusterLoadAssignment(cluster_name=name)
     for waypoint, percent in waypoints:
         if percent and waypoint.members:
@@ -57,11 +69,15 @@ def of_endpoints(
     from where it is."""
     subset = service.subset(subset_name) if subset_name else None
     targets = {e: target for e, target in _serving(service, port) if subset is None or subset.selects(e)}
+    if service.distribution is Distribution.LOCAL:
+        here = Place(viewer.node if viewer is not None else "")
+        local = nearness.nearest(service.distribution, {endpoint: endpoint.place for endpoint in targets}, here)
+        targets = {endpoint: targets[endpoint] for endpoint in local}
     result = ClusterLoadAssignment(cluster_name=name)
     for group in localities.grouped(list(targets), service.policy(port, subset_name), viewer):
         locality = result.endpoints.add(priority=group.priority)
         if group.locality:
-            region, zone, subzone = localities.parts(group.locality)
+            region, zone, subzone = nearness.parts(group.locality)
             locality.locality.region, locality.locality.zone, locality.locality.sub_zone = region, zone, subzone
         if group.weight:
             locality.load_balancing_weight.value = group.weight

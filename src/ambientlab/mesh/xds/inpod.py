@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any
@@ -46,9 +46,11 @@ from ambientlab.mesh.xds.messages import (
     TCP_CLUSTER,
     ads,
     filter_state,
+    keepalive_options,
     metadata,
     packed,
     server_tls,
+    set_windows,
     socket_address,
 )
 from ambientlab.mesh.xds.types import PREFIX
@@ -57,11 +59,15 @@ from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH
 OUTBOUND_PORT = 15001
 INBOUND_PLAINTEXT_PORT = 15006
 
-SERVICE_NETWORK = ("10.96.0.0", 12)
-SERVICEENTRY_NETWORK = ("240.240.0.0", 16)
+SERVICE_NETWORKS = (("10.96.0.0", 12), ("240.240.0.0", 16))
+"""Of Services, and of ServiceEntries that chose no address."""
 POD_NETWORK = ("10.244.0.0", 16)
 NODE = ("10.244.0.1", 32)
 """The pod network's gateway is the node itself, no pod."""
+TO_SERVICE, TO_WORKLOAD, TO_ADDRESS = "service", "workload", "passthrough"
+"""Chains: what a destination is looked up as, or that it is not."""
+TO_NETWORK = "network|"
+"""Begins those that stand for all addresses of a network."""
 LOOPBACK = ("127.0.0.0", 8)
 """Never redirected: such a destination is the proxy's own port, called by the application."""
 
@@ -85,11 +91,11 @@ def listener_names(pod: Captured) -> tuple[str, ...]:
     return tuple(f"{kind}|{pod.namespace}/{pod.name}" for kind in ("out", "inplain", "inhbone"))
 
 
-def outbound_listener(pod: Captured, addresses: tuple[str, ...]) -> dict[str, Listener]:
-    """`addresses` are those of services outside of the networks that services have for themselves. A change of them
-    changes the matcher of the listener and no filter chain: Envoy then keeps its socket and its connections
-    (source/common/listener_manager, filterChainOnlyChange)."""
-    listener = _outbound(pod, addresses)
+def outbound_listener(pod: Captured, networks: tuple[tuple[str, str], ...]) -> dict[str, Listener]:
+    """`networks` go another way than what is around them, each with the chain of that way. A change of them changes the
+    matcher of the listener and no filter chain but that of a network alone: Envoy then keeps its socket and its
+    connections (source/common/listener_manager, filterChainOnlyChange)."""
+    listener = _outbound(pod, networks)
     return {listener.name: listener}
 
 
@@ -152,20 +158,20 @@ def _connect(route: Route) -> Route:
     return route
 
 
-def _outbound(pod: Captured, addresses: tuple[str, ...]) -> Listener:
+def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
     listener = Listener(
         name=listener_names(pod)[0],
         address=socket_address("127.0.0.1", OUTBOUND_PORT, pod.netns),
         listener_filters=[_original_dst()],
+        socket_options=keepalive_options(),
         traffic_direction="OUTBOUND",
         filter_chain_matcher=_by_network(
-            (NODE, "passthrough"),
-            (SERVICE_NETWORK, "service"),
-            (SERVICEENTRY_NETWORK, "service"),
-            *(((address, 32), "service") for address in addresses),
-            (POD_NETWORK, "workload"),
+            (NODE, TO_ADDRESS),
+            *((network, TO_SERVICE) for network in SERVICE_NETWORKS),
+            *((_prefix(network), chain) for network, chain in networks),
+            (POD_NETWORK, TO_WORKLOAD),
             (LOOPBACK, "self-call"),
-            otherwise="passthrough",
+            otherwise=TO_ADDRESS,
         ),
     )
     source = [
@@ -187,9 +193,15 @@ def _outbound(pod: Captured, addresses: tuple[str, ...]) -> Listener:
     asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
     listener.filter_chains.extend(
         [
-            _tcp_chain("service", [*source, service], BLACKHOLE, logs),
-            _tcp_chain("workload", [*source, workload, asked], BLACKHOLE, logs),
-            _tcp_chain("passthrough", source, PASSTHROUGH, logs),
+            _tcp_chain(TO_SERVICE, [*source, service], BLACKHOLE, logs),
+            _tcp_chain(TO_WORKLOAD, [*source, workload, asked], BLACKHOLE, logs),
+            _tcp_chain(TO_ADDRESS, source, PASSTHROUGH, logs),
+            *(
+                _tcp_chain(
+                    chain, [*source, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")], BLACKHOLE, logs
+                )
+                for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)})
+            ),
             _self_call(),
         ]
     )
@@ -216,6 +228,7 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
         name=listener_names(pod)[1],
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
         listener_filters=[_original_dst(), _original_src()],
+        socket_options=keepalive_options(),
         traffic_direction="INBOUND",
         filter_chain_matcher=own_port,
         filter_chains=[passing, self_call, *refusing],
@@ -232,6 +245,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
     )
     manager.http2_protocol_options.allow_connect = True
     manager.http2_protocol_options.max_concurrent_streams.value = 1000
+    set_windows(manager.http2_protocol_options)
     manager.stream_idle_timeout.SetInParent()
     manager.generate_request_id.value = False
     manager.upgrade_configs.add(upgrade_type="CONNECT")
@@ -254,6 +268,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
         name=listener_names(pod)[2],
         address=socket_address("0.0.0.0", HBONE_PORT, pod.netns),
         listener_filters=[_original_src()],
+        socket_options=keepalive_options(),
         traffic_direction="INBOUND",
         filter_chains=[chain],
     )
@@ -319,6 +334,16 @@ def _by_network(*networks: tuple[tuple[str, int], str], otherwise: str) -> Match
     tree.custom_match.CopyFrom(TypedExtensionConfig(name="ip", typed_config=packed(addresses)))
     _choose(matcher.on_no_match, otherwise)
     return matcher
+
+
+def _to_networks(networks: Sequence[tuple[str, str]]) -> Iterator[tuple[str, FilterStateValue]]:
+    for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)}):
+        yield chain, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")
+
+
+def _prefix(network: str) -> tuple[str, int]:
+    prefix, _, length = network.partition("/")
+    return prefix, int(length)
 
 
 def _choose(on_match: Matcher.OnMatch, chain: str) -> None:

@@ -14,6 +14,8 @@ from envoy.config.core.v3.address_pb2 import Address, BindConfig
 from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
+from envoy.config.core.v3.socket_option_pb2 import SocketOption
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.local_address_selectors.filter_state_override.v3.config_pb2 import Config as FilterStateSelector
 from envoy.extensions.transport_sockets.internal_upstream.v3.internal_upstream_pb2 import InternalUpstreamTransport
@@ -139,6 +141,24 @@ def bind_in_netns(priority: int = 0) -> BindConfig:
     return bind
 
 
+_KEEPALIVE_SECONDS, _KEEPALIVE_PROBES = 180, 9
+"""ztunnel's (src/config.rs, SocketConfig): soon enough for what forgets connections that are silent for some minutes.
+Probes of an application end at the proxy, so that somebody has to send them on."""
+
+
+def kept_alive(cluster: Cluster) -> Cluster:
+    keepalive = cluster.upstream_connection_options.tcp_keepalive
+    keepalive.keepalive_time.value = keepalive.keepalive_interval.value = _KEEPALIVE_SECONDS
+    keepalive.keepalive_probes.value = _KEEPALIVE_PROBES
+    return cluster
+
+
+def keepalive_options() -> list[SocketOption]:
+    """For a listener, whose connections inherit them: SO_KEEPALIVE, and TCP's KEEPIDLE, KEEPINTVL and KEEPCNT."""
+    options = ((1, 9, 1), (6, 4, _KEEPALIVE_SECONDS), (6, 5, _KEEPALIVE_SECONDS), (6, 6, _KEEPALIVE_PROBES))
+    return [SocketOption(level=level, name=name, int_value=value) for level, name, value in options]
+
+
 def raw_buffer() -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.raw_buffer", typed_config=packed(RawBuffer()))
 
@@ -172,14 +192,25 @@ def reach_both_ways(cluster: Cluster) -> Cluster:
     return cluster
 
 
-def http2_options(idle_seconds: int = 0) -> dict[str, AnyMessage]:
+def http2_options(idle_seconds: int = 0, *, windows: bool = False) -> dict[str, AnyMessage]:
     """`idle_seconds`: how long a connection without requests is kept, an hour by default."""
     options = HttpProtocolOptions()
     if idle_seconds:
         options.common_http_protocol_options.idle_timeout.FromSeconds(idle_seconds)
-    options.explicit_http_config.http2_protocol_options.allow_connect = True
-    options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = 100
+    http2 = options.explicit_http_config.http2_protocol_options
+    http2.allow_connect = True
+    http2.max_concurrent_streams.value = 100
+    if windows:
+        set_windows(http2)
     return {HTTP_OPTIONS: packed(options)}
+
+
+def set_windows(options: Http2ProtocolOptions) -> None:
+    """How much may be under way to somebody who does not read it, in one stream and in one connection: ztunnel's
+    (src/config.rs, HTTP2_STREAM_WINDOW_SIZE and HTTP2_CONNECTION_WINDOW_SIZE). Envoy's own are many times as large, and
+    it would keep all of that in memory."""
+    options.initial_stream_window_size.value = 4 << 20
+    options.initial_connection_window_size.value = 16 << 20
 
 
 def mesh_tls(certificate: str, trust_domains: Sequence[str]) -> CommonTlsContext:

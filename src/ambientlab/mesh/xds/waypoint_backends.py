@@ -16,6 +16,7 @@ from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.ir import (
     AppProtocol,
     Destination,
+    Distribution,
     Forward,
     Key,
     Mesh,
@@ -153,7 +154,7 @@ class Backends:
         service = ctx.fetch(self._mesh.services, to.host)
         assert service is not None, f"{to.host} has a promise"
         viewer = None
-        if localities.matter(service.policy(to.port, to.subset)):
+        if localities.matter(service.policy(to.port, to.subset)) or service.distribution is Distribution.LOCAL:
             waypoint = ctx.fetch(self._mesh.waypoints, gateway)
             # all instances are given the same, and there is but one node for them to be on
             viewer = next(iter(waypoint.members), None) if waypoint is not None else None

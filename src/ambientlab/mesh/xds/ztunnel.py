@@ -4,33 +4,47 @@ Inside each captured pod's network namespace it has three small listeners, which
 
     15001  what the pod sends.  ── destination is a service's address ──▶ cluster `vip|<VIP>:<port>`
                                 ── in the pod network ──────────────────▶ cluster `ip|<IP>`
+                                ── within a service's networks ─────────▶ cluster `network|<CIDR>|<port>`
                                 ── anywhere else ───────────────────────▶ as it was
     15008  HBONE for the pod    ── CONNECT to one of its ports ─────────▶ the application
     15006  plain TCP for it     ────────────────────────────────────────▶ the application
 
 Where a connection goes is looked up when it is made, by the name of a cluster, as ztunnel looks up an address; so a new
-service or endpoint is one cluster and one assignment more and touches no listener. Only addresses that a ServiceEntry
-chose are told to the listeners, because nothing else tells them from the rest of the world. An endpoint that is reached
-by HBONE is the internal listener `connect_originate`, which is told by the endpoint's metadata where to tunnel to and
-whom to expect there, and by filter state whose certificate to show; others are reached directly. An address nobody has
-is a cluster that does not exist: the connection is closed at once.
+service or endpoint is one cluster and one assignment more and touches no listener. Only addresses and networks that a
+ServiceEntry chose are told to the listeners, because nothing else tells them from the rest of the world. An endpoint
+that is reached by HBONE is the internal listener `connect_originate`, which is told by the endpoint's metadata where to
+tunnel to and whom to expect there, and by filter state whose certificate to show; others are reached directly. An
+address nobody has is a cluster that does not exist: the connection is closed at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network
+from itertools import product
 
 from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import Message
 
+from ambientlab.cluster import NODE_NAME
 from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Key, Mesh, Protocol, Resolution, Service, TrustDomains, Workload, by_address
+from ambientlab.mesh.ir import (
+    Distribution,
+    Key,
+    Mesh,
+    Place,
+    Protocol,
+    Resolution,
+    Service,
+    TrustDomains,
+    Waypoint,
+    Workload,
+    by_address,
+)
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import health
-from ambientlab.mesh.xds.inpod import SERVICE_NETWORK, SERVICEENTRY_NETWORK
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Owned
 from ambientlab.mesh.xds.ztunnel_shared import (
     connect_originate_listener,
@@ -53,9 +67,10 @@ class Ztunnel:
         for listener in (connect_originate_listener(), health()):
             constant.set((NODE_PROXY, LISTENER, listener.name), listener)
         called = graph.group("services by address", mesh.services, lambda _, service: by_address([service]))
+        within = graph.group("services by port of a network", mesh.services, lambda _, one: _within_networks(one))
         reached = graph.group("workloads by address", mesh.workloads, lambda _, workload: (workload.ip,))
-        elsewhere = graph.group("services elsewhere", mesh.services, lambda _, service: _elsewhere(service.vips))
-        self._elsewhere = graph.derive("addresses elsewhere", elsewhere, lambda _, vip, __: {vip: vip})
+        around = graph.group("services by network", mesh.services, lambda _, service: _networks(service))
+        self._elsewhere = graph.derive("addresses elsewhere", around, _way_to)
         served = graph.derive("ports of endpoints", mesh.services, lambda _, __, service: _served(service))
         self._plain_choices = graph.derive(
             "choices for plain connections", mesh.enforced, lambda _, pod, policies: {pod: inpod.plain_choice(policies)}
@@ -65,6 +80,7 @@ class Ztunnel:
             constant,
             graph.derive("clusters for all pods", mesh.trust_domains, _shared),
             graph.derive("ways to services", called, self._service),
+            graph.derive("ways to services of networks", within, self._network),
             graph.derive("ways to workloads", reached, self._workload),
             graph.derive("outbound listeners", self.captured, self._outbound),
             graph.derive("listeners for tunnels", self.captured, _hbone),
@@ -74,13 +90,26 @@ class Ztunnel:
 
     def _service(self, ctx: Context, address: tuple[str, int], services: tuple[Service, ...]) -> Made:
         vip, port = address
-        name, service = f"vip|{vip}:{port}", by_address(services)[address]
+        service = by_address(services)[address]
         found = ((ctx.fetch(self._mesh.waypoints, key), share) for key, share in service.waypoints)
         waypoints = tuple((waypoint, share) for waypoint, share in found if waypoint is not None)
+        return self._behind(ctx, f"vip|{vip}:{port}", service, vip, port, waypoints)
+
+    def _network(self, ctx: Context, place: tuple[str, int], services: tuple[Service, ...]) -> Made:
+        """A waypoint answers at addresses, so that nobody is sent there for a network."""
+        network, port = place
+        return self._behind(ctx, f"{_network_name(network)}{port}", services[0], "", port, ())
+
+    def _behind(
+        self, ctx: Context, name: str, service: Service, vip: str, port: int, waypoints: Sequence[tuple[Waypoint, int]]
+    ) -> Made:
         resolution = Resolution.STATIC if waypoints else service.resolution
         if resolution is Resolution.NONE:
-            return {_cluster(name): inpod_passthrough(name, access_log.plain_fields(service.host, None))}
-        assignment = endpoints.of_service(name, service, vip, port, waypoints)
+            return {}
+        chosen = service.distribution is not Distribution.ANY
+        locality = ctx.fetch(self._mesh.nodes, Key("", NODE_NAME)) if chosen else None
+        here = Place(NODE_NAME, locality or "")
+        assignment = endpoints.of_service(name, service, vip, port, waypoints, here)
         weighted = not waypoints and any(endpoint.weight for endpoint in service.endpoints)
         source = Discovery(resolution, assignment if resolution.by_name else None)
         made: dict[Owned, Message] = {_cluster(name): service_cluster(name, weighted, source)}
@@ -97,7 +126,8 @@ class Ztunnel:
         return {_cluster(name): destination_cluster(name), _endpoints(name): assignment}
 
     def _outbound(self, ctx: Context, _: Key, pod: Captured) -> Made:
-        return _listeners(inpod.outbound_listener(pod, tuple(sorted(ctx.everything(self._elsewhere)))))
+        ways = sorted(ctx.everything(self._elsewhere).items())
+        return _listeners(inpod.outbound_listener(pod, tuple(ways)))
 
     def _plaintext(self, ctx: Context, key: Key, pod: Captured) -> Made:
         return _listeners(inpod.plaintext_listener(pod, ctx.fetch(self._plain_choices, key)))
@@ -132,12 +162,34 @@ def _listeners(made: Mapping[str, Listener]) -> Made:
     return {(NODE_PROXY, LISTENER, name): listener for name, listener in made.items()}
 
 
-def _elsewhere(addresses: Iterable[str]) -> list[str]:
-    """Those in none of the networks that are all services'."""
-    return [a for a in addresses if not any(ip_address(a) in network for network in _NETWORKS)]
+def _within_networks(service: Service) -> Iterator[tuple[str, int]]:
+    return product(service.networks, (port.number for port in service.ports))
 
 
-_NETWORKS = [ip_network(f"{prefix}/{length}") for prefix, length in (SERVICE_NETWORK, SERVICEENTRY_NETWORK)]
+def _network_name(network: str) -> str:
+    """Of the chain, and of clusters up to the port."""
+    return f"{inpod.TO_NETWORK}{network}|"
+
+
+def _networks(service: Service) -> tuple[str, ...]:
+    return (*(f"{vip}/32" for vip in service.vips), *service.networks)
+
+
+def _way_to(_: Context, network: str, services: Sequence[Service]) -> Mapping[str, str]:
+    """The chain of the listeners for the addresses of these services, none where it is that of what is around them. One
+    that takes any port, since connections go on to the address as it is, is not looked up (src/state.rs,
+    find_upstream)."""
+    here = IPv4Network(network)
+    single = here.num_addresses == 1
+    if all(one.resolution is Resolution.NONE and not (single and one.waypoint) for one in services):
+        return {network: inpod.TO_ADDRESS} if _inside(here, *inpod.SERVICE_NETWORKS, inpod.POD_NETWORK) else {}
+    if not single:
+        return {network: _network_name(network)}
+    return {} if _inside(here, *inpod.SERVICE_NETWORKS) else {network: inpod.TO_SERVICE}
+
+
+def _inside(network: IPv4Network, *wider: tuple[str, int]) -> bool:
+    return any(network.subnet_of(IPv4Network(f"{prefix}/{length}")) for prefix, length in wider)
 
 
 def _served(service: Service) -> Mapping[tuple[str, str], tuple[tuple[int, str], ...]]:

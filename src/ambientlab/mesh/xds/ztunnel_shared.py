@@ -28,6 +28,7 @@ from ambientlab.mesh.xds.messages import (
     eds_cluster,
     filter_state,
     http2_options,
+    kept_alive,
     mesh_tls,
     metadata,
     original_dst_cluster,
@@ -47,7 +48,7 @@ _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
 
 
 def shared_clusters(trust: TrustDomains) -> dict[str, Message]:
-    inbound = original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns(TUNNELLED_PRIORITY))
+    inbound = kept_alive(original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns(TUNNELLED_PRIORITY)))
     inbound.original_dst_lb_config.use_http_header = True
     inbound.original_dst_lb_config.http_header_name = ":authority"
     blackhole = Cluster(name=BLACKHOLE, type="STATIC")
@@ -57,7 +58,7 @@ def shared_clusters(trust: TrustDomains) -> dict[str, Message]:
 
 def inpod_passthrough(name: str, fields: str = "") -> Cluster:
     """To the address the client asked for, from the pod's network namespace, in plain TCP. `fields` are for the log."""
-    cluster = original_dst_cluster(name, upstream_bind_config=bind_in_netns())
+    cluster = kept_alive(original_dst_cluster(name, upstream_bind_config=bind_in_netns()))
     if fields:
         cluster.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: fields}}))
     return cluster
@@ -66,7 +67,7 @@ def inpod_passthrough(name: str, fields: str = "") -> Cluster:
 def destination_cluster(name: str) -> Cluster:
     """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does; where two
     waypoints share the connections, by their weights first."""
-    cluster = eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns())
+    cluster = kept_alive(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns()))
     cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     return reach_both_ways(cluster)
 
@@ -83,12 +84,13 @@ def service_cluster(name: str, weighted: bool, source: Discovery) -> Cluster:
 
 def _connect_originate_cluster(trust: TrustDomains) -> Cluster:
     """HTTP/2 connections that tunnels share: one pool for each source, destination and expected identity."""
-    return original_dst_cluster(
+    cluster = original_dst_cluster(
         CONNECT_ORIGINATE,
         upstream_bind_config=bind_in_netns(),
-        typed_extension_protocol_options=http2_options(_IDLE_TUNNEL_SECONDS),
+        typed_extension_protocol_options=http2_options(_IDLE_TUNNEL_SECONDS, windows=True),
         transport_socket=_client_tls(trust),
     )
+    return kept_alive(cluster)
 
 
 def _client_tls(trust: TrustDomains) -> TransportSocket:
