@@ -37,9 +37,6 @@ async def tunnel(world: MeshWorld, pod: str, ip: str, authority: str, shows: Svi
 
 async def tunnels_end(world: MeshWorld, pod: str, shows: Svid) -> list[bytes]:
     """Take tunnels in `pod`, and answer nothing; the beginnings of what comes through those that were opened."""
-    listening = await socket_in(world.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("0.0.0.0", HBONE_PORT))
     received: list[bytes] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +44,7 @@ async def tunnels_end(world: MeshWorld, pod: str, shows: Svid) -> list[bytes]:
         writer.close()
 
     with _context(ssl.PROTOCOL_TLS_SERVER, shows) as context:
-        world.servers.append(await asyncio.start_server(take, sock=listening, ssl=context))
+        await world.listen(pod, HBONE_PORT, take, context)
     return received
 
 

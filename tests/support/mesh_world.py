@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +24,7 @@ from ambientlab.api.kinds import (
     SERVICE,
 )
 from ambientlab.api.objects import Object, annotations_of
+from ambientlab.cluster import NODE_IP
 from ambientlab.dataplane.admin import AdminClient
 from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
 from ambientlab.dataplane.capture import ENABLED, REDIRECTION, Capture
@@ -40,6 +42,8 @@ from ambientlab.node.network import NodeNetwork
 from ambientlab.node.runtime import ContainerSpec, Mount, Process, Sandbox, SandboxSpec
 from support.memory_client import MemoryClient
 from support.waiting import until
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 
@@ -61,12 +65,11 @@ class MeshWorld:
         self.sandboxes: dict[str, Sandbox] = {}
         self.logs: dict[str, Path] = {}
         self.envoys: dict[str, Process] = {}
-        self.servers: list[asyncio.Server] = []
+        self.servers: dict[tuple[str, int], asyncio.Server] = {}
         self.environment: dict[str, str] = {}
         """Of the proxies' containers that are started from now on."""
         self.accepted: Counter[str] = Counter()
         """Connections that the application of each pod has had."""
-        self._applications: dict[str, list[asyncio.Server]] = {}
         self._stack = AsyncExitStack()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
 
@@ -95,7 +98,7 @@ class MeshWorld:
             for name, path in self.logs.items():
                 print(f"--- {name}\n{path.read_text()}", file=sys.stderr)
         await self._stack.aclose()
-        for server in (*self.servers, *chain.from_iterable(self._applications.values())):
+        for server in self.servers.values():
             server.close()
         await self.capture.stop()
         await self.istiod.stop()
@@ -139,8 +142,8 @@ class MeshWorld:
         obj = self.client.get(POD, name, namespace)
         assert obj is not None
         sandbox = self.sandboxes.pop(name)
-        for server in self._applications.pop(name, []):
-            server.close()
+        for place in [place for place in self.servers if place[0] == name]:
+            self.servers.pop(place).close()
         await self.capture.sandbox_removing(obj, sandbox)
         await self.runtime.remove_sandbox(sandbox)
         self.client.drop(POD, name, namespace)
@@ -247,11 +250,16 @@ class MeshWorld:
             },
         )
 
+    async def listen(self, pod: str, port: int, talk: Talk, context: ssl.SSLContext | None = None) -> None:
+        """An application in a pod, or on the node for "", that does `talk` with everybody who connects."""
+        netns = self.sandboxes[pod].netns if pod else ""
+        listening = await socket_in(netns, socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("0.0.0.0" if pod else NODE_IP, port))
+        self.servers[(pod, port)] = await asyncio.start_server(talk, sock=listening, ssl=context)
+
     async def serve(self, pod: str, port: int = 8080, body: str = "") -> None:
         """An HTTP application in a pod, which says its name and who called."""
-        listening = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("0.0.0.0", port))
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.accepted[pod] += 1
@@ -266,7 +274,7 @@ class MeshWorld:
             finally:
                 writer.close()
 
-        self._applications.setdefault(pod, []).append(await asyncio.start_server(answer, sock=listening))
+        await self.listen(pod, port, answer)
 
     async def connect(self, pod: str, ip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
