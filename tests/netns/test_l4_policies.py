@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
 from ambientlab.api.objects import Object
+from support import splits
 from support.in_node import in_node
 from support.mesh_world import ask
 from support.waiting import until
@@ -182,3 +183,14 @@ async def test_a_waypoint_comes_with_its_own_identity(world: MeshWorld) -> None:
     policy(world, "only-client", rules=[source(serviceAccounts=["waypoint"])])
     await eventually(status, (200, True))
     await comes_to(world, client=False, stranger=False)
+    # a waypoint does not try another endpoint where one's ztunnel refuses it: half of the requests fail
+    closed = {"app": "closed"}
+    policy(world, "closed", selector={"matchLabels": closed}, action="DENY", rules=[{}])
+    await world.pod("closed", "hello", account="server", labels=closed)
+    world.endpoints("server", "hello", {5000: 8080}, ["server", "closed"])
+
+    async def shares() -> bool:
+        found = await world.spread("client", vip, 5000, 200)
+        return splits.p_value(found.elements(), {"server": 0.5, "503": 0.5}) >= splits.SIGNIFICANCE
+
+    await eventually(shares, True)

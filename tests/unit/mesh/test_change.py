@@ -270,9 +270,14 @@ def test_a_policy_among_many_concerns_its_own_pods_only(monkeypatch: pytest.Monk
     index.settle()
     assert attached.call_count == 1
     assert [policy.key.name for policy in index.mesh.enforced[Key("hello", "pod-7")]] == ["new"]
-    index.put(kinds.POD, {**index.sources[kinds.POD][Key("hello", "pod-8")], "status": {"podIP": "10.244.0.9"}})
+    pod = index.sources[kinds.POD][Key("hello", "pod-8")]
+    index.put(kinds.POD, {**pod, "status": {"podIP": "10.244.0.9"}})
     index.settle()
     assert attached.call_count == 1
+    index.put(kinds.POD, {**pod, "metadata": {**pod["metadata"], "labels": {"app": "app-8", "zone": "a"}}})
+    index.settle()
+    assert attached.call_count == 2
+    assert len(index.mesh.enforced[Key("hello", "pod-8")]) == 50
 
 
 @pytest.mark.parametrize("protocol", ["HTTP", "TCP", ""])

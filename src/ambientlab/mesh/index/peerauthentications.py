@@ -73,8 +73,8 @@ def findings(peer: Peer) -> Iterator[Diagnostic]:
 
 
 def without_effect(peer: Peer, rivals: Iterable[Peer]) -> Iterator[Diagnostic]:
-    """`rivals` are those filed under the same place, of which for a whole namespace one alone counts."""
-    first = oldest(rival for rival in rivals if rival.wide) if peer.wide else None
+    """`rivals` are those filed under the same place, of which for the same workloads one alone counts."""
+    first = oldest(rival for rival in rivals if (rival.selector.labels or ()) == (peer.selector.labels or ()))
     if first is not None and first != peer:
         why = f"no effect: PeerAuthentication {first.key} is for the same workloads, and older"
         yield Diagnostic(ObjectRef("PeerAuthentication", *peer.key), "OlderPolicy", why, field="spec")
