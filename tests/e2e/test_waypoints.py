@@ -289,6 +289,26 @@ def test_a_waypoint_comes_and_goes_under_load(hello: Mesh) -> None:
     hello.kubectl("wait", "-n", "hello", f"{BOUND}=WaypointAccepted", "service/helloworld")
 
 
+def test_a_service_moves_from_one_to_another_under_load(hello: Mesh) -> None:
+    hello.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--name", "other", "--wait")
+    use = ("label", "service", "helloworld", "-n", "hello", "--overwrite")
+
+    def requests(waypoint: str) -> int:
+        return hello.kubectl("logs", "-n", "hello", f"deploy/{waypoint}").count(" 200 ")
+
+    def busy(waypoint: str, enough: int) -> bool:
+        return requests(waypoint) > enough
+
+    with under_load(hello):
+        for waypoint in ("other", "waypoint", "other"):
+            enough = requests(waypoint) + 20
+            hello.kubectl(*use, f"istio.io/use-waypoint={waypoint}")
+            eventually(partial(busy, waypoint, enough), f"requests through {waypoint}")
+    hello.kubectl(*use, "istio.io/use-waypoint-")
+    hello.ambientlab("istioctl", "waypoint", "delete", "other", "-n", "hello")
+    answered(hello, DIRECT)
+
+
 def test_a_killed_waypoint_is_started_again(hello: Mesh) -> None:
     """In the same pod, with the address it had, and it has all its configuration again before it is Ready."""
     hello.apply(MARKED)

@@ -30,7 +30,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.index.findings import of_diagnostics
-from ambientlab.mesh.ir import Credential, Key, TrustDomains
+from ambientlab.mesh.ir import Credential, Key, Service, TrustDomains
 from ambientlab.mesh.serve import certificates
 from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.certificates import Certificates
@@ -60,6 +60,9 @@ DEBOUNCE = 0.002
 what the user does next must not wait long for that one."""
 PRECEDENCE = 1.0
 """Seconds that node proxies wait for a waypoint that does not answer."""
+DEPARTURE = 5.0
+"""Seconds that a waypoint goes on for a service that has moved away, once the node proxies know: for connections on the
+way to it, and requests that it delays. As long as one that ends has for them."""
 LOOK_AGAIN = 60.0
 """Seconds between looks at what is to be renewed: timers stand still while a machine sleeps, certificates age."""
 _A_LOT = 1e9
@@ -106,6 +109,7 @@ class ControlPlane:
         self._captured: dict[str, Captured] = {}
         self._proxies = Proxies(self.index.graph, self.index.mesh)
         self._proxies.resources.watch(self._changed)
+        self.index.mesh.services.watch(self._moved)
         self._carried = self._proxies.ztunnel.captured.index(lambda _, pod: (pod.identity,))
         self._told: dict[Connection, Key] = {}
         self._refusals = Refusals(self.index.graph, self.index.mesh, self._proxies.waypoints)
@@ -118,6 +122,7 @@ class ControlPlane:
         self._scheduled: asyncio.TimerHandle | asyncio.Handle | None = None
         self._reporting: asyncio.Handle | None = None
         self._renewal: asyncio.TimerHandle | None = None
+        self._departure: asyncio.TimerHandle | None = None
         self._next_pass = 0.0
         self._credentials_changed = False
 
@@ -155,10 +160,10 @@ class ControlPlane:
             unsubscribe()
         self._unsubscribe = []
         waiting = self._waiting[0] if self._waiting is not None else None
-        for handle in (self._scheduled, waiting, self._reporting, self._renewal):
+        for handle in (self._scheduled, waiting, self._reporting, self._renewal, self._departure):
             if handle is not None:
                 handle.cancel()
-        self._scheduled = self._waiting = self._reporting = self._renewal = None
+        self._scheduled = self._waiting = self._reporting = self._renewal = self._departure = None
         await self._keys.stop()
         await self._server.stop()
         await self._writer.stop()
@@ -251,6 +256,7 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self.index.settle()
+        self.index.settle()  # with those services that turned out to be leaving a waypoint
         self._keys.want(self.index.security.key_sources())
         self._rename()
         for connection, gateway in self._told.items():
@@ -297,6 +303,34 @@ class ControlPlane:
         for connection, owner in self._told.items():
             if owner == NODE_PROXY:
                 connection.push()
+        if self._proxies.waypoints.leaving:
+            self._let_go_later()
+
+    def _moved(self, host: str, change: Change[Service]) -> None:
+        """A waypoint goes on for a service that has another one, or none, until nobody can be on the way to it."""
+        if change.old is None or change.new is None:
+            return
+        now = {gateway for gateway, _ in change.new.waypoints}
+        for gateway, _ in change.old.waypoints:
+            if gateway not in now:
+                self._proxies.waypoints.leaving.set((gateway, host), gateway)
+        for gateway in now:
+            self._proxies.waypoints.leaving.delete((gateway, host))
+
+    def _let_go_later(self) -> None:
+        if self._departure is not None:
+            self._departure.cancel()
+        self._departure = asyncio.get_running_loop().call_later(DEPARTURE, self._let_go)
+
+    def _let_go(self) -> None:
+        self._departure = None
+        node_proxies = (connection for connection, owner in self._told.items() if owner == NODE_PROXY)
+        if self._waiting or self._scheduled or not all(each.session.synced for each in node_proxies):
+            self._let_go_later()
+            return
+        for place in list(self._proxies.waypoints.leaving):
+            self._proxies.waypoints.leaving.delete(place)
+        self._schedule()
 
     def _report_soon(self) -> None:
         """Behind what the proxies' streams send: traffic waits for that, and a person reads this."""

@@ -52,12 +52,15 @@ class Waypoints:
     """Derives the resources of the Gateways in `served`, which are those that have proxies.
 
     Endpoints change more often than anything else: only assignments are made from them, all else from `promises`, the
-    services without. `trials` are of what a proxy refuses of `tables`, which are as it is to have them.
+    services without. `trials` are of what a proxy refuses of `tables`, which are as it is to have them. Of `leaving`,
+    waypoints that a service does not use any more, are those that clients may still be on their way to.
     """
 
     def __init__(self, graph: Graph, mesh: Mesh) -> None:
         self._mesh = mesh
         self.served: Source[Key, Key] = graph.source("waypoints with proxies")
+        self.leaving: Source[tuple[Key, str], Key] = graph.source("services that leave waypoints")
+        self._left = self.leaving.index(lambda place, _: (place[1],))
         self.trials: Source[tuple[Key, str, int], Trial] = graph.source("trials of route tables")
         promises: Collection[str, Service] = graph.derive(
             "services without endpoints", mesh.services, lambda _, host, each: {host: replace(each, endpoints=())}
@@ -88,7 +91,8 @@ class Waypoints:
         )
 
     def _fronted(self, ctx: Context, host: str, service: Service) -> Mapping[tuple[Key, str], Service]:
-        return {(gateway, host): service for gateway, _ in service.waypoints if ctx.fetch(self.served, gateway)}
+        gateways = dict.fromkeys([*(gateway for gateway, _ in service.waypoints), *ctx.select(self._left, host)])
+        return {(gateway, host): service for gateway in gateways if ctx.fetch(self.served, gateway)}
 
     def _tables_of(
         self, ctx: Context, place: tuple[Key, str], service: Service
