@@ -212,6 +212,9 @@ def connect_originate(telemetry: Telemetry, gateway: Key) -> Listener:
     )
     proxy = TcpProxy(stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE)
     proxy.access_log.extend(access_log.waypoint_originations(telemetry))
+    # What opened the connection knows how long it may be idle, by its own policy; this clock, of an hour, would run for
+    # every piece of data and might be the first.
+    proxy.idle_timeout.SetInParent()
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     # a container's host name is its pod's name
     names = dict(zip(access_log.SOURCE_HEADERS, ("%HOSTNAME%", gateway.namespace), strict=True))
