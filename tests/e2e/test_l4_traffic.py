@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from ambientlab.cluster import NODE_IP
 from support.mesh import Mesh
+from support.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +38,7 @@ tcp()
 PODS = """
 apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {app}}}}}
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {app}}}, annotations: {{{annotations}}}}}
 spec:
   terminationGracePeriodSeconds: 0
   containers: [{{name: c, image: debian, command: {command}{probes}}}]
@@ -47,6 +49,7 @@ PROBES = """,
     startupProbe: {exec: {command: [cat, /etc/hostname]}, periodSeconds: 1},
     livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1},
     readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}"""
+APART = "ambient.istio.io/bypass-inbound-capture: 'true', ambient.istio.io/dns-capture: 'false'"
 NEVER = ", readinessProbe: {exec: {command: ['false']}}"
 
 SERVICES = """
@@ -82,11 +85,27 @@ kind: Service
 metadata: {name: early-headless, namespace: meshed}
 spec: {selector: {app: hidden}, clusterIP: None, publishNotReadyAddresses: true, ports: [{name: tcp, port: 8080}]}
 """
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: meshed}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: named, namespace: meshed}
+spec:
+  hosts: [named.example.com]
+  ports: [{number: 80, name: tcp, protocol: TCP, targetPort: 8080}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: web}}
+"""
 CLIENTS = ("meshed", "outside")
 
 
-def pod(name: str, namespace: str, app: str, command: list[str], probes: str = "") -> str:
-    return PODS.format(name=name, namespace=namespace, app=app, command=json.dumps(command), probes=probes)
+def pod(name: str, namespace: str, app: str, command: list[str], probes: str = "", annotations: str = "") -> str:
+    text = json.dumps(command)
+    return PODS.format(name=name, namespace=namespace, app=app, command=text, probes=probes, annotations=annotations)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +115,7 @@ def cluster(mesh: Mesh) -> Mesh:
     mesh.kubectl("label", "namespace", "meshed", "istio.io/dataplane-mode=ambient")
     pods = [pod("client", namespace, "client", ["sleep", "100000"]) for namespace in CLIENTS]
     pods += [pod(f"web-{n}", "meshed", "web", SERVING, PROBES) for n in (1, 2)]
-    pods += [pod("hidden", "meshed", "hidden", SERVING, NEVER)]
+    pods += [pod("hidden", "meshed", "hidden", SERVING, NEVER), pod("apart", "meshed", "apart", SERVING, "", APART)]
     mesh.apply("".join(pods) + SERVICES)
     mesh.kubectl("wait", "pod/client", "-n", "outside", "--for=condition=Ready", "--timeout=60s")
     running = "--for=jsonpath={.status.containerStatuses[0].started}=true"
@@ -210,3 +229,21 @@ for port in {ports!r}:
     made.close()
 """
     assert set(python(cluster, namespace, scan).split()) <= {"6443", "15021"}
+
+
+def test_probes_pass_where_only_tunnels_may_and_so_does_all_to_a_pod_that_stays_apart(cluster: Mesh) -> None:
+    """A pod may ask that what comes to it plain is left alone, and that the mesh does not answer for the DNS."""
+    cluster.apply(STRICT)
+    web, apart = address(cluster, "web-1", "meshed"), address(cluster, "apart", "meshed")
+    eventually(lambda: calls(cluster, "outside", web, 8080) == [("56", "")], "refused")
+    assert calls(cluster, "meshed", web, 8080) == [("web-1", address(cluster, "client", "meshed"))]
+    assert calls(cluster, "outside", apart, 8080) == [("apart", address(cluster, "client", "outside"))]
+    assert calls(cluster, "meshed", apart, 8080) == [("apart", address(cluster, "client", "meshed"))]
+    eventually(lambda: calls(cluster, "meshed", "named.example.com")[0][0].startswith("web"), "the name")
+    ask = "import socket; print(socket.gethostbyname('named.example.com'))"
+    said = cluster.kubectl("exec", "-n", "meshed", "apart", "--", "python3", "-c", ask, check=False)
+    assert "gaierror" in said
+    time.sleep(4)  # of four failures in a row
+    for pod in ("web-1", "web-2"):
+        [status] = cluster.json("get", "pod", pod, "-n", "meshed")["status"]["containerStatuses"]
+        assert (status["ready"], status["restartCount"]) == (True, 0)

@@ -33,6 +33,7 @@ from ambientlab.api.workload_names import workload_names
 from ambientlab.flow.queue import Backoff, WorkQueue
 from ambientlab.flow.reconcile import Controller, Stop
 from ambientlab.mesh.capture import Captured, CaptureSink
+from ambientlab.mesh.index.values import is_true
 from ambientlab.mesh.serve.identity import spiffe_id
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ log = logging.getLogger("ambientlab.cni-agent")
 
 MODE_LABEL = "istio.io/dataplane-mode"
 REDIRECTION = "ambient.istio.io/redirection"
+BYPASS = "ambient.istio.io/bypass-inbound-capture"
 ENABLED, PENDING = "enabled", "pending"
 SIDECAR_STATUS = "sidecar.istio.io/status"
 _UNTIL_A_PROXY = 0.2
@@ -53,7 +55,9 @@ EXCLUDED_NAMESPACES = frozenset({"kube-system"})
 class InPodRules(Protocol):
     """What redirects a pod's traffic to the proxy's listeners inside it. Idempotent; raises OSError."""
 
-    async def install(self, netns: str) -> None: ...
+    async def install(self, netns: str, *, inbound: bool = True) -> None:
+        """Without `inbound`, plain connections to the pod are left alone."""
+        ...
 
     async def remove(self, netns: str) -> None: ...
 
@@ -192,7 +196,7 @@ class Capture:
                 except OSError as error:
                     await self._leave_pending(entry, pod, error)
                     raise
-                await self._redirect(entry)
+                await self._redirect(entry, pod)
             except BaseException:  # cancelled, too: the next attempt gives the proxy the pod anew
                 await self._sink.remove(key)
                 raise
@@ -202,14 +206,15 @@ class Capture:
     async def _leave_pending(self, entry: _Entry, pod: Object, error: OSError) -> None:
         if not entry.redirected:
             log.warning("Unable to send pod to ztunnel. Will retry. AddPodToMesh returned: %s\t%s", error, entry)
-        await self._redirect(entry)
+        await self._redirect(entry, pod)
         if annotations_of(pod).get(REDIRECTION) != PENDING:
             log.error("failed to add pod to ztunnel: pod partially added, annotating with pending status\t%s", entry)
             await self._annotate(entry, pod, PENDING)
 
-    async def _redirect(self, entry: _Entry) -> None:
+    async def _redirect(self, entry: _Entry, pod: Object) -> None:
         entry.redirected = True
-        await self._rules.install(entry.sandbox.netns)
+        bypass = is_true(annotations_of(pod).get(BYPASS, ""))
+        await self._rules.install(entry.sandbox.netns, inbound=not bypass)
 
     async def _unenrol(self, key: str, entry: _Entry, pod: Object) -> None:
         log.info("removing pod from mesh\t%s deleted=false", entry)

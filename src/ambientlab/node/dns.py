@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
@@ -41,7 +41,9 @@ _IDLE_SECONDS = 10.0
 _SVC = b"\x03svc\0"
 _MACHINE = MeshNames()
 _MACHINE.put(HOST_NAME, [HOST_IP])
-_REDIRECTION = "ambient.istio.io/redirection"
+_REDIRECTION, _CAPTURE = "ambient.istio.io/redirection", "ambient.istio.io/dns-capture"
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+"""For Go's strconv.ParseBool; with anything else the annotation is not heeded."""
 
 
 def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None = None) -> bytes | None:
@@ -154,7 +156,7 @@ class DnsServer:
         self.zone.replace(owner, [] if gone else pod_records(event.object))
         self._captured.discard(self._addresses.pop(owner[1:], ""))
         ip = (event.object.get("status") or {}).get("podIP")
-        if ip and not gone and annotations_of(event.object).get(_REDIRECTION) == "enabled":
+        if ip and not gone and _has_mesh_names(annotations_of(event.object)):
             self._addresses[owner[1:]] = ip
             self._captured.add(ip)
 
@@ -176,6 +178,10 @@ class DnsServer:
         finally:
             self._streams.discard(writer)
             writer.close()
+
+
+def _has_mesh_names(annotations: Mapping[str, str]) -> bool:
+    return annotations.get(_REDIRECTION) == "enabled" and annotations.get(_CAPTURE) not in _FALSE
 
 
 class _Datagrams(asyncio.DatagramProtocol):

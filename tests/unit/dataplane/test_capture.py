@@ -11,7 +11,7 @@ import pytest
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import NAMESPACE, POD
 from ambientlab.api.objects import Object, annotations_of
-from ambientlab.dataplane.capture import REDIRECTION, Capture, should_capture
+from ambientlab.dataplane.capture import BYPASS, REDIRECTION, Capture, should_capture
 from ambientlab.mesh.capture import Captured
 from ambientlab.node.runtime import Sandbox, SandboxSpec
 from support.memory_client import MemoryClient
@@ -100,8 +100,8 @@ class Rules:
     def __init__(self, story: Story) -> None:
         self.story = story
 
-    async def install(self, netns: str) -> None:
-        await self.story.step(f"rules into {netns}")
+    async def install(self, netns: str, *, inbound: bool = True) -> None:
+        await self.story.step(f"rules into {netns}" if inbound else f"rules for what {netns} sends")
 
     async def remove(self, netns: str) -> None:
         await self.story.step(f"rules out of {netns}")
@@ -157,6 +157,14 @@ async def test_a_new_pod_is_enrolled_before_its_containers(world: World) -> None
     assert captured == Captured(
         "u1", "ns", "pod", "10.244.0.5", "/netns/42", "spiffe://cluster.local/ns/ns/sa/sa", "pod", "pod", "latest"
     )
+
+
+async def test_plain_connections_to_a_pod_are_left_alone_where_it_says_so(world: World) -> None:
+    world.label(AMBIENT)
+    pod = world.pod()
+    world.client.put(POD, {**pod, "metadata": {**pod["metadata"], "annotations": {BYPASS: "true"}}})
+    await world.ready()
+    assert world.story.steps == [ENROLLED[0], "rules for what /netns/42 sends", *ENROLLED[2:]]
 
 
 async def test_labels_enrol_and_unenrol_a_running_pod(world: World) -> None:
