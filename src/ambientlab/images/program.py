@@ -40,6 +40,10 @@ Drain = Callable[[int], Awaitable[None]]
 """Returns when the process with this pid has nothing left to do and nobody will ask it for more, or is gone."""
 
 
+Output = Callable[[bytes], bytes]
+"""Gets what a process writes, of which the last line may be unfinished, and returns what its log gets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """`entrypoint` and `arguments` are ENTRYPOINT and CMD of the image that people name.
@@ -47,7 +51,7 @@ class Program:
     `commands` maps executables which that image has and the machine lacks to what stands for them here, as the command
     of a container; `files` are the image's own, for what is executed later. `component` names a part of the daemon:
     such a container has no process of its own, only a log. `bootstrap` replaces the entrypoint of a proxy, and `drain`
-    is waited for before it is told to end.
+    is waited for before it is told to end; `output` makes, for each run, what its standard output passes through.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Program:
     component: str = ""
     bootstrap: Bootstrap | None = None
     drain: Drain | None = None
+    output: Callable[[], Output] | None = None
 
     def launch(self, pod: Object, container: Object, command: Sequence[str], arguments: Sequence[str]) -> Launch:
         """The launch for a container whose `command` and `args` are already expanded.

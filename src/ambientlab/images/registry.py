@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ambientlab.dataplane import envoy
 from ambientlab.images import interpreter, reference
-from ambientlab.images.program import Bind, Bootstrap, Drain, Program
+from ambientlab.images.program import Bind, Bootstrap, Drain, Output, Program
 
 _ISTIO = r"(?:istio|istio-release|istio-testing|release)"
 
@@ -205,15 +205,19 @@ _PROXIES = (
 
 class Images:
     """The images this node has. `bootstraps` makes the launches of proxies: keys `proxyv2` and `ztunnel`. `drains` are
-    for those that should finish what they have begun before they end.
+    for those that should finish what they have begun before they end, `outputs` for those whose log is not just what
+    they write.
 
     An image whose bootstrap is not given does not exist here.
     """
 
     def __init__(
-        self, bootstraps: Mapping[str, Bootstrap] | None = None, drains: Mapping[str, Drain] | None = None
+        self,
+        bootstraps: Mapping[str, Bootstrap] | None = None,
+        drains: Mapping[str, Drain] | None = None,
+        outputs: Mapping[str, Callable[[], Output]] | None = None,
     ) -> None:
-        given, draining = bootstraps or {}, drains or {}
+        given, draining, writing = bootstraps or {}, drains or {}, outputs or {}
         if unknown := given.keys() - {name for name, _ in _PROXIES}:
             raise ValueError(f"no image takes a bootstrap named {', '.join(sorted(unknown))}")
         proxies = tuple(
@@ -222,7 +226,7 @@ class Images:
                 entry.image,
                 entry.summary,
                 rf"(?:.+/)?{_ISTIO}/{name}",
-                _proxy(name, given[name], draining.get(name)),
+                _proxy(name, given[name], draining.get(name), writing.get(name)),
             )
             for name, entry in _PROXIES
             if name in given
@@ -249,5 +253,7 @@ class Images:
         return tuple(built.entry for built in self._built)
 
 
-def _proxy(name: str, bootstrap: Bootstrap, drain: Drain | None) -> Callable[[re.Match[str]], Program]:
-    return lambda _match: Program(name, "latest", bootstrap=bootstrap, drain=drain)
+def _proxy(
+    name: str, bootstrap: Bootstrap, drain: Drain | None, output: Callable[[], Output] | None
+) -> Callable[[re.Match[str]], Program]:
+    return lambda _match: Program(name, "latest", bootstrap=bootstrap, drain=drain, output=output)

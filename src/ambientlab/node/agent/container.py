@@ -27,7 +27,9 @@ from ambientlab.node.agent.waiting import to_completion, unless, wait_any, withi
 from ambientlab.node.runtime import ContainerSpec, Process
 
 if TYPE_CHECKING:
-    from ambientlab.images.program import Drain, Program
+    from collections.abc import Callable
+
+    from ambientlab.images.program import Drain, Output, Program
 
 _MIN_GRACE = 2.0  # seconds that remain for SIGTERM when preStop used up the grace period
 _DRAIN = 5.0  # seconds a proxy has for what is under way (terminationDrainDuration of Istio's agent)
@@ -56,6 +58,7 @@ class Container:
         self._run = record.restart_count
         self._started_at = self._means.clock.now()
         self._drain: stdio.Drain | None = None
+        self._output: Callable[[], Output] | None = None
         self._finish_work: Drain | None = None
         self._image_backoff = Backoff()
         self._crash_backoff = Backoff(at_once=True)
@@ -72,7 +75,7 @@ class Container:
         try:
             while True:
                 program = await self._image()
-                self._finish_work = program.drain
+                self._finish_work, self._output = program.drain, program.output
                 if program.component:
                     await self._be_component(program)
                 spec = await self._configuration(program)
@@ -215,7 +218,7 @@ class Container:
             self.log.close()
             raise
         self.pipes.started()
-        self._drain = stdio.Drain(self.pipes, self.log)
+        self._drain = stdio.Drain(self.pipes, self.log, None if self._output is None else self._output())
         self._event("Normal", "Started", "Container started")
         if self.record.role is not Role.MAIN or not (self.spec.get("lifecycle") or {}).get("postStart"):
             self._running(self._started_at)

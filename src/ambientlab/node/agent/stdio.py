@@ -7,7 +7,7 @@ import fcntl
 import os
 import struct
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from ambientlab.node.agent.logs import LogFile
@@ -147,10 +147,11 @@ class Terminal(Pipes):
 
 
 class Drain:
-    """Moves what a process writes into its log, as fast as it comes."""
+    """Moves what a process writes into its log, as fast as it comes; its standard output by way of `output`."""
 
-    def __init__(self, pipes: Pipes, log: LogFile) -> None:
+    def __init__(self, pipes: Pipes, log: LogFile, output: Callable[[bytes], bytes] | None = None) -> None:
         self._log = log
+        self._output = output
         self._copies = {
             stream: asyncio.create_task(self._copy(name, stream))
             for name, stream in (("stdout", pipes.stdout), ("stderr", pipes.stderr))
@@ -158,8 +159,9 @@ class Drain:
         }
 
     async def _copy(self, name: str, stream: Stream) -> None:
+        output = self._output if name == "stdout" else None
         async for data in stream.chunks():
-            self._log.write(name, data)
+            self._log.write(name, data if output is None else output(data))
             await asyncio.sleep(0)  # one chatty process must not keep the others waiting
 
     async def finish(self) -> None:
