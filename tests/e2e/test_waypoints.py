@@ -426,7 +426,7 @@ spec: {selector: {app: helloworld}, ports: [{port: 80, targetPort: 9999}]}
         'error\taccess\tconnection complete\tsrc.addr=SRC src.workload="curl" src.namespace="test" '
         f'dst.addr={pod}:9999 dst.service="closed.default.svc.cluster.local" dst.workload="outsider" '
         'dst.namespace="default" direction="outbound" bytes_sent=0 bytes_recv=0 duration="Nms" '
-        'error="connection failed: Connection refused (os error 111)"',
+        'error="io error: Connection refused (os error 111)"',
         'error="http status: 503 Service Unavailable"',
     ]
 

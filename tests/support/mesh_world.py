@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -30,6 +31,9 @@ from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_
 from ambientlab.dataplane.capture import ENABLED, REDIRECTION, Capture
 from ambientlab.dataplane.envoy import binary
 from ambientlab.dataplane.policywatcher import PolicyWatcher
+from ambientlab.dataplane.ztunnel_connections import Connections
+from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
+from ambientlab.host.ztunnel import NodeProxyView
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity
@@ -62,6 +66,7 @@ class MeshWorld:
         self.tokens: dict[str, Identity] = {}
         self.istiod = ControlPlane(self.client, self.ca, self.tokens.get, self.directory / "xds" / "istiod.sock")
         self.capture = Capture(self.client, self.istiod, self.rules)
+        self.view = NodeProxyView(self.istiod)
         self.sandboxes: dict[str, Sandbox] = {}
         self.logs: dict[str, Path] = {}
         self.envoys: dict[str, Process] = {}
@@ -70,6 +75,7 @@ class MeshWorld:
         """Of the proxies' containers that are started from now on."""
         self.accepted: Counter[str] = Counter()
         """Connections that the application of each pod has had."""
+        self.kept: list[socket.socket] = []
         self._stack = AsyncExitStack()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
 
@@ -100,6 +106,8 @@ class MeshWorld:
         await self._stack.aclose()
         for server in self.servers.values():
             server.close()
+        for sock in self.kept:
+            sock.close()
         await self.capture.stop()
         await self.istiod.stop()
         self.rules.close()
@@ -339,6 +347,12 @@ class MeshWorld:
 
     def _containers(self) -> list[Object]:
         return [{"name": "c", "env": [{"name": name, "value": value} for name, value in self.environment.items()]}]
+
+    def said(self) -> tuple[str, Connections]:
+        """ztunnel's log as people see it, and what it tells of connections."""
+        connections = Connections(time.monotonic)
+        log = ZtunnelLog(self.view, Levels(), connections.ended, connections.report)
+        return log(self.log("ztunnel").encode()).decode(), connections
 
     def _token(self, pod: Object, account: str) -> str:
         token = f"token-of-{pod['metadata']['name']}"

@@ -25,12 +25,14 @@ from ambientlab.cluster import HOST_IP, HOST_NAME, NODE_IP, ROOT_NAMESPACE
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.dataplane.capture import Capture
 from ambientlab.dataplane.policywatcher import PolicyWatcher
+from ambientlab.dataplane.ztunnel_admin import ZtunnelAdmin
 from ambientlab.flow.collection import Change
 from ambientlab.host import kubeconfig, logs, process, seeds
 from ambientlab.host.lifecycle import credentials
 from ambientlab.host.paths import MeshPaths
 from ambientlab.host.progress import Progress
 from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_drain
+from ambientlab.host.ztunnel import NodeProxyView
 from ambientlab.images.registry import Images
 from ambientlab.mesh.ir import SERVICE_KIND, Service
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -142,7 +144,9 @@ class Daemon:
         istiod = await self._start_istiod(api.client, ca, tokens, dns)
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod)
-        images = Images(bootstraps(tokens, self.paths.xds_socket), {"proxyv2": waypoint_drain(istiod.in_step)})
+        ztunnel = await self._start_views(istiod)
+        made = bootstraps(tokens, self.paths.xds_socket)
+        images = Images(made, {"proxyv2": waypoint_drain(istiod.in_step)}, {"ztunnel": ztunnel.output})
         await self._start_agent(api, keys.signer, images, network, capture)
         await _ready(api.client)
         progress.step("ztunnel, istio-cni and istiod Ready")
@@ -216,10 +220,17 @@ class Daemon:
         istiod.index.services.watch(known)
         await istiod.start()
         self._stops.append(istiod.stop)
-        debug = DebugServer(lambda: istiod.connections)
-        await debug.start()
-        self._stops.append(debug.stop)
         return istiod
+
+    async def _start_views(self, istiod: ControlPlane) -> NodeProxyView:
+        """What istiod and ztunnel answer about themselves."""
+        view = NodeProxyView(istiod)
+        debug = DebugServer(lambda: istiod.connections, view.mesh_metrics)
+        admin = ZtunnelAdmin(view.dump, view.metrics, view.levels)
+        for server in (debug, admin):
+            await server.start()
+            self._stops.append(server.stop)
+        return view
 
     def _start_host_gateway(self) -> HostGateway | None:
         if self._node.helper is None:

@@ -125,9 +125,10 @@ def test_a_status_changes_nothing(mesh: Mesh) -> None:
 
 
 def test_connect_reaches_the_pod_itself_only(mesh: Mesh) -> None:
-    (route,) = mesh.told(NODE_PROXY, ROUTES, "inbound|test/curl").virtual_hosts[0].routes
+    route, *others = mesh.told(NODE_PROXY, ROUTES, "inbound|test/curl").virtual_hosts[0].routes
     expressions = [(h.name, h.string_match.safe_regex.regex) for h in route.match.headers]
     assert expressions == [(":authority", r"10\.244\.0\.10:[1-9][0-9]{0,4}")]
+    assert [other.direct_response.status for other in others] == [400, 400]
 
 
 def test_a_pod_that_is_not_in_the_api_is_closed(mesh: Mesh) -> None:

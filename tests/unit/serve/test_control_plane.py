@@ -37,8 +37,8 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.configdump import Certificates
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
-from ambientlab.mesh.serve.certificates import Certificates
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, SECRET

@@ -83,11 +83,19 @@ class MeshIndex:
         )
         gateways = self.gateways
         nodes = graph.derive("localities of nodes", sources[NODE], workloads.node_locality)
-        self.workloads: Collection[Key, Workload] = graph.derive(
-            "workloads",
-            sources[POD],
-            lambda ctx, key, pod: workloads.workload(ctx, key, pod, gateways, sources[NAMESPACE], nodes, trust),
-        )
+
+        def pods(name: str, *, at_node: bool) -> Collection[Key, Workload]:
+            namespaces = sources[NAMESPACE]
+            return graph.derive(
+                name,
+                sources[POD],
+                lambda ctx, key, pod: workloads.workload(
+                    ctx, key, pod, gateways, namespaces, nodes, trust, at_node=at_node
+                ),
+            )
+
+        self.workloads = pods("workloads", at_node=False)
+        self.at_node = pods("workloads at the node's address", at_node=True)
         instances = self.workloads.index(workloads.waypoint_of)
         self.waypoints: Collection[Key, Waypoint] = graph.derive(
             "waypoints", gateways, lambda ctx, key, gateway: workloads.waypoint(ctx, key, gateway, instances)

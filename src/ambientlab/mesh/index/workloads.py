@@ -34,11 +34,14 @@ def workload(
     namespaces: Collection[Key, Object],
     nodes: Collection[Key, str],
     trust: Collection[str, TrustDomains],
+    *,
+    at_node: bool = False,
 ) -> Mapping[Key, Workload]:
-    """None for a pod without an address of its own, or one that has ended. `nodes` is where they are."""
+    """None for a pod without an address, or one that has ended. `nodes` is where they are. Pods `at_node` share its
+    address, and so nothing can be sent to them as to workloads: they are apart from all others."""
     spec, status = pod["spec"], pod.get("status", {})
     ip = status.get("podIP", "")
-    if not ip or spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+    if not ip or bool(spec.get("hostNetwork")) is not at_node or status.get("phase") in ("Succeeded", "Failed"):
         return {}
     labels = objects.labels_of(pod)
     account = spec.get("serviceAccountName") or "default"

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
+from ambientlab.mesh.configdump import AVAILABLE, INITIALIZING, UNAVAILABLE, Certificates
 from ambientlab.mesh.serve.secrets import ON_DEMAND, Secrets
 from ambientlab.mesh.session import Session
 from ambientlab.mesh.xds.types import SECRET
-
-AVAILABLE, INITIALIZING, UNAVAILABLE = "Available", "Initializing", "Unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """What the node proxy holds for one SPIFFE ID: a chain that begins with its own certificate, and the roots it
-    trusts; both PEM, and empty in any state but AVAILABLE. Behind UNAVAILABLE and a colon is the reason."""
-
-    identity: str
-    state: str
-    chain: bytes = field(default=b"", repr=False)
-    roots: bytes = field(default=b"", repr=False)
 
 
 def held(session: Session, secrets: Secrets, identities: Iterable[str], roots_pem: bytes) -> list[Certificates]:

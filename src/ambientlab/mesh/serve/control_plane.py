@@ -27,13 +27,13 @@ from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SECRET
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Change
 from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.configdump import Certificates
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.index.findings import of_diagnostics
 from ambientlab.mesh.ir import Credential, Key, Service, TrustDomains
 from ambientlab.mesh.serve import certificates
 from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, utc_now
-from ambientlab.mesh.serve.certificates import Certificates
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.findings import announce
 from ambientlab.mesh.serve.identity import Identity, TokenVerifier

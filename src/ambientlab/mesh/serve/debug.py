@@ -1,6 +1,7 @@
-"""istiod's debug interface: what `istioctl proxy-status` asks, at port 15014 of istiod's loopback.
+"""What istiod answers about itself and the mesh, at port 15014 of its loopback.
 
-In JSON as istiod's own /debug/syncz (pilot/pkg/xds/debug.go, SyncStatus).
+/debug/syncz  what `istioctl proxy-status` asks, in JSON as istiod's own (pilot/pkg/xds/debug.go, SyncStatus)
+/metrics      in Prometheus' text format
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ PORT = 15014
 
 
 class DebugServer:
-    """`connections` gives the proxies being served."""
+    """`connections` gives the proxies being served, `metrics` the whole answer."""
 
-    def __init__(self, connections: Callable[[], list[Connection]]) -> None:
+    def __init__(self, connections: Callable[[], list[Connection]], metrics: Callable[[], str]) -> None:
         self._connections = connections
+        self._metrics = metrics
         app = web.Application()
         app.router.add_get("/debug/syncz", self._syncz)
+        app.router.add_get("/metrics", self._serve_metrics)
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self) -> None:
@@ -33,6 +36,10 @@ class DebugServer:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        del request
+        return web.Response(text=self._metrics())
 
     async def _syncz(self, request: web.Request) -> web.Response:
         namespace = request.query.get("namespace", "")

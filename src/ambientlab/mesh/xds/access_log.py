@@ -3,7 +3,10 @@
 ztunnel (src/proxy/metrics.rs of istio/ztunnel): four columns separated by tabs, the last followed by fields; values
 that it knows are quoted, addresses are not, what it does not know is left out. Bytes are counted as the workload next
 to the proxy sees them. What is known beforehand travels with what it is about: of the source as filter state, of the
-destination as endpoint metadata.
+destination as endpoint metadata. A connection that ended as it should is logged in the final form. Whatever needs a
+second look has a MARK in it, and gets its final form on the way to the log (`dataplane.ztunnel_log`): what went wrong,
+in Envoy's terms, and sources that only an address tells of. Connections that stay open are reported meanwhile, for
+metrics and for who asks what is open; those lines are for nobody else.
 
 Waypoint: Istio's default text format (pilot/pkg/model/telemetry_logging.go, EnvoyTextLogFormat), once for a request or
 a connection; what failed at the tunnels' ends or found no filter chain has a line too, since the reason is known only
@@ -21,12 +24,14 @@ from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 
 from ambientlab.mesh.ir import Telemetry, Workload
 from ambientlab.mesh.xds.messages import packed
+from ambientlab.mesh.xds.metrics import only
 
 SOURCE_ADDRESS = "ambientlab.source.address"
+SOURCE_TARGET = "ambientlab.source.target"
 SOURCE_WORKLOAD = "ambientlab.source.workload"
 SOURCE_NAMESPACE = "ambientlab.source.namespace"
 SOURCE_IDENTITY = "ambientlab.source.identity"
-"""Filter state about the source that goes along into the tunnel."""
+"""Filter state about the source, and the address it asked for, that goes along into the tunnel."""
 
 SOURCE_NAMESPACE_HEADER = "x-ambientlab-source-namespace"
 SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, SOURCE_NAMESPACE_HEADER: SOURCE_NAMESPACE}
@@ -34,8 +39,21 @@ SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, SOURCE_NAMESP
 TARGET = "log"
 """Key of the `istio` endpoint metadata with what the log says about the destination."""
 
+MARK = "\x01"
+"""Nothing that a peer sends can hold it: names, addresses and headers have no control characters."""
+UNKNOWN = f"{MARK} "
+"""In place of fields that only an address tells: behind a source's, its names, behind a destination's, its service."""
+LIVE = f"{MARK}live\t"
+"""Begins a line about a connection that is open: when it began, as seconds, what was asked for, and the fields."""
+FAILURE = ("flags", "code", "policy", "reason", "target", "method")
+"""What the error of a line holds, each behind a MARK."""
+HANDSHAKE = "TLS"
+"""In place of a method, where there was no tunnel yet."""
+REPORT_EVERY_MS = 1000
+
 _TIME = "%EMIT_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
 _PLAIN_UPSTREAM = "!upstream.address.startsWith('envoy://')"
+_BEGAN = "%START_TIME(%s.%6f)%"
 
 WAYPOINT_FORMAT = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -46,20 +64,14 @@ WAYPOINT_FORMAT = (
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
 
-_DENIED = ((("NC", "NR"), "no service for target address"), (("UH", "UO"), "no healthy upstream"))
-"""Why a connection had nowhere to go, by Envoy's response flags, as ztunnel puts it."""
-
-_FAILED = ("UF", "URX", "LH")
-_FAILURES = (
-    ("refused", "connection failed: Connection refused (os error 111)"),
-    ("tunnel_response:401", "http status: 401 Unauthorized"),
-    ("tunnel_response:503", "http status: 503 Service Unavailable"),
-)
-"""What became of a connection that had: parts of Envoy's reason, and ztunnel's words for it."""
-_REASON = "upstream.transport_failure_reason"
+_LED_NOWHERE = ("NC", "NR", "UH", "UO", "UF", "URX", "LH")
+"""Envoy's response flags of a connection that never reached anybody."""
+_NO_BYTES = "bytes_sent=0 bytes_recv=0"
 
 REFUSED_STATUS = 401
 """Of a CONNECT that policies refuse."""
+_FAILED_STATUS = 400
+"""Statuses from here on are not those of a tunnel."""
 
 _REFUSED = "connection closed due to policy rejection: {}"
 _POLICY = "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%"
@@ -92,7 +104,7 @@ def _identified(service: str, workload: Workload | None) -> list[str]:
 
 def tunnelled_outbound() -> list[AccessLog]:
     """For the tunnel's own connection, which knows how it ended; the source came along in filter state."""
-    return _variants(
+    return _connections(
         f"src.addr=%FILTER_STATE({SOURCE_ADDRESS}:PLAIN)% "
         + workload_fields(
             "src", f"%FILTER_STATE({SOURCE_WORKLOAD}:PLAIN)%", f"%FILTER_STATE({SOURCE_NAMESPACE}:PLAIN)%"
@@ -101,19 +113,19 @@ def tunnelled_outbound() -> list[AccessLog]:
         "dst.addr=%DYNAMIC_METADATA(istio:tunnel)% dst.hbone_addr=%DOWNSTREAM_LOCAL_ADDRESS% "
         f"%DYNAMIC_METADATA(istio:{TARGET})%",
         "outbound",
-        "%DOWNSTREAM_LOCAL_ADDRESS%",
+        f"%FILTER_STATE({SOURCE_TARGET}:PLAIN)%",
     )
 
 
 def plain_outbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a captured connection that enters no tunnel: those that do are logged there."""
     source = workload_fields("src", workload, namespace)
-    return _variants(
+    return _connections(
         f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% "
         f"%METADATA(UPSTREAM_HOST:istio:{TARGET})%%METADATA(CLUSTER:istio:{TARGET})%",
         "outbound",
         "%DOWNSTREAM_LOCAL_ADDRESS%",
-        only=_PLAIN_UPSTREAM,
+        only_if=_PLAIN_UPSTREAM,
     )
 
 
@@ -125,28 +137,37 @@ def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[Acce
         'src.identity="%DOWNSTREAM_PEER_URI_SAN%" dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% dst.hbone_addr=%REQ(:AUTHORITY)% '
         f'%METADATA(ROUTE:istio:{TARGET})%{workload_fields("dst", workload, namespace)} dst.identity="{identity}" '
     )
-    good, *others = _variants(fields, "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
-    good.filter.CopyFrom(_every(_status("NE", REFUSED_STATUS), good.filter))
-    return [good, *others, _refused(fields, _POLICY, status(REFUSED_STATUS))]
+    ended, live = only(AccessLogType.DownstreamEnd), only(AccessLogType.DownstreamPeriodic)
+    return [
+        _stdout(_ended(fields, "inbound"), _all_of(ended, _status("LE", _FAILED_STATUS - 1))),
+        _stdout(_failed(fields, "inbound", "%REQ(:AUTHORITY)%"), _all_of(ended, _status("GE", _FAILED_STATUS))),
+        _stdout(_live(fields, "inbound", ""), live),
+    ]
+
+
+def refused_inbound() -> list[AccessLog]:
+    """For a listener of tunnels: connections that no tunnel came of, because they are not what a mesh's peers are."""
+    fields = "src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% "
+    reason = _expression("connection.transport_failure_reason != ''")
+    error = _error(reason="%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", method=HANDSHAKE)
+    return [_stdout(_line("error", fields, "inbound", _NO_BYTES, error), reason)]
 
 
 def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a connection from outside the mesh to a captured pod."""
-    return _variants(_plain_inbound_fields(workload, namespace), "inbound", "%DOWNSTREAM_LOCAL_ADDRESS%")
+    return _connections(_plain_inbound_fields(workload, namespace), "inbound", "")
 
 
 def plain_refused(workload: str, namespace: str, reason: str) -> list[AccessLog]:
     """For one that policies refuse."""
-    return [_refused(_plain_inbound_fields(workload, namespace), reason, None)]
+    error = f' error="{_REFUSED.format(reason)}"'
+    line = _line("error", _plain_inbound_fields(workload, namespace), "inbound", _NO_BYTES, error)
+    return [_stdout(line, only(AccessLogType.TcpConnectionEnd))]
 
 
 def _plain_inbound_fields(workload: str, namespace: str) -> str:
     target = workload_fields("dst", workload, namespace)
-    return f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {target} "
-
-
-def _refused(fields: str, reason: str, condition: AccessLogFilter | None) -> AccessLog:
-    return _stdout(_line("error", fields, "inbound", f' error="{_REFUSED.format(reason)}"'), condition)
+    return f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {UNKNOWN}dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {UNKNOWN}{target} "
 
 
 def waypoint_requests(telemetry: Telemetry) -> list[AccessLog]:
@@ -155,9 +176,7 @@ def waypoint_requests(telemetry: Telemetry) -> list[AccessLog]:
 
 def waypoint_connections(telemetry: Telemetry) -> list[AccessLog]:
     """For a TCP proxy, which also tells its other logs when it has connected."""
-    result = AccessLogFilter()
-    result.log_type_filter.types.append(AccessLogType.TcpConnectionEnd)
-    return _waypoint(telemetry, result)
+    return _waypoint(telemetry, only(AccessLogType.TcpConnectionEnd))
 
 
 def waypoint_originations(telemetry: Telemetry) -> list[AccessLog]:
@@ -165,21 +184,11 @@ def waypoint_originations(telemetry: Telemetry) -> list[AccessLog]:
 
 
 def waypoint_terminations(telemetry: Telemetry) -> list[AccessLog]:
-    return _waypoint(telemetry, _status("GE", 400))
+    return _waypoint(telemetry, _status("GE", _FAILED_STATUS))
 
 
 def status(value: int) -> AccessLogFilter:
     return _status("EQ", value)
-
-
-def _status(operator: str, value: int) -> AccessLogFilter:
-    """0 is that of what was never answered."""
-    result = AccessLogFilter()
-    comparison = result.status_code_filter.comparison
-    comparison.op = comparison.Op.Value(operator)
-    comparison.value.default_value = value
-    comparison.value.runtime_key = "istio.io/unset"
-    return result
 
 
 def waypoint_listener(telemetry: Telemetry) -> list[AccessLog]:
@@ -197,49 +206,78 @@ def _waypoint(telemetry: Telemetry, *conditions: AccessLogFilter) -> list[Access
 def _all_of(*conditions: AccessLogFilter) -> AccessLogFilter | None:
     if len(conditions) < 2:
         return conditions[0] if conditions else None
-    return _every(*conditions)
+    every = AccessLogFilter()
+    every.and_filter.filters.extend(conditions)
+    return every
 
 
-def _every(*conditions: AccessLogFilter) -> AccessLogFilter:
-    result = AccessLogFilter()
-    result.and_filter.filters.extend(conditions)
-    return result
+def _connections(fields: str, direction: str, target: str, *, only_if: str = "") -> list[AccessLog]:
+    """The logs of a TCP proxy. `fields` end in a space; `target` is what was asked for, which is all there is to say of
+    what led nowhere; `only_if` is a condition for what had somewhere to go."""
+    ended, live = only(AccessLogType.TcpConnectionEnd), only(AccessLogType.TcpPeriodic)
+    which = [_expression(only_if)] if only_if else []
+    nowhere = [_expression(f"!has(upstream.address) || {only_if}")] if only_if else []
+    return [
+        _stdout(_ended(fields, direction), _all_of(ended, _without(_LED_NOWHERE, only_if))),
+        _stdout(_failed(fields, direction, target), _all_of(ended, _with(_LED_NOWHERE), *nowhere)),
+        _stdout(_live(fields, direction, target), _all_of(live, *which)),
+    ]
 
 
-def _variants(fields: str, direction: str, target: str, *, only: str = "") -> list[AccessLog]:
-    """`fields` end in a space; `target` is what was asked for, which is all there is to say of what led nowhere."""
-    denied = [flag for flags, _ in _DENIED for flag in flags]
-    logs = [_stdout(_line("info", fields, direction, ""), _without([*denied, *_FAILED], only))]
-    for flags, words in _DENIED:
-        text = f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% dst.addr={target} "
-        line = f'{_TIME}\twarn\taccess\tconnection failed\t{text}direction="{direction}" error="{words}: {target}"\n'
-        logs.append(_stdout(line, _with(flags)))
-    known = [(words, f"{_REASON}.contains('{part}')") for part, words in _FAILURES]
-    others = " && ".join(f"!({condition})" for _, condition in known)
-    for words, condition in [*known, ("connection failed: %UPSTREAM_TRANSPORT_FAILURE_REASON%", others)]:
-        line = _line("error", fields, direction, f' error="{words}"')
-        logs.append(_stdout(line, _with(_FAILED, *filter(None, [only, condition]))))
-    return logs
-
-
-def _line(level: str, fields: str, direction: str, error: str) -> str:
-    received, sent = ("%BYTES_SENT%", "%BYTES_RECEIVED%")
-    if direction == "inbound":
-        received, sent = sent, received
+def _line(level: str, fields: str, direction: str, amount: str, error: str = "") -> str:
     return (
-        f'{_TIME}\t{level}\taccess\tconnection complete\t{fields}direction="{direction}" '
-        f'bytes_sent={sent} bytes_recv={received} duration="%DURATION%ms"{error}\n'
+        f'{_TIME}\t{level}\taccess\tconnection complete\t{fields}direction="{direction}" {amount} '
+        f'duration="%DURATION%ms"{error}\n'
     )
 
 
-def _with(flags: Sequence[str], *conditions: str) -> AccessLogFilter:
-    by_flag = AccessLogFilter()
-    by_flag.response_flag_filter.flags.extend(flags)
-    if not conditions:
-        return by_flag
-    both = AccessLogFilter()
-    both.and_filter.filters.extend([by_flag, _expression(" && ".join(conditions))])
-    return both
+def _ended(fields: str, direction: str) -> str:
+    return _line("info", fields, direction, _bytes(direction))
+
+
+def _failed(fields: str, direction: str, target: str) -> str:
+    """No byte went anywhere: Envoy counts those of its own answer."""
+    error = _error(reason="%UPSTREAM_TRANSPORT_FAILURE_REASON%", target=target)
+    return _line("error", fields, direction, _NO_BYTES, error)
+
+
+def _error(*, reason: str, target: str = "", method: str = "%REQ(:METHOD)%") -> str:
+    given = {
+        "flags": "%RESPONSE_FLAGS%",
+        "code": "%RESPONSE_CODE%",
+        "policy": _POLICY,
+        "reason": reason,
+        "target": target,
+        "method": method,
+    }
+    return f' error="{"".join(MARK + given[name] for name in FAILURE)}"'
+
+
+def _live(fields: str, direction: str, target: str) -> str:
+    return f'{LIVE}{_BEGAN}\t{target}\t{fields}direction="{direction}" {_bytes(direction)}\n'
+
+
+def _bytes(direction: str) -> str:
+    received, sent = ("%BYTES_SENT%", "%BYTES_RECEIVED%")
+    if direction == "inbound":
+        received, sent = sent, received
+    return f"bytes_sent={sent} bytes_recv={received}"
+
+
+def _status(op: str, code: int) -> AccessLogFilter:
+    """0 is that of what was never answered."""
+    result = AccessLogFilter()
+    comparison = result.status_code_filter.comparison
+    comparison.op = comparison.Op.Value(op)
+    comparison.value.default_value = code
+    comparison.value.runtime_key = "istio.io/unset"
+    return result
+
+
+def _with(flags: Sequence[str]) -> AccessLogFilter:
+    result = AccessLogFilter()
+    result.response_flag_filter.flags.extend(flags)
+    return result
 
 
 def _without(flags: Sequence[str], condition: str) -> AccessLogFilter:

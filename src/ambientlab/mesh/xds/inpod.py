@@ -125,7 +125,8 @@ def inbound_routes(
     name: str, ip: str, services: Sequence[tuple[int, str]], policies: Policies = ()
 ) -> RouteConfiguration:
     """CONNECT to the pod's own address and nothing else: who holds a mesh certificate must not be able to reach into
-    what the pod alone can reach. Apart from the listener, so that it can change under open connections.
+    what the pod alone can reach (istio/ztunnel, src/proxy/inbound.rs, validate_destination). Apart from the listener,
+    so that it can change under open connections.
 
     Ports are written in one way only, by which policies know them.
 
@@ -146,6 +147,12 @@ def inbound_routes(
         route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
     authority = _connect(host.routes.add()).match.headers.add(name=":authority").string_match
     authority.safe_regex.regex = rf"{re.escape(ip)}:[1-9][0-9]{{0,4}}"
+    for refused in (host.routes.add(), host.routes.add()):
+        refused.direct_response.status = HTTPStatus.BAD_REQUEST
+        # whatever policies say
+        refused.typed_per_filter_config[_RBAC].type_url = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
+    host.routes[-2].match.connect_matcher.SetInParent()
+    host.routes[-1].match.prefix = "/"
     return routes
 
 
@@ -180,6 +187,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         filter_state(access_log.SOURCE_WORKLOAD, pod.name, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_NAMESPACE, pod.namespace, shared="TRANSITIVE", factory=STRING),
         filter_state(access_log.SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="TRANSITIVE", factory=STRING),
+        filter_state(access_log.SOURCE_TARGET, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="TRANSITIVE", factory=STRING),
     ]
     names = (pod.workload_name, pod.canonical_name, pod.canonical_revision)
     source += [
@@ -243,6 +251,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
         codec_type="HTTP2",
         access_log=access_log.tunnelled_inbound(pod.name, pod.namespace, pod.identity),
     )
+    manager.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
     manager.http2_protocol_options.allow_connect = True
     manager.http2_protocol_options.max_concurrent_streams.value = 1000
     set_windows(manager.http2_protocol_options)
@@ -271,6 +280,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
         socket_options=keepalive_options(),
         traffic_direction="INBOUND",
         filter_chains=[chain],
+        access_log=access_log.refused_inbound(),
     )
 
 
@@ -307,6 +317,7 @@ def _original_src() -> ListenerFilter:
 def _tcp_chain(name: str, state: Sequence[FilterStateValue], cluster: str, logs: Sequence[AccessLog]) -> FilterChain:
     """`cluster` is for connections whose filter state names none."""
     proxy = TcpProxy(stat_prefix=name, cluster=cluster, access_log=logs)
+    proxy.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
     proxy.idle_timeout.SetInParent()  # connections may be silent for as long as they like
     return FilterChain(
         name=name,

@@ -35,6 +35,9 @@ ON_DEMAND = "on-demand|"
 """Comes before the SPIFFE ID in the name of a certificate that is fetched when first needed. The aggregated stream asks
 for a name only once, so this must not be a name that a listener asks for as well: it would wait for ever."""
 
+CONNECT_TIMEOUT_MS = 10_000
+"""As ztunnel's and Istio's."""
+
 PROXY_MARK = 1337
 """SO_MARK of the proxy's own sockets inside a pod, which the redirection exempts (0x539, as ztunnel's)."""
 
@@ -262,7 +265,7 @@ def internal_cluster(name: str, listener: str, socket: TransportSocket) -> Clust
 def _cluster(name: str, **fields: Any) -> Cluster:
     """Without Envoy's default limits, as in Istio: they are meant for a client of its own, not for everybody's."""
     cluster = Cluster(name=name, **fields)
-    cluster.connect_timeout.FromSeconds(10)
+    cluster.connect_timeout.FromMilliseconds(CONNECT_TIMEOUT_MS)
     limits = cluster.circuit_breakers.thresholds.add()
     for limit in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
         limit.value = _UNLIMITED

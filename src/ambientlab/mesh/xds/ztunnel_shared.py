@@ -134,6 +134,7 @@ def connect_originate_listener() -> Listener:
     proxy = TcpProxy(
         stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE, access_log=access_log.tunnelled_outbound()
     )
+    proxy.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     proxy.idle_timeout.SetInParent()
     for header, key in (access_log.SOURCE_HEADERS | metrics.SOURCE_NAMES).items():

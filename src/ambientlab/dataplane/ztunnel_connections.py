@@ -1,0 +1,192 @@
+"""The connections that the node proxy carries and has carried, as its access log tells of them.
+
+A connection is known when it ends, or sooner if it lasts: once in REPORT_EVERY_MS the proxy reports those that are
+open. So counting the others costs the proxy nothing more, and those open for less than that are not known to be open.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from ambientlab.mesh.xds.access_log import REPORT_EVERY_MS
+
+_REPORTED_MS = REPORT_EVERY_MS - 100
+_SAME = 0.1
+"""How exactly times agree that are of one connection: in milliseconds, and in seconds."""
+FORGOTTEN_AFTER = 5.0
+"""Seconds without a report after which a connection is taken to have ended unseen."""
+
+_FIELDS = (
+    rb"src\.addr=(\S+) "
+    rb'(?:src\.workload="([^"]*)" )?(?:src\.namespace="([^"]*)" )?(?:src\.identity="([^"]*)" )?'
+    rb"dst\.addr=(\S+) (?:dst\.hbone_addr=(\S+) )?"
+    rb'(?:dst\.service="([^"]*)" )?(?:dst\.workload="([^"]*)" )?(?:dst\.namespace="([^"]*)" )?'
+    rb'(?:dst\.identity="([^"]*)" )?direction="(inbound|outbound)" bytes_sent=(\d+) bytes_recv=(\d+)'
+)
+_REPORT = re.compile(_FIELDS)
+_ENDED = re.compile(
+    rb"^(\S+)\t\w+\taccess\tconnection complete\t" + _FIELDS + rb' duration="(\d+)ms"(?: error="(.*)")?$', re.MULTILINE
+)
+
+_FLAGS = (
+    (b"connection closed due to policy", "DENY"),
+    (b"connection timed out, maybe a NetworkPolicy", "NETWORK_POLICY"),
+    (b"tls ", "TLS_FAILURE"),
+    (b"http2 handshake failed", "H2_HANDSHAKE_FAILURE"),
+    (b"h2 failed", "H2_HANDSHAKE_FAILURE"),
+    (b"identity error", "IDENTITY_ERROR"),
+)
+"""ztunnel's response flags by what its errors begin with; of any other it says CONNECT (src/proxy/metrics.rs)."""
+NO_FLAG = "-"
+
+
+class Ends(NamedTuple):
+    """Between whom a connection is, as the log says; "" is unknown. `tunnelled` is by HBONE."""
+
+    reporter: str
+    source: str
+    source_namespace: str
+    source_identity: str
+    service: str
+    destination: str
+    destination_namespace: str
+    tunnelled: bool
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of connections between the same ends: by response flag where they ended. Bytes are those that the server sent
+    and received, on whichever side they were counted."""
+
+    opened: int = 0
+    sent: int = 0
+    received: int = 0
+    closed: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Open:
+    """A connection that was open when it was last reported, `seen` by the clock; `target` is what was asked for."""
+
+    began: float
+    ends: Ends
+    source: str
+    destination: str
+    hbone: str
+    target: str
+    sent: int
+    received: int
+    seen: float
+
+
+_Key = tuple[bytes, ...]
+"""Ends as they were read."""
+_Place = tuple[bytes, bytes, bytes, bytes]
+"""Where a connection is: direction, source, destination and what a tunnel leads to. Those of one tunnel share it."""
+
+
+class Connections:
+    """Of one run of the node proxy. `clock` is any that does not go back; `met` is told of ends when they are new."""
+
+    def __init__(self, clock: Callable[[], float], met: Callable[[Ends], None] = lambda ends: None) -> None:
+        self.counts: dict[Ends, Counts] = {}
+        self._clock = clock
+        self._met = met
+        self._known: dict[_Key, Counts] = {}
+        self._open: dict[_Place, list[Open]] = {}
+
+    def open(self) -> Iterator[Open]:
+        for place, found in list(self._open.items()):
+            self._open[place] = found = [one for one in found if self._clock() - one.seen < FORGOTTEN_AFTER]
+            if not found:
+                del self._open[place]
+            yield from found
+
+    def report(self, began: str, target: str, fields: bytes) -> None:
+        """One that is open: when it began, as seconds."""
+        match = _REPORT.search(fields)
+        if match is None:
+            return
+        parts = [part or b"" for part in match.groups()]
+        key, place, sent, received = _read(parts)
+        start, counts = float(began), self._counts(key)
+        known = self._open.setdefault(place, [])
+        found = next((one for one in known if one.began == start), None)
+        if found is None:
+            counts.opened += 1
+            source, destination, hbone = (part.decode() for part in place[1:])
+            found = Open(start, _ends(key), source, destination, hbone, target, 0, 0, self._clock())
+            known.append(found)
+        counts.sent += sent - found.sent
+        counts.received += received - found.received
+        found.sent, found.received, found.seen = sent, received, self._clock()
+
+    def ended(self, lines: bytes) -> None:
+        """Whole lines of the log."""
+        for moment, *parts, duration, error in _ENDED.findall(lines):
+            key, place, sent, received = _read(parts)
+            counts = self._known.get(key) or self._counts(key)
+            known = self._open and self._taken(place, moment, int(duration))
+            if known:
+                sent, received = sent - known.sent, received - known.received
+            else:
+                counts.opened += 1
+            counts.sent += sent
+            counts.received += received
+            counts.closed[_flag(error)] += 1
+
+    def _counts(self, key: _Key) -> Counts:
+        counts = self._known.get(key)
+        if counts is None:
+            ends = _ends(key)
+            counts = self._known[key] = self.counts[ends] = Counts()
+            self._met(ends)
+        return counts
+
+    def _taken(self, place: _Place, moment: bytes, milliseconds: int) -> Open | None:
+        """The one that has ended, if it was reported before: of several in one tunnel, that which began when this did.
+
+        One that was too short for that is none of them, whenever it began."""
+        known = self._open.get(place)
+        if not known or milliseconds < _REPORTED_MS:
+            return None
+        began = datetime.fromisoformat(moment.decode().replace("Z", "+00:00")).timestamp() - milliseconds / 1000
+        found = min(known, key=lambda one: abs(one.began - began))
+        if abs(found.began - began) > _SAME:
+            return None
+        known.remove(found)
+        if not known:
+            del self._open[place]
+        return found
+
+
+def _read(parts: Sequence[bytes]) -> tuple[_Key, _Place, int, int]:
+    """Of the groups of _FIELDS: between whom, where, and how many bytes the server sent and received. The log says
+    what the workload next to the proxy did."""
+    source, workload, namespace, identity, destination, hbone, service, target, target_namespace, _, direction = parts[
+        :11
+    ]
+    sent, received = int(parts[11]), int(parts[12])
+    if direction == b"outbound":
+        sent, received = received, sent
+    tunnelled = b"1" if hbone else b""
+    key = (direction, workload, namespace, identity, service, target, target_namespace, tunnelled)
+    return key, (direction, source, destination, hbone), sent, received
+
+
+def _ends(key: _Key) -> Ends:
+    direction, *texts, tunnelled = (part.decode(errors="replace") for part in key)
+    source, namespace, identity, service, target, target_namespace = texts
+    reporter = "source" if direction == "outbound" else "destination"
+    return Ends(reporter, source, namespace, identity, service, target, target_namespace, bool(tunnelled))
+
+
+def _flag(error: bytes) -> str:
+    if not error:
+        return NO_FLAG
+    return next((flag for words, flag in _FLAGS if error.startswith(words)), "CONNECT")

@@ -1,0 +1,95 @@
+"""ztunnel as people see it: what it logs, counts and answers, put together from the mesh and from its Envoy's log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ambientlab.cluster import ISTIO_VERSION
+from ambientlab.dataplane.ztunnel_connections import Connections, Open
+from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
+from ambientlab.dataplane.ztunnel_metrics import Labels, build, gauge, samples, text
+from ambientlab.mesh import configdump
+from ambientlab.mesh.ir import Key, Workload
+from ambientlab.mesh.serve.control_plane import ControlPlane
+
+_PILOT_XDS = "Number of endpoints connected to this pilot using XDS"
+
+
+class NodeProxyView:
+    """`Names` for its log, and what `ZtunnelAdmin` answers."""
+
+    def __init__(self, istiod: ControlPlane) -> None:
+        self.levels = Levels()
+        self._istiod = istiod
+        index = istiod.index
+        self._by_ip = index.workloads.index(lambda _, workload: (workload.ip,))
+        self._by_endpoint = index.services.index(lambda _, service: {end.address for end in service.endpoints})
+        self._labels = Labels(self._find, index.services.get)
+        self._connections = self._none_yet()
+
+    def output(self) -> Callable[[bytes], bytes]:
+        """For a run of the node proxy that begins: it has no connections, and has counted none."""
+        self._connections = self._none_yet()
+        return ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
+
+    def workload(self, ip: str) -> tuple[str, str] | None:
+        found = self._by_ip.select(ip)
+        return (found[0].name, found[0].namespace) if found else None
+
+    def service(self, ip: str, port: int) -> str:
+        """Of several the first, as in what tunnels bring."""
+        found = self._by_endpoint.select(ip)
+        ends = ((one.host, end) for one in found for end in one.endpoints if end.address == ip)
+        return min((host for host, end in ends if port in dict(end.ports).values()), default="")
+
+    def metrics(self) -> str:
+        return text([*samples(self._connections, self._labels), *build("ztunnel")])
+
+    def mesh_metrics(self) -> str:
+        """istiod's: how many proxies it serves, and, which no istiod has, those of ztunnel, so that one address tells
+        of all connections in the mesh."""
+        proxies = len(self._istiod.connections)
+        own = [*build("pilot"), *gauge("pilot_xds", _PILOT_XDS, f'version="{ISTIO_VERSION}"', proxies)]
+        return text([*samples(self._connections, self._labels), *own])
+
+    def dump(self) -> configdump.Message:
+        captured = self._istiod.captured.values()
+        connections: dict[Key, configdump.Connections] = {}
+        for one in sorted(self._connections.open(), key=lambda one: (one.source, one.destination, one.hbone)):
+            ends = one.ends
+            if ends.reporter == "source":
+                there = connections.setdefault(Key(ends.source_namespace, ends.source), configdump.Connections())
+                there.outbound.append(_outbound(one))
+            else:
+                here = Key(ends.destination_namespace, ends.destination)
+                there = connections.setdefault(here, configdump.Connections())
+                there.inbound.append(_inbound(one))
+        none = configdump.Connections()
+        seen = configdump.Seen(
+            self._istiod.index.mesh,
+            self._istiod.index.at_node.values(),
+            captured,
+            self._istiod.certificates(),
+            {pod.uid: connections.get(Key(pod.namespace, pod.name), none) for pod in captured},
+        )
+        return configdump.dump(seen)
+
+    def _none_yet(self) -> Connections:
+        return Connections(time.monotonic, self._labels.meet)
+
+    def _find(self, namespace: str, name: str) -> Workload | None:
+        return self._istiod.index.workloads.get(Key(namespace, name))
+
+
+def _outbound(one: Open) -> configdump.Connection:
+    return configdump.Connection(one.source, one.target, one.destination, _protocol(one))
+
+
+def _inbound(one: Open) -> configdump.Connection:
+    """At the application's port, however it came. Tunnels do not say here which host name their client asked for."""
+    return configdump.Connection(one.source, "", one.hbone or one.destination, _protocol(one))
+
+
+def _protocol(one: Open) -> str:
+    return "HBONE" if one.ends.tunnelled else "TCP"

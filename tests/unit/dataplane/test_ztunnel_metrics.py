@@ -1,0 +1,155 @@
+"""Connections counted from log lines and reports, and what is served of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, Connections
+from ambientlab.dataplane.ztunnel_metrics import Labels, build, samples, text
+from ambientlab.mesh.ir import Protocol, Service, Workload
+
+BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+CURL = Workload(
+    uid="curl", namespace="test", name="curl-1", ip="10.244.0.3", identity="spiffe://t/ns/test/sa/curl", node="n",
+    protocol=Protocol.HBONE, labels=(), waypoint=None, ready=True, workload_name="curl", canonical_name="client",
+    canonical_revision="v9", locality="r1/z1",
+)  # fmt: skip
+APP = Workload(
+    uid="app", namespace="hello", name="app-1", ip="10.244.0.4", identity="spiffe://t/ns/hello/sa/app", node="n",
+    protocol=Protocol.HBONE, labels=(), waypoint=None, ready=True, workload_name="app", canonical_name="app",
+    canonical_revision="latest",
+)  # fmt: skip
+HOST = "app.hello.svc.cluster.local"
+WORKLOADS = {("test", "curl-1"): CURL, ("hello", "app-1"): APP}
+
+HBONE = (
+    'src.workload="curl-1" src.namespace="test" src.identity="spiffe://t/ns/test/sa/curl" dst.addr=10.244.0.4:15008 '
+    f'dst.hbone_addr=10.244.0.4:80 dst.service="{HOST}" dst.workload="app-1" dst.namespace="hello" '
+    'dst.identity="spiffe://t/ns/hello/sa/app" direction="outbound" '
+)
+STRANGE = 'dst.addr=10.244.0.4:80 dst.workload="app-1" dst.namespace="hello" direction="inbound" '
+
+
+def labels(workloads: Mapping[tuple[str, str], Workload] = WORKLOADS) -> Labels:
+    service = Service("hello", "app", HOST, ("10.96.0.9",), (), (), (), None)
+    return Labels(lambda namespace, name: workloads.get((namespace, name)), {HOST: service}.get)
+
+
+class Counted:
+    """With a clock that stands still unless it is moved."""
+
+    def __init__(self, workloads: Mapping[tuple[str, str], Workload] = WORKLOADS) -> None:
+        self.now = 0.0
+        self.labels = labels(workloads)
+        self.connections = Connections(lambda: self.now, self.labels.meet)
+
+    def ended(
+        self, port: int, fields: str, sent: int, received: int, ms: int, *, error: str = "", after: float = 0
+    ) -> None:
+        moment = datetime.fromtimestamp(BEGAN + after + ms / 1000, UTC)
+        level, text = ("error", f' error="{error}"') if error else ("info", "")
+        line = (
+            f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}\t{level}\taccess\tconnection complete\tsrc.addr=10.244.0.3:{port} {fields}"
+            f'bytes_sent={sent} bytes_recv={received} duration="{ms}ms"{text}\n'
+        )
+        self.connections.ended(line.encode())
+
+    def report(self, port: int, fields: str, sent: int, received: int, *, after: float = 0) -> None:
+        report = f"src.addr=10.244.0.3:{port} {fields}bytes_sent={sent} bytes_recv={received}\n"
+        self.connections.report(f"{BEGAN + after:.6f}", "10.96.0.9:80", report.encode())
+
+    def totals(self) -> tuple[int, int, int, int]:
+        counts = self.connections.counts.values()
+        closed = sum(sum(one.closed.values()) for one in counts)
+        return sum(c.opened for c in counts), closed, sum(c.sent for c in counts), sum(c.received for c in counts)
+
+
+def test_a_short_connection_is_counted_when_it_ends() -> None:
+    counted = Counted()
+    counted.ended(1, HBONE, 10, 200, 5)
+    counted.ended(2, HBONE, 10, 200, 5)
+    assert counted.totals() == (2, 2, 400, 20), "sent is what the server sent"
+    assert list(counted.connections.open()) == []
+
+
+def test_a_long_one_is_counted_as_it_goes() -> None:
+    counted = Counted()
+    counted.report(1, HBONE, 10, 200)
+    counted.report(1, HBONE, 15, 300)
+    assert counted.totals() == (1, 0, 300, 15)
+    [one] = counted.connections.open()
+    assert (one.source, one.destination, one.hbone, one.target) == (
+        "10.244.0.3:1", "10.244.0.4:15008", "10.244.0.4:80", "10.96.0.9:80",
+    )  # fmt: skip
+    counted.ended(1, HBONE, 20, 400, 2500)
+    assert counted.totals() == (1, 1, 400, 20)
+    assert list(counted.connections.open()) == []
+
+
+def test_connections_in_one_tunnel_are_told_apart_by_when_they_began() -> None:
+    counted = Counted()
+    counted.report(1, HBONE, 1, 1)
+    counted.report(1, HBONE, 2, 2, after=3)
+    counted.ended(1, HBONE, 5, 5, 100, after=3.5)
+    assert counted.totals() == (3, 1, 8, 8), "one that nobody had reported"
+    counted.ended(1, HBONE, 2, 2, 1500, after=3)
+    [one] = counted.connections.open()
+    assert one.began == BEGAN
+    assert counted.totals() == (3, 2, 8, 8)
+
+
+def test_a_connection_nobody_reports_any_more_is_not_shown_as_open() -> None:
+    counted = Counted()
+    counted.report(1, HBONE, 1, 1)
+    counted.now += FORGOTTEN_AFTER
+    assert list(counted.connections.open()) == []
+
+
+def test_metrics_have_ztunnels_labels() -> None:
+    counted = Counted()
+    counted.ended(1, HBONE, 10, 200, 5)
+    counted.ended(2, HBONE, 0, 0, 5, error="http status: 401 Unauthorized")
+    counted.ended(3, STRANGE, 7, 8, 5)
+    counted.ended(4, STRANGE, 0, 0, 5, error="connection closed due to policy rejection: explicitly denied by: a/b")
+    lines = text([*samples(counted.connections, counted.labels), *build("ztunnel")]).splitlines()
+    source = (
+        'reporter="source",source_workload="curl",source_canonical_service="client",source_canonical_revision="v9",'
+        'source_workload_namespace="test",source_principal="spiffe://t/ns/test/sa/curl",source_app="client",'
+        f'source_version="v9",source_cluster="Kubernetes",destination_service="{HOST}",'
+        'destination_service_namespace="hello",destination_service_name="app",destination_workload="app",'
+        'destination_canonical_service="app",destination_canonical_revision="latest",'
+        'destination_workload_namespace="hello",destination_principal="spiffe://t/ns/hello/sa/app",'
+        'destination_app="app",destination_version="latest",destination_cluster="Kubernetes",request_protocol="tcp",'
+        'response_flags="{}",connection_security_policy="mutual_tls",source_region="r1",source_zone="z1",'
+        'destination_region="unknown",destination_zone="unknown"'
+    )
+    assert lines[:2] == [
+        "# HELP istio_tcp_connections_opened The total number of TCP connections opened.",
+        "# TYPE istio_tcp_connections_opened counter",
+    ]
+    assert f"istio_tcp_connections_opened_total{{{source.format('-')}}} 2" in lines
+    assert f"istio_tcp_connections_closed_total{{{source.format('-')}}} 1" in lines
+    assert f"istio_tcp_connections_closed_total{{{source.format('CONNECT')}}} 1" in lines
+    assert f"istio_tcp_connections_failed_total{{{source.format('CONNECT')}}} 1" in lines
+    assert f"istio_tcp_sent_bytes_total{{{source.format('-')}}} 200" in lines
+    assert f"istio_tcp_received_bytes_total{{{source.format('-')}}} 10" in lines
+    [denied] = [line for line in lines if 'response_flags="DENY"' in line and "closed" in line]
+    for label in (
+        'reporter="destination"',
+        'source_workload="unknown"',
+        'source_principal="unknown"',
+        'destination_principal="spiffe://t/ns/hello/sa/app"',
+        'connection_security_policy="unknown"',
+    ):
+        assert label in denied
+    assert lines[-2:] == ['istio_build{component="ztunnel",tag="1.31.0"} 1', "# EOF"]
+
+
+def test_a_pod_that_is_gone_keeps_its_names() -> None:
+    there = dict(WORKLOADS)
+    counted = Counted(there)
+    counted.ended(1, HBONE, 1, 1, 5)
+    there.clear()
+    counted.ended(2, HBONE.replace("hello.svc", "other.svc"), 1, 1, 5)
+    assert text(samples(counted.connections, counted.labels)).count('source_workload="curl"') == 8
