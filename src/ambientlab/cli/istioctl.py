@@ -15,7 +15,7 @@ import click
 from ambientlab.cluster import ISTIO_VERSION
 from ambientlab.host.kubectl import Kubectl
 
-_ALIASES = {"pc": "proxy-config", "ps": "proxy-status"}
+_ALIASES = {"pc": "proxy-config", "ps": "proxy-status", "zc": "ztunnel-config"}
 
 
 class Istioctl(click.Group):
@@ -89,12 +89,14 @@ def main() -> None:
     from ambientlab.cli.proxy_config.commands import proxy_config
     from ambientlab.cli.proxy_status import proxy_status
     from ambientlab.cli.waypoint import waypoint
+    from ambientlab.cli.ztunnel_config.commands import ztunnel_config
     from ambientlab.host.kubectl import KubectlError
     from ambientlab.host.tools import ToolError
 
     cli.add_command(waypoint)
     cli.add_command(proxy_config)
     cli.add_command(proxy_status)
+    cli.add_command(ztunnel_config)
     try:
         cli(standalone_mode=False, prog_name="istioctl")
     except click.UsageError as error:

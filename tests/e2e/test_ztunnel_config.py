@@ -1,0 +1,192 @@
+"""What people see of ztunnel in a whole mesh: `istioctl ztunnel-config`, its levels and its metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ambientlab.host import tools
+from support.mesh import Mesh
+from support.waiting import eventually, first
+
+HOST = "helloworld.hello.svc.cluster.local"
+COLUMNS = r"(POD|SERVICE|POLICY|CERTIFICATE) NAME|SERVICE VIP|REMOTE TARGET|VALID CERT|SERIAL NUMBER|NOT \w+|\w+"
+IDENTITY = "spiffe://cluster.local/ns/{}/sa/{}"
+
+
+@pytest.fixture(scope="module")
+def hello(lab: Mesh) -> Mesh:
+    lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
+    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
+    lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    lab.kubectl("create", "service", "clusterip", "direct", "-n", "hello", "--tcp=5000")
+    lab.kubectl("label", "service", "direct", "-n", "hello", "istio.io/use-waypoint=none")
+    selector = {"spec": {"selector": {"app": "helloworld"}}}
+    lab.kubectl("patch", "service", "direct", "-n", "hello", "-p", json.dumps(selector))
+    eventually(lambda: "Hello" in lab.curl("http://direct.hello:5000/hello"), "an answer")
+    return lab
+
+
+def zc(mesh: Mesh, *arguments: str) -> str:
+    done = mesh.ambientlab("istioctl", "zc", *arguments)
+    assert done.code == 0, done.text
+    return done.out
+
+
+def rows(mesh: Mesh, *arguments: str) -> list[list[str]]:
+    """The cells of a table, by line."""
+    head, *lines = zc(mesh, *arguments).splitlines()
+    starts = [match.start() for match in re.finditer(COLUMNS, head)]
+    return [[line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)] for line in lines]
+
+
+def names(mesh: Mesh, selector: str, namespace: str) -> list[tuple[str, str]]:
+    """Pods and their addresses."""
+    items = mesh.json("get", "pods", "-n", namespace, "-l", selector)["items"]
+    return [(one["metadata"]["name"], one["status"]["podIP"]) for one in items]
+
+
+@pytest.mark.parametrize("how", ["", "ds/ztunnel", "ds/ztunnel.istio-system", "pod", "--node"])
+def test_workloads(hello: Mesh, how: str) -> None:
+    [(ztunnel, _)] = names(hello, "app=ztunnel", "istio-system")
+    which = {"": [], "pod": [f"{ztunnel}.istio-system"], "--node": ["--node", "ambientlab"]}.get(how, [how])
+    found = rows(hello, "workload", *which, "--workload-namespace", "hello")
+    waypoint = "gateway.networking.k8s.io/gateway-name=waypoint"
+    expected = [["hello", *pod, "ambientlab", "None", "HBONE"] for pod in names(hello, "app=helloworld", "hello")]
+    expected += [["hello", *pod, "ambientlab", "None", "TCP"] for pod in names(hello, waypoint, "hello")]
+    assert found == sorted(expected)
+
+
+def test_of_a_workload_its_own(hello: Mesh) -> None:
+    ip = hello.json("get", "pod", "curl", "-n", "test")["status"]["podIP"]
+    assert rows(hello, "w", "curl.test") == [["test", "curl", ip, "ambientlab", "None", "HBONE"]]
+    refused = hello.ambientlab("istioctl", "zc", "w", "nobody.test")
+    assert 'failed to get pod nobody.test: pods "nobody" not found' in refused.err
+
+
+def test_services(hello: Mesh) -> None:
+    found = {row[1]: row for row in rows(hello, "service", "--service-namespace", "hello")}
+    vip = hello.json("get", "service", "helloworld", "-n", "hello")["spec"]["clusterIP"]
+    assert found["helloworld"] == ["hello", "helloworld", vip, "waypoint", "2/2"]
+    assert found["waypoint"][3:] == ["None", "1/1"]
+    assert found["direct"][3:] == ["None", "2/2"]
+    [one] = [s for s in json.loads(zc(hello, "svc", "-o", "json")) if s["hostname"] == HOST]
+    assert one["waypoint"] == {"destination": "hello/waypoint.hello.svc.cluster.local"}
+
+
+def test_certificates(hello: Mesh) -> None:
+    found = rows(hello, "certificate")
+    for identity in (IDENTITY.format("test", "default"), IDENTITY.format("hello", "default")):
+        kinds = [row[1:4] for row in found if row[0] == identity]
+        assert kinds == [["Leaf", "Available", "true"], ["Root", "Available", "true"]], found
+    assert "PRIVATE" not in zc(hello, "all", "-o", "json")
+
+
+def test_levels(hello: Mesh) -> None:
+    [(ztunnel, _)] = names(hello, "app=ztunnel", "istio-system")
+    assert zc(hello, "log") == f"{ztunnel}.istio-system:\ncurrent log level is info\n\n"
+    before = hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel")
+    assert "current log level is error" in zc(hello, "log", f"{ztunnel}.istio-system", "--level", "error")
+    hello.curl("http://direct.hello:5000/hello")
+    hello.kubectl("exec", "curl", "-n", "test", "--", "curl", "-s", "http://direct.hello:5000/hello", check=False)
+    failed = "no service for target address: 10.96.255.1:80"
+    hello.kubectl("exec", "curl", "-n", "test", "--", "curl", "-s", "http://10.96.255.1", check=False)
+    assert "current log level is info" in zc(hello, "o", "-r")
+    hello.curl("http://direct.hello:5000/hello")
+    after = first(
+        lambda: hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel").removeprefix(before),
+        lambda text: "direct.hello" in text,
+        "line",
+    )
+    assert failed not in after, "a warning, below what was shown"
+    assert after.count('direction="outbound"') == 1
+
+
+def test_open_connections(hello: Mesh) -> None:
+    vip = hello.json("get", "service", "direct", "-n", "hello")["spec"]["clusterIP"]
+    script = f"exec 3<>/dev/tcp/{vip}/5000; echo open; cat"
+    with typing(hello, "exec", "-i", "curl", "-n", "test", "--", "bash", "-c", script):
+        wanted = ["curl.test", "Outbound", "direct.hello.svc.cluster.local:5000", "HBONE"]
+
+        def outbound() -> list[list[str]]:
+            return [row for row in rows(hello, "connections", "curl.test") if [*row[:2], *row[4:]] == wanted]
+
+        [row] = first(outbound, lambda found: len(found) == 1, "row of an open connection")
+        assert row[2].startswith("curl.test:")
+        assert re.fullmatch(r"helloworld-v[12]-\S+\.hello:15008", row[3])
+        pod = row[3].removesuffix(":15008")
+        inbound = [row for row in rows(hello, "cons", pod, "--direction", "inbound") if row[0] == pod]
+        assert [[*row[:3], *row[4:]] for row in inbound] == [[pod, "Inbound", f"{pod}:5000", "", "HBONE"]]
+        raw = rows(hello, "connections", "--workload-namespace", "test", "--raw", "--direction", "outbound")
+        assert [row[4] for row in raw] == [f"{vip}:5000"]
+    eventually(lambda: rows(hello, "connections") == [], "end of it")
+
+
+def test_metrics(hello: Mesh) -> None:
+    """Once for each side of a connection, at ztunnel's address and at istiod's."""
+    labels = {
+        "source_workload": "curl",
+        "source_workload_namespace": "test",
+        "source_principal": IDENTITY.format("test", "default"),
+        "destination_service": "direct.hello.svc.cluster.local",
+        "destination_service_name": "direct",
+        "destination_service_namespace": "hello",
+        "destination_workload_namespace": "hello",
+        "destination_principal": IDENTITY.format("hello", "default"),
+        "destination_canonical_service": "helloworld",
+        "request_protocol": "tcp",
+        "response_flags": "-",
+        "connection_security_policy": "mutual_tls",
+    }
+
+    def total(text: str, metric: str, reporter: str) -> int:
+        wanted = {f'{name}="{value}"' for name, value in {**labels, "reporter": reporter}.items()}
+        found = re.findall(rf"^istio_tcp_{metric}_total{{(.*)}} (\d+)$", text, re.MULTILINE)
+        return sum(int(value) for given, value in found if wanted <= set(given.split(",")))
+
+    def served() -> str:
+        return hello.curl("http://10.244.0.1:15020/stats/prometheus")
+
+    def grown(text: str, metric: str, reporter: str = "source") -> int:
+        return total(text, metric, reporter) - total(before, metric, reporter)
+
+    before = served()
+    answers = hello.sample("http://direct.hello:5000/hello", 5)
+    after = first(served, lambda text: grown(text, "connections_closed") >= 5, "five connections more")
+    for metric in ("connections_opened", "connections_closed"):
+        assert grown(after, metric) == 5
+    assert grown(after, "sent_bytes") > sum(map(len, answers)), "what the server sent"
+    assert 0 < grown(after, "received_bytes") < grown(after, "sent_bytes")
+    assert 'istio_build{component="ztunnel",tag="1.31.0"} 1' in after
+    assert total(after, "connections_closed", "destination") > 0
+    with hello.background("port-forward", "-n", "istio-system", "deploy/istiod", ":15014") as forward:
+        assert forward.process.stdout is not None
+        port = re.findall(r"127\.0\.0\.1:(\d+)", forward.process.stdout.readline())[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            mesh = answer.read().decode()
+    assert total(mesh, "connections_closed", "source") == total(after, "connections_closed", "source")
+    assert 'istio_build{component="pilot",tag="1.31.0"} 1\n' in mesh
+    assert 'pilot_xds{version="1.31.0"} 2\n' in mesh, "ztunnel and a waypoint"
+
+
+@contextmanager
+def typing(mesh: Mesh, *arguments: str) -> Iterator[None]:
+    """`kubectl ARGUMENTS` runs until its input ends."""
+    command = [str(tools.kubectl()), *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=mesh.env, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            assert process.stdout.readline() == "open\n"
+            yield
+        finally:
+            process.stdin.close()
+            process.wait(20)
