@@ -123,7 +123,8 @@ def test_open_connections(hello: Mesh) -> None:
         assert re.fullmatch(r"helloworld-v[12]-\S+\.hello:15008", row[3])
         pod = row[3].removesuffix(":15008")
         inbound = [row for row in rows(hello, "cons", pod, "--direction", "inbound") if row[0] == pod]
-        assert [[*row[:3], *row[4:]] for row in inbound] == [[pod, "Inbound", f"{pod}:5000", "", "HBONE"]]
+        target = "direct.hello.svc.cluster.local"
+        assert [[*row[:3], *row[4:]] for row in inbound] == [[pod, "Inbound", f"{pod}:5000", target, "HBONE"]]
         raw = rows(hello, "connections", "--workload-namespace", "test", "--raw", "--direction", "outbound")
         assert [row[4] for row in raw] == [f"{vip}:5000"]
     eventually(lambda: rows(hello, "connections") == [], "end of it")

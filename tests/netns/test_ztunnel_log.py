@@ -17,7 +17,7 @@ from support.waiting import until
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
 
-VIP, EMPTY, CLOSED = "10.96.0.50", "10.96.0.51", "10.96.0.52"
+VIP, EMPTY, CLOSED, SAME = "10.96.0.50", "10.96.0.51", "10.96.0.52", "10.96.0.53"
 SPIFFE = "spiffe://cluster.local/ns"
 NUMBERS = r"bytes_sent=\d+ bytes_recv=\d+ duration=\"\d+ms\""
 HOST = "app.default.svc.cluster.local"
@@ -80,6 +80,13 @@ async def test_lines_of_connections_that_work(world: MeshWorld) -> None:
     )
     assert f"bytes_sent={answer} bytes_recv={len(asked)} " in line
     await said(world, complete(rf"src\.addr={client}:\d+ {CLIENT} {target} {APP}", "outbound"))
+    another = "same.default.svc.cluster.local"
+    world.service("same", "default", SAME, {80: 8080}, ["app"])
+    await world.istiod.in_step()
+    assert (await world.get("client", SAME, 80))[0] == 200
+    for direction in ("outbound", "inbound"):
+        fields = rf'src\.addr={client}:\d+ {CLIENT} {target} dst\.service="{another}" {APP}'
+        await said(world, complete(fields, direction))
     source = 'src.workload="client" src.namespace="default"'
     target = rf'dst\.addr={stranger}:8080 dst\.workload="stranger" dst\.namespace="plain"'
     await said(world, complete(rf"src\.addr={client}:\d+ {source} {target}", "outbound"))
@@ -166,7 +173,8 @@ async def test_errors_of_tunnels(world: MeshWorld) -> None:
 async def test_open_connections_are_known_from_both_ends(world: MeshWorld) -> None:
     ips = await mesh(world)
     client, app, stranger = ips["client"], ips["app"], ips["stranger"]
-    held = [await world.connect("client", VIP, 80), await world.connect("stranger", app, 8080)]
+    whence = (("client", VIP, 80), ("stranger", app, 8080), ("client", app, 8080))
+    held = [await world.connect(*connection) for connection in whence]
     ports = [writer.get_extra_info("sockname")[1] for _, writer in held]
     wanted = {
         ("source", f"{client}:{ports[0]}", f"{app}:15008", f"{app}:8080", f"{VIP}:80"),
@@ -178,8 +186,8 @@ async def test_open_connections_are_known_from_both_ends(world: MeshWorld) -> No
         return {(one.ends.reporter, one.source, one.destination, one.hbone, one.target) for one in found}
 
     await until(lambda: wanted <= known(), "reports of open connections")
-    ends = ("destination", f"{app}:15008", f"{app}:8080", "")
-    await until(lambda: ends in {(one[0], *one[2:]) for one in known()}, "one of the tunnel's end")
+    ends = {("destination", f"{app}:15008", f"{app}:8080", asked) for asked in (HOST, "")}
+    await until(lambda: ends <= {(one[0], *one[2:]) for one in known()}, "those of the tunnels' ends")
     for _, writer in held:
         writer.close()
     await until(lambda: not wanted & known(), "their ends")

@@ -134,7 +134,7 @@ class ZtunnelLog:
         if line.startswith(_LIVE):
             began, target, fields = line[len(_LIVE) :].split(b"\t", 2)
             named = self._named(fields.decode(errors="replace"))
-            self._live(began.decode(), target.decode(errors="replace"), named.encode())
+            self._live(began.decode(), target.decode(errors="replace").removeprefix("-"), named.encode())
             return b""
         if _MARK not in line and _NAMELESS not in line:
             return line

@@ -87,8 +87,8 @@ def _outbound(one: Open) -> configdump.Connection:
 
 
 def _inbound(one: Open) -> configdump.Connection:
-    """At the application's port, however it came. Tunnels do not say here which host name their client asked for."""
-    return configdump.Connection(one.source, "", one.hbone or one.destination, _protocol(one))
+    """At the application's port, however it came. What was asked for is known of those that came for a service."""
+    return configdump.Connection(one.source, one.target, one.hbone or one.destination, _protocol(one))
 
 
 def _protocol(one: Open) -> str:

@@ -35,7 +35,10 @@ SOURCE_IDENTITY = "ambientlab.source.identity"
 
 SOURCE_NAMESPACE_HEADER = "x-ambientlab-source-namespace"
 SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, SOURCE_NAMESPACE_HEADER: SOURCE_NAMESPACE}
-"""Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them."""
+DESTINATION_SERVICE, DESTINATION_SERVICE_HEADER = "service", "x-ambientlab-destination-service"
+"""Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them. The last is the
+host of the service that was asked for, which comes from the `istio` metadata of the endpoint (in ztunnel: `forwarded`).
+"""
 TARGET = "log"
 """Key of the `istio` endpoint metadata with what the log says about the destination."""
 
@@ -141,7 +144,7 @@ def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[Acce
     return [
         _stdout(_ended(fields, "inbound"), _all_of(ended, _status("LE", _FAILED_STATUS - 1))),
         _stdout(_failed(fields, "inbound", "%REQ(:AUTHORITY)%"), _all_of(ended, _status("GE", _FAILED_STATUS))),
-        _stdout(_live(fields, "inbound", ""), live),
+        _stdout(_live(fields, "inbound", f"%REQ({DESTINATION_SERVICE_HEADER.upper()})%"), live),
     ]
 
 

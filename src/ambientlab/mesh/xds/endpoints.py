@@ -131,6 +131,7 @@ def _tunnelled(to: Workload, hbone_port: int, target: str, host: str, names: Seq
             "tunnel": tunnel,
             "san": ",".join((to.identity, *names)),
             access_log.TARGET: access_log.tunnel_fields(host, to),
+            **({access_log.DESTINATION_SERVICE: host} if host else {}),
         },
     }
     if target:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from importlib import import_module
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
@@ -130,8 +132,8 @@ def inbound_routes(
 
     Ports are written in one way only, by which policies know them.
 
-    `services` pairs ports of the pod with a service that leads there: for the log, a best guess as in ztunnel
-    (src/proxy.rs, guess_inbound_service).
+    `services` pairs ports of the pod with the services that lead there, in order, for the log: of several the one that
+    the client's side names, and else the first, a best guess as in ztunnel (src/proxy.rs, guess_inbound_service).
     """
     routes = RouteConfiguration(name=name)
     routes.validate_clusters.value = False
@@ -141,10 +143,14 @@ def inbound_routes(
         return routes
     if policies:
         host.typed_per_filter_config[_RBAC].CopyFrom(packed(_authorizations().of_tunnels(policies)))
-    for port, service in services:
-        route = _connect(host.routes.add())
-        route.match.headers.add(name=":authority").string_match.exact = f"{ip}:{port}"
-        route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
+    for port, pairs in groupby(services, itemgetter(0)):
+        guess, *others = (service for _, service in pairs)
+        for service in (*others, guess):
+            route = _connect(host.routes.add())
+            route.match.headers.add(name=":authority").string_match.exact = f"{ip}:{port}"
+            if service != guess:
+                route.match.headers.add(name=access_log.DESTINATION_SERVICE_HEADER).string_match.exact = service
+            route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
     authority = _connect(host.routes.add()).match.headers.add(name=":authority").string_match
     authority.safe_regex.regex = rf"{re.escape(ip)}:[1-9][0-9]{{0,4}}"
     for refused in (host.routes.add(), host.routes.add()):

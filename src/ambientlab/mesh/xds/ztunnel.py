@@ -133,13 +133,10 @@ class Ztunnel:
         return _listeners(inpod.plaintext_listener(pod, ctx.fetch(self._plain_choices, key)))
 
     def _inbound_routes(self, ctx: Context, key: Key, pod: Captured) -> Made:
-        """A port that several services have is put down to the first of them by host."""
-        name, ports = inpod.route_name(pod), dict[int, str]()
-        served = ctx.fetch(self._served, pod.ip) or ()
-        for service in reversed(served):
-            ports.update(service)
+        name, served = inpod.route_name(pod), ctx.fetch(self._served, pod.ip) or ()
+        services = sorted({pair for service in served for pair in service})
         policies = ctx.fetch(self._mesh.enforced, key)
-        return {(NODE_PROXY, ROUTES, name): inpod.inbound_routes(name, pod.ip, sorted(ports.items()), policies)}
+        return {(NODE_PROXY, ROUTES, name): inpod.inbound_routes(name, pod.ip, services, policies)}
 
 
 def _shared(_: Context, __: str, trust: TrustDomains) -> Made:

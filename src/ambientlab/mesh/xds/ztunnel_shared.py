@@ -137,9 +137,12 @@ def connect_originate_listener() -> Listener:
     proxy.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     proxy.idle_timeout.SetInParent()
-    for header, key in (access_log.SOURCE_HEADERS | metrics.SOURCE_NAMES).items():
+    headers = access_log.SOURCE_HEADERS | metrics.SOURCE_NAMES
+    told = {header: f"%FILTER_STATE({key}:PLAIN)%" for header, key in headers.items()}
+    told[access_log.DESTINATION_SERVICE_HEADER] = f"%DYNAMIC_METADATA(istio:{access_log.DESTINATION_SERVICE})%"
+    for header, value in told.items():
         option = proxy.tunneling_config.headers_to_add.add()
-        option.header.key, option.header.value = header, f"%FILTER_STATE({key}:PLAIN)%"
+        option.header.key, option.header.value = header, value
         option.append_action = option.OVERWRITE_IF_EXISTS_OR_ADD
     chain = listener.filter_chains.add()
     chain.filters.extend(
