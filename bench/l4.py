@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import crowd, enrolment, restart, scale
+from bench import crowd, enrolment, policies, restart, scale
 from bench.compare import ROUNDS, SECONDS, latencies, median
 from bench.load import NEW_CONNECTIONS
 from bench.report import Row
@@ -18,7 +18,7 @@ def rows() -> list[Row]:
             found += topology.compare(name, path, hand, LEAST_RATIO)
             found += topology.compare(f"{name}, 64 KiB answers,", path, hand, LEAST_RATIO, bulk=True)
             found += topology.compare(f"{name}, new connections,", path, hand, LEAST_RATIO, NEW_CONNECTIONS)
-    return [*found, *enrolment.rows(), *restart.rows(), *crowd.rows(), *scale.rows()]
+    return [*found, *enrolment.rows(), *policies.rows(), *restart.rows(), *crowd.rows(), *scale.rows()]
 
 
 def _to_direct(topology: Topology) -> list[Row]:

@@ -60,7 +60,15 @@ def changes(paths: MeshPaths, name: str) -> list[Row]:
     return turns(paths, name, CLIENT, ROUTE, lambda version: {"spec": {"rules": [_rule(version)]}})
 
 
-def turns(paths: MeshPaths, name: str, client_script: str, path: str, change: Callable[[str], object]) -> list[Row]:
+def turns(
+    paths: MeshPaths,
+    name: str,
+    client_script: str,
+    path: str,
+    change: Callable[[str], object],
+    *,
+    at_most: float = 0.05,
+) -> list[Row]:
     """From sending `change("v1")`, then `change("v2")`, and so on to `path`, until the client's script prints that."""
     command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", client_script]
     api = Api(paths)
@@ -78,8 +86,8 @@ def turns(paths: MeshPaths, name: str, client_script: str, path: str, change: Ca
             seconds.append(float(moment) - began)
         client.kill()
     return [
-        timing(name, seconds[1:], at_most=0.05),
-        timing(name, seconds[1:], at_most=0.05, quantile=0.99),
+        timing(name, seconds[1:], at_most=at_most),
+        timing(name, seconds[1:], at_most=at_most, quantile=0.99),
     ]
 
 

@@ -24,7 +24,9 @@ _HBONE_PORT = 15008
 _OWN_PORTS = frozenset({15001, 15006, _HBONE_PORT})
 """Of the proxy's listeners inside a pod."""
 
-_ESTABLISHED, _LISTEN = 1, 10
+_OPEN = frozenset({1, 4, 5, 8})
+"""Established, or closed by one end alone (include/net/tcp_states.h)."""
+_LISTEN = 10
 _STDOUT = 1
 
 
@@ -52,7 +54,7 @@ class NodeConnections:
 
 def _carried(ip: str) -> Iterator[Carried]:
     rows = list(_table())
-    found = [row for row in rows if row.state == _ESTABLISHED and row.remote[0] == ip and not _own(row)]
+    found = [row for row in rows if row.state in _OPEN and row.remote[0] == ip and not _own(row)]
     sockets = _sockets(rows) if found else None
     if sockets is None:
         return
