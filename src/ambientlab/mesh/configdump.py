@@ -22,10 +22,12 @@ from ambientlab.mesh.ir import (
     SERVICE_KIND,
     Authorization,
     Conditions,
+    Distribution,
     Endpoint,
     Key,
     Mesh,
     Protocol,
+    Resolution,
     Scope,
     Service,
     Workload,
@@ -204,6 +206,7 @@ def _service(service: Service, waypoints: _Waypoints) -> Message:
         "namespace": service.namespace,
         "hostname": service.host,
         "vips": [f"/{vip}" for vip in service.vips],
+        **({"cidrVips": [f"/{network}" for network in service.networks]} if service.networks else {}),
         "ports": {str(port.number): _target(service, port.number) for port in service.ports},
         "endpoints": {
             _uid(service, endpoint): {
@@ -215,9 +218,26 @@ def _service(service: Service, waypoints: _Waypoints) -> Message:
         },
         "subjectAltNames": list(service.subject_alt_names),
         **waypoints.address(service.waypoint),
+        **_load_balancer(service),
         **({"ipFamilies": families} if families else {}),
         "canonical": True,
     }
+
+
+_PREFERENCES = {
+    Distribution.SAME_ZONE: ("Failover", ["Network", "Region", "Zone"]),
+    Distribution.SAME_NODE: ("Failover", ["Network", "Region", "Zone", "Subzone", "Node"]),
+    Distribution.LOCAL: ("Strict", ["Node"]),
+}
+
+
+def _load_balancer(service: Service) -> Message:
+    """Of those that have a preference among endpoints, or none of their own."""
+    mode, scopes = _PREFERENCES.get(service.distribution, ("", []))
+    if service.resolution is Resolution.NONE:
+        mode = "Passthrough"
+    balancer = {"routingPreferences": scopes, "mode": mode, "healthPolicy": "OnlyHealthy"}
+    return {"loadBalancer": balancer} if mode else {}
 
 
 def _target(service: Service, number: int) -> int:

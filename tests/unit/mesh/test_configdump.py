@@ -34,10 +34,19 @@ spec:
   resolution: STATIC
   endpoints: [{address: 192.0.2.9, ports: {tcp: 15432}}]
 ---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: anywhere, namespace: hello}
+spec:
+  hosts: [anywhere.example]
+  addresses: [198.51.100.0/24]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: NONE
+---
 apiVersion: v1
 kind: Service
 metadata: {name: api, namespace: default}
-spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: https, port: 443}]}
+spec: {trafficDistribution: PreferSameNode, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: https, port: 443}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -134,6 +143,16 @@ def test_services_lead_to_their_endpoints_and_waypoint() -> None:
     assert named("services", "api")["ports"] == {"443": 6443}
     assert named("services", "db")["hostname"] == "db.example"
     assert named("services", "db")["ports"] == {"5432": 15432}
+
+
+def test_services_say_how_endpoints_are_chosen() -> None:
+    scopes = ["Network", "Region", "Zone", "Subzone", "Node"]
+    wanted = {"routingPreferences": scopes, "mode": "Failover", "healthPolicy": "OnlyHealthy"}
+    assert named("services", "api")["loadBalancer"] == wanted
+    assert "loadBalancer" not in named("services", "helloworld")
+    anywhere = named("services", "anywhere")
+    assert anywhere["loadBalancer"] == {"routingPreferences": [], "mode": "Passthrough", "healthPolicy": "OnlyHealthy"}
+    assert (anywhere["vips"], anywhere["cidrVips"]) == ([], ["/198.51.100.0/24"])
 
 
 def test_policies_are_those_that_ztunnel_is_told() -> None:
