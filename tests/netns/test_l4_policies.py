@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,10 @@ async def test_open_connections_end_where_ztunnel_ends_them(world: MeshWorld) ->
     policy(world, "mesh", "istio-system", action="DENY", rules=[source(principals=[CLIENT])])
     assert await connections["client"][0].read() == b""
     await logged(world, f"(spiffe://{CLIENT})->", "(Kubernetes//Pod/hello/server) closed because")
+    for _, writer in connections.values():
+        writer.close()
+    changed = 'direction="inbound" .*error="connection closed due to policy change"'
+    await until(lambda: len(re.findall(changed, world.said()[0])) == 2, "how they ended")
     for namespace, name in (("hello", "namespace"), ("istio-system", "mesh"), ("default", "nobody")):
         world.client.drop(AUTHORIZATIONPOLICY, name, namespace)
     world.client.drop(PEERAUTHENTICATION, "default", "hello")

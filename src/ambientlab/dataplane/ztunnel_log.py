@@ -9,7 +9,9 @@ src/proxy/{inbound,inbound_passthrough,outbound,pool}.rs and src/tls.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
@@ -21,6 +23,15 @@ from ambientlab.mesh.xds.messages import CONNECT_TIMEOUT_MS
 _MARK, _LIVE = MARK.encode(), LIVE.encode()
 _NAMELESS = b'src.workload="" src.namespace="" '
 """Of a tunnel whose other end is not a node proxy, which would have said whom it is for."""
+
+_CUT_SCOPE = b"\tproxy::connection_manager\t"
+_CUT = re.compile(rb"^(\S+)\t\w+\tproxy::connection_manager\tconnection (\S+):\d+\((\S+)\)->(\S+) .* closed because")
+_CUT_END = re.compile(
+    rb"^(\S+)\tinfo(\taccess\tconnection complete\tsrc\.addr=(\S+):\d+ .*?dst\.addr=(\S+) (?:dst\.hbone_addr=(\S+) )?"
+    rb'.*direction="inbound" .*duration="(\d+)ms")\n$'
+)
+_CUT_ERROR = "connection closed due to policy change"
+_CUTS_KEPT = 100
 
 _ERRNO = {
     "Network is unreachable": 101,
@@ -117,6 +128,7 @@ class ZtunnelLog:
         self._told = told
         self._live = live
         self._rest = b""
+        self._cut: deque[tuple[float, tuple[bytes, bytes, bool]]] = deque(maxlen=_CUTS_KEPT)
 
     def __call__(self, data: bytes) -> bytes:
         """What goes to the log of `data`, of which the last line may be unfinished."""
@@ -124,6 +136,8 @@ class ZtunnelLog:
         lines = whole + newline
         if _MARK in lines or _NAMELESS in lines:
             lines = b"".join(map(self._finished, lines.splitlines(keepends=True)))
+        if self._cut or _CUT_SCOPE in lines:
+            lines = b"".join(map(self._after_cuts, lines.splitlines(keepends=True)))
         if lines:
             self._told(lines)
         if not self._levels.everything:
@@ -144,6 +158,20 @@ class ZtunnelLog:
             return self._named(text).encode()
         failure = Failure(*error.removesuffix('"\n').split(MARK)[: len(FAILURE)])
         return self._failed(self._named(before), failure).encode()
+
+    def _after_cuts(self, line: bytes) -> bytes:
+        """A connection that `policywatcher` cuts ends for Envoy as any other."""
+        if found := _CUT.match(line):
+            moment, client, identity, target = found.groups()
+            self._cut.append((_seconds(moment), (client, target, identity != b"None")))
+        elif found := _CUT_END.match(line):
+            moment, rest, client, target, hbone, duration = found.groups()
+            began, place = _seconds(moment) - int(duration) / 1000, (client, hbone or target, hbone is not None)
+            for cut in self._cut:
+                if cut[1] == place and began < cut[0]:
+                    self._cut.remove(cut)
+                    return b'%s\terror%s error="%s"\n' % (moment, rest, _CUT_ERROR.encode())
+        return line
 
     def _named(self, text: str) -> str:
         """With what is known of the ends, in place of marks and of names that nobody told."""
@@ -268,6 +296,10 @@ def _fault(reason: str) -> str:
     if "expired" in reason:
         return "Expired"
     return "BadSignature" if "signature_failure" in reason else "UnknownIssuer"
+
+
+def _seconds(moment: bytes) -> float:
+    return datetime.fromisoformat(moment.decode().replace("Z", "+00:00")).timestamp()
 
 
 def _field(text: str, name: str) -> str:

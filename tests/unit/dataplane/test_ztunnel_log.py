@@ -111,6 +111,19 @@ def test_what_is_refused_early_has_a_short_line(
     )
 
 
+def test_what_a_changed_policy_cuts_ends_as_an_error() -> None:
+    cut = (
+        "2026-01-02T03:04:05.000004Z\tinfo\tproxy::connection_manager\tconnection 10.244.0.3:9({})->10.244.0.4:80 "
+        "(Kubernetes//Pod/hello/app) closed because it's no longer allowed after a policy update\n"
+    )
+    tunnelled, plain = cut.format("spiffe://t/ns/test/sa/curl"), cut.format("None")
+    ended = line(IN, "error", ' error="connection closed due to policy change"')
+    assert through(tunnelled, line(OUT), line(IN), line(IN)) == "".join((tunnelled, line(OUT), ended, line(IN)))
+    assert through(plain, line(IN)) == plain + line(IN), "another connection"
+    later = line(IN).replace('"3ms"', '"0ms"')
+    assert through(tunnelled, later) == tunnelled + later, "it began when it was allowed again"
+
+
 def test_ends_are_looked_up_where_only_their_address_is_known() -> None:
     plain = (
         f'src.addr=10.244.0.3:40000 {UNKNOWN}dst.addr=10.244.0.4:80 {UNKNOWN}dst.workload="app" direction="inbound" '

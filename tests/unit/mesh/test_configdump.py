@@ -46,7 +46,11 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: api, namespace: default}
-spec: {trafficDistribution: PreferSameNode, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{name: https, port: 443}]}
+spec:
+  trafficDistribution: PreferSameNode
+  clusterIP: 10.96.0.1
+  clusterIPs: [10.96.0.1]
+  ports: [{name: https, port: 443}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
