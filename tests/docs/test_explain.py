@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from ambientlab.api.kinds import CONFIGMAP
 from ambientlab.cli.explain.command import EXIT_UNKNOWN, EXIT_USAGE, explain
 from ambientlab.cli.output import EXIT_FAILURE
 from ambientlab.host.listing import LISTED
-from ambientlab.mesh.explain import Cause
+from ambientlab.mesh.decide import Why
+from ambientlab.mesh.explain import Cause, Place
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/explain.md"
@@ -101,3 +104,20 @@ def test_the_role_permits_what_is_read_and_no_more() -> None:
     }
     wanted = {(resource.group, resource.plural, "list") for resource in LISTED}
     assert permitted == wanted | {(CONFIGMAP.group, CONFIGMAP.plural, "get")}
+
+
+SCHEMA = json.loads((ROOT / "docs/explain.schema.json").read_text())
+jsonschema: Any = importlib.import_module("jsonschema")  # it comes without types
+
+
+@pytest.mark.parametrize("golden", sorted(GOLDENS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_schema_describes_every_document(golden: Path) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(golden.read_text()))
+
+
+def test_the_schema_knows_every_word() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    properties = SCHEMA["properties"]
+    assert SCHEMA["$defs"]["finding"]["properties"]["cause"]["enum"] == list(Cause)
+    assert properties["applied"]["items"]["properties"]["place"]["enum"] == list(Place)
+    assert properties["waypoint"]["properties"]["reason"]["enum"] == [why.name for why in Why]
