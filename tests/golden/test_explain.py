@@ -75,6 +75,12 @@ def canary() -> Explanation:
     return explained(made)
 
 
+def nearest() -> Explanation:
+    made = cluster(waypoint=False)
+    made.objects[("Service", "hello", "helloworld")]["spec"]["trafficDistribution"] = "PreferClose"
+    return explained(made)
+
+
 def at_ztunnel() -> Explanation:
     made = cluster(waypoint=False)
     made.apply(POLICIES)
@@ -95,6 +101,7 @@ EXPLANATIONS: dict[str, Callable[[], Explanation]] = {
     ),
     "denied": lambda: golden("authorization", f"http://{HELLO}"),
     "canary": canary,
+    "nearest": nearest,
     "bad_token": lambda: golden("authentication", f"http://{HELLO}", ["Authorization: Bearer x.y"]),
     "at_ztunnel": at_ztunnel,
     "filters": lambda: golden("actions", "helloworld.hello:5000/mirror"),

@@ -37,6 +37,7 @@ def document(found: Explanation) -> Json:
             "object": None if found.callee.object is None else _object(found.callee.object),
             "port": None if found.callee.port is None else _port(found.callee.port),
             "ports": [_port(port) for port in found.callee.ports],
+            "distribution": str(found.callee.distribution),
         },
         "waypoint": {
             "used": _key(decision.waypoint),

@@ -13,10 +13,15 @@ from typing import NamedTuple
 
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
 from ambientlab.mesh.explain import Explanation, Finding, Place, Remedy, words
-from ambientlab.mesh.ir import Port, Protocol
+from ambientlab.mesh.ir import Distribution, Port, Protocol
 
 WIDTH = 80
 _MOST_CLOSE = 3
+_DISTRIBUTIONS = {
+    Distribution.SAME_ZONE: "of those nearest to the client, by zone",
+    Distribution.SAME_NODE: "of those nearest to the client, by node",
+    Distribution.LOCAL: "of those on the client's node alone",
+}
 _INDENT = "  "
 _BAR = f"{_INDENT}│  "
 _ARROW = f"{_INDENT}▼  "
@@ -84,9 +89,12 @@ def _port(port: Port) -> str:
 
 
 def _unseeing(found: Explanation) -> str:
-    if found.decision.source.captured:
-        return "ztunnel chooses an endpoint for each connection, and sees no requests"
-    return "the rules of the client's node choose an endpoint for each connection"
+    distribution = found.callee.distribution
+    local = f" ({_DISTRIBUTIONS[distribution]})" if distribution is Distribution.LOCAL else ""
+    if not found.decision.source.captured:
+        return f"the rules of the client's node choose an endpoint for each connection{local}"
+    near = f" ({_DISTRIBUTIONS[distribution]})" if distribution is not Distribution.ANY else ""
+    return f"ztunnel chooses an endpoint for each connection{near}, and sees no requests"
 
 
 def _choice(found: Explanation) -> str:

@@ -37,12 +37,13 @@ from ambientlab.mesh.ir import (
 @dataclass(frozen=True, slots=True)
 class Source:
     """Who sends. `workload` is None for one that is no pod of this cluster; only a captured one's traffic meets the
-    mesh's proxies on its way out."""
+    mesh's proxies on its way out. `node` is where it is, "" if that is not known."""
 
     workload: Key | None
     captured: bool
     identity: str = ""
     address: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Called:
     """The address that the client called, and what its request says it is for: all that some services know of their
     endpoints. A connection has no `authority`. `viewer` is the waypoint's instance that chooses; the node proxy, which
     follows no DestinationRule, is none, and neither is the node itself where the client is not `captured`. `client` is
-    where the request comes from."""
+    where the request comes from, and `node` where that is, if it is known: else on the node that meshes here have."""
 
     address: str
     port: int
@@ -37,6 +37,12 @@ class Called:
     viewer: Workload | None = None
     client: str = ""
     captured: bool = True
+    node: str = ""
+
+    @property
+    def here(self) -> str:
+        """The node of who chooses."""
+        return (self.viewer.node if self.viewer is not None else self.node) or NODE_NAME
 
     @property
     def source(self) -> str:
@@ -62,7 +68,7 @@ def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[End
         for endpoint in _endpoints(service, port, policy, called)
         if endpoint.target(port.number) is not None and (subset is None or subset.selects(endpoint))
     ]
-    serving = _reached(service, serving, called, mesh.place(NODE_NAME))
+    serving = _reached(service, serving, called, mesh.place(called.here))
     if called.viewer is None or not localities.matter(policy):
         return _by_weight(serving)
     groups = localities.grouped(serving, policy, called.viewer)
@@ -74,7 +80,7 @@ def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[End
 
 
 def _reached(service: Service, serving: Sequence[Endpoint], called: Called, here: Place) -> list[Endpoint]:
-    """Waypoints know preferences as localities, and the node's own rules none: on the only node, all are near."""
+    """Waypoints know preferences as localities, and the node's own rules none."""
     prefers = called.captured and called.viewer is None
     asked = service.distribution if prefers or service.distribution is Distribution.LOCAL else Distribution.ANY
     return nearness.nearest(asked, {endpoint: endpoint.place for endpoint in serving}, here)

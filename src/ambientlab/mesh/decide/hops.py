@@ -64,7 +64,8 @@ def decide(mesh: Mesh, client: Key | None, request: Request, *, domain: str = DO
     workload = None if client is None else mesh.workloads[client]
     captured = workload is not None and workload.protocol is Protocol.HBONE
     identity, address = (workload.identity, workload.ip) if workload is not None else ("", "")
-    source = Source(client, captured, identity if captured else "", address)
+    node = workload.node if workload is not None else ""
+    source = Source(client, captured, identity if captured else "", address, node)
     found = lookup.found(mesh, client, request.host, request.port, domain)
     target = Target(
         found.address,
@@ -102,7 +103,7 @@ def _to_service(mesh: Mesh, source: Source, service: Service, address: str, requ
         direct = connections.entered(mesh, itself, endpoint, source.identity, source.address, request)
         return _Way(None, Why.NO_WAYPOINT, lots.certain((0, direct)))
     port = service.port(request.port)
-    called = endpoints.Called(address, request.port, client=source.address, captured=source.captured)
+    called = endpoints.Called(address, request.port, client=source.address, captured=source.captured, node=source.node)
     if not source.captured or service.waypoint is None or not single:
         why = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
         if port is None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from ambientlab.mesh.decide import Decision
 from ambientlab.mesh.index import ObjectRef
-from ambientlab.mesh.ir import Key, Port
+from ambientlab.mesh.ir import Distribution, Key, Port
 
 
 class Cause(StrEnum):
@@ -97,11 +97,13 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """What declares the name or the address asked for: None for what the cluster knows nothing of."""
+    """What declares the name or the address asked for: None for what the cluster knows nothing of. `distribution` is
+    which endpoints it prefers."""
 
     object: ObjectRef | None = None
     port: Port | None = None
     ports: tuple[Port, ...] = ()
+    distribution: Distribution = Distribution.ANY
 
 
 @dataclass(frozen=True, slots=True)

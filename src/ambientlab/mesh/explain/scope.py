@@ -95,7 +95,9 @@ class Scope:
     def callee(self) -> Callee:
         service, target = self.service, self.decision.target
         if service is not None:
-            return Callee(ObjectRef(service.kind, *service.key), service.port(target.port), service.ports)
+            return Callee(
+                ObjectRef(service.kind, *service.key), service.port(target.port), service.ports, service.distribution
+            )
         return Callee(ObjectRef("Pod", *target.workload)) if target.workload is not None else Callee()
 
     @cached_property
