@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from google.protobuf.message import Message
 
 from ambientlab.mesh.ir import Key
@@ -22,5 +24,7 @@ TYPES = (CLUSTER, ENDPOINTS, LISTENER, EXTENSION, ROUTES)
 
 Owned = tuple[Key, str, str]
 """Of which proxy, of which type, by which name. Proxies of one Gateway are told the same, under the Gateway's key."""
+Made = Mapping[Owned, Message]
+"""What becomes of one thing."""
 NODE_PROXY = Key("", "ztunnel")
 """A Gateway has a namespace."""

@@ -40,12 +40,10 @@ from ambientlab.mesh.xds import guards, routes, waypoint_clusters, waypoint_list
 from ambientlab.mesh.xds.health import health
 from ambientlab.mesh.xds.routes import ANY
 from ambientlab.mesh.xds.trials import Trial
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, Owned
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, Made, Owned
 from ambientlab.mesh.xds.waypoint_backends import UNKNOWN_SERVICE, Backends, inbound_names
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP
 from ambientlab.mesh.xds.waypoint_listeners import Chain
-
-Made = Mapping[Owned, Message]
 
 
 class Waypoints:

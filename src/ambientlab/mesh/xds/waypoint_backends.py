@@ -27,7 +27,7 @@ from ambientlab.mesh.ir import (
 )
 from ambientlab.mesh.xds import endpoints, labels, waypoint_clusters
 from ambientlab.mesh.xds.discovery import Discovery
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, Owned
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, Made, Owned
 from ambientlab.mesh.xds.waypoint_clusters import with_subset
 
 UNKNOWN_SERVICE = "UnknownService"
@@ -130,7 +130,7 @@ class Backends:
             return {}
         return {(gateway, waypoint_clusters.outbound_name(to.host, to.port, to.subset)): to}
 
-    def _cluster(self, ctx: Context, place: tuple[Key, str], to: Destination) -> Mapping[Owned, Message]:
+    def _cluster(self, ctx: Context, place: tuple[Key, str], to: Destination) -> Made:
         gateway, name = place
         service = ctx.fetch(self._promises, to.host)
         port = None if service is None else service.port(to.port)
@@ -142,7 +142,7 @@ class Backends:
         cluster = waypoint_clusters.service_cluster(name, port.protocol, to.subset, policy, described, source)
         return {(gateway, CLUSTER, name): cluster}
 
-    def _assignment(self, ctx: Context, place: tuple[Key, str], to: Destination) -> Mapping[Owned, Message]:
+    def _assignment(self, ctx: Context, place: tuple[Key, str], to: Destination) -> Made:
         """Only of a cluster that asks for it."""
         gateway, name = place
         cluster = ctx.fetch(self.clusters, (gateway, CLUSTER, name))

@@ -45,7 +45,7 @@ from ambientlab.mesh.ir import (
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import health
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Owned
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Made, Owned
 from ambientlab.mesh.xds.ztunnel_shared import (
     connect_originate_listener,
     destination_cluster,
@@ -53,8 +53,6 @@ from ambientlab.mesh.xds.ztunnel_shared import (
     service_cluster,
     shared_clusters,
 )
-
-Made = Mapping[Owned, Message]
 
 
 class Ztunnel:
