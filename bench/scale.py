@@ -56,10 +56,8 @@ SLICE = "/apis/discovery.k8s.io/v1/namespaces/hello/endpointslices/turns"
 
 def rows() -> list[Row]:
     with _world() as paths:
-        pods, vip = (
-            _pod_addresses(),
-            kubectl("get", "service", "turns", "-n", "hello", "-o", "jsonpath={.spec.clusterIP}"),
-        )
+        pods = _pod_addresses()
+        vip = kubectl("get", "service", "turns", "-n", "hello", "-o", "jsonpath={.spec.clusterIP}")
         name, client = f"endpoint change among {CROWD} to first connection", CLIENT.replace("ADDRESS", vip)
         changes = route.turns(paths, name, client, SLICE, lambda version: _endpoints([pods[version]]))
     return [*built(), *changes]
@@ -74,13 +72,27 @@ def built() -> list[Row]:
         index, proxies = _build()
         seconds.append(time.perf_counter() - began)
         assert len(proxies.told(NODE_PROXY)[ENDPOINTS]) >= SERVICES * (1 + ENDPOINTS_PER_SERVICE)
-    pushed: list[str] = []
-    proxies.resources.watch(lambda owned, _: pushed.append(owned[2]))
-    proxies.ztunnel.captured.set(Key("crowd", "another"), _captured("another", "10.244.255.1"))
-    index.settle()
     return [
         at_most(f"full build of {CROWD}", statistics.median(seconds), "s", 1.5, f"n={BUILDS}"),
-        at_most(f"resources pushed to capture a pod among {CAPTURED}", len(pushed), "", 4, " ".join(sorted(pushed))),
+        *_another_pod(index, proxies),
+    ]
+
+
+def _another_pod(index: MeshIndex, proxies: Proxies) -> list[Row]:
+    name, address = "another", "10.244.255.1"
+    index.put(kinds.POD, {**_pod(name, address), "status": {}})
+    index.settle()
+    pushed: list[str] = []
+    proxies.resources.watch(lambda owned, _: pushed.append(owned[2]))
+    proxies.ztunnel.captured.set(Key("crowd", name), _captured(name, address))
+    index.settle()
+    capture, pushed[:] = sorted(pushed), []
+    index.put(kinds.POD, _pod(name, address))
+    index.put(kinds.ENDPOINTSLICE, _slice("crowd-0", "crowd", 8080, [*_addresses()[:ENDPOINTS_PER_SERVICE], address]))
+    index.settle()
+    return [
+        at_most(f"resources pushed to capture a pod among {CAPTURED}", len(capture), "", 4, " ".join(capture)),
+        Row("resources pushed for its address and its Service", len(pushed), "", detail=" ".join(sorted(pushed))),
     ]
 
 
@@ -90,10 +102,8 @@ def _build() -> tuple[MeshIndex, Proxies]:
     proxies, statuses = Proxies(index.graph, index.mesh), Statuses(index)
     index.put(kinds.NAMESPACE, {"metadata": {"name": "crowd", "labels": {"istio.io/dataplane-mode": "ambient"}}})
     for number, address in enumerate(_addresses()):
-        name, status = f"pod-{number}", {"podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
-        annotations = {"ambient.istio.io/redirection": "enabled"}
-        metadata = {"name": name, "namespace": "crowd", "annotations": annotations}
-        index.put(kinds.POD, {"metadata": metadata, "spec": {"nodeName": "ambientlab"}, "status": status})
+        name = f"pod-{number}"
+        index.put(kinds.POD, _pod(name, address))
         if number < CAPTURED:
             proxies.ztunnel.captured.set(Key("crowd", name), _captured(name, address))
     for obj in _crowd():
@@ -101,6 +111,13 @@ def _build() -> tuple[MeshIndex, Proxies]:
     index.settle()
     statuses.news(datetime.now(UTC))
     return index, proxies
+
+
+def _pod(name: str, address: str) -> Object:
+    annotations = {"ambient.istio.io/redirection": "enabled"}
+    status = {"podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+    metadata = {"name": name, "namespace": "crowd", "annotations": annotations}
+    return {"metadata": metadata, "spec": {"nodeName": "ambientlab"}, "status": status}
 
 
 def _captured(name: str, address: str) -> Captured:
