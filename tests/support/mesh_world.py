@@ -343,16 +343,17 @@ class MeshWorld:
         return found
 
     def log(self, name: str) -> str:
-        return self.logs[name].read_text()
+        """As people see it."""
+        return self.said()[0] if name == "ztunnel" else self.logs[name].read_text()
 
     def _containers(self) -> list[Object]:
         return [{"name": "c", "env": [{"name": name, "value": value} for name, value in self.environment.items()]}]
 
     def said(self) -> tuple[str, Connections]:
-        """ztunnel's log as people see it, and what it tells of connections."""
+        """ztunnel's log, and what it tells of connections."""
         connections = Connections(time.monotonic)
         log = ZtunnelLog(self.view, Levels(), connections.ended, connections.report)
-        return log(self.log("ztunnel").encode()).decode(), connections
+        return log(self.logs["ztunnel"].read_bytes()).decode(), connections
 
     def _token(self, pod: Object, account: str) -> str:
         token = f"token-of-{pod['metadata']['name']}"
