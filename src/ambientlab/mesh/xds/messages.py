@@ -16,6 +16,7 @@ from envoy.config.core.v3.config_source_pb2 import ConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
 from envoy.config.core.v3.socket_option_pb2 import SocketOption
+from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.local_address_selectors.filter_state_override.v3.config_pb2 import Config as FilterStateSelector
 from envoy.extensions.transport_sockets.internal_upstream.v3.internal_upstream_pb2 import InternalUpstreamTransport
@@ -209,11 +210,19 @@ def http2_options(idle_seconds: int = 0, *, windows: bool = False) -> dict[str, 
 
 
 def set_windows(options: Http2ProtocolOptions) -> None:
-    """How much may be under way to somebody who does not read it, in one stream and in one connection: ztunnel's
-    (src/config.rs, HTTP2_STREAM_WINDOW_SIZE and HTTP2_CONNECTION_WINDOW_SIZE). Envoy's own are many times as large, and
-    it would keep all of that in memory."""
-    options.initial_stream_window_size.value = 4 << 20
-    options.initial_connection_window_size.value = 16 << 20
+    """How much may be under way in one stream and in one connection. An Envoy that ends a tunnel, because its server
+    has closed, drops what the window keeps it from sending at that moment (source/common/http/http2/codec_impl.cc,
+    sendPendingFrames), so that ztunnel's own windows, of 4 and 16 MiB (src/config.rs), would not do. Envoy's are many
+    times as large, and it would keep all of that in memory for somebody who does not read."""
+    options.initial_stream_window_size.value = 32 << 20
+    options.initial_connection_window_size.value = 128 << 20
+
+
+def keep_for_slow_readers(listener: Listener) -> None:
+    """What begins tunnels. Once its buffer for somebody who is slow to read is full, it leaves data with the HTTP/2
+    codec, which drops them if the tunnel's other end, an Envoy, closes first: after the end of the stream that resets
+    it. (envoyproxy/envoy, issue 28329.)"""
+    listener.per_connection_buffer_limit_bytes.value = 128 << 20
 
 
 def mesh_tls(certificate: str, trust_domains: Sequence[str]) -> CommonTlsContext:

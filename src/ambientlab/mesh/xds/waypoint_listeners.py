@@ -48,6 +48,7 @@ from ambientlab.mesh.xds.messages import (
     TUNNEL_ADDRESS,
     ads,
     filter_state,
+    keep_for_slow_readers,
     packed,
     server_tls,
     socket_address,
@@ -202,6 +203,7 @@ def tcp_chain(
 
 def connect_originate(telemetry: Telemetry, gateway: Key) -> Listener:
     listener = Listener(name=CONNECT_ORIGINATE, access_log=access_log.waypoint_listener(telemetry))
+    keep_for_slow_readers(listener)
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     state = SetFilterState(

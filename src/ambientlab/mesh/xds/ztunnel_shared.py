@@ -28,6 +28,7 @@ from ambientlab.mesh.xds.messages import (
     eds_cluster,
     filter_state,
     http2_options,
+    keep_for_slow_readers,
     kept_alive,
     mesh_tls,
     metadata,
@@ -117,6 +118,7 @@ def _client_tls(trust: TrustDomains) -> TransportSocket:
 
 def connect_originate_listener() -> Listener:
     listener = Listener(name=CONNECT_ORIGINATE)
+    keep_for_slow_readers(listener)
     listener.internal_listener.SetInParent()
     listener.listener_filters.add(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
     state = SetFilterState(
