@@ -55,7 +55,7 @@ def read(key: Key, obj: Object, trust: TrustDomains = _USUAL) -> PolicyReading:
     named = targets(obj)
     usable, odd = _usable(trustdomains.migrated(policy, trust))
     strangers = trustdomains.strangers(policy, trust, at_waypoints=bool(named))
-    return PolicyReading(usable, named, (*((*_untried(policy), *odd) if named else ()), *strangers))
+    return PolicyReading(usable, named, (*((*_untried(policy), *_unseen(policy), *odd) if named else ()), *strangers))
 
 
 def _usable(policy: AuthorizationPolicy) -> tuple[AuthorizationPolicy, tuple[Diagnostic, ...]]:
@@ -121,6 +121,18 @@ def _untried(policy: AuthorizationPolicy) -> tuple[Diagnostic, ...]:
         return ()
     ref = ObjectRef("AuthorizationPolicy", *policy.key)
     return (ignored(ref, "metadata.annotations", "there is no dry run of action CUSTOM: the policy is not in force"),)
+
+
+def _unseen(policy: AuthorizationPolicy) -> Iterator[Diagnostic]:
+    """Istio makes of `ipBlocks` Envoy's direct_remote_ip (model/principal.go), and the peer of the listener that
+    requests come to is the tunnel's end in the same proxy: what Envoy restores of the client is the remote address
+    alone (istio/istio#46982)."""
+    asked = [c for rule in policy.rules for source in rule.sources for c in source if c.attribute == "source.ip"]
+    if asked:
+        positive = any(condition.values for condition in asked)
+        effect = "no address is in ipBlocks" if positive else "every address is outside of notIpBlocks"
+        message = f"a waypoint does not see the client's address as source.ip: {effect}; ask for remoteIpBlocks"
+        yield Diagnostic(ObjectRef("AuthorizationPolicy", *policy.key), "NeverMatches", message, field="spec.rules")
 
 
 def _rule(rule: Object, namespace: str) -> PolicyRule:
