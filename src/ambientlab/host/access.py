@@ -22,6 +22,7 @@ _PLAIN_CLUSTER = {
     "server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify", "tls-server-name",
     "extensions", "disable-compression",
 }  # fmt: skip
+_LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,14 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         _token(user, home),
         not cluster.get("insecure-skip-tls-verify"),
         cluster.get("tls-server-name", ""),
-        set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER,
+        set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(cluster["server"]),
     )
+
+
+def _proxied(server: str) -> bool:
+    """Whether the environment names a proxy that may be meant for the server."""
+    named = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
+    return named and not any(f"//{host}" in server for host in _LOCAL)
 
 
 def _files() -> list[Path]:

@@ -161,11 +161,17 @@ def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: p
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text(yaml.safe_dump(config(one={"token": "t"}, two={"client-key": "key.pem"})))
     second.write_text(yaml.safe_dump(config(three={"exec": {"command": "aws"}})))
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", f"{first}:{second}:{tmp_path / 'none'}")
     assert access.of() == Access("one", "https://c:6443", b"PEM", token="t")
     assert access.of("two").key == b"KEY"
     assert not access.of("three").plain
     assert access.of("two", first) == access.of("two")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    assert not access.of().plain
+    second.write_text(first.read_text().replace("//c:", "//127.0.0.1:"))
+    assert access.of(file=second).plain
 
 
 @pytest.mark.parametrize(
