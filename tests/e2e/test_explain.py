@@ -73,7 +73,7 @@ def foreseen(found: Any) -> dict[str, Fraction]:
 
 def measured(mesh: Mesh, url: str) -> Iterator[str]:
     """The version that answers, or else the status."""
-    for line in mesh.sample(url, 100, "-f", "-o", "-", "-w", "%{onerror}%{http_code}"):
+    for line in mesh.sample(url, 50, "-f", "-o", "-", "-w", "%{onerror}%{http_code}"):
         found = re.search(r"version: (v\d)|(\d{3})$", line)
         yield (found[1] or found[2]) if found else "200"
 

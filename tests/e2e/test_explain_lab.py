@@ -14,7 +14,7 @@ from ambientlab.labs.model import Output, Traffic
 from ambientlab.labs.shell import Shell
 from support.mesh import Mesh
 
-AT_ONCE = 60
+AT_ONCE = 40
 """Requests for each measurement; the lab's own run sends more, one after the other."""
 
 
