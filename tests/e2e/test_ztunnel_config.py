@@ -17,6 +17,16 @@ from support.waiting import eventually, first
 
 HOST = "helloworld.hello.svc.cluster.local"
 COLUMNS = r"(POD|SERVICE|POLICY|CERTIFICATE) NAME|SERVICE VIP|REMOTE TARGET|VALID CERT|SERIAL NUMBER|NOT \w+|\w+"
+CURL = ("exec", "curl", "-n", "test", "--", "curl", "-sS")
+DENY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-curl, namespace: hello}
+spec:
+  selector: {matchLabels: {app: helloworld}}
+  action: DENY
+  rules: [{from: [{source: {namespaces: [test]}}]}]
+"""
 IDENTITY = "spiffe://cluster.local/ns/{}/sa/{}"
 
 
@@ -95,9 +105,9 @@ def test_levels(hello: Mesh) -> None:
     before = hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel")
     assert "current log level is error" in zc(hello, "log", f"{ztunnel}.istio-system", "--level", "error")
     hello.curl("http://direct.hello:5000/hello")
-    hello.kubectl("exec", "curl", "-n", "test", "--", "curl", "-s", "http://direct.hello:5000/hello", check=False)
+    hello.kubectl(*CURL, "http://direct.hello:5000/hello", check=False)
     failed = "no service for target address: 10.96.255.1:80"
-    hello.kubectl("exec", "curl", "-n", "test", "--", "curl", "-s", "http://10.96.255.1", check=False)
+    hello.kubectl(*CURL, "http://10.96.255.1", check=False)
     assert "current log level is info" in zc(hello, "o", "-r")
     hello.curl("http://direct.hello:5000/hello")
     after = first(
@@ -175,6 +185,21 @@ def test_metrics(hello: Mesh) -> None:
     assert total(mesh, "connections_closed", "source") == total(after, "connections_closed", "source")
     assert 'istio_build{component="pilot",tag="1.31.0"} 1\n' in mesh
     assert 'pilot_xds{version="1.31.0"} 2\n' in mesh, "ztunnel and a waypoint"
+
+
+def test_policies(hello: Mesh) -> None:
+    """What one is, and that what it refuses is counted."""
+    hello.apply(DENY)
+    wanted = ["hello", "no-curl", "Deny", "WorkloadSelector"]
+    first(lambda: rows(hello, "policies", "--policy-namespace", "hello"), lambda found: found == [wanted], "the row")
+    assert rows(hello, "policy", "--policy-namespace", "test") == []
+    request = (*CURL, "http://direct.hello:5000/hello")
+    eventually(lambda: "Hello" not in hello.kubectl(*request, check=False), "a refusal")
+    refused = r'^istio_tcp_connections_closed_total\{reporter="destination",.*response_flags="DENY".*\} [1-9]'
+    address = "http://10.244.0.1:15020/metrics"
+    eventually(lambda: re.search(refused, hello.curl(address), re.MULTILINE) is not None, "its count")
+    hello.kubectl("delete", "authorizationpolicy", "no-curl", "-n", "hello")
+    eventually(lambda: rows(hello, "policies", "--policy-namespace", "hello") == [], "its end")
 
 
 @contextmanager
