@@ -108,7 +108,8 @@ def renewed(world: MeshWorld, identities: list[str], before: set[int]) -> bool:
 
 
 def serials(world: MeshWorld, identities: list[str]) -> set[int]:
-    found = (world.istiod.secrets.in_use(identity) for identity in identities)
+    proxies = [connection.proxy for connection in world.istiod.connections]
+    found = (world.istiod.secrets.in_use(proxy, identity) for proxy in proxies for identity in identities)
     return {svid.serial for svid in found if isinstance(svid, Svid)}
 
 

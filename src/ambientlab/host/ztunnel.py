@@ -33,6 +33,9 @@ class NodeProxyView:
         self._connections = self._none_yet()
         return ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
 
+    def trust_domain(self) -> str:
+        return self._istiod.index.mesh.trust.own
+
     def workload(self, ip: str) -> tuple[str, str] | None:
         found = self._by_ip.select(ip)
         return (found[0].name, found[0].namespace) if found else None

@@ -106,17 +106,17 @@ def test_a_certificate_is_renewed_once_half_of_its_life_is_over() -> None:
         return now
 
     secrets = Secrets(CertificateAuthority.create(clock=clock), lambda proxy, identity: True, nothing, clock=clock)
-    first = secrets.svid(CLIENT)
+    first = secrets.svid(ZTUNNEL, CLIENT)
     due = secrets.next_renewal()
     assert due is not None
     assert due - NOW == timedelta(hours=12)
     now = due - timedelta(seconds=1)
     secrets.expire()
-    assert secrets.svid(CLIENT) is first
+    assert secrets.svid(ZTUNNEL, CLIENT) is first
     now = due
     secrets.expire()
     assert secrets.next_renewal() is None
-    assert secrets.svid(CLIENT).serial != first.serial
+    assert secrets.svid(ZTUNNEL, CLIENT).serial != first.serial
 
 
 def test_a_short_life_is_renewed_as_well_at_its_half() -> None:
@@ -137,14 +137,14 @@ def test_other_roots_mean_other_certificates_and_another_ca_under_the_same_does_
     first, second = authority("first", root), authority("second", root)
     ca = CertificateAuthority(first)
     secrets = Secrets(ca, lambda proxy, identity: True, nothing)
-    before, trusted = secrets.svid(CLIENT), secrets.get(ZTUNNEL, "ROOTCA")
+    before, trusted = secrets.svid(ZTUNNEL, CLIENT), secrets.get(ZTUNNEL, "ROOTCA")
     ca.adopt(second)
     assert not secrets.follow_roots()
-    assert secrets.svid(CLIENT) is before
-    assert x509.load_pem_x509_certificates(secrets.svid("spiffe://x/new").chain_pem)[1] == second.certificate
+    assert secrets.svid(ZTUNNEL, CLIENT) is before
+    assert x509.load_pem_x509_certificates(secrets.svid(ZTUNNEL, "spiffe://x/new").chain_pem)[1] == second.certificate
     ca.adopt(authority("other"))
     assert secrets.follow_roots()
-    assert secrets.svid(CLIENT) is not before
+    assert secrets.svid(ZTUNNEL, CLIENT) is not before
     assert secrets.get(ZTUNNEL, "ROOTCA") != trusted
 
 
@@ -159,10 +159,19 @@ def test_what_cannot_be_signed_is_said_and_asked_for_again(caplog: pytest.LogCap
     )
     assert secrets.get(ZTUNNEL, CLIENT) is None
     assert "CSR signing error (requested TTL 2184h0m0s is greater than" in caplog.text
-    assert secrets.in_use(CLIENT) == "requested TTL 2184h0m0s is greater than the max allowed TTL 2160h0m0s"
+    assert secrets.in_use(ZTUNNEL, CLIENT) == "requested TTL 2184h0m0s is greater than the max allowed TTL 2160h0m0s"
     assert secrets.next_renewal() == NOW + RETRY
     now += RETRY
     secrets.expire()
     assert secrets.next_renewal() is None
     secrets.forget(CLIENT)
-    assert secrets.in_use(CLIENT) is None
+    assert secrets.in_use(ZTUNNEL, CLIENT) is None
+
+
+def test_a_proxy_that_takes_anothers_place_gets_certificates_of_its_own() -> None:
+    """Keys of ztunnel are gone with its process."""
+    secrets = Secrets(CertificateAuthority.create(), lambda proxy, identity: True, nothing)
+    successor = Identity("istio-system", "ztunnel", "ztunnel-fghij")
+    before = secrets.svid(ZTUNNEL, CLIENT)
+    assert secrets.svid(successor, CLIENT).serial != before.serial
+    assert secrets.svid(ZTUNNEL, CLIENT) is before

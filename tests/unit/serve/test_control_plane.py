@@ -249,7 +249,7 @@ async def test_a_proxy_has_its_lifetime_from_its_pod_as_istios_agents_have(
         await ztunnel.ask(LISTENER)
         await captured(world, ztunnel)
         await ztunnel.ask(SECRET, CLIENT)
-    svid = world.istiod.secrets.in_use(CLIENT)
+    svid = world.istiod.secrets.in_use(TOKENS["ztunnel"], CLIENT)
     assert isinstance(svid, Svid)
     assert svid.not_after - world.now == expected
 

@@ -142,7 +142,7 @@ class ControlPlane:
         if node_proxy is None:
             return []
         identities = (pod.identity for pod in self._captured.values())
-        return certificates.held(node_proxy.session, self.secrets, identities, self._ca.root_pem)
+        return certificates.held(node_proxy, self.secrets, identities, self._ca.root_pem)
 
     async def start(self) -> None:
         """Raises OSError if the socket cannot be listened on."""

@@ -72,8 +72,8 @@ class Secrets:
         self._lifetime = lifetime
         self._trust = trust
         self._clock = clock
-        self._svids: dict[str, Svid] = {}
-        self._refused: dict[str, tuple[datetime, str]] = {}
+        self._svids: dict[tuple[Identity, str], Svid] = {}
+        self._refused: dict[tuple[Identity, str], tuple[datetime, str]] = {}
         self._root_pem = ca.root_pem
         self._root = Config.of(_root_secret(ca.root_pem))
 
@@ -92,7 +92,7 @@ class Secrets:
         if spiffe_id != own and not self._entitled(proxy, spiffe_id):
             return None
         try:
-            svid = self.svid(spiffe_id, proxy)
+            svid = self.svid(proxy, spiffe_id)
         except IssueError as error:
             log.error("CSR signing error (%s) for %s, identity %s", error, proxy, spiffe_id)
             return None
@@ -102,25 +102,26 @@ class Secrets:
         """Whether it was fetched on demand for an identity that the proxy does not carry any more."""
         return name.startswith(ON_DEMAND) and not self._entitled(proxy, name.removeprefix(ON_DEMAND))
 
-    def svid(self, spiffe_id: str, proxy: Identity | None = None) -> Svid:
-        """The certificate in use, or a new one once half the life of the old one is over, for as long as `proxy` asks.
-        Raises IssueError."""
-        svid = self._svids.get(spiffe_id)
+    def svid(self, proxy: Identity, spiffe_id: str) -> Svid:
+        """The certificate that a proxy uses, or a new one once half the life of the old one is over. Another proxy asks
+        for its own: keys never leave where they are used, and end with it. Raises IssueError."""
+        place = proxy, spiffe_id
+        svid = self._svids.get(place)
         if svid is None or svid.renew_at <= self._clock():
-            lifetime = self._lifetime(proxy) if proxy is not None else LIFETIME
             try:
-                svid = self._svids[spiffe_id] = self._ca.issue(spiffe_id, lifetime=lifetime)
-                self._refused.pop(spiffe_id, None)
+                svid = self._svids[place] = self._ca.issue(spiffe_id, lifetime=self._lifetime(proxy))
+                self._refused.pop(place, None)
             except IssueError as error:
-                self._refused[spiffe_id] = self._clock() + RETRY, str(error)
+                self._refused[place] = self._clock() + RETRY, str(error)
                 raise
             finally:
                 self._issued()
         return svid
 
-    def in_use(self, spiffe_id: str) -> Svid | str | None:
-        """The certificate in use, or why there is none; None if nobody has asked for one."""
-        return self._svids.get(spiffe_id) or self._refused.get(spiffe_id, (None, None))[1]
+    def in_use(self, proxy: Identity, spiffe_id: str) -> Svid | str | None:
+        """The certificate that a proxy uses, or why there is none; None if it has not asked for one."""
+        place = proxy, spiffe_id
+        return self._svids.get(place) or self._refused.get(place, (None, None))[1]
 
     def next_renewal(self) -> datetime | None:
         """When the first of the certificates in use should be renewed, or one that was refused be asked for again."""
@@ -130,8 +131,8 @@ class Secrets:
     def expire(self) -> None:
         """Drop what is due for renewal, so that whoever still needs it gets anew, and only that."""
         now = self._clock()
-        self._svids = {name: svid for name, svid in self._svids.items() if svid.renew_at > now}
-        self._refused = {name: refusal for name, refusal in self._refused.items() if refusal[0] > now}
+        self._svids = {place: svid for place, svid in self._svids.items() if svid.renew_at > now}
+        self._refused = {place: refusal for place, refusal in self._refused.items() if refusal[0] > now}
 
     def follow_roots(self) -> bool:
         """Whether the mesh trusts other roots than before: then certificates of before are dropped as well.
@@ -147,9 +148,9 @@ class Secrets:
         return True
 
     def forget(self, spiffe_id: str) -> None:
-        """Nobody carries this identity any more: stop renewing its certificate."""
-        self._svids.pop(spiffe_id, None)
-        self._refused.pop(spiffe_id, None)
+        """Nobody carries this identity any more: stop renewing its certificates."""
+        self._svids = {place: svid for place, svid in self._svids.items() if place[1] != spiffe_id}
+        self._refused = {place: refusal for place, refusal in self._refused.items() if place[1] != spiffe_id}
 
 
 def _certificate_secret(name: str, svid: Svid) -> Secret:
