@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def roots(mesh: Mesh) -> set[str]:
     return {one["data"]["root-cert.pem"] for one in listed}
 
 
+def ztunnel_config(mesh: Mesh, *arguments: str) -> str:
+    done = mesh.ambientlab("istioctl", "ztunnel-config", "certificate", *arguments)
+    assert done.code == 0, done.text
+    return done.out
+
+
 def istiod_says(mesh: Mesh, words: str) -> bool:
     return words in mesh.kubectl("logs", "-n", "istio-system", "deploy/istiod")
 
@@ -90,16 +97,20 @@ def plug_in(mesh: Mesh, secret: object) -> None:
 
 def asked(mesh: Mesh, authority_: str, shows: Svid | None) -> int:
     """The status of a CONNECT that a hostile pod sends to the tunnels' port of the web server's pod, or 0."""
-    files = "" if shows is None else " -cert /tmp/chain.pem -key /tmp/key.pem -cert_chain /tmp/chain.pem"
-    script = f"openssl s_client -connect {ip(mesh)}:15008 -alpn h2 -quiet -no_ign_eof{files} 2>/dev/null | base64 -w0"
-    for name, content in (("chain", shows.chain_pem), ("key", shows.key_pem)) if shows is not None else ():
-        put = ("exec", "-i", "evil", "--", "sh", "-c", f"cat > /tmp/{name}.pem")
-        mesh.kubectl(*put, stdin=content.decode())
     sent = b64encode(asking(authority_)).decode()
-    told = mesh.kubectl(
-        "exec", "evil", "--", "sh", "-c", f"(echo {sent} | base64 -d; sleep 0.5) | {script}", check=False
-    )
+    pair = "" if shows is None else " -cert /tmp/pair.pem -key /tmp/pair.pem -cert_chain /tmp/pair.pem"
+    call = f"openssl s_client -connect {ip(mesh)}:15008 -alpn h2 -quiet -no_ign_eof{pair} 2>/dev/null"
+    script = f"cat > /tmp/pair.pem; (echo {sent} | base64 -d; sleep 0.5) | {call} | base64 -w0"
+    pem = b"" if shows is None else shows.chain_pem + shows.key_pem
+    told = mesh.kubectl("exec", "-i", "evil", "--", "sh", "-c", script, stdin=pem.decode(), check=False)
     return answered(b64decode(told))
+
+
+def ztunnel_refuses(mesh: Mesh, source: str, error: str) -> bool:
+    """Whether its log has said so."""
+    line = f'dst.addr={ip(mesh)}:15008 direction="inbound" error="{error}"'
+    logged = mesh.kubectl("logs", "-n", "istio-system", "ds/ztunnel").splitlines()
+    return any(f"src.addr={source}:" in text and line in text for text in logged)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +144,14 @@ def test_an_identity_outlives_the_mesh_that_has_it_and_a_ca_can_be_plugged_in(me
     assert certificates[1] == plugged.certificate
     certificates[0].verify_directly_issued_by(plugged.certificate)
     assert answers(meshed)
+    serials = [f"{certificate.serial_number:x}" for certificate in (*certificates, certificates[-1])]
+    rows = [row.split() for row in ztunnel_config(meshed).splitlines()]
+    of_web = [row[1:5] for row in rows if row[0] == "spiffe://cluster.local/ns/meshed/sa/default"]
+    types = ("Leaf", "Intermediate", "Intermediate", "Root")
+    assert of_web == [[kind, "Available", "true", serial] for kind, serial in zip(types, serials, strict=True)]
+    [dumped] = json.loads(ztunnel_config(meshed, "-o", "json"))
+    assert b64decode(dumped["rootCerts"][0]["pem"]).decode() == plugged.root_pem.decode()
+    assert "PRIVATE KEY" not in json.dumps(dumped)
 
 
 def test_who_holds_a_certificate_of_the_mesh_reaches_the_pod_it_calls_and_nothing_behind_it(meshed: Mesh) -> None:
@@ -146,8 +165,16 @@ def test_who_holds_a_certificate_of_the_mesh_reaches_the_pod_it_calls_and_nothin
     assert asked(meshed, f"{ip(meshed)}:80", None) == 0
     foreign = CertificateAuthority(authority("leaked", authority("corporate")))
     assert asked(meshed, f"{ip(meshed)}:80", foreign.issue(mine)) == 0
-    for elsewhere in ("127.0.0.1:80", "10.96.0.1:443", "10.244.0.1:15014"):
+    for elsewhere in ("127.0.0.1:80", "10.244.0.1:15014"):
         assert asked(meshed, elsewhere, ca.issue(mine)) in (400, 404)
+    evil = meshed.kubectl("get", "pod", "evil", "-o", "jsonpath={.status.podIP}")
+    for error in (
+        "tls handshake error: Custom { kind: InvalidData, error: NoCertificatesPresented }",
+        "tls handshake error: Custom { kind: InvalidData, error: InvalidCertificate(UnknownIssuer) }",
+        f"ip mismatch: {ip(meshed)} != 127.0.0.1",
+        f"ip mismatch: {ip(meshed)} != 10.244.0.1",
+    ):
+        eventually(partial(ztunnel_refuses, meshed, evil, error), error)
 
 
 def test_a_ca_that_cannot_be_used_is_named_and_the_mesh_keeps_the_one_it_had(meshed: Mesh) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ambientlab.cluster import TRUST_DOMAIN
 from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.xds import inpod
@@ -74,6 +75,9 @@ class Pods:
     def log(self) -> str:
         """As ztunnel's, for a mesh that knows nobody."""
         return ZtunnelLog(self, Levels())((self.directory / "envoy.log").read_bytes()).decode()
+
+    def trust_domain(self) -> str:
+        return TRUST_DOMAIN
 
     def workload(self, ip: str) -> None:
         del ip

@@ -43,12 +43,17 @@ _ERRNO = {
 _TIMED_OUT = "deadline has elapsed"
 _REFUSED_TUNNEL = re.compile(r"tunnel_response:(\d+)")
 _NAMES = re.compile(r"certificate_SANs_are_\[(.*?)\]")
+_IDENTITY = re.compile(r"spiffe://([^/]+)/ns/([^/]+)/sa/([^/]+)")
 _ALERT = re.compile(r"ALERT_(\w+?):")
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNEXPECTED_MESSAGE", "INVALID_OUTER_RECORD")
 
 
 class Names(Protocol):
     """What the mesh knows of an address."""
+
+    def trust_domain(self) -> str:
+        """That of its own workloads."""
+        ...
 
     def workload(self, ip: str) -> tuple[str, str] | None:
         """Name and namespace of what has the address."""
@@ -192,7 +197,7 @@ class ZtunnelLog:
         return service_text(host) if host else ""
 
     def _failed(self, text: str, failure: Failure) -> str:
-        error = _error(text, failure)
+        error = _error(text, failure, self._names.trust_domain())
         if not error.early:
             return f'{text} error="{error.text}"\n'
         moment = text.partition("\t")[0]
@@ -207,10 +212,10 @@ class ZtunnelLog:
         return len(columns) < 4 or self._levels.shows(columns[1], columns[2])
 
 
-def _error(text: str, failure: Failure) -> Error:
+def _error(text: str, failure: Failure, trust_domain: str) -> Error:
     flags = set(failure.flags.split(","))
     if failure.method == HANDSHAKE:
-        return Error(f"tls handshake error: {_handshake(failure.reason)}", early=True)
+        return Error(f"tls handshake error: {_handshake(failure.reason, trust_domain)}", early=True)
     if failure.policy:
         return Error(f"connection closed due to policy rejection: {failure.policy}")
     if 'direction="inbound"' in text:
@@ -275,10 +280,12 @@ def _certificate(reason: str, expected: str) -> str:
     return reason
 
 
-def _handshake(reason: str) -> str:
+def _handshake(reason: str, trust_domain: str) -> str:
     """As Rust shows the errors of a server's handshake."""
     if "PEER_DID_NOT_RETURN_A_CERTIFICATE" in reason:
         error = "NoCertificatesPresented"
+    elif "SAN_" in reason:
+        error = f"InvalidCertificate(Other(OtherError({_stranger(reason, trust_domain)})))"
     elif "CERTIFICATE_VERIFY_FAILED" in reason:
         error = f"InvalidCertificate({_fault(reason)})"
     elif alert := _ALERT.search(reason):
@@ -290,11 +297,25 @@ def _handshake(reason: str) -> str:
     return f"Custom {{ kind: InvalidData, error: {error} }}"
 
 
+def _stranger(reason: str, trust_domain: str) -> str:
+    """A client whose certificate is of no identity in the trust domain, with those identities that it has."""
+    names = _NAMES.search(reason)
+    shown = (_IDENTITY.fullmatch(name) for name in (names[1].split(",_") if names else ()))
+    identities = [
+        f'Spiffe {{ trust_domain: "{one[1]}", namespace: "{one[2]}", service_account: "{one[3]}" }}'
+        for one in shown
+        if one is not None
+    ]
+    return f'SanTrustDomainError("{trust_domain}", [{", ".join(identities)}])'
+
+
 def _fault(reason: str) -> str:
     """Of a certificate. Where an authority has the name of the mesh's and another key, ztunnel says BadSignature; Envoy
     tells that only of authorities without a key identifier."""
     if "expired" in reason:
         return "Expired"
+    if "not_yet_valid" in reason:
+        return "NotValidYet"
     return "BadSignature" if "signature_failure" in reason else "UnknownIssuer"
 
 

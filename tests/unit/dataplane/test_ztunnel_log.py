@@ -16,8 +16,14 @@ IN = f'{SOURCE}dst.addr=10.244.0.4:15008 dst.hbone_addr=10.244.0.4:80 {TARGET}di
 END = 'bytes_sent=1 bytes_recv=2 duration="3ms"'
 
 
+UNVERIFIED = "TLS_error:|4:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed"
+
+
 class Mesh:
     """`Names` of one workload and one service."""
+
+    def trust_domain(self) -> str:
+        return "cluster.local"
 
     def workload(self, ip: str) -> tuple[str, str] | None:
         return ("curl", "test") if ip == "10.244.0.3" else None
@@ -99,6 +105,19 @@ def test_a_port_of_tunnels_that_does_not_answer_hints_at_a_network_policy() -> N
          "tls handshake error: Custom { kind: InvalidData, error: AlertReceived(CertificateUnknown) }"),
         (IN, {"method": "TLS", "reason": "TLS_error:|2:SSL:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE"},
          "10.244.0.4:15008", "tls handshake error: Custom { kind: InvalidData, error: NoCertificatesPresented }"),
+        (IN, {"method": "TLS", "reason": f"{UNVERIFIED}:_certificate_has_expired"}, "10.244.0.4:15008",
+         "tls handshake error: Custom { kind: InvalidData, error: InvalidCertificate(Expired) }"),
+        (IN, {"method": "TLS", "reason": f"{UNVERIFIED}:_certificate_is_not_yet_valid"}, "10.244.0.4:15008",
+         "tls handshake error: Custom { kind: InvalidData, error: InvalidCertificate(NotValidYet) }"),
+        (IN, {"method": "TLS", "reason": f"{UNVERIFIED}:_SAN_matcher,_certificate_SANs_are_[spiffe://a.b/ns/x/sa/y]:"},
+         "10.244.0.4:15008",
+         "tls handshake error: Custom { kind: InvalidData, error: InvalidCertificate(Other(OtherError("
+         'SanTrustDomainError("cluster.local", [Spiffe { trust_domain: "a.b", namespace: "x", service_account: "y" }])'
+         "))) }"),
+        (IN, {"method": "TLS", "reason": f"{UNVERIFIED}:_SAN_matcher,_certificate_SANs_are_[https://a.b/ns/x/sa/y]:"},
+         "10.244.0.4:15008",
+         "tls handshake error: Custom { kind: InvalidData, error: InvalidCertificate(Other(OtherError("
+         'SanTrustDomainError("cluster.local", [])))) }'),
     ],
 )  # fmt: skip
 def test_what_is_refused_early_has_a_short_line(
