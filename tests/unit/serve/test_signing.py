@@ -134,6 +134,15 @@ async def test_a_secret_of_type_tls_is_read_as_well(istiod: Istiod) -> None:
     assert istiod.chain == plugged.certificate_pem + root.certificate_pem
 
 
+async def test_a_list_of_what_is_revoked_is_said_to_do_nothing(
+    istiod: Istiod, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = cacerts(authority("plugged in"), ca_crl=b"-----BEGIN X509 CRL-----")
+    istiod.client.put(SECRET, secret)
+    await istiod.up()
+    assert "Secret istio-system/cacerts: ca-crl.pem revokes nothing: waypoints do not read it" in caplog.text
+
+
 async def test_an_rsa_key_signs_too(istiod: Istiod) -> None:
     """What Istio's own tools/certs make."""
     key = rsa.generate_private_key(65537, 2048)

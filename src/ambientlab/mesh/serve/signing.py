@@ -42,6 +42,9 @@ log = logging.getLogger("ambientlab.istiod")
 RESTART = f"kubectl rollout restart deployment/istiod -n {ROOT_NAMESPACE}"
 _PLACE = f"Secret {ROOT_NAMESPACE}/{CACERTS}"
 
+_NO_REVOCATION = "waypoints do not read it, and ztunnel does with peerCaCrl alone, which is not supported by ambientlab"
+"""manifests/charts/ztunnel/values.yaml; nothing of a waypoint's template has it."""
+
 
 class Signing:
     """`open`, then `start` to follow what changes. `kept` is a directory of its own for the copy."""
@@ -94,7 +97,7 @@ class Signing:
         secret = self._client.get(SECRET, CACERTS, ROOT_NAMESPACE)
         self._considered = data_of(secret) if secret is not None else {}
         if bundle.REVOKED in self._considered:
-            log.warning("%s: %s is not supported by ambientlab: nothing is revoked", _PLACE, bundle.REVOKED)
+            log.warning("%s: %s revokes nothing: %s", _PLACE, bundle.REVOKED, _NO_REVOCATION)
         try:
             return bundle.plugged_in(self._considered, self._clock())
         except BundleError as error:
