@@ -12,9 +12,9 @@ from ambientlab.api.kinds import AUTHORIZATIONPOLICY, CONFIGMAP
 from ambientlab.mesh.ir import TrustDomains
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.identity import spiffe_id
-from netns.test_dataplane import VIP, Load, captured_pods, logged, waypoint_for_hello
 from support.certificates import authority
 from support.forged import tunnel, tunnels_end
+from support.hello_pods import VIP, Load, captured_pods, logged, waypoint_for_hello
 from support.in_node import in_node
 from support.waiting import until
 
