@@ -120,15 +120,16 @@ def tunnelled_outbound() -> list[AccessLog]:
     )
 
 
-def plain_outbound(workload: str, namespace: str) -> list[AccessLog]:
-    """For a captured connection that enters no tunnel: those that do are logged there."""
+def plain_outbound(workload: str, namespace: str, *, tunnels: bool) -> list[AccessLog]:
+    """For a captured connection that enters no tunnel: those that do are logged there. `tunnels` is whether there may
+    be any: to find out costs something for each connection."""
     source = workload_fields("src", workload, namespace)
     return _connections(
         f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% "
         f"%METADATA(UPSTREAM_HOST:istio:{TARGET})%%METADATA(CLUSTER:istio:{TARGET})%",
         "outbound",
         "%DOWNSTREAM_LOCAL_ADDRESS%",
-        only_if=_PLAIN_UPSTREAM,
+        only_if=_PLAIN_UPSTREAM if tunnels else "",
     )
 
 

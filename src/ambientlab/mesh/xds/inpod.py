@@ -201,7 +201,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         for key, value in zip(metrics.SOURCE_NAMES.values(), names, strict=True)
         if value
     ]
-    logs = access_log.plain_outbound(pod.name, pod.namespace)
+    logs, plain = (access_log.plain_outbound(pod.name, pod.namespace, tunnels=some) for some in (True, False))
     service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
     workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
     asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
@@ -209,7 +209,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         [
             _tcp_chain(TO_SERVICE, [*source, service], BLACKHOLE, logs),
             _tcp_chain(TO_WORKLOAD, [*source, workload, asked], BLACKHOLE, logs),
-            _tcp_chain(TO_ADDRESS, source, PASSTHROUGH, logs),
+            _tcp_chain(TO_ADDRESS, [_netns(pod)], PASSTHROUGH, plain),
             *(
                 _tcp_chain(
                     chain, [*source, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")], BLACKHOLE, logs
