@@ -6,7 +6,6 @@ medians. Client, proxies and server share the machine's cores: only the ratios m
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,14 +36,21 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
+class Round:
     load: Load
     cpu: float
     """Seconds of processor time that the Envoys took for a request: what other processes take hardly moves it."""
 
 
 def rows(
-    name: str, ours: Side, by_hand: Side, least: float | None, options: Sequence[str] = (), *, bulk: bool = False
+    name: str,
+    ours: Side,
+    by_hand: Side,
+    least: float | None,
+    options: Sequence[str] = (),
+    *,
+    bulk: bool = False,
+    seconds: int = SECONDS,
 ) -> list[Row]:
     """Both in turns, each first in every other round. `least` is for the rate: requests, or bytes if `bulk`."""
     for side in (ours, by_hand):
@@ -52,10 +58,10 @@ def rows(
         # clusters do not know, each makes a host of its own, with its own connection, which would serve all the rounds.
         side.run(["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", side.url])
         side.once(1, options)
-    results: tuple[list[_Round], list[_Round]] = ([], [])
+    results: tuple[list[Round], list[Round]] = ([], [])
     for number in range(ROUNDS):
         for index in (0, 1) if number % 2 else (1, 0):
-            results[index].append(_measure((ours, by_hand)[index], options))
+            results[index].append(measure((ours, by_hand)[index], options, seconds))
     mine, theirs = ([each.load for each in result] for result in results)
     if bulk:
         rates = [f"{median(loads, 'bytes_per_second') / (1 << 20):.0f} MB/s" for loads in (mine, theirs)]
@@ -73,11 +79,11 @@ def rows(
     return [*found, Row(f"{name} processor time ratio", round(cpu[0] / cpu[1], 3), "", detail=detail)]
 
 
-def _measure(side: Side, options: Sequence[str]) -> _Round:
+def measure(side: Side, options: Sequence[str], seconds: int) -> Round:
     envoys = [pid for pid in inspect.tree(side.root) if _name(pid) == "envoy"]
     before = sum(map(_cpu, envoys))
-    found = side.once(SECONDS, options)
-    return _Round(found, (sum(map(_cpu, envoys)) - before) / (found.requests_per_second * SECONDS))
+    found = side.once(seconds, options)
+    return Round(found, (sum(map(_cpu, envoys)) - before) / (found.requests_per_second * seconds))
 
 
 def _rate(label: str, ratio: float, least: float | None, detail: str) -> Row:
@@ -98,9 +104,8 @@ def _name(pid: int) -> str:
 
 
 def _cpu(pid: int) -> float:
-    """proc(5), stat: utime and stime, in clock ticks."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds on a processor, of every thread (Documentation/scheduler/sched-stats.rst)."""
+    return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def median(loads: Sequence[Load], field: str) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ambientlab.host import process
 from bench import compare
-from bench.compare import Run, Side
+from bench.compare import SECONDS, Run, Side
 from bench.handwritten import BULK, RULES, SERVER_ARGUMENTS, HandWritten
 from bench.report import Row
 from bench.world import kubectl, mesh, shell
@@ -42,12 +42,13 @@ class Topology:
         options: Sequence[str] = (),
         *,
         bulk: bool = False,
+        seconds: int = SECONDS,
     ) -> list[Row]:
         ours = self.side(path)
         hand = Side(self.by_hand.run, self.by_hand.urls[hand_path or path], self.by_hand.pid)
         if bulk:
             ours, hand = (replace(side, url=side.url + BULK) for side in (ours, hand))
-        return compare.rows(name, ours, hand, least, options, bulk=bulk)
+        return compare.rows(name, ours, hand, least, options, bulk=bulk, seconds=seconds)
 
 
 @contextlib.contextmanager

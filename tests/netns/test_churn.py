@@ -9,8 +9,11 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from ambientlab.dataplane.admin import AdminClient
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
@@ -90,7 +93,8 @@ async def several(numbers: Iterable[int], work: Callable[[int], Awaitable[None]]
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
 
-@in_node
+@pytest.mark.timeout(120 + CHURNS)
+@partial(in_node, seconds=60 + CHURNS)
 async def test_pods_that_come_and_go_leave_nothing_behind(world: MeshWorld) -> None:
     """Each has an identity of its own, calls and is called through tunnels. A network namespace that anything still
     holds would count against the kernel's limit."""

@@ -20,10 +20,10 @@ TESTS = Path(__file__).parents[1]
 TIMEOUT = 60
 
 
-def in_node(body: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
+def in_node(body: Callable[[Any], Awaitable[None]], seconds: float = TIMEOUT) -> Callable[[], None]:
     def test() -> None:
         argv = [sys.executable, "-P", __file__, inspect.getfile(body), body.__name__]
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}"
 
     test.__doc__ = body.__doc__
