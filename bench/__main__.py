@@ -20,6 +20,7 @@ SUITES = {
 }
 PARTS = {
     "enrolment": "a label on a running pod to the first connection that follows",
+    "policies": "a policy of ztunnel to the first connection that it decides",
     "restart": "kill -9 of ztunnel to Ready and to the next connection answered",
     "crowd": "200 enrolled pods: time, memory, and ztunnel's restart among them",
     "scale": "a large mesh: a full build, and an endpoint change to the first connection on it",
