@@ -11,7 +11,7 @@ local function split(text, separator)
   return values
 end
 
--- The labels that a tag stands for, without those that its instructions leave out.
+-- The labels that a tag stands for, behind a brace, without those that its instructions leave out.
 local function labels_of(tag)
   local left_out, text = tag:match('^@start@([^@middle@]*)@middle@[^@end_of_instructions@]*@end_of_instructions@(.*)$')
   local labels = {}
@@ -53,7 +53,7 @@ local function labels_of(tag)
     local name, value = groups[place]:match('^([^@is@]*)@is@(.*)$')
     labels[#labels + 1] = name .. '="' .. (value == '' and 'unknown' or value) .. '"'
   end
-  return table.concat(labels, ',')
+  return '{' .. table.concat(labels, ',')
 end
 
 -- Many lines have the same tag: a histogram has one for each of its buckets.
@@ -71,7 +71,7 @@ local function merged(text, spelled)
   for line in text:gmatch('[^\n]+') do
     local name, tag, bucket, value = line:match('^([^{]+){@tag@="(@start@[^@end@]*)@end@"(.*)} (%S+)$')
     if name then
-      local key = name .. '{' .. (spelled[tag] .. bucket):gsub('^,', '') .. '} '
+      local key = name .. (spelled[tag] .. bucket):gsub('^{,', '{') .. '} '
       local counts = {tag:match('@middle@(%d+),(%d+)')}
       local times = parts[name] and tonumber(counts[parts[name]] or 0) or 1
       sums[key] = (sums[key] or 0) + times * tonumber(value)
@@ -95,6 +95,6 @@ function envoy_on_response(handle)
   local spelled = remembering()
   text = text:gsub('envoy_@prefix@_', '')
   if text:find('@start@', 1, true) then text = merged(text, spelled) end
-  text = text:gsub('{@tag@="([^@end@]*)@end@"', function(tag) return '{' .. spelled[tag] end)
+  text = text:gsub('{@tag@="([^@end@]*)@end@"', spelled)
   body:setBytes(text .. '# TYPE istio_build gauge\nistio_build{component="proxy",tag="@version@"} 1\n')
 end
