@@ -212,10 +212,10 @@ def http2_options(idle_seconds: int = 0, *, windows: bool = False) -> dict[str, 
 def set_windows(options: Http2ProtocolOptions) -> None:
     """How much may be under way in one stream and in one connection. An Envoy that ends a tunnel, because its server
     has closed, drops what the window keeps it from sending at that moment (source/common/http/http2/codec_impl.cc,
-    sendPendingFrames), so that ztunnel's own windows, of 4 and 16 MiB (src/config.rs), would not do. Envoy's are many
-    times as large, and it would keep all of that in memory for somebody who does not read."""
-    options.initial_stream_window_size.value = 32 << 20
-    options.initial_connection_window_size.value = 128 << 20
+    sendPendingFrames), so that ztunnel's own windows, of 4 and 16 MiB (src/config.rs), would not do, nor would Envoy's.
+    As much is kept in memory for somebody who does not read."""
+    options.initial_stream_window_size.value = 64 << 20
+    options.initial_connection_window_size.value = 256 << 20
 
 
 def keep_for_slow_readers(listener: Listener) -> None:

@@ -96,7 +96,9 @@ def service_cluster(
 def _connect_originate(trust: TrustDomains) -> Cluster:
     """To the tunnel's end that the endpoint named, or else to the HBONE port of the address itself."""
     cluster = original_dst_cluster(
-        CONNECT_ORIGINATE, typed_extension_protocol_options=http2_options(), transport_socket=_client_tls(trust)
+        CONNECT_ORIGINATE,
+        typed_extension_protocol_options=http2_options(windows=True),
+        transport_socket=_client_tls(trust),
     )
     cluster.original_dst_lb_config.upstream_port_override.value = HBONE_PORT
     return cluster
