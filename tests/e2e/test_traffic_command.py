@@ -40,6 +40,19 @@ def test_an_even_split_for_people(hello: Mesh) -> None:
     assert all(len(line) <= 110 for line in rest)
 
 
+def test_without_a_word_it_is_compared_with_what_explain_says(hello: Mesh) -> None:
+    done = traffic(hello, HELLO, *SURE)
+    assert done.code == 0, done.text
+    assert "✓ expected v1 50 %, v2 50 %; came v1 " in done.out
+    assert "Expected is what `ambientlab explain` says" in done.out
+    done = traffic(hello, "helloworld.hello:9999/hello", "-n", "5", "-o", "json", *SURE)
+    assert done.code == 0, done.text
+    assert [each["expected"] for each in json.loads(done.out)["expectations"]] == ["no answer 100 %"]
+    done = traffic(hello, "helloworld.hello:5000/nothing", "-n", "5", *SURE)
+    assert (done.code, "do not say who they are" in done.err, "expected" in done.out) == (0, True, False)
+    assert json.loads(traffic(hello, HELLO, "-n", "5", "--expect", "none", "-o", "json").out)["expectations"] == []
+
+
 def test_what_does_not_fit_is_exit_status_1(hello: Mesh) -> None:
     done = traffic(hello, HELLO, "--expect", "v1=95,v2=5", "--max-p99", "10s", "-o", "json", *SURE)
     assert done.code == 1, done.text
@@ -86,7 +99,7 @@ def test_statuses(hello: Mesh) -> None:
         ((HELLO, "--expect-delay", "long=5"), "--expect-delay: 'long' is not a duration"),
         ((HELLO, "--by", "colour"), "'colour' is not version, instance, status or header:NAME"),
         ((HELLO, "-H", "nonsense"), "-H 'nonsense' is not NAME: VALUE"),
-        ((HELLO, "--until-stable"), "--until-stable needs something to wait for"),
+        ((HELLO, "--until-stable", "--expect", "none"), "--until-stable needs something to wait for"),
         (("nobody.hello/",), "cannot resolve the host"),
     ],
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ambientlab.traffic.tally import Tally
 
 EXIT_USAGE = 2
+_NOTHING = "none"
 _BAR = 30
 _FRAME = 0.1  # seconds between two pictures
 _BETWEEN = 0.5  # seconds between two samples that wait for a rollout
@@ -39,7 +40,7 @@ _BETWEEN = 0.5  # seconds between two samples that wait for a rollout
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of each request.")
 @click.option("--keep-alive", is_flag=True, help="Use connections again; without, each request has its own.")
 @click.option("--by", default="version", show_default=True, help="version, instance, status or header:NAME.")
-@click.option("--expect", metavar="v1=95,v2=5", default="", help="The share of each group in percent.")
+@click.option("--expect", metavar="v1=95,v2=5", default="", help="The share of each group in percent, or none.")
 @click.option("--expect-status", metavar="500=10%", default="", help="The share of a status; 0 is no answer.")
 @click.option("--expect-delay", metavar="2s=50%", default="", help="The share of requests delayed by so much or more.")
 @click.option("--max-p99", type=Seconds(), default=None, help="What 99 of 100 answers may take at most.")
@@ -79,8 +80,9 @@ def traffic(
 ) -> None:
     """Send real requests from a pod and count what comes back.
 
-    Each request has a connection of its own, as each `curl` has. Exit status 0: the answers fit what was expected, or
-    nothing was; 1: they do not; 2: nothing could be sent.
+    Each request has a connection of its own, as each `curl` has. Where you expect nothing of them, versions and
+    instances are compared with what `ambientlab explain` says; --expect none leaves that out. Exit status 0: the
+    answers fit what was expected, or nothing was; 1: they do not; 2: nothing could be sent.
     """
     from ambientlab.traffic import expectations
     from ambientlab.traffic.answers import Requests
@@ -106,25 +108,32 @@ def traffic(
         _check_by(by)
     except ValueError as error:
         raise click.UsageError(str(error), ctx) from None
-    if until_stable and not expected:
-        raise click.UsageError("--until-stable needs something to wait for: --expect, --expect-status, ...", ctx)
     kubectl = _cluster(name, kubeconfig, context)
     requests = _with_pod(kubectl, requests)
+    foreseen = expect != _NOTHING and not expected
+    if foreseen:
+        expected = _foreseen(kubectl, requests, by)
+    if until_stable and not expected:
+        raise click.UsageError("--until-stable needs something to wait for: --expect, --expect-status, ...", ctx)
     end = time.monotonic() + wait
     while True:
         tally = _sample(kubectl, requests, by, live=output == "text")
+        if foreseen and not _comparable(tally, expected):
+            expected = expectations.Expected()
         verdicts = expectations.judge(tally, expected, significance)
         if not until_stable or expectations.passed(verdicts) or time.monotonic() + _BETWEEN > end:
             break
         time.sleep(_BETWEEN)
     _show(output, requests, by, tally, verdicts, significance)
+    if foreseen and verdicts and output == "text":
+        click.echo("Expected is what `ambientlab explain` says; --expect v1=95,v2=5 is for something else.")
     raise SystemExit(0 if expectations.passed(verdicts) else 1)
 
 
 def _expected(groups: str, statuses: str, delays: str, p99: float | None) -> Expected:
     from ambientlab.traffic.expectations import Expected, shares, whole
 
-    wanted = shares(groups) if groups else {}
+    wanted = shares(groups) if groups not in ("", _NOTHING) else {}
     if wanted:
         whole(wanted)
     codes = shares(statuses) if statuses else {}
@@ -133,6 +142,29 @@ def _expected(groups: str, statuses: str, delays: str, p99: float | None) -> Exp
     late = shares(delays) if delays else {}
     seconds = {_duration(text): share for text, share in late.items()}
     return Expected(wanted, {int(code): share for code, share in codes.items()}, seconds, p99 or 0)
+
+
+def _foreseen(kubectl: Kubectl, requests: Requests, by: str) -> Expected:
+    from ambientlab.cli.prediction import predicted
+    from ambientlab.host.kubeapi import ApiError
+    from ambientlab.host.kubeconfig import KubeconfigError
+    from ambientlab.mesh.explain import AskedError
+    from ambientlab.traffic.expectations import Expected
+
+    try:
+        return Expected(predicted(kubectl, requests, by))
+    except (ApiError, AskedError, KubeconfigError) as error:
+        talk(f"What to expect is not known: {error}")
+        return Expected()
+
+
+def _comparable(tally: Tally, expected: Expected) -> bool:
+    """Whether those who answered say who they are."""
+    if tally.groups.keys() & expected.groups.keys() or not any(answer.status for answer in tally.answers):
+        return True
+    if expected.groups:
+        talk("Those who answered do not say who they are, so they are not compared with what explain expects.")
+    return False
 
 
 def _duration(text: str) -> float:

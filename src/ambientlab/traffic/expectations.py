@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ambientlab.traffic import stats
 from ambientlab.traffic.tally import Tally
 
+NO_ANSWER = "no answer"
+"""A group to expect for whatever reason there is none."""
 SIGNIFICANCE = 0.001
 """How often a true split is called false, unless somebody chooses otherwise."""
 
@@ -68,7 +71,7 @@ def judge(tally: Tally, expected: Expected, significance: float = SIGNIFICANCE) 
         found.append(_split(tally, expected.groups, significance))
     for status, percent in expected.statuses.items():
         count = sum(1 for answer in tally.answers if answer.status == status)
-        found.append(_share(f"status {status}" if status else "no answer", count, tally.total, percent, significance))
+        found.append(_share(f"status {status}" if status else NO_ANSWER, count, tally.total, percent, significance))
     for seconds, percent in expected.delays.items():
         count = sum(1 for answer in tally.answers if answer.delay >= seconds)
         found.append(_share(f"delay of {seconds:g} s or more", count, tally.total, percent, significance))
@@ -80,10 +83,13 @@ def judge(tally: Tally, expected: Expected, significance: float = SIGNIFICANCE) 
 
 
 def _split(tally: Tally, groups: Mapping[str, float], significance: float) -> Verdict:
-    others = [row.name for row in tally.rows() if row.name not in groups]
-    names = [*groups, *others]
-    p, test = stats.likelihood([tally.groups[n] for n in names], [groups.get(n, 0.0) for n in names])
-    seen = ", ".join(f"{name} {tally.groups[name]}" for name in names)
+    counts: Counter[str] = Counter()
+    for row in tally.rows():
+        whatever = NO_ANSWER in groups and row.name.startswith(NO_ANSWER)
+        counts[NO_ANSWER if whatever else row.name] += row.count
+    names = [*groups, *(name for name in counts if name not in groups)]
+    p, test = stats.likelihood([counts[n] for n in names], [groups.get(n, 0.0) for n in names])
+    seen = ", ".join(f"{name} {counts[name]}" for name in names)
     wanted = ", ".join(f"{name} {percent:g} %" for name, percent in groups.items())
     return Verdict(wanted, f"{seen} of {tally.total}", p >= significance, p, test)
 

@@ -3,16 +3,16 @@ makes no sense, 65 the cluster has no such host or pod."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ambientlab.cli import reading
 from ambientlab.cli.mesh import name_option, running_paths
 from ambientlab.cli.output import fail, json_text, talk
 
@@ -70,7 +70,7 @@ def explain(
         asked = request(url, method, headers)
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
-        with _api(context, kubeconfig) as api:
+        with reading.api(context, kubeconfig) as api:
             render = _rendering(api, source, asked, output, flags)
             if watch:
                 _watch(render)
@@ -86,43 +86,12 @@ def explain(
         fail(str(error))
 
 
-@contextlib.contextmanager
-def _api(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
-    """The API of a context. What credentials only kubectl knows how to come by, kubectl is left to come by."""
-    from ambientlab.host import access
-    from ambientlab.host.kubeapi import ApiError, KubeApi
-
-    found = access.of(context, kubeconfig)
-    if found.plain:
-        with KubeApi(found) as api:
-            yield api
-        return
-    from ambientlab.host.kubectl import Kubectl, KubectlError
-
-    try:
-        with (
-            Kubectl(kubeconfig, context).proxy() as port,
-            KubeApi(access.Access(found.context, f"http://127.0.0.1:{port}")) as api,
-        ):
-            yield api
-    except KubectlError as error:
-        raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
-
-
 def _rendering(api: KubeApi, source: str | None, asked: Request, output: str, flags: Sequence[str]) -> Render:
     """What reads the cluster as it is then, and says it."""
-    from ambientlab.host.listing import listing
     from ambientlab.mesh import explain as explaining
-    from ambientlab.mesh.index import index
 
     def render() -> str:
-        listed = listing(api)
-        unseen = [explaining.Unseen(gap.what, gap.why) for gap in listed.gaps]
-
-        def failed(name: str, key: Hashable, error: Exception) -> None:
-            unseen.append(explaining.Unseen(f"{key} of {name}", f"it makes no sense ({type(error).__name__}: {error})"))
-
-        built = index(listed.objects, failed=failed)
+        built, unseen = reading.read(api)
         asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
         found = explaining.aimed(explaining.explain(built, asker, asked, unseen), *flags)
         if output == "json":
