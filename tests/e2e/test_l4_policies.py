@@ -146,6 +146,7 @@ def test_an_open_connection_ends_with_a_policy_of_its_namespace(clean: Mesh) -> 
         answers = (line.split()[0] for line in running.process.stdout)
         assert next(answer for answer in answers if answer != "200") in ("000", "curl:")
     logged(clean, "(spiffe://cluster.local/ns/test/sa/default)->", ":5000 (Kubernetes//Pod/hello/helloworld-v")
+    logged(clean, 'direction="inbound"', 'error="connection closed due to policy change"')
 
 
 def test_what_asks_about_requests(clean: Mesh) -> None:

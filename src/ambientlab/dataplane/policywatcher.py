@@ -27,13 +27,15 @@ log = logging.getLogger("ambientlab.ztunnel")
 @dataclass(frozen=True, slots=True)
 class Carried:
     """A connection that the node proxy carries into a pod, from `client`, to a `port` of the pod. `inode` is of the
-    socket by which it does, and tells it from all others; `tunnelled` is one that came by HBONE."""
+    socket by which it does, and tells it from all others; `tunnelled` is one that came by HBONE. A plain connection is
+    two: the other one, `incoming`, is the client's, and has no word of its own in the log."""
 
     client: str
     client_port: int
     port: int
     inode: int
     tunnelled: bool
+    incoming: bool = False
 
 
 class CarriedConnections(Protocol):
@@ -42,7 +44,7 @@ class CarriedConnections(Protocol):
     async def into(self, netns: str, ip: str) -> list[Carried]: ...
 
     async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
-        """Ends those with these inodes, and says in the proxy's own log why."""
+        """Ends those with these inodes, and says in the proxy's own log why, unless that is ""."""
         ...
 
 
@@ -121,7 +123,8 @@ class PolicyWatcher:
             own = (mesh.authorizations.get(policy) for policy in opened_with[connection.inode])
             policies = [*current, *(policy for policy in own if policy is not None)]
             if not _allowed(policies, identity, connection, pod.ip):
-                lines[connection.inode] = _line(connection, identity, pod, mesh.workloads[key].uid)
+                line = _line(connection, identity, pod, mesh.workloads[key].uid)
+                lines[connection.inode] = "" if connection.incoming else line
         if lines:
             await self._connections.cut(pod.netns, lines)
 

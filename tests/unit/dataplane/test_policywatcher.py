@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,9 +73,10 @@ async def test_a_policy_of_the_namespace_ends_what_it_denies(world: World) -> No
     world.connect(1)
     world.connect(2, tunnelled=False, client="10.244.0.20")
     world.connect(3, port=5001)
+    world.open[4] = replace(world.open[2], inode=4, incoming=True)
     await world.policy("p", action="DENY", rules=[{"to": [{"operation": {"ports": ["5000"]}}]}])
     assert set(world.open) == {3}
-    (tunnelled, plain) = world.lines
+    (tunnelled, plain) = filter(None, world.lines)
     assert (
         "\tinfo\tproxy::connection_manager\tconnection 10.244.0.10:40001(spiffe://cluster.local/ns/test/sa/"
         in tunnelled

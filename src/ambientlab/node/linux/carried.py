@@ -1,13 +1,15 @@
 """Connections that the node proxy carries into pods, seen and ended from outside: Envoy offers no way to end one.
 
 On the proxy's side of the application each is a socket in the pod's network namespace, from the client's address to the
-pod's. Shutting it down ends the connection on both sides of the proxy.
+pod's. Shutting it down ends the tunnel's stream as well; of a plain connection the client's side is another socket
+there, which would stay half open for as long as the client says nothing.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -20,13 +22,16 @@ from ambientlab.node.linux import syscalls
 from ambientlab.node.linux.netlink import visitor
 
 _PROGRAM = "envoy"
+_PLAINTEXT_PORT = 15006
 _HBONE_PORT = 15008
-_OWN_PORTS = frozenset({15001, 15006, _HBONE_PORT})
+_OWN_PORTS = frozenset({15001, _PLAINTEXT_PORT, _HBONE_PORT})
 """Of the proxy's listeners inside a pod."""
 
 _OPEN = frozenset({1, 4, 5, 8})
 """Established, or closed by one end alone (include/net/tcp_states.h)."""
 _LISTEN = 10
+_ORIGINAL_DST = 80
+"""SO_ORIGINAL_DST: what a redirected connection was for."""
 _STDOUT = 1
 
 
@@ -54,16 +59,23 @@ class NodeConnections:
 
 def _carried(ip: str) -> Iterator[Carried]:
     rows = list(_table())
-    found = [row for row in rows if row.state in _OPEN and row.remote[0] == ip and not _own(row)]
-    sockets = _sockets(rows) if found else None
+    opened = [row for row in rows if row.state in _OPEN]
+    outgoing = [row for row in opened if row.remote[0] == ip and not _own(row)]
+    incoming = [row for row in opened if row.local[1] == _PLAINTEXT_PORT]
+    sockets = _sockets(rows) if outgoing or incoming else None
     if sockets is None:
         return
     with sockets:
-        for row in found:
+        for row in outgoing:
             if (sock := sockets.copy(row.inode)) is not None:
                 with sock:
                     tunnelled = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == TUNNELLED_PRIORITY
                 yield Carried(*row.local, row.remote[1], row.inode, tunnelled)
+        for row in incoming:
+            if (sock := sockets.copy(row.inode)) is not None:
+                with sock, suppress(OSError):
+                    _, port = struct.unpack_from("!HH", sock.getsockopt(socket.SOL_IP, _ORIGINAL_DST, 16))
+                    yield Carried(*row.remote, port, row.inode, False, incoming=True)
 
 
 def _cut(lines: Mapping[int, str]) -> None:
@@ -74,8 +86,9 @@ def _cut(lines: Mapping[int, str]) -> None:
         for inode, line in lines.items():
             if (sock := sockets.copy(inode)) is not None:
                 with sock, suppress(OSError):
+                    if line:
+                        sockets.say(line)  # before the process can say that it has ended
                     sock.shutdown(socket.SHUT_RDWR)
-                    sockets.say(line)
 
 
 class _Sockets:
