@@ -99,7 +99,11 @@ def _matchable(condition: Condition, problems: dict[str, None]) -> Iterator[Cond
 
 
 def _expresses(attribute: str, value: str, problems: dict[str, None]) -> bool:
-    """Whether the value is fit for the expression that an identity is compared to (model/generator.go)."""
+    """Whether Envoy can compare the value: it knows no zones of addresses, and identities are compared to expressions
+    (model/generator.go)."""
+    if attribute.endswith(".ip") and "%" in value:
+        problems[f"{attribute} {value!r} matches nobody: a proxy knows no zones of addresses"] = None
+        return False
     if attribute == "source.namespace":
         expression = value.replace("*", ".*")
     elif attribute == "source.serviceAccount" or (attribute == "source.principal" and value.startswith("*")):
