@@ -28,8 +28,8 @@ CHURNS = int(os.environ.get("AMBIENTLAB_CHURNS", "60"))
 CROWD = 200
 AT_ONCE = 4
 NAMESPACES = 40
-"""How many network namespaces the kernel grants while pods come and go: fewer than pods, and as many more than there are
-at once as it may have to take away yet, which it does in its own time."""
+"""How many network namespaces the kernel grants while pods come and go: fewer than pods, and so many more than there
+are at once as it may have to take away yet, which it does in its own time."""
 VIP = "10.96.0.50"
 AMBIENT = {"istio_DOT_io__dataplane_mode": "ambient"}
 
