@@ -106,6 +106,9 @@ class PolicyWatcher:
         """`before` is what was enforced, if that has changed."""
         found = await self._connections.into(pod.netns, pod.ip)
         mesh = self._index.mesh
+        workload = mesh.workloads.get(key)
+        if workload is None:  # gone meanwhile, and its connections with it
+            return
         now = mesh.enforced.get(key, ())
         then = _by_selector(now if before is None else before)
         known = self._older.get(key, {})
@@ -123,7 +126,7 @@ class PolicyWatcher:
             own = (mesh.authorizations.get(policy) for policy in opened_with[connection.inode])
             policies = [*current, *(policy for policy in own if policy is not None)]
             if not _allowed(policies, identity, connection, pod.ip):
-                line = _line(connection, identity, pod, mesh.workloads[key].uid)
+                line = _line(connection, identity, pod, workload.uid)
                 lines[connection.inode] = "" if connection.incoming else line
         if lines:
             await self._connections.cut(pod.netns, lines)

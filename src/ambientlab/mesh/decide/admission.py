@@ -3,14 +3,14 @@ istio/ztunnel): what a DENY policy matches is refused, and with ALLOW policies w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from functools import partial
 
+from ambientlab.mesh.decide.conditions import holds, like, within
 from ambientlab.mesh.ir import (
     NONE_ALLOWED,
     Authorization,
-    Condition,
     Conditions,
     Mesh,
     PolicyAction,
@@ -77,42 +77,20 @@ def _matching(policy: Authorization, connection: Connection) -> int | None:
 
 def _match(conditions: Conditions, connection: Connection) -> bool:
     """One without conditions never holds."""
-    return bool(conditions) and all(_holds(condition, connection) for condition in conditions)
+    return bool(conditions) and all(holds(condition, partial(_has, connection)) for condition in conditions)
 
 
-def _holds(condition: Condition, connection: Connection) -> bool:
-    def one_of(values: Iterable[str]) -> bool:
-        return any(_has(condition.attribute, value, connection) for value in values)
-
-    return (not condition.values or one_of(condition.values)) and not one_of(condition.not_values)
-
-
-def _has(attribute: str, value: str, connection: Connection) -> bool:
+def _has(connection: Connection, attribute: str, value: str) -> bool:
     match attribute:
         case "source.ip":
-            return _within(connection.client_ip, value)
+            return within(connection.client_ip, value)
         case "destination.ip":
-            return _within(connection.target_ip, value)
+            return within(connection.target_ip, value)
         case "destination.port":
             return connection.port == int(value)
         case "source.principal":
             found = connection.identity
-            return found.startswith(_SPIFFE) and _like(found.removeprefix(_SPIFFE), value)
+            return found.startswith(_SPIFFE) and like(found.removeprefix(_SPIFFE), value)
     parts = connection.identity.removeprefix(_SPIFFE).split("/")
     _, _, namespace, _, account = parts if len(parts) == 5 else [""] * 5
-    return _like(namespace, value) if attribute == "source.namespace" else f"{namespace}/{account}" == value
-
-
-def _like(found: str, value: str) -> bool:
-    if value == "*":
-        return found != ""
-    if value.startswith("*"):
-        return found.endswith(value[1:])
-    return found.startswith(value[:-1]) if value.endswith("*") else found == value
-
-
-def _within(address: str, block: str) -> bool:
-    try:
-        return ip_address(address) in ip_network(block, strict=False)
-    except ValueError:
-        return False
+    return like(namespace, value) if attribute == "source.namespace" else f"{namespace}/{account}" == value

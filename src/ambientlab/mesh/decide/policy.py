@@ -9,14 +9,16 @@ that it is asked. Where it cannot be, what the policy matches is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from ambientlab import re2
+from ambientlab.mesh.decide.conditions import holds, like, within
 from ambientlab.mesh.decide.request import Request
-from ambientlab.mesh.ir import AuthorizationPolicy, Condition, Conditions, Guard, PolicyAction, PolicyRule, Provider
+from ambientlab.mesh.ir import AuthorizationPolicy, Conditions, Guard, PolicyAction, PolicyRule, Provider
 
 REFUSAL = "RBAC: access denied"
 
@@ -108,23 +110,16 @@ def _asks_about_requests(conditions: Conditions) -> bool:
 
 def _all(conditions: Conditions, attempt: Attempt) -> bool:
     return all(
-        _holds(condition, attempt)
+        holds(condition, partial(_has, attempt))
         for condition in conditions
         if attempt.request is not None or not condition.attribute.startswith("request.")
     )
 
 
-def _holds(condition: Condition, attempt: Attempt) -> bool:
-    def one_of(values: Iterable[str]) -> bool:
-        return any(_has(condition.attribute, value, attempt) for value in values)
-
-    return (not condition.values or one_of(condition.values)) and not one_of(condition.not_values)
-
-
-def _has(attribute: str, value: str, attempt: Attempt) -> bool:
+def _has(attempt: Attempt, attribute: str, value: str) -> bool:
     match attribute:
         case "destination.ip":
-            return _within(attempt.target_ip, value)
+            return within(attempt.target_ip, value)
         case "destination.port":
             return attempt.port == int(value)
         case "source.ip":
@@ -132,12 +127,12 @@ def _has(attribute: str, value: str, attempt: Attempt) -> bool:
             # (istio/istio#46982; Envoy restores the client's as remote.ip alone)
             return False
         case "remote.ip":
-            return _within(_remote_ip(attempt), value)
+            return within(_remote_ip(attempt), value)
         case "source.principal":
             return _identity_like(attempt.identity, value)
         case "source.trustDomain":
             scheme, _, domain = attempt.identity.partition("://")
-            return scheme == "spiffe" and (value == "*" or _like(domain.partition("/")[0], value))
+            return scheme == "spiffe" and (value == "*" or like(domain.partition("/")[0], value))
         case "source.namespace":
             namespaces = ".*".join(map(re.escape, value.split("*")))
             return re2.fullmatch(f".*/ns/{namespaces}/.*", attempt.identity)
@@ -156,16 +151,16 @@ def _request_has(attribute: str, value: str, request: Request) -> bool:
     """What is left is about the metadata of filters, which no request has by itself."""
     match attribute:
         case "request.host":
-            return value == "*" or _like(request.authority.lower(), value.lower())
+            return value == "*" or like(request.authority.lower(), value.lower())
         case "request.method":
-            return value == "*" or _like(request.method, value)
+            return value == "*" or like(request.method, value)
         case "request.path":
             return _path_like(request.path.partition("?")[0], value)
     name = attribute.partition("[")[2].removesuffix("]").lower()
     if attribute.startswith("request.experimental.inline.headers["):
         return any(value == "*" or _listed(found, value) for found in request.values(name))
     if attribute.startswith("request.headers["):
-        return any(value == "*" or _like(found, value) for found in request.values(name))
+        return any(value == "*" or like(found, value) for found in request.values(name))
     return False
 
 
@@ -176,7 +171,7 @@ def _token_has(attribute: str, value: str, claims: Mapping[str, Any]) -> bool:
     found: Any = claims
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
-    return any(isinstance(item, str) and _like(item, value) for item in (found if isinstance(found, list) else [found]))
+    return any(isinstance(item, str) and like(item, value) for item in (found if isinstance(found, list) else [found]))
 
 
 def _principal_like(issuer: Any, subject: Any, value: str) -> bool:
@@ -188,10 +183,10 @@ def _principal_like(issuer: Any, subject: Any, value: str) -> bool:
         return bool(issuer and subject)
     first, slash, last = value.rpartition("/")
     if slash:
-        return _like(issuer, first) and _like(subject, last)
+        return like(issuer, first) and like(subject, last)
     if value.startswith("*"):
-        return issuer != "" and _like(subject, value)
-    return _like(issuer, value) and (subject != "" if value.endswith("*") else subject == "")
+        return issuer != "" and like(subject, value)
+    return like(issuer, value) and (subject != "" if value.endswith("*") else subject == "")
 
 
 def _path(brackets: str) -> tuple[str, ...]:
@@ -201,15 +196,6 @@ def _path(brackets: str) -> tuple[str, ...]:
     return (brackets.removeprefix("[").removesuffix("]"),)
 
 
-def _like(found: str, value: str) -> bool:
-    """A star begins or ends a value, or is anything that is there."""
-    if value == "*":
-        return found != ""
-    if value.startswith("*"):
-        return found.endswith(value[1:])
-    return found.startswith(value[:-1]) if value.endswith("*") else found == value
-
-
 def _identity_like(found: str, value: str) -> bool:
     """Values are written without the scheme."""
     prefix = "spiffe://"
@@ -217,25 +203,18 @@ def _identity_like(found: str, value: str) -> bool:
         return found != ""
     if value.startswith("*"):
         return found.startswith(prefix) and found.endswith(value[1:])
-    return _like(found, prefix + value)
+    return like(found, prefix + value)
 
 
 def _path_like(found: str, value: str) -> bool:
     if "{*}" not in value and "{**}" not in value:
-        return _like(found, value)
+        return like(found, value)
     parts = re.split(r"(\{\*\*?\})", value)
     return re2.fullmatch("".join(_TEMPLATE.get(part) or re.escape(part) for part in parts), found)
 
 
 def _listed(found: str, value: str) -> bool:
-    return any(_like(item, value) for item in found.split(","))
-
-
-def _within(address: str, block: str) -> bool:
-    try:
-        return ip_address(address) in ip_network(block, strict=False)
-    except ValueError:
-        return False
+    return any(like(item, value) for item in found.split(","))
 
 
 def _remote_ip(attempt: Attempt) -> str:
