@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -22,7 +22,9 @@ def tcp():
         peer, address = listening.accept()
         answer = f"HTTP/1.1 200 OK\\r\\nconnection: close\\r\\n\\r\\n{socket.gethostname()} {address[0]}\\n"
         try:
-            if peer.recv(10000): peer.sendall(answer.encode())
+            asked = peer.recv(10000)
+            print("asked" if asked else "touched", flush=True)
+            if asked: peer.sendall(answer.encode())
         except OSError: pass
         peer.close()
 def udp():
@@ -143,6 +145,16 @@ def address(mesh: Mesh, name: str, namespace: str) -> str:
     return mesh.kubectl("get", "pod", name, "-n", namespace, "-o", "jsonpath={.status.podIP}")
 
 
+def probed(mesh: Mesh, name: str) -> int:
+    """How often each probe of a pod has reached it at least."""
+    log = mesh.kubectl("logs", name, "-n", "meshed").split()
+    return min(log.count("asked"), log.count("touched"))
+
+
+def _reached(mesh: Mesh, name: str, number: int) -> bool:
+    return probed(mesh, name) >= number
+
+
 def test_probes_pass_into_captured_pods(cluster: Mesh) -> None:
     cluster.kubectl("wait", "pod", "-l", "app=web", "-n", "meshed", "--for=condition=Ready", "--timeout=60s")
 
@@ -249,7 +261,9 @@ def test_probes_pass_where_only_tunnels_may_and_so_does_all_to_a_pod_that_stays_
     ask = "import socket; print(socket.gethostbyname('named.example.com'))"
     said = cluster.kubectl("exec", "-n", "meshed", "apart", "--", "python3", "-c", ask, check=False)
     assert "gaierror" in said
-    time.sleep(4)  # of four failures in a row
+    before = {pod: probed(cluster, pod) for pod in ("web-1", "web-2")}
+    for pod, number in before.items():  # a fourth failure in a row restarts a pod
+        eventually(partial(_reached, cluster, pod, number + 4), f"four probes of each kind of {pod}")
     for pod in ("web-1", "web-2"):
         [status] = cluster.json("get", "pod", pod, "-n", "meshed")["status"]["containerStatuses"]
         assert (status["ready"], status["restartCount"]) == (True, 0)
