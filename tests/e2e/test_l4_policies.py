@@ -7,36 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from support import clients
 from support.mesh import Mesh
 from support.waiting import eventually, first
 
 pytestmark = pytest.mark.e2e
 
 URL = "http://helloworld.hello.svc.cluster.local:5000/hello"
-WORLD = """
+WORLD = f"""
 apiVersion: v1
 kind: Namespace
-metadata: {name: outside}
+metadata: {{name: outside}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: stranger, namespace: outside}
-spec: {containers: [{name: curl, image: curlimages/curl, command: [sleep, infinity]}]}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: bob, namespace: test}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: bob, namespace: test}
-spec: {serviceAccountName: bob, containers: [{name: curl, image: curlimages/curl, command: [sleep, infinity]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: neighbour, namespace: hello}
-spec: {containers: [{name: curl, image: curlimages/curl, command: [sleep, infinity]}]}
-"""
+metadata: {{name: stranger, namespace: outside}}
+spec: {{containers: [{{name: curl, image: curlimages/curl, command: [sleep, infinity]}}]}}
+---{clients.CLIENTS}"""
 CLIENTS = (("test", "curl"), ("test", "bob"), ("hello", "neighbour"), ("outside", "stranger"))
 """Three of the mesh and one that is not."""
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from support import jwt
+from support.clients import CLIENTS
 from support.mesh import Mesh
 from support.waiting import first
 
@@ -16,21 +17,6 @@ pytestmark = pytest.mark.e2e
 
 URL = "http://helloworld.hello.svc.cluster.local:5000/hello"
 CODE = ["-o", "/dev/null", "-w", "%{http_code}"]
-CLIENTS = """
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: bob, namespace: test}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: bob, namespace: test}
-spec: {serviceAccountName: bob, containers: [{name: curl, image: curlimages/curl, command: [sleep, infinity]}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: neighbour, namespace: hello}
-spec: {containers: [{name: curl, image: curlimages/curl, command: [sleep, infinity]}]}
-"""
 
 
 def policy(name: str, spec: str, namespace: str = "hello") -> str:
