@@ -17,7 +17,8 @@ import pytest
 
 from ambientlab import labs
 from ambientlab.cli.explain.document import document
-from ambientlab.cli.explain.drawing import WIDTH, broken, draw
+from ambientlab.cli.explain.drawing import draw
+from ambientlab.cli.layout import WIDTH, broken
 from ambientlab.cli.output import json_text
 from ambientlab.mesh import explain
 from ambientlab.mesh.explain import Asker, Explanation, UnknownError, Unseen

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, seed, settings
 
 from ambientlab.api.objects import Object
 from ambientlab.cli.explain.document import document
-from ambientlab.cli.explain.drawing import WIDTH, draw
+from ambientlab.cli.explain.drawing import draw
+from ambientlab.cli.layout import WIDTH
 from ambientlab.cli.output import json_text
 from ambientlab.mesh import explain
 from ambientlab.mesh.decide import Request, decide

@@ -34,7 +34,7 @@ def document(found: Explanation) -> Json:
         "target": {
             "host": decision.target.service,
             "address": decision.target.address,
-            "object": None if found.callee.object is None else _object(found.callee.object),
+            "object": None if found.callee.object is None else object_of(found.callee.object),
             "port": None if found.callee.port is None else _port(found.callee.port),
             "ports": [_port(port) for port in found.callee.ports],
             "distribution": str(found.callee.distribution),
@@ -42,18 +42,18 @@ def document(found: Explanation) -> Json:
         "waypoint": {
             "used": _key(decision.waypoint),
             "asked": _key(found.waypoint.asked),
-            "askedBy": None if found.waypoint.by is None else _object(found.waypoint.by),
+            "askedBy": None if found.waypoint.by is None else object_of(found.waypoint.by),
             "reason": decision.why.name,
             "why": found.waypoint.why,
         },
         "passages": [_passage(passage) for passage in decision.passages],
         "outcomes": [_outcome(outcome) for outcome in decision.outcomes],
         "applied": [
-            {"object": _object(one.object), "part": one.part, "place": str(one.place)} for one in found.applied
+            {"object": object_of(one.object), "part": one.part, "place": str(one.place)} for one in found.applied
         ],
         "problems": [_finding(finding) for finding in found.problems],
         "ignored": [_finding(finding) for finding in found.ignored],
-        "remedies": [_remedy(remedy) for remedy in found.remedies],
+        "remedies": [remedy_of(remedy) for remedy in found.remedies],
         "unseen": [{"what": one.what, "why": one.why} for one in found.unseen],
     }
 
@@ -78,7 +78,7 @@ def _key(key: Key | None) -> str | None:
     return None if key is None else str(key)
 
 
-def _object(ref: ObjectRef) -> Json:
+def object_of(ref: ObjectRef) -> Json:
     return {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name}
 
 
@@ -150,7 +150,7 @@ def _candidate(candidate: Candidate) -> Json:
 
 
 def _origin(origin: tuple[str, Key]) -> Json:
-    return _object(ObjectRef(origin[0], *origin[1]))
+    return object_of(ObjectRef(origin[0], *origin[1]))
 
 
 def _destination(destination: Destination) -> Json:
@@ -194,13 +194,13 @@ def _outcome(outcome: Outcome) -> Json:
 
 def _finding(finding: Finding) -> Json:
     return {
-        "object": _object(finding.object),
+        "object": object_of(finding.object),
         "cause": str(finding.cause),
         "field": finding.field,
         "message": finding.message,
-        "remedies": [_remedy(remedy) for remedy in finding.remedies],
+        "remedies": [remedy_of(remedy) for remedy in finding.remedies],
     }
 
 
-def _remedy(remedy: Remedy) -> Json:
+def remedy_of(remedy: Remedy) -> Json:
     return {"purpose": remedy.purpose, "commands": list(remedy.commands)}

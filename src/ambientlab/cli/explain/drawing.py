@@ -1,30 +1,27 @@
 """An explanation drawn for a terminal: the way from top to bottom, then what had no part in it, then what to type.
 
-It reads without colour. Lines are at most `WIDTH` wide where words can be broken; commands are broken so that they can
-still be pasted.
+It reads without colour.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
+from ambientlab.cli.layout import INDENT, not_seen, sides, to_paste, wrapped
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
-from ambientlab.mesh.explain import Explanation, Finding, Place, Remedy, words
+from ambientlab.mesh.explain import Explanation, Finding, Place, words
 from ambientlab.mesh.ir import Distribution, Port, Protocol
 
-WIDTH = 80
 _MOST_CLOSE = 3
 _DISTRIBUTIONS = {
     Distribution.SAME_ZONE: "of those nearest to the client, by zone",
     Distribution.SAME_NODE: "of those nearest to the client, by node",
     Distribution.LOCAL: "of those on the client's node alone",
 }
-_INDENT = "  "
-_BAR = f"{_INDENT}│  "
-_ARROW = f"{_INDENT}▼  "
+_BAR = f"{INDENT}│  "
+_ARROW = f"{INDENT}▼  "
 
 
 def draw(found: Explanation) -> str:
@@ -33,16 +30,16 @@ def draw(found: Explanation) -> str:
         if findings:
             parts.append([title, *(line for finding in findings for line in _finding(finding))])
     if found.remedies:
-        parts.append(["To change that", *(line for remedy in found.remedies for line in _remedy(remedy))])
+        parts.append(["To change that", *(line for remedy in found.remedies for line in to_paste(remedy))])
     if found.unseen:
-        parts.append(["Not seen, and so not taken into account", *_unseen(found)])
+        parts.append(["Not seen, and so not taken into account", *not_seen(found.unseen)])
     return "\n\n".join("\n".join(part) for part in parts)
 
 
 def _title(found: Explanation) -> list[str]:
     client = "somebody outside of the cluster" if found.client.key is None else str(found.client.key)
     chosen = f" ({found.client.chosen})" if found.client.chosen else ""
-    return [f"{found.decision.request.method} {url(found.decision.request)}", *_wrapped(f"from {client}{chosen}", "")]
+    return [f"{found.decision.request.method} {url(found.decision.request)}", *wrapped(f"from {client}{chosen}", "")]
 
 
 def url(request: Request) -> str:
@@ -55,7 +52,7 @@ def _way(found: Explanation) -> list[str]:
     lines = [*_client(found), *_facts(_target(found)), *_facts([_choice(found)])]
     for number, passage in enumerate(found.decision.passages):
         if number:
-            lines.append(f"{_INDENT}or, in its place,")
+            lines.append(f"{INDENT}or, in its place,")
         lines += [*_leg(passage.hop), *_waypoint(found, passage)]
     if not found.decision.passages and found.decision.target.service and any(found.decision.delivered()):
         lines += _facts([_unseeing(found)])
@@ -64,7 +61,7 @@ def _way(found: Explanation) -> list[str]:
 
 def _client(found: Explanation) -> Iterator[str]:
     source, client = found.decision.source, found.client
-    yield from _sides(_INDENT, str(client.key or "outside"), source.address)
+    yield from sides(INDENT, str(client.key or "outside"), source.address)
     if source.captured:
         by = f" {client.ztunnel}" if client.ztunnel is not None else ""
         yield from _facts([f"in the mesh: taken by ztunnel{by} as {words.identity(source.identity)}"])
@@ -117,7 +114,7 @@ def _leg(hop: Hop) -> Iterator[str]:
 
 def _waypoint(found: Explanation, passage: Passage) -> Iterator[str]:
     share = "" if passage.probability == 1 else f"{words.percent(passage.probability)} of connections"
-    yield from _sides(_INDENT, f"waypoint {passage.hop.waypoint}", share or passage.hop.endpoint)
+    yield from sides(INDENT, f"waypoint {passage.hop.waypoint}", share or passage.hop.endpoint)
     yield from _facts([f"policies: {words.verdict(passage.verdict)}", *_policies(found)])
     if passage.routing is not None:
         yield from _facts(_routing(passage.routing))
@@ -164,10 +161,10 @@ def _ends(found: Explanation) -> Iterator[str]:
     outcomes = found.decision.outcomes
     yield from _facts(_admissions(found))
     legs = dict.fromkeys(_last_leg(o.result) for o in outcomes if isinstance(o.result, Delivered))
-    yield from _wrapped(" or ".join(legs), _ARROW, " " * len(_ARROW)) or [_ARROW.rstrip()]
+    yield from wrapped(" or ".join(legs), _ARROW, " " * len(_ARROW)) or [_ARROW.rstrip()]
     if (delays := found.decision.delays()) != {0: 1}:
         late = [f"{words.percent(share)} after {words.duration(ms)}" for ms, share in delays.items() if ms]
-        yield f"{_INDENT}({', '.join(late)})"
+        yield f"{INDENT}({', '.join(late)})"
     places: dict[str, dict[_End, Fraction]] = {}
     for outcome in outcomes:
         end = _end(outcome.result)
@@ -176,12 +173,12 @@ def _ends(found: Explanation) -> Iterator[str]:
     several = sum(map(bool, places)) > 1
     for place, ends in sorted(places.items(), key=lambda each: (not each[0], -sum(each[1].values()))):
         if place and several:
-            yield from _wrapped(f"{words.percent(sum(ends.values(), Fraction(0)))} to {place}", _INDENT)
-        indent = _INDENT * 2 if place and several else _INDENT
+            yield from wrapped(f"{words.percent(sum(ends.values(), Fraction(0)))} to {place}", INDENT)
+        indent = INDENT * 2 if place and several else INDENT
         width = max(len(words.percent(share)) for share in ends.values())
         for end, share in sorted(ends.items(), key=lambda each: -each[1]):
             lead = f"{indent}{words.percent(share).rjust(width)}  "
-            yield from _sides(lead, end.text, end.address) if end.address else _wrapped(end.text, lead, " " * len(lead))
+            yield from sides(lead, end.text, end.address) if end.address else wrapped(end.text, lead, " " * len(lead))
 
 
 class _End(NamedTuple):
@@ -218,66 +215,14 @@ def _last_leg(end: Delivered) -> str:
 
 
 def _finding(finding: Finding) -> Iterator[str]:
-    yield from _sides(f"{_INDENT}✗ ", str(finding.object), str(finding.cause))
+    yield from sides(f"{INDENT}✗ ", str(finding.object), str(finding.cause))
     message = finding.message
     if finding.field and finding.field not in message:
         message = f"{finding.field}: {message}"
-    yield from _wrapped(message, f"{_INDENT}  ")
-
-
-def _remedy(remedy: Remedy) -> Iterator[str]:
-    yield from _wrapped(f"# {remedy.purpose}", _INDENT, f"{_INDENT}# ")
-    for command in remedy.commands:
-        yield from broken(command, _INDENT)
-
-
-def _unseen(found: Explanation) -> Iterator[str]:
-    by_reason: dict[str, list[str]] = {}
-    for one in found.unseen:
-        by_reason.setdefault(one.why, []).append(one.what)
-    for why, what in by_reason.items():
-        yield from _wrapped(f"{', '.join(what)}: {why}", _INDENT, f"{_INDENT}  ")
-
-
-def broken(command: str, indent: str) -> Iterator[str]:
-    """A command on lines that a shell takes together: broken at spaces between words, or within a JSON text, where a
-    line's end means nothing."""
-    line = indent
-    quoted = False
-    for number, word in enumerate(command.split(" ")):
-        end = "" if quoted else " \\"
-        if number and len(line) + 1 + len(word) + len(end) > WIDTH and line.strip():
-            yield line + end
-            line = f"{indent}    {word}"
-        else:
-            line += f" {word}" if number else word
-        quoted ^= word.count("'") % 2 == 1
-    yield line
-
-
-def _sides(lead: str, left: str, right: str) -> Iterator[str]:
-    """Both ends of a line, or of two where they do not fit on one."""
-    room = WIDTH - len(lead) - len(left)
-    if len(right) + 2 <= room:
-        yield f"{lead}{left}{right.rjust(room)}".rstrip()
-    else:
-        yield f"{lead}{left}"
-        yield right.rjust(WIDTH)
+    yield from wrapped(message, f"{INDENT}  ")
 
 
 def _facts(facts: Iterable[str]) -> Iterator[str]:
     for fact in facts:
         more = "  " if not fact.startswith(" ") else "    "
-        yield from _wrapped(fact, _BAR, _BAR + more)
-
-
-def _wrapped(text: str, first: str, later: str | None = None) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=first if later is None else later,
-        break_long_words=False,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-    )
+        yield from wrapped(fact, _BAR, _BAR + more)

@@ -17,7 +17,6 @@ from ambientlab.mesh.explain.explanation import (
     Explanation,
     Finding,
     Place,
-    Remedy,
     Unseen,
 )
 from ambientlab.mesh.explain.scope import Scope, choice
@@ -50,11 +49,8 @@ def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[U
 def aimed(found: Explanation, *flags: str) -> Explanation:
     """With commands for a cluster that is not the current one: what is pasted must not meet another."""
 
-    def remedy(of: Remedy) -> Remedy:
-        return replace(of, commands=tuple(remedies.aimed(command, *flags) for command in of.commands))
-
     def findings(some: tuple[Finding, ...]) -> tuple[Finding, ...]:
-        return tuple(replace(one, remedies=tuple(map(remedy, one.remedies))) for one in some)
+        return tuple(replace(one, remedies=remedies.all_aimed(one.remedies, *flags)) for one in some)
 
     return replace(found, ignored=findings(found.ignored), problems=findings(found.problems))
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from ambientlab.api import objects
 from ambientlab.api.kinds import GATEWAY, GATEWAY_NAME_LABEL, NAMESPACE
+from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import WAYPOINT_CLASS
 from ambientlab.mesh.explain.explanation import Remedy
 from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
 from ambientlab.mesh.index.services import SERVICE_NAME
-from ambientlab.mesh.index.waypoints import USE_WAYPOINT, WAYPOINT_FOR
+from ambientlab.mesh.index.waypoints import USE_WAYPOINT, WAYPOINT_FOR, Binding, asked_for
 from ambientlab.mesh.ir import Destination, Key, Service, Subset
 
 DATAPLANE_MODE = "istio.io/dataplane-mode"
@@ -24,6 +27,14 @@ _KINDS: Mapping[str, Resource] = {name_of(r.group, r.kind): r for r in RESOURCES
 
 def resource_of(ref: ObjectRef) -> Resource:
     return _KINDS[ref.kind]
+
+
+def object_of(index: MeshIndex, ref: ObjectRef) -> Object | None:
+    return index.sources[resource_of(ref)].get(key_of(ref))
+
+
+def key_of(ref: ObjectRef) -> Key:
+    return Key(ref.namespace, ref.name)
 
 
 def where(ref: ObjectRef) -> list[str]:
@@ -42,6 +53,10 @@ def aimed(command: str, *flags: str) -> str:
     """The command with `flags` that say which cluster is meant, if there are any."""
     said = f" {line(*flags)}" if flags else ""
     return re.sub(r"(?:^|(?<= \| ))(kubectl|istioctl)(?= )", lambda found: f"{found[1]}{said}", command)
+
+
+def all_aimed(some: Iterable[Remedy], *flags: str) -> tuple[Remedy, ...]:
+    return tuple(replace(one, commands=tuple(aimed(command, *flags) for command in one.commands)) for one in some)
 
 
 def patch(ref: ObjectRef, *operations: tuple[str, str, Any]) -> str:
@@ -67,6 +82,14 @@ def move(ref: ObjectRef, namespace: str) -> tuple[str, ...]:
     edit = f"/^  uid:/d;/^  resourceVersion:/d;s/^  namespace: {ref.namespace}$/  namespace: {namespace}/"
     get = line("kubectl", "get", *where(ref), "-o", "yaml")
     return (f"{get} | {line('sed', edit)} | kubectl apply -f -", delete(ref))
+
+
+def go_home(ref: ObjectRef, home: str) -> Remedy:
+    return Remedy(f"move it to {home}, where it is looked for", move(ref, home))
+
+
+def export(ref: ObjectRef) -> Remedy:
+    return Remedy("export it to every namespace", (patch(ref, ("add", "/spec/exportTo", ["*"])),))
 
 
 def namespace_ref(name: str) -> ObjectRef:
@@ -105,6 +128,27 @@ def waypoints_in(index: MeshIndex, namespace: str) -> list[Key]:
         for key, obj in index.sources[GATEWAY].items()
         if key.namespace == namespace and obj["spec"].get("gatewayClassName") == WAYPOINT_CLASS
     )
+
+
+def labelled(index: MeshIndex, ref: ObjectRef) -> ObjectRef | None:
+    """The object whose label says which waypoint another uses, or that it uses none."""
+    for each in (ref, namespace_ref(ref.namespace)):
+        obj = object_of(index, each)
+        if obj is not None and asked_for(objects.labels_of(obj), ref.namespace) is not None:
+            return each
+    return None
+
+
+def come_by_waypoint(index: MeshIndex, ref: ObjectRef, binding: Binding) -> Remedy:
+    """Of an object that has none."""
+    match binding.reason:
+        case "AttachmentDenied" if binding.asked is not None:
+            return let_in(binding.asked)
+        case "UnsupportedTrafficType" if binding.asked is not None:
+            return serve_all(binding.asked)
+        case "WaypointIsNotReady" if binding.asked is not None:
+            return get_ready(index, binding.asked)
+    return use_waypoint(index, ref, labelled(index, ref))
 
 
 def use_waypoint(index: MeshIndex, service: ObjectRef, opted_out: ObjectRef | None) -> Remedy:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from ambientlab.api import objects
 from ambientlab.api.kinds import NAMESPACE
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
@@ -17,7 +16,7 @@ from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, WaypointChoice
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
-from ambientlab.mesh.index.waypoints import USE_WAYPOINT, Binding, asked_for, bind
+from ambientlab.mesh.index.waypoints import USE_WAYPOINT, Binding, bind
 from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination
 
 _REASONS: Mapping[str, Cause] = {
@@ -113,15 +112,7 @@ class Scope:
     @cached_property
     def labelled(self) -> ObjectRef | None:
         """The object whose label says which waypoint the callee uses, or that it uses none."""
-        ref = self.callee.object
-        if ref is None:
-            return None
-        home = remedies.namespace_ref(ref.namespace)
-        for each in (ref, home):
-            obj = self.object(each)
-            if obj is not None and asked_for(objects.labels_of(obj), ref.namespace) is not None:
-                return each
-        return None
+        return None if self.callee.object is None else remedies.labelled(self.index, self.callee.object)
 
     @cached_property
     def places(self) -> frozenset[str]:
@@ -165,7 +156,7 @@ class Scope:
         return [d for d in self._diagnostics.get(ref, ()) if not d.host or d.host in self.hosts]
 
     def object(self, ref: ObjectRef) -> Object | None:
-        return self.index.sources[remedies.resource_of(ref)].get(Key(ref.namespace, ref.name))
+        return remedies.object_of(self.index, ref)
 
     def objects(self, resource: Resource) -> Iterator[tuple[ObjectRef, Object]]:
         kind = name_of(resource.group, resource.kind)
@@ -202,26 +193,15 @@ class Scope:
     @cached_property
     def waypoint_remedies(self) -> tuple[Remedy, ...]:
         """How the callee comes by a waypoint."""
-        ref, asked = self.callee.object, self.binding.asked
-        if ref is None:
-            return ()
-        match self.binding.reason:
-            case "AttachmentDenied" if asked is not None:
-                return (remedies.let_in(asked),)
-            case "UnsupportedTrafficType" if asked is not None:
-                return (remedies.serve_all(asked),)
-            case "WaypointIsNotReady" if asked is not None:
-                return (remedies.get_ready(self.index, asked),)
-        return (remedies.use_waypoint(self.index, ref, self.labelled),)
+        ref = self.callee.object
+        return () if ref is None else (remedies.come_by_waypoint(self.index, ref, self.binding),)
 
     def _usual(self, ref: ObjectRef, cause: Cause) -> tuple[Remedy, ...]:
         match cause:
             case Cause.WRONG_NAMESPACE if self.callee.object is not None:
-                home = self.callee.object.namespace
-                return (Remedy(f"move it to {home}, where it is looked for", remedies.move(ref, home)),)
+                return (remedies.go_home(ref, self.callee.object.namespace),)
             case Cause.NOT_EXPORTED:
-                command = remedies.patch(ref, ("add", "/spec/exportTo", ["*"]))
-                return (Remedy("export it to every namespace", (command,)),)
+                return (remedies.export(ref),)
         return ()
 
 

@@ -42,6 +42,7 @@ def routes(
                     f"connections for {resolve.words(item.destination)} are closed: there is no such destination",
                     field=first[1].field,
                     host=shape.host,
+                    destination=item.destination,
                 )
                 for item in destinations
                 if not item.found

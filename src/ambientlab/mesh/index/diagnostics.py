@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ambientlab.mesh.ir import Destination
+
 
 class ObjectRef(NamedTuple):
     kind: str
@@ -29,8 +31,8 @@ class Diagnostic:
     """A statement about one object.
 
     `condition` names the status condition it decides, with `reason` and `message` as Istio writes them; a diagnostic
-    without one is a finding, which Istio leaves unsaid. `field` is the path of what it is about, and `host` the service
-    where it holds for that one alone.
+    without one is a finding, which Istio leaves unsaid. `field` is the path of what it is about, `host` the service
+    where it holds for that one alone, and `destination` that of a route where it is about one.
     """
 
     object: ObjectRef
@@ -39,6 +41,7 @@ class Diagnostic:
     condition: str = ""
     field: str = ""
     host: str = ""
+    destination: Destination | None = None
 
     @property
     def text(self) -> str:

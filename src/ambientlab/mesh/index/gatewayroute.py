@@ -38,19 +38,21 @@ NO_PARENT = "parent not found"
 
 
 class RouteError(Exception):
-    """A reference that cannot be followed. `hard` voids the whole route; otherwise only what refers is void. `host` is
-    what it refers to, if that can be said."""
+    """A reference that cannot be followed. `hard` voids the whole route; otherwise only what refers is void.
+    `destination` is what it refers to, if that can be said."""
 
-    def __init__(self, reason: str, message: str, *, hard: bool = False, host: str = "") -> None:
+    def __init__(
+        self, reason: str, message: str, *, hard: bool = False, destination: Destination | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.hard = hard
-        self.host = host
+        self.destination = destination
 
 
-def _not_found(host: str) -> RouteError:
-    return RouteError("BackendNotFound", f"backend({host}) not found", host=host)
+def _not_found(destination: Destination) -> RouteError:
+    return RouteError("BackendNotFound", f"backend({destination.host}) not found", destination=destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ class RouteReader(ABC):
         # Istio reports one error, the last it met
         for n, (field, met) in enumerate(self.errors, 1):
             condition = RESOLVED_REFS if n == len(self.errors) else ""
-            self.notes.append(Diagnostic(self.ref, met.reason, met.message, condition, field))
+            self.notes.append(
+                Diagnostic(self.ref, met.reason, met.message, condition, field, destination=met.destination)
+            )
         return Reading(sets, tuple(self.notes))
 
     def _parents(self) -> list[Parent]:
@@ -168,12 +172,13 @@ class RouteReader(ABC):
                 if error.hard:
                     raise
                 errors.append((where, error))
-                found, destination = False, Destination(error.host, ref["port"] if error.host else 0)
+                found, destination = False, error.destination or Destination("", 0)
             request, response, authority = self._backend_filters(ref)
             result.append(WeightedDestination(weight, destination, found, request, response, authority))
         if mirror_error is not None and errors:
             where, last = errors[-1]
-            errors[-1] = (where, RouteError(last.reason, f"{last.message}; {mirror_error.message}"))
+            both = f"{last.message}; {mirror_error.message}"
+            errors[-1] = (where, RouteError(last.reason, both, destination=last.destination))
         elif mirror_error is not None:
             errors.append((f"{field}.filters", mirror_error))
         self.errors += errors
@@ -195,7 +200,7 @@ class RouteReader(ABC):
             raise RouteError("InvalidDestination", "port is required in backendRef", hard=True)
         key = Key(ref.get("namespace") or self.key.namespace, name)
         if self.around.service(key) is None:
-            raise _not_found(self.around.host(key))
+            raise _not_found(Destination(self.around.host(key), ref["port"]))
         if key.namespace != self.key.namespace and not self.around.granted(self.ref, key):
             self.notes.append(
                 Diagnostic(
@@ -216,7 +221,7 @@ class RouteReader(ABC):
         if not ref.get("port"):
             raise RouteError("InvalidDestination", "port is required in backendRef", hard=True)
         if not self.around.known(host):
-            raise _not_found(host)
+            raise _not_found(Destination(host, ref["port"]))
         return Destination(host, ref["port"])
 
     def _backend_filters(self, ref: Mapping[str, Any]) -> tuple[HeaderChange, HeaderChange, str]:

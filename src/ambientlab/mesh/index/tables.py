@@ -127,6 +127,7 @@ def _missing(host: str, admitted: list[Candidate], tables: list[RouteTable]) -> 
             "DestinationMissing",
             f"requests for {resolve.words(destination)} are answered {status}: there is no such destination",
             host=host,
+            destination=destination,
         )
         for (origin, destination), status in seen.items()
     ]
@@ -148,7 +149,7 @@ def _missing_mirrors(
                         seen |= {(s.origin, there): None for s in candidate.sets}
     for origin, destination in seen:
         message = f"no copies of requests are sent to {resolve.words(destination)}: there is no such destination"
-        yield Diagnostic(origin, "MirrorMissing", message, host=host)
+        yield Diagnostic(origin, "MirrorMissing", message, host=host, destination=destination)
 
 
 def by_port(value: Routing) -> Mapping[tuple[str, int], RouteTable]:

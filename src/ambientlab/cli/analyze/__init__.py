@@ -1,0 +1,1 @@
+"""`ambientlab analyze`: what is wrong with a mesh."""

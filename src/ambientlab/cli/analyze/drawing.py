@@ -1,0 +1,40 @@
+"""Findings written for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ambientlab.cli.analyze.report import Found, Report, plural, summary
+from ambientlab.cli.layout import INDENT, not_seen, sides, to_paste, wrapped
+from ambientlab.mesh.analysis import Code, Severity
+
+_MARKS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
+
+
+def draw(report: Report) -> str:
+    """Why is said once for each code, below the first finding of it."""
+    parts = []
+    explained: set[Code] = set()
+    for found in report.found:
+        parts.append(list(_finding(found, why=found.finding.code not in explained)))
+        explained.add(found.finding.code)
+    if report.unseen:
+        parts.append(["Not seen, and so not taken into account", *not_seen(report.unseen)])
+    parts.append([f"{summary(report.counts)} in {plural(report.objects, 'object')}"])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _finding(found: Found, *, why: bool) -> Iterator[str]:
+    finding, code = found.finding, found.finding.code
+    yield from sides(f"{_MARKS[code.severity]} ", str(finding.object), f"{code.severity} {code.id} {code.name}")
+    if found.location is not None:
+        yield f"{INDENT}{found.location}"
+    message = finding.message
+    if finding.field and finding.field not in message:
+        message = f"{finding.field}: {message}"
+    yield from wrapped(message, INDENT)
+    if why:
+        yield from wrapped(code.why, f"{INDENT}│ ")
+        yield f"{INDENT}│ {code.documentation}"
+    for remedy in finding.remedies:
+        yield from to_paste(remedy)
