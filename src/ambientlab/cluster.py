@@ -36,3 +36,9 @@ WAYPOINT_CLASS = "istio-waypoint"
 
 HBONE_PORT = 15008
 """Where pods and waypoints take tunnels."""
+OUTBOUND_PORT = 15001
+INBOUND_PLAINTEXT_PORT = 15006
+"""Where ztunnel takes, inside a captured pod, what leaves the pod and what comes without a tunnel."""
+PROXY_PORTS = (OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT)
+"""Whoever calls one of these through ztunnel is refused: it would call itself, without end (istio/ztunnel,
+src/config.rs, illegal_ports)."""

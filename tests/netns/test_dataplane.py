@@ -214,14 +214,21 @@ async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld
     await world.pod("stranger", "outside")
     server = world.sandboxes["hello-v1"].spec.ip
     own = world.sandboxes["client"].spec.ip
-    for pod, ip, port in (
-        ("client", "127.0.0.1", 15001),
-        ("client", "127.0.0.1", 15006),
-        ("client", own or "", 15006),
-        ("client", server or "", 15006),
-        ("stranger", server or "", 15006),
+    inbound, outbound = (
+        f'direction="{way}bound" error="attempted recursive call to ourselves"' for way in ("in", "out")
+    )
+    refused = '.*direction="outbound" .*error="http status: 503 Service Unavailable"'
+    for pod, ip, port, words in (
+        ("client", "127.0.0.1", 15001, outbound),
+        ("client", "127.0.0.1", 15006, inbound),
+        ("client", own or "", 15006, inbound),
+        ("client", server or "", 15001, refused),
+        ("client", server or "", 15006, refused),
+        ("stranger", server or "", 15001, inbound),
+        ("stranger", server or "", 15006, inbound),
     ):
         status, why = await world.get(pod, ip, port)
         assert status == 0, (pod, ip, port)
         assert "Timeout" not in why, f"{pod} to {ip}:{port}: {why}"
+        await logged(world, rf"addr={ip}:{port} {words}")
     assert await world.answered("client", VIP, 5000)

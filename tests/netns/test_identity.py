@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, CONFIGMAP
+from ambientlab.cluster import NODE_IP, PROXY_PORTS
 from ambientlab.mesh.ir import TrustDomains
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.identity import spiffe_id
@@ -73,9 +74,16 @@ async def test_tunnels_open_for_peers_of_the_mesh_and_to_the_pod_alone(world: Me
     ):
         assert await tunnel(world, "evil", victim, f"{victim}:8080", shows) == 0, fault
         await refused(world, evil, victim, f"tls handshake error: Custom {{ kind: InvalidData, error: {fault} }}")
-    for host in (other, "127.0.0.1", "10.244.0.1", "localhost", f"{victim}1", VIP):
-        assert await tunnel(world, "evil", victim, f"{host}:8080", ca.issue(me)) in (400, 404), host
-        await refused(world, evil, victim, f"ip mismatch: {victim} != {host}")
+    for target, status, fault in (
+        *((f"{host}:8080", 400, f"ip mismatch: {victim} != {host}") for host in (other, "127.0.0.1", NODE_IP, VIP)),
+        ("[::1]:8080", 400, f"ip mismatch: {victim} != ::1"),
+        ("localhost:8080", 503, "no service or workload for hostname: localhost"),
+        (f"a{victim}:8080", 503, f"no service or workload for hostname: a{victim}"),
+        (victim, 400, f"no valid authority pseudo header: {victim}"),
+        *((f"{victim}:{port}", 503, "attempted recursive call to ourselves") for port in PROXY_PORTS),
+    ):
+        assert await tunnel(world, "evil", victim, target, ca.issue(me)) == status, target
+        await refused(world, evil, victim, fault)
 
 
 def other_domain(shown: str) -> str:

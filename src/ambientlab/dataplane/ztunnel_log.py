@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
-from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, UNKNOWN
+from ambientlab.cluster import PROXY_PORTS
+from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, NO_WORKLOAD, SELF_CALL, UNKNOWN
 from ambientlab.mesh.xds.access_log import service_field as service_text
 from ambientlab.mesh.xds.access_log import workload_fields as workload_text
 from ambientlab.mesh.xds.messages import CONNECT_TIMEOUT_MS
@@ -41,6 +43,7 @@ _ERRNO = {
     "No route to host": 113,
 }
 _TIMED_OUT = "deadline has elapsed"
+_TARGET = re.compile(r"(.+):([1-9][0-9]{0,4})")
 _REFUSED_TUNNEL = re.compile(r"tunnel_response:(\d+)")
 _NAMES = re.compile(r"certificate_SANs_are_\[(.*?)\]")
 _IDENTITY = re.compile(r"spiffe://([^/]+)/ns/([^/]+)/sa/([^/]+)")
@@ -239,13 +242,26 @@ def _error(text: str, failure: Failure, trust_domain: str) -> Error:
 def _inbound_error(text: str, failure: Failure, flags: set[str]) -> Error:
     if failure.method not in ("", "-", "CONNECT"):
         return Error(f"expected method CONNECT, got {failure.method}", early=True)
-    if "NR" in flags or failure.code == "400":
-        here, asked = _address(text, "dst.addr")[0], failure.target.rpartition(":")[0]
-        return Error(f"ip mismatch: {here} != {asked}", early=True)
-    if failure.code == "503" and not failure.reason and not flags - {"-", ""}:
+    refused = not failure.reason and not flags - {"-", ""}
+    if failure.code == "400" or (failure.code == "503" and refused):
+        if error := _target_error(_address(text, "dst.addr")[0], failure.target):
+            return Error(error, early=True)
         pod = f"{_quoted(text, 'dst.namespace')}/{_quoted(text, 'dst.workload')}"
-        return Error(f"failed to fetch information about local workload: {pod}", early=True)
+        return Error(NO_WORKLOAD.format(pod), early=True)
     return Error(f"connection failed: {_cause(failure.reason)}")
+
+
+def _target_error(here: str, target: str) -> str:
+    """What is wrong with that for which a tunnel to `here` was asked; "" if nothing is."""
+    if not (parts := _TARGET.fullmatch(target)):
+        return f"no valid authority pseudo header: {target}"
+    try:
+        asked = ip_address(parts[1].strip("[]"))
+    except ValueError:
+        return f"no service or workload for hostname: {parts[1]}"
+    if asked != ip_address(here):
+        return f"ip mismatch: {here} != {asked}"
+    return SELF_CALL if int(parts[2]) in PROXY_PORTS else ""
 
 
 def _cause(reason: str) -> str:

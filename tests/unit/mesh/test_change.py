@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -12,6 +13,7 @@ import yaml
 
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
+from ambientlab.cluster import PROXY_PORTS
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex, peerauthentications
 from ambientlab.mesh.ir import Key
@@ -127,8 +129,13 @@ def test_a_status_changes_nothing(mesh: Mesh) -> None:
 def test_connect_reaches_the_pod_itself_only(mesh: Mesh) -> None:
     route, *others = mesh.told(NODE_PROXY, ROUTES, "inbound|test/curl").virtual_hosts[0].routes
     expressions = [(h.name, h.string_match.safe_regex.regex) for h in route.match.headers]
-    assert expressions == [(":authority", r"10\.244\.0\.10:[1-9][0-9]{0,4}")]
-    assert [other.direct_response.status for other in others] == [400, 400]
+    [(header, expression)] = expressions
+    assert header == ":authority"
+    refused = {str(port) for port in PROXY_PORTS} | {"0", "080", "65536000", ""}
+    for port in {"1", "80", "15000", "15007", "15021", "65535"} | refused:
+        assert bool(re.fullmatch(expression, f"10.244.0.10:{port}")) == (port not in refused)
+        assert not re.fullmatch(expression, f"10.244.0.1:{port}")
+    assert [other.direct_response.status for other in others] == [503, 400, 400]
 
 
 def test_a_pod_that_is_not_in_the_api_is_closed(mesh: Mesh) -> None:
@@ -137,7 +144,7 @@ def test_a_pod_that_is_not_in_the_api_is_closed(mesh: Mesh) -> None:
     (route,) = mesh.told(NODE_PROXY, ROUTES, "inbound|test/curl").virtual_hosts[0].routes
     assert route.direct_response.status == 503
     otherwise = mesh.told(NODE_PROXY, LISTENER, "inplain|test/curl").filter_chain_matcher.on_no_match
-    assert otherwise.action.name == "self-call"
+    assert otherwise.action.name == "no-workload"
 
 
 def test_a_traffic_policy_touches_the_clusters_of_its_service_only(mesh: Mesh) -> None:

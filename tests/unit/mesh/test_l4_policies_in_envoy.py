@@ -378,3 +378,5 @@ async def test_a_pod_that_nothing_is_known_of_gets_nothing(pods: Pods) -> None:
     tunnel.close()
     assert tunnel.status == 503
     assert not await pods.admits("unknown", Client())
+    error = 'direction="inbound" error="failed to fetch information about local workload: hello/unknown"'
+    await until(lambda: pods.log().count(error) == 2, f"{error}, twice, not {pods.log()[-2000:]}")

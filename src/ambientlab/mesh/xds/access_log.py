@@ -76,6 +76,8 @@ REFUSED_STATUS = 401
 _FAILED_STATUS = 400
 """Statuses from here on are not those of a tunnel."""
 
+SELF_CALL = "attempted recursive call to ourselves"
+NO_WORKLOAD = "failed to fetch information about local workload: {}"
 _REFUSED = "connection closed due to policy rejection: {}"
 _POLICY = "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%"
 
@@ -160,6 +162,15 @@ def refused_inbound() -> list[AccessLog]:
 def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a connection from outside the mesh to a captured pod."""
     return _connections(_plain_inbound_fields(workload, namespace), "inbound", "")
+
+
+def closed(direction: str, error: str) -> list[AccessLog]:
+    """For a connection that is refused before anything is known of it."""
+    line = (
+        f"{_TIME}\twarn\taccess\tconnection failed\tsrc.addr=%DOWNSTREAM_REMOTE_ADDRESS% "
+        f'dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% direction="{direction}" error="{error}"\n'
+    )
+    return [_stdout(line, only(AccessLogType.TcpConnectionEnd))]
 
 
 def plain_refused(workload: str, namespace: str, reason: str) -> list[AccessLog]:

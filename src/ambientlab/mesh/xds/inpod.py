@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib import import_module
 from itertools import groupby
@@ -34,7 +34,7 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.ip_pb2 import IPMatcher
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
-from ambientlab.cluster import HBONE_PORT
+from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import Authorization, trust_domain_of
 from ambientlab.mesh.xds import access_log, metrics
@@ -58,9 +58,6 @@ from ambientlab.mesh.xds.messages import (
 from ambientlab.mesh.xds.types import PREFIX
 from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH
 
-OUTBOUND_PORT = 15001
-INBOUND_PLAINTEXT_PORT = 15006
-
 SERVICE_NETWORKS = (("10.96.0.0", 12), ("240.240.0.0", 16))
 """Of Services, and of ServiceEntries that chose no address."""
 POD_NETWORK = ("10.244.0.0", 16)
@@ -82,6 +79,9 @@ PlainChoice = tuple[Matcher.OnMatch, tuple[str, ...]]
 Not there for a pod that the API does not know."""
 
 _PASSING = "plaintext"
+_OWN_PORTS = "(" + "|".join(map(str, PROXY_PORTS)) + ")"
+_OTHER_PORTS = "([1-9][0-9]{0,3}|[2-9][0-9]{4}|1[0-46-9][0-9]{3}|15[1-9][0-9]{2}|150[1-9][0-9]|1500[02-579])"
+_NAME_AND_PORT = r"[^\[]*[A-Za-z][^\[]*:[1-9][0-9]{0,4}"
 _RBAC = "envoy.filters.http.rbac"
 
 
@@ -130,7 +130,8 @@ def inbound_routes(
     what the pod alone can reach (istio/ztunnel, src/proxy/inbound.rs, validate_destination). Apart from the listener,
     so that it can change under open connections.
 
-    Ports are written in one way only, by which policies know them.
+    Ports are written in one way only, by which policies know them. ztunnel also takes names of services, which gateways
+    between networks ask for: there is one network here, and no name is known.
 
     `services` pairs ports of the pod with the services that lead there, in order, for the log: of several the one that
     the client's side names, and else the first, a best guess as in ztunnel (src/proxy.rs, guess_inbound_service).
@@ -144,6 +145,8 @@ def inbound_routes(
     if policies:
         host.typed_per_filter_config[_RBAC].CopyFrom(packed(_authorizations().of_tunnels(policies)))
     for port, pairs in groupby(services, itemgetter(0)):
+        if port in PROXY_PORTS:
+            continue
         guess, *others = (service for _, service in pairs)
         for service in (*others, guess):
             route = _connect(host.routes.add())
@@ -152,14 +155,24 @@ def inbound_routes(
                 route.match.headers.add(name=access_log.DESTINATION_SERVICE_HEADER).string_match.exact = service
             route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
     authority = _connect(host.routes.add()).match.headers.add(name=":authority").string_match
-    authority.safe_regex.regex = rf"{re.escape(ip)}:[1-9][0-9]{{0,4}}"
-    for refused in (host.routes.add(), host.routes.add()):
-        refused.direct_response.status = HTTPStatus.BAD_REQUEST
-        # whatever policies say
-        refused.typed_per_filter_config[_RBAC].type_url = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
-    host.routes[-2].match.connect_matcher.SetInParent()
-    host.routes[-1].match.prefix = "/"
+    authority.safe_regex.regex = rf"{re.escape(ip)}:{_OTHER_PORTS}"
+    _refuse(host.routes.add(), HTTPStatus.SERVICE_UNAVAILABLE, rf"{re.escape(ip)}:{_OWN_PORTS}|{_NAME_AND_PORT}")
+    _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, "")
+    _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, None)
     return routes
+
+
+def _refuse(route: Route, status: HTTPStatus, authority: str | None) -> None:
+    """Whatever policies say: a CONNECT to what the expression `authority` fits ("": to anything), or, for None, what is
+    no CONNECT."""
+    route.direct_response.status = status
+    route.typed_per_filter_config[_RBAC].type_url = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
+    if authority is None:
+        route.match.prefix = "/"
+        return
+    route.match.connect_matcher.SetInParent()
+    if authority:
+        route.match.headers.add(name=":authority").string_match.safe_regex.regex = authority
 
 
 def _connect(route: Route) -> Route:
@@ -216,7 +229,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
                 )
                 for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)})
             ),
-            _self_call(),
+            _self_call("outbound"),
         ]
     )
     return listener
@@ -224,14 +237,16 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
 
 def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
     passing = _tcp_chain(_PASSING, [_netns(pod)], PASSTHROUGH, access_log.plain_inbound(pod.name, pod.namespace))
-    self_call = _self_call()
+    self_call = _self_call("inbound")
     own_port = Matcher()
     tree = own_port.matcher_tree
     tree.input.CopyFrom(TypedExtensionConfig(name="destination-port", typed_config=packed(DestinationPortInput())))
-    _choose(tree.exact_match_map.map[str(INBOUND_PLAINTEXT_PORT)], self_call.name)
-    refusing: list[FilterChain] = []
+    for port in PROXY_PORTS:
+        _choose(tree.exact_match_map.map[str(port)], self_call.name)
     if choice is None:
-        _choose(own_port.on_no_match, self_call.name)
+        unknown = access_log.NO_WORKLOAD.format(f"{pod.namespace}/{pod.name}")
+        refusing = [_closed("no-workload", "inbound", unknown)]
+        _choose(own_port.on_no_match, refusing[0].name)
     else:
         own_port.on_no_match.CopyFrom(choice[0])
         refusing = [
@@ -295,10 +310,13 @@ def _authorizations() -> Any:
     return import_module("ambientlab.mesh.xds.authorizations")
 
 
-def _self_call() -> FilterChain:
-    """For connections to the proxy's own port: passing them on would call the proxy again, without end. Envoy closes
-    what comes to a chain without filters; ztunnel refuses it as well (istio/ztunnel, proxy.rs, Error::SelfCall)."""
-    return FilterChain(name="self-call")
+def _self_call(direction: str) -> FilterChain:
+    """For connections to the proxy's own ports."""
+    return _closed("self-call", direction, access_log.SELF_CALL)
+
+
+def _closed(name: str, direction: str, error: str) -> FilterChain:
+    return _tcp_chain(name, [], BLACKHOLE, access_log.closed(direction, error))
 
 
 def _netns(pod: Captured) -> FilterStateValue:
@@ -351,11 +369,6 @@ def _by_network(*networks: tuple[tuple[str, int], str], otherwise: str) -> Match
     tree.custom_match.CopyFrom(TypedExtensionConfig(name="ip", typed_config=packed(addresses)))
     _choose(matcher.on_no_match, otherwise)
     return matcher
-
-
-def _to_networks(networks: Sequence[tuple[str, str]]) -> Iterator[tuple[str, FilterStateValue]]:
-    for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)}):
-        yield chain, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")
 
 
 def _prefix(network: str) -> tuple[str, int]:

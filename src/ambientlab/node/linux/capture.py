@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from ambientlab.cluster import DNS_IP
+from ambientlab.cluster import DNS_IP, HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
 from ambientlab.node.linux import links, sockdiag
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, visitor
 from ambientlab.node.linux.nft import Batch, Hook, Nft, ipv4, port
@@ -46,9 +46,6 @@ from ambientlab.node.linux.nft_expr import (
 )
 
 PROBE_SOURCE = "169.254.7.127"
-OUTBOUND_PORT = 15001
-INBOUND_PLAINTEXT_PORT = 15006
-HBONE_PORT = 15008
 
 _NAT = "istio-ambient-nat"
 _MANGLE = "istio-ambient-mangle"
@@ -229,9 +226,8 @@ def _remove() -> int:
 
 
 def _disconnect() -> None:
-    ports = (OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT)
     try:
-        sockdiag.end(lambda one: one.mark & _MARK_MASK == _PROXY_MARK or one.local_port in ports)
+        sockdiag.end(lambda one: one.mark & _MARK_MASK == _PROXY_MARK or one.local_port in PROXY_PORTS)
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise

@@ -16,17 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, PROXY_PORTS
 from ambientlab.dataplane.policywatcher import Carried
 from ambientlab.mesh.xds.messages import TUNNELLED_PRIORITY
 from ambientlab.node.linux import syscalls
 from ambientlab.node.linux.netlink import visitor
 
 _PROGRAM = "envoy"
-_PLAINTEXT_PORT = 15006
-_HBONE_PORT = 15008
-_OWN_PORTS = frozenset({15001, _PLAINTEXT_PORT, _HBONE_PORT})
-"""Of the proxy's listeners inside a pod."""
-
 _OPEN = frozenset({1, 4, 5, 8})
 """Established, or closed by one end alone (include/net/tcp_states.h)."""
 _LISTEN = 10
@@ -61,7 +57,7 @@ def _carried(ip: str) -> Iterator[Carried]:
     rows = list(_table())
     opened = [row for row in rows if row.state in _OPEN]
     outgoing = [row for row in opened if row.remote[0] == ip and not _own(row)]
-    incoming = [row for row in opened if row.local[1] == _PLAINTEXT_PORT]
+    incoming = [row for row in opened if row.local[1] == INBOUND_PLAINTEXT_PORT]
     sockets = _sockets(rows) if outgoing or incoming else None
     if sockets is None:
         return
@@ -129,7 +125,7 @@ class _Sockets:
 
 def _sockets(rows: Iterable[_Row]) -> _Sockets | None:
     """Of the process that takes tunnels here."""
-    listening = next((row.inode for row in rows if row.state == _LISTEN and row.local[1] == _HBONE_PORT), None)
+    listening = next((row.inode for row in rows if row.state == _LISTEN and row.local[1] == HBONE_PORT), None)
     for name in os.listdir("/proc") if listening is not None else ():
         with suppress(OSError):
             if name.isdigit() and _read(f"/proc/{name}/comm").strip() == _PROGRAM:
@@ -158,7 +154,7 @@ def _table() -> Iterator[_Row]:
 
 def _own(row: _Row) -> bool:
     """Whether one end is a listener of the proxy's: a connection as it comes to the proxy, or leaves for another."""
-    return row.local[1] in _OWN_PORTS or row.remote[1] in _OWN_PORTS
+    return row.local[1] in PROXY_PORTS or row.remote[1] in PROXY_PORTS
 
 
 def _address(text: str) -> tuple[str, int]:
