@@ -31,7 +31,7 @@ from ambientlab.dataplane.bootstrap import ADMIN_SOCKET, Startup, bootstrap_for_
 from ambientlab.dataplane.capture import ENABLED, REDIRECTION, Capture
 from ambientlab.dataplane.envoy import binary
 from ambientlab.dataplane.policywatcher import PolicyWatcher
-from ambientlab.dataplane.ztunnel_connections import Connections
+from ambientlab.dataplane.ztunnel_connections import Connections, Ends
 from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
 from ambientlab.host.ztunnel import NodeProxyView
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -349,9 +349,9 @@ class MeshWorld:
     def _containers(self) -> list[Object]:
         return [{"name": "c", "env": [{"name": name, "value": value} for name, value in self.environment.items()]}]
 
-    def said(self) -> tuple[str, Connections]:
+    def said(self) -> tuple[str, Connections[Ends]]:
         """ztunnel's log, and what it tells of connections."""
-        connections = Connections(time.monotonic)
+        connections: Connections[Ends] = Connections(time.monotonic, lambda ends: ends)
         log = ZtunnelLog(self.view, Levels(), connections.ended, connections.report)
         return log(self.logs["ztunnel"].read_bytes()).decode(), connections
 

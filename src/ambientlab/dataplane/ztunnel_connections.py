@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from ambientlab.mesh.xds.access_log import REPORT_EVERY_MS
 
@@ -20,6 +20,11 @@ _SAME = 0.1
 """How exactly times agree that are of one connection: in milliseconds, and in seconds."""
 FORGOTTEN_AFTER = 5.0
 """Seconds without a report after which a connection is taken to have ended unseen."""
+_REMEMBERED = 10_000
+"""Between how many pairs of pods it is known what connections are counted as: pods come and go."""
+
+Series = TypeVar("Series")
+"""What is counted as one: pods of one Deployment are for metrics."""
 
 _FIELDS = (
     rb"src\.addr=(\S+) "
@@ -60,8 +65,8 @@ class Ends(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """Of connections between the same ends: by response flag where they ended. Bytes are those that the server sent
-    and received, on whichever side they were counted."""
+    """Of connections: by response flag where they ended. Bytes are those that the server sent and received, on
+    whichever side they were counted."""
 
     opened: int = 0
     sent: int = 0
@@ -90,13 +95,13 @@ _Place = tuple[bytes, bytes, bytes, bytes]
 """Where a connection is: direction, source, destination and what a tunnel leads to. Those of one tunnel share it."""
 
 
-class Connections:
-    """Of one run of the node proxy. `clock` is any that does not go back; `met` is told of ends when they are new."""
+class Connections(Generic[Series]):
+    """Of one run of the node proxy. `clock` is any that does not go back; `series` is asked of ends that are new."""
 
-    def __init__(self, clock: Callable[[], float], met: Callable[[Ends], None] = lambda ends: None) -> None:
-        self.counts: dict[Ends, Counts] = {}
+    def __init__(self, clock: Callable[[], float], series: Callable[[Ends], Series]) -> None:
+        self.counts: dict[Series, Counts] = {}
         self._clock = clock
-        self._met = met
+        self._series = series
         self._known: dict[_Key, Counts] = {}
         self._open: dict[_Place, list[Open]] = {}
 
@@ -143,9 +148,9 @@ class Connections:
     def _counts(self, key: _Key) -> Counts:
         counts = self._known.get(key)
         if counts is None:
-            ends = _ends(key)
-            counts = self._known[key] = self.counts[ends] = Counts()
-            self._met(ends)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            counts = self._known[key] = self.counts.setdefault(self._series(_ends(key)), Counts())
         return counts
 
     def _taken(self, place: _Place, moment: bytes, milliseconds: int) -> Open | None:

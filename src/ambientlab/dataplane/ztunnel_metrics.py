@@ -6,11 +6,13 @@ Of what it counts besides, the sockets of its listeners and lookups of DNS are n
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.dataplane.ztunnel_connections import NO_FLAG, Connections, Counts, Ends
-from ambientlab.mesh.ir import Service, Workload
+from ambientlab.mesh.ir import Service, Workload, nearness
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 
@@ -22,6 +24,8 @@ _HELP = {
     "istio_tcp_connections_failed": "The total number of TCP connections that failed to establish (unstable)",
 }
 _UNKNOWN = "unknown"
+_REMEMBERED = 10_000
+"""Pods, those among them that are gone."""
 _SIDE = ("workload", "canonical_service", "canonical_revision", "workload_namespace")
 
 FindWorkload = Callable[[str, str], Workload | None]
@@ -30,17 +34,26 @@ FindService = Callable[[str], Service | None]
 """By host."""
 
 
-class Labels:
-    """The labels of connections by their ends, as the mesh knew these when they were met first: a pod may be gone when
-    its metrics are read. What has no name then keeps the one it had before."""
+class Labels(NamedTuple):
+    """Of a time series, but for the response flags, which stand between the two."""
+
+    before: str
+    behind: str
+
+    def text(self, flag: str) -> str:
+        return f'{self.before},response_flags="{flag}",{self.behind}'
+
+
+class Labeller:
+    """Says what connections are counted as, by their ends as the mesh knows these when they are met: a pod may be gone
+    when its metrics are read. What has no name then keeps the one it had before."""
 
     def __init__(self, workload: FindWorkload, service: FindService) -> None:
         self._workload = workload
         self._service = service
-        self._known: dict[tuple[str, str], Workload] = {}
-        self._texts: dict[Ends, tuple[str, str]] = {}
+        self._known: OrderedDict[tuple[str, str], Workload] = OrderedDict()
 
-    def meet(self, ends: Ends) -> None:
+    def labels(self, ends: Ends) -> Labels:
         source = self._find(ends.source_namespace, ends.source)
         destination = self._find(ends.destination_namespace, ends.destination)
         service = self._service(ends.service) if ends.service else None
@@ -63,25 +76,24 @@ class Labels:
             **_place("source", source),
             **_place("destination", destination),
         }
-        self._texts[ends] = _text(before), _text(behind)
-
-    def text(self, ends: Ends, flag: str) -> str:
-        before, behind = self._texts[ends]
-        return f'{before},response_flags="{flag}",{behind}'
+        return Labels(_text(before), _text(behind))
 
     def _find(self, namespace: str, name: str) -> Workload | None:
         found = self._workload(namespace, name) if name else None
-        if found is not None:
-            self._known[namespace, name] = found
-        return found or self._known.get((namespace, name))
+        if found is None:
+            return self._known.get((namespace, name))
+        self._known[namespace, name] = found
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
 
 
-def samples(connections: Connections, labels: Labels) -> list[str]:
+def samples(connections: Connections[Labels]) -> list[str]:
     """Lines, by metric."""
     found: dict[str, list[str]] = {name: [] for name in _HELP}
-    for ends, counts in connections.counts.items():
+    for labels, counts in connections.counts.items():
         for name, flag, value in _samples(counts):
-            found[name].append(f"{name}_total{{{labels.text(ends, flag)}}} {value}")
+            found[name].append(f"{name}_total{{{labels.text(flag)}}} {value}")
     lines: list[str] = []
     for name, known in found.items():
         lines += [*_head(name, "counter", _HELP[name]), *known] if known else []
@@ -133,7 +145,7 @@ def _side(side: str, namespace: str, workload: Workload | None, principal: str) 
 
 
 def _place(side: str, workload: Workload | None) -> dict[str, str]:
-    region, zone = [*("" if workload is None else workload.locality).split("/"), ""][:2]
+    region, zone, _ = nearness.parts("" if workload is None else workload.locality)
     return {f"{side}_region": region, f"{side}_zone": zone}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ambientlab.cluster import ISTIO_VERSION
 from ambientlab.dataplane.ztunnel_connections import Connections, Open
 from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
-from ambientlab.dataplane.ztunnel_metrics import Labels, build, gauge, samples, text
+from ambientlab.dataplane.ztunnel_metrics import Labeller, Labels, build, gauge, samples, text
 from ambientlab.mesh import configdump
 from ambientlab.mesh.ir import Key, Workload
 from ambientlab.mesh.serve.control_plane import ControlPlane
@@ -25,7 +25,7 @@ class NodeProxyView:
         index = istiod.index
         self._by_ip = index.workloads.index(lambda _, workload: (workload.ip,))
         self._by_endpoint = index.services.index(lambda _, service: {end.address for end in service.endpoints})
-        self._labels = Labels(self._find, index.services.get)
+        self._labeller = Labeller(self._find, index.services.get)
         self._connections = self._none_yet()
 
     def output(self) -> Callable[[bytes], bytes]:
@@ -47,14 +47,14 @@ class NodeProxyView:
         return min((host for host, end in ends if port in dict(end.ports).values()), default="")
 
     def metrics(self) -> str:
-        return text([*samples(self._connections, self._labels), *build("ztunnel")])
+        return text([*samples(self._connections), *build("ztunnel")])
 
     def mesh_metrics(self) -> str:
         """istiod's: how many proxies it serves, and, which no istiod has, those of ztunnel, so that one address tells
         of all connections in the mesh."""
         proxies = len(self._istiod.connections)
         own = [*build("pilot"), *gauge("pilot_xds", _PILOT_XDS, f'version="{ISTIO_VERSION}"', proxies)]
-        return text([*samples(self._connections, self._labels), *own])
+        return text([*samples(self._connections), *own])
 
     def dump(self) -> configdump.Message:
         captured = self._istiod.captured.values()
@@ -78,8 +78,8 @@ class NodeProxyView:
         )
         return configdump.dump(seen)
 
-    def _none_yet(self) -> Connections:
-        return Connections(time.monotonic, self._labels.meet)
+    def _none_yet(self) -> Connections[Labels]:
+        return Connections(time.monotonic, self._labeller.labels)
 
     def _find(self, namespace: str, name: str) -> Workload | None:
         return self._istiod.index.workloads.get(Key(namespace, name))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, Connections
-from ambientlab.dataplane.ztunnel_metrics import Labels, build, samples, text
+from ambientlab.dataplane.ztunnel_metrics import Labeller, build, samples, text
 from ambientlab.mesh.ir import Protocol, Service, Workload
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
@@ -31,9 +32,9 @@ HBONE = (
 STRANGE = 'dst.addr=10.244.0.4:80 dst.workload="app-1" dst.namespace="hello" direction="inbound" '
 
 
-def labels(workloads: Mapping[tuple[str, str], Workload] = WORKLOADS) -> Labels:
+def labeller(workloads: Mapping[tuple[str, str], Workload] = WORKLOADS) -> Labeller:
     service = Service("hello", "app", HOST, ("10.96.0.9",), (), (), (), None)
-    return Labels(lambda namespace, name: workloads.get((namespace, name)), {HOST: service}.get)
+    return Labeller(lambda namespace, name: workloads.get((namespace, name)), {HOST: service}.get)
 
 
 class Counted:
@@ -41,8 +42,7 @@ class Counted:
 
     def __init__(self, workloads: Mapping[tuple[str, str], Workload] = WORKLOADS) -> None:
         self.now = 0.0
-        self.labels = labels(workloads)
-        self.connections = Connections(lambda: self.now, self.labels.meet)
+        self.connections = Connections(lambda: self.now, labeller(workloads).labels)
 
     def ended(
         self, port: int, fields: str, sent: int, received: int, ms: int, *, error: str = "", after: float = 0
@@ -112,7 +112,7 @@ def test_metrics_have_ztunnels_labels() -> None:
     counted.ended(2, HBONE, 0, 0, 5, error="http status: 401 Unauthorized")
     counted.ended(3, STRANGE, 7, 8, 5)
     counted.ended(4, STRANGE, 0, 0, 5, error="connection closed due to policy rejection: explicitly denied by: a/b")
-    lines = text([*samples(counted.connections, counted.labels), *build("ztunnel")]).splitlines()
+    lines = text([*samples(counted.connections), *build("ztunnel")]).splitlines()
     source = (
         'reporter="source",source_workload="curl",source_canonical_service="client",source_canonical_revision="v9",'
         'source_workload_namespace="test",source_principal="spiffe://t/ns/test/sa/curl",source_app="client",'
@@ -152,4 +152,13 @@ def test_a_pod_that_is_gone_keeps_its_names() -> None:
     counted.ended(1, HBONE, 1, 1, 5)
     there.clear()
     counted.ended(2, HBONE.replace("hello.svc", "other.svc"), 1, 1, 5)
-    assert text(samples(counted.connections, counted.labels)).count('source_workload="curl"') == 8
+    assert text(samples(counted.connections)).count('source_workload="curl"') == 8
+
+
+def test_pods_of_one_deployment_count_as_one() -> None:
+    twin = replace(CURL, uid="twin", name="curl-2", ip="10.244.0.5")
+    counted = Counted({**WORKLOADS, ("test", "curl-2"): twin})
+    counted.ended(1, HBONE, 10, 200, 5)
+    counted.ended(2, HBONE.replace("curl-1", "curl-2"), 10, 200, 5)
+    lines = [line for line in samples(counted.connections) if "sent_bytes_total" in line]
+    assert [line.rpartition(" ")[2] for line in lines if not line.startswith("#")] == ["400"]
