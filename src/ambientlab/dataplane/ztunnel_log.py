@@ -26,6 +26,7 @@ _MARK, _LIVE = MARK.encode(), LIVE.encode()
 _NAMELESS = b'src.workload="" src.namespace="" '
 """Of a tunnel whose other end is not a node proxy, which would have said whom it is for."""
 
+_ACCESS = "access"
 _CUT_SCOPE = b"\tproxy::connection_manager\t"
 _CUT = re.compile(rb"^(\S+)\t\w+\tproxy::connection_manager\tconnection (\S+):\d+\((\S+)\)->(\S+) .* closed because")
 _CUT_END = re.compile(
@@ -71,6 +72,7 @@ class Levels:
     """Which lines are shown. Levels are set as by ztunnel's /logging (src/admin.rs, src/telemetry.rs)."""
 
     _ORDER = ("off", "error", "warn", "info", "debug", "trace")
+    _SEPARATOR = re.compile("(?<!:):(?!:)")
     DEFAULT = "info"
 
     def __init__(self) -> None:
@@ -87,10 +89,11 @@ class Levels:
         return not self._scopes and self._ORDER.index(self._default) >= self._ORDER.index(self.DEFAULT)
 
     def set(self, text: str, *, reset: bool = False) -> None:
-        """`level` or `scope=level`, separated by commas. Raises ValueError for anything else, and changes nothing."""
+        """`level`, or `scope=level` or `scope:level`, separated by commas. Raises ValueError for anything else, and
+        changes nothing."""
         default, scopes = (self.DEFAULT, {}) if reset else (self._default, dict(self._scopes))
         for clause in filter(None, text.split(",")):
-            scope, sign, level = re.sub(":", "=", clause, count=1).rpartition("=")
+            scope, sign, level = self._SEPARATOR.sub("=", clause).rpartition("=")
             if level not in self._ORDER or bool(sign) != bool(scope):
                 raise ValueError(f"level {clause} is invalid")
             if scope:
@@ -100,7 +103,12 @@ class Levels:
         self._default, self._scopes = default, scopes
 
     def shows(self, level: str, scope: str) -> bool:
-        return self._ORDER.index(level) <= self._ORDER.index(self._scopes.get(scope, self._default))
+        """Of the scopes that a line's begins with, the longest counts (tracing-subscriber, filter::Targets). All but
+        that of accesses are ztunnel's own modules, and lines leave its name out."""
+        whole = scope if scope == _ACCESS else f"ztunnel::{scope}"
+        about = [known for known in self._scopes if whole.startswith(known)]
+        wanted = self._scopes[max(about, key=len)] if about else self._default
+        return self._ORDER.index(level) <= self._ORDER.index(wanted)
 
 
 class Failure(NamedTuple):

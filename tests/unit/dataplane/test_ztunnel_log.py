@@ -194,6 +194,24 @@ def test_levels_choose_what_is_shown_and_nothing_is_lost_for_others() -> None:
     assert len(b"".join(told).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("levels", "access", "cut"),
+    [
+        ("ztunnel::proxy:off", True, False),
+        ("ztunnel::proxy=off", True, False),
+        ("proxy=off", True, True),
+        ("off,ztunnel::proxy:info", False, True),
+        ("ztunnel=off", True, False),
+        ("ztunnel=off,ztunnel::proxy::connection_manager=info", True, True),
+        ("access:warn", False, True),
+    ],
+)
+def test_scopes_are_about_all_that_begins_with_them(levels: str, access: bool, cut: bool) -> None:
+    shown = Levels()
+    shown.set(levels)
+    assert (shown.shows("info", "access"), shown.shows("info", "proxy::connection_manager")) == (access, cut)
+
+
 @pytest.mark.parametrize("text", ["loud", "access=loud", "=info"])
 def test_other_levels_are_refused(text: str) -> None:
     levels = Levels()
