@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from hypothesis import strategies as st
 from ambientlab.api import kinds
 from ambientlab.api.kubelet import LogOptions
 from ambientlab.flow.clock import LoopClock
-from ambientlab.node.agent import logread, status
+from ambientlab.node.agent import logread, status, stdio
 from ambientlab.node.agent.actions import Outcome, Target, act
 from ambientlab.node.agent.backoff import Backoff
 from ambientlab.node.agent.logs import LogFile, LogStore, rotated
 from ambientlab.node.agent.status import ContainerRecord, PodFacts, Role
+from support.waiting import until
 
 
 def test_back_off_doubles_up_to_a_limit_and_starts_over() -> None:
@@ -48,6 +51,27 @@ async def test_a_log_keeps_two_files_and_reads_over_both(tmp_path: Path) -> None
     assert lines == [b"line %04d" % n for n in range(100 - len(lines), 100)]
     for count in (1, 5, len(lines) - 3, 1000):
         assert (await text(log.path, tail_lines=count)).splitlines() == lines[-count:]
+
+
+def shown(path: Path, line: bytes) -> bool:
+    return line in path.read_bytes().lower()
+
+
+async def test_a_process_is_heard_though_what_finishes_its_lines_fails(tmp_path: Path) -> None:
+    log, pipes = LogFile(tmp_path / "0.log", LoopClock()), stdio.Pipes(stdin=False)
+
+    def output(data: bytes) -> bytes:
+        if data == b"odd\n":
+            raise ValueError(data)
+        return data.upper()
+
+    drain = stdio.Drain(pipes, log, output)
+    for line in (b"one\n", b"odd\n", b"two\n"):
+        os.write(pipes.child[1], line)
+        await until(partial(shown, log.path, line), "the line")
+    pipes.started()
+    await drain.finish()
+    assert await text(log.path) == b"ONE\nodd\nTWO\n"
 
 
 async def test_following_continues_over_a_rotation(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import struct
 import termios
@@ -11,6 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from ambientlab.node.agent.logs import LogFile
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 64 * 1024
 
@@ -147,7 +150,8 @@ class Terminal(Pipes):
 
 
 class Drain:
-    """Moves what a process writes into its log, as fast as it comes; its standard output by way of `output`."""
+    """Moves what a process writes into its log, as fast as it comes; its standard output by way of `output`, and as it
+    is where that fails: a process whose pipe nobody reads stands still."""
 
     def __init__(self, pipes: Pipes, log: LogFile, output: Callable[[bytes], bytes] | None = None) -> None:
         self._log = log
@@ -161,7 +165,7 @@ class Drain:
     async def _copy(self, name: str, stream: Stream) -> None:
         output = self._output if name == "stdout" else None
         async for data in stream.chunks():
-            self._log.write(name, data if output is None else output(data))
+            self._log.write(name, data if output is None else _through(output, data))
             await asyncio.sleep(0)  # one chatty process must not keep the others waiting
 
     async def finish(self) -> None:
@@ -172,3 +176,11 @@ class Drain:
                 if not task.done() and not stream.readable():
                     stream.close()
             await asyncio.sleep(0)
+
+
+def _through(output: Callable[[bytes], bytes], data: bytes) -> bytes:
+    try:
+        return output(data)
+    except Exception:  # whatever it is, it is a fault of this program, and none of the process
+        log.exception("a log goes on with lines as they are written")
+        return data
