@@ -18,6 +18,10 @@ from ambientlab.host.listing import LISTED
 Answer = tuple[int, Any]
 
 
+class Page(str):
+    """Sent as it is, and not as JSON."""
+
+
 class ObjectServer:
     """`answers` by path, 404 for others. It counts connections, and ends each after so many replies if told to."""
 
@@ -39,7 +43,7 @@ class ObjectServer:
                 outer.asked.append(self.path)
                 outer.authorized.add(self.headers.get("Authorization"))
                 status, body = answers.get(self.path, (404, {"kind": "Status", "code": 404}))
-                content = json.dumps(body).encode()
+                content = (body if isinstance(body, Page) else json.dumps(body)).encode()
                 self.served += 1
                 self.send_response(status)
                 if chunked:

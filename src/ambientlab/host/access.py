@@ -7,7 +7,6 @@ told apart, so that kubectl can be asked for a connection.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -52,18 +51,19 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
     _, chosen = _entry(read, "contexts", "context", name)
     where, cluster = _entry(read, "clusters", "cluster", chosen.get("cluster", ""))
     home, user = _entry(read, "users", "user", chosen["user"]) if chosen.get("user") else (where, {})
-    if not cluster.get("server"):
+    server = str(cluster.get("server") or "")
+    if not server:
         raise KubeconfigError(f"cluster {chosen.get('cluster')} has no server")
     return Access(
         name,
-        cluster["server"],
+        server,
         _pem(cluster, "certificate-authority", where),
         _pem(user, "client-certificate", home),
         _pem(user, "client-key", home),
         _token(user, home),
         not cluster.get("insecure-skip-tls-verify"),
         cluster.get("tls-server-name", ""),
-        set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(cluster["server"]),
+        set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(server),
     )
 
 
@@ -87,16 +87,16 @@ def _entry(
             if isinstance(entry, dict) and entry.get("name") == name:
                 found = entry.get(singular)
                 return path, found if isinstance(found, dict) else {}
-    known = sorted({str(e["name"]) for _, config in read for e in config.get(plural) or () if isinstance(e, dict)})
+    known = sorted({str(e.get("name")) for _, config in read for e in config.get(plural) or () if isinstance(e, dict)})
     raise KubeconfigError(f"there is no {singular} {name!r} in the kubeconfig; it has {', '.join(known) or 'none'}")
 
 
 def _pem(entry: Mapping[str, Any], name: str, file: Path) -> bytes:
-    """Its own data goes before a file, whose name is relative to the kubeconfig's."""
+    """Its own data, which may be on several lines, goes before a file, whose name is relative to the kubeconfig's."""
     if data := entry.get(f"{name}-data"):
         try:
-            return base64.b64decode(data, validate=True)
-        except binascii.Error as error:
+            return base64.b64decode("".join(str(data).splitlines()), validate=True)
+        except ValueError as error:
             raise KubeconfigError(f"{name}-data in {file} is not base64: {error}") from None
     return _content(file.parent / entry[name]) if entry.get(name) else b""
 

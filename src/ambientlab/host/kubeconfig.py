@@ -121,6 +121,8 @@ def read(path: Path) -> dict[str, Any]:
         return empty
     except OSError as error:
         raise KubeconfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise KubeconfigError(f"{path} is not text. Mend it, or set KUBECONFIG.") from error
     try:
         config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:

@@ -54,7 +54,7 @@ def listing(api: KubeApi) -> Listing:
     wanted = [MESH_CONFIG, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
     for key, reply in zip(wanted, api.get([_config_map(key) for key in wanted]), strict=True):
         if reply.status == 200:
-            found.setdefault(CONFIGMAP, []).append(orjson.loads(reply.body))
+            found.setdefault(CONFIGMAP, []).append(_object(reply))
         elif reply.status != 404:
             gaps.append(Gap(f"ConfigMap {key}", _why(reply)))
     return Listing(found, tuple(gaps))
@@ -86,15 +86,26 @@ def _in_other_versions(api: KubeApi, missing: Sequence[Resource]) -> Iterator[tu
 def _versions(reply: Reply) -> list[str]:
     if reply.status != 200:
         return []
-    return [version["version"] for version in reversed(orjson.loads(reply.body).get("versions") or ())]
+    return [version["version"] for version in reversed(_object(reply).get("versions") or ())]
 
 
 def _items(resource: Resource, reply: Reply) -> list[Object]:
     """Lists leave out of their items what is the same for all."""
-    items: list[Object] = orjson.loads(reply.body).get("items") or []
+    items: list[Object] = _object(reply).get("items") or []
     for item in items:
         item["apiVersion"], item["kind"] = resource.api_version, resource.kind
     return items
+
+
+def _object(reply: Reply) -> Object:
+    """Raises ApiError for what is none: a page to log in at, say, of something that stands before the API."""
+    try:
+        found = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ApiError(f"this is no Kubernetes API: {_first_line(reply)}", "kubectl get --raw /version")
+    return found
 
 
 def _authorities(policies: Iterable[Object]) -> Iterator[Key]:
@@ -123,6 +134,10 @@ def _refused(reply: Reply) -> ApiError:
     try:
         why = str(orjson.loads(reply.body)["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        why = next(iter(reply.body.decode(errors="replace").splitlines()), "")
+        why = _first_line(reply)
     what = _REFUSALS.get(reply.status, f"answers {reply.status}")
     return ApiError(f"the API {what}: {why}", "kubectl auth whoami", "docs/explain.md has the ClusterRole it takes")
+
+
+def _first_line(reply: Reply) -> str:
+    return next(iter(reply.body.decode(errors="replace").splitlines()), "")

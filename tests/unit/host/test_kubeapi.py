@@ -17,7 +17,7 @@ from ambientlab.host.access import Access
 from ambientlab.host.kubeapi import ApiError, KubeApi
 from ambientlab.host.kubeconfig import KubeconfigError
 from ambientlab.host.listing import LISTED, listing
-from support.object_server import Answer, ObjectServer
+from support.object_server import Answer, ObjectServer, Page
 
 
 @pytest.fixture
@@ -127,6 +127,13 @@ def test_an_api_that_says_nothing_is_told(serve: Callable[..., ObjectServer], st
     assert error.value.hints
 
 
+@pytest.mark.parametrize("page", ["<html>log in</html>", '"a text"'])
+def test_what_is_no_api_is_told(serve: Callable[..., ObjectServer], page: str) -> None:
+    server = serve({f"{resource.path}/{resource.plural}": (200, Page(page)) for resource in LISTED})
+    with KubeApi(server.access) as api, pytest.raises(ApiError, match=f"no Kubernetes API: {page}"):
+        listing(api)
+
+
 def test_an_api_that_is_not_there_is_told(unused_port: int) -> None:
     told = r"cannot reach the API of context gone at \S+: Connection refused"
     with (
@@ -139,13 +146,6 @@ def test_an_api_that_is_not_there_is_told(unused_port: int) -> None:
         KubeApi(Access("odd", "nonsense"))
 
 
-@pytest.fixture
-def unused_port() -> int:
-    server = ObjectServer({})
-    server.close()
-    return server.port
-
-
 def config(**users: Any) -> dict[str, Any]:
     data = base64.b64encode(b"PEM").decode()
     return {
@@ -154,6 +154,13 @@ def config(**users: Any) -> dict[str, Any]:
         "users": [{"name": name, "user": user} for name, user in users.items()],
         "contexts": [{"name": name, "context": {"cluster": "c", "user": name}} for name in users],
     }
+
+
+@pytest.fixture
+def unused_port() -> int:
+    server = ObjectServer({})
+    server.close()
+    return server.port
 
 
 def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +175,9 @@ def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: p
     assert access.of("two").key == b"KEY"
     assert not access.of("three").plain
     assert access.of("two", first) == access.of("two")
+    folded = "\n".join(base64.b64encode(b"KEY").decode())
+    first.write_text(yaml.safe_dump(config(one={"client-key-data": folded})))
+    assert access.of("one", first).key == b"KEY"
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     assert not access.of().plain
     second.write_text(first.read_text().replace("//c:", "//127.0.0.1:"))
@@ -180,12 +190,16 @@ def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: p
         ("four", "", "there is no context 'four' in the kubeconfig; it has one"),
         (None, "current-context: ''", "has no current context"),
         (None, "current-context: x\ncontexts: [{name: x, context: {cluster: y}}]", "no cluster 'y'"),
+        (None, "current-context: x\ncontexts: [{context: {}}]", "no context 'x' in the kubeconfig; it has None"),
         (None, "[]", "is not a kubeconfig"),
+        (None, "\udcff\udcfe", "is not text"),
+        ("one", yaml.safe_dump(config(one={"client-key-data": "%%"})), "client-key-data in .* is not base64"),
+        ("one", yaml.safe_dump(config(one={"client-key-data": 7})), "client-key-data in .* is not base64"),
     ],
 )
 def test_a_kubeconfig_that_says_too_little_is_told(tmp_path: Path, context: str | None, text: str, told: str) -> None:
     file = tmp_path / "config"
-    file.write_text(text or yaml.safe_dump(config(one={})))
+    file.write_text(text or yaml.safe_dump(config(one={})), errors="surrogateescape")
     with pytest.raises(KubeconfigError, match=told):
         access.of(context, file)
     with pytest.raises(KubeconfigError, match="there is no kubeconfig"):
