@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ambientlab.cluster import CLUSTER_ID, DOMAIN, HBONE_PORT, ISTIO_VERSION, NODE_NAME, TRUST_DOMAIN
+from ambientlab.cluster import CLUSTER_ID, DOMAIN, HBONE_PORT, ISTIO_VERSION, NODE_NAME
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import (
     SERVICE_KIND,
@@ -30,8 +30,10 @@ from ambientlab.mesh.ir import (
     Resolution,
     Scope,
     Service,
+    TrustDomains,
     Workload,
     by_address,
+    nearness,
 )
 
 Message = dict[str, Any]
@@ -139,7 +141,7 @@ def _workloads(seen: Seen, services: Sequence[Service], waypoints: _Waypoints) -
             uid = _uid(service, endpoint)
             memberships.setdefault(uid, set()).add(f"{service.namespace}/{service.host}")
             if uid not in own:
-                spoken_of[uid] = _spoken_of(service, endpoint, waypoints)
+                spoken_of[uid] = _spoken_of(service, endpoint, waypoints, seen.mesh.trust)
     for key, workload in sorted(seen.mesh.workloads.items()):
         made = _workload(workload, waypoints) | {"services": sorted(memberships.get(workload.uid, ()))}
         selected = [policy for policy in seen.mesh.enforced.get(key, ()) if policy.scope is Scope.WORKLOAD_SELECTOR]
@@ -153,7 +155,7 @@ def _workloads(seen: Seen, services: Sequence[Service], waypoints: _Waypoints) -
 def _workload(workload: Workload, waypoints: _Waypoints) -> Message:
     """istiod says `pod` of every workload's type (pilot/pkg/serviceregistry/ambient/workloads.go)."""
     trust_domain, _, rest = workload.identity.removeprefix("spiffe://").partition("/")
-    region, zone, subzone = [*workload.locality.split("/"), "", "", ""][:3]
+    region, zone, subzone = nearness.parts(workload.locality)
     return {
         "uid": workload.uid,
         "workloadIps": [workload.ip] if workload.ip else [],
@@ -176,7 +178,7 @@ def _workload(workload: Workload, waypoints: _Waypoints) -> Message:
     }
 
 
-def _spoken_of(service: Service, endpoint: Endpoint, waypoints: _Waypoints) -> Message:
+def _spoken_of(service: Service, endpoint: Endpoint, waypoints: _Waypoints, trust: TrustDomains) -> Message:
     """A workload that an endpoint of a service stands for: one of a ServiceEntry, or an address by hand."""
     if endpoint.workload is not None:
         found = _workload(endpoint.workload, waypoints)
@@ -186,7 +188,7 @@ def _spoken_of(service: Service, endpoint: Endpoint, waypoints: _Waypoints) -> M
         namespace=service.namespace,
         name=service.name,
         ip=endpoint.address,
-        identity=f"spiffe://{TRUST_DOMAIN}/ns/{service.namespace}/sa/default",
+        identity=trust.identity(service.namespace, "default"),
         node="",
         protocol=Protocol.TCP,
         labels=(),
@@ -306,8 +308,8 @@ _ATTRIBUTES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "source.namespace": ("namespaces", _text_match),
     "source.principal": ("principals", _text_match),
     "source.serviceAccount": ("serviceAccounts", _account),
-    "source.ip": ("sourceIps", lambda value: str(ip_interface(value).network)),
-    "destination.ip": ("destinationIps", lambda value: str(ip_interface(value).network)),
+    "source.ip": ("sourceIps", str),
+    "destination.ip": ("destinationIps", str),
     "destination.port": ("destinationPorts", int),
 }
 

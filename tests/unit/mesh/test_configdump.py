@@ -75,6 +75,11 @@ metadata: {name: default, namespace: hello}
 spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: "trustDomain: lab.example"}
+---
+apiVersion: v1
 kind: Pod
 metadata: {name: ztunnel-x, namespace: istio-system, labels: {app: ztunnel}}
 spec: {hostNetwork: true, serviceAccountName: ztunnel, nodeName: ambientlab}
@@ -116,7 +121,7 @@ def test_workloads_are_pods_and_what_services_speak_of() -> None:
         "networkMode": "Standard",
         "name": "helloworld-v1-5787f49bd8-ln7qr",
         "namespace": "hello",
-        "trustDomain": "cluster.local",
+        "trustDomain": "lab.example",
         "serviceAccount": "default",
         "workloadName": pod["workloadName"],
         "workloadType": "pod",
@@ -132,6 +137,7 @@ def test_workloads_are_pods_and_what_services_speak_of() -> None:
     }
     assert "hello/helloworld.hello.svc.cluster.local" in pod["services"]
     assert named("workloads", "db")["workloadIps"] == ["192.0.2.9"]
+    assert {one["trustDomain"] for one in seen()["workloads"]} == {"lab.example"}
     assert named("workloads", "api")["workloadIps"] == ["10.244.0.1"]
     node = named("workloads", "ztunnel-x")
     assert (node["networkMode"], node["workloadIps"], node["protocol"]) == ("HostNetwork", ["10.244.0.1"], "TCP")
@@ -168,7 +174,7 @@ def test_policies_are_those_that_ztunnel_is_told() -> None:
         "rules": [
             [
                 [{"destinationPorts": [5000]}],
-                [{"sourceIps": ["10.1.0.0/16"], "notNamespaces": [{"Prefix": "te"}]}],
+                [{"sourceIps": ["10.1.2.3/16"], "notNamespaces": [{"Prefix": "te"}]}],
             ]
         ],
     }
