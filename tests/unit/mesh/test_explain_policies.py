@@ -98,6 +98,14 @@ def test_of_two_policies_for_one_namespace_the_older_counts() -> None:
     found = about(f"{STRICT}---{younger}", waypoint=False)
     [finding] = [each for each in found.ignored if each.object.name == "younger"]
     assert finding.cause is Cause.SHADOWED
+    assert said(found, Place.ZTUNNEL) == {"strict": "DENY: does not decide"}
+
+
+def test_a_policy_for_pods_in_the_root_namespace_is_for_none() -> None:
+    rooted = STRICT.replace("hello", "istio-system").replace("name: strict", "name: rooted")
+    found = about(f"{STRICT}---{rooted.replace('spec: {', f'spec: {{{PODS}, ')}", waypoint=False)
+    assert said(found, Place.ZTUNNEL) == {"strict": "DENY: does not decide"}
+    assert "rooted" in {each.object.name for each in found.ignored}
 
 
 def test_pods_outside_the_mesh_are_named_once() -> None:

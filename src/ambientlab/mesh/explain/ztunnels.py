@@ -12,9 +12,8 @@ from ambientlab.mesh.explain import remedies, words
 from ambientlab.mesh.explain.explanation import Applied, Cause, Finding, Place, Remedy
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
-from ambientlab.mesh.index.peerauthentications import STATIC_STRICT
 from ambientlab.mesh.index.targets import targets
-from ambientlab.mesh.ir import Authorization, Key, PolicyAction, Protocol, Workload
+from ambientlab.mesh.ir import Key, PolicyAction, Protocol, Workload
 
 
 def applied(scope: Scope) -> Iterator[Applied]:
@@ -24,23 +23,13 @@ def applied(scope: Scope) -> Iterator[Applied]:
         admission = outcome.result.admission
         if admission.policy is not None:
             decisive.setdefault(admission.policy.key, {})["allows" if admission.allowed else "denies"] = None
-    asked = [policy for w in _workloads(scope) for policy in scope.index.mesh.enforced.get(w.key, ())]
-    for policy in dict.fromkeys(asked):
-        verbs = decisive.get(policy.key)
-        part = f"{' and '.join(verbs)} the connection" if verbs else f"{policy.action}: does not decide"
-        for ref in _written(scope, policy):
-            yield Applied(ref, part, Place.ZTUNNEL)
-
-
-def _written(scope: Scope, policy: Authorization) -> Iterator[ObjectRef]:
-    """The objects that a policy of ztunnel's is made of."""
-    if policy.key in scope.index.security.policies:
-        yield ObjectRef(AUTHORIZATIONPOLICY.kind, *policy.key)
-    for ref, obj in scope.objects(PEERAUTHENTICATION):
-        key, mode = Key(ref.namespace, ref.name), ((obj.get("spec") or {}).get("mtls") or {}).get("mode")
-        strict = policy.key == STATIC_STRICT.key and mode == "STRICT" and _selects(scope, ref, obj)
-        if strict or policy.key == Key(key.namespace, f"converted_peer_authentication_{key.name}"):
-            yield ref
+    ztunnel = scope.index.security.ztunnel
+    for workload in _workloads(scope):
+        for policy in scope.index.mesh.enforced.get(workload.key, ()):
+            verbs = decisive.get(policy.key)
+            part = f"{' and '.join(verbs)} the connection" if verbs else f"{policy.action}: does not decide"
+            if (origin := ztunnel.origin(scope.ctx, workload.key, policy.key)) is not None:
+                yield Applied(origin, part, Place.ZTUNNEL)
 
 
 def findings(scope: Scope) -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from ambientlab.api.resources import Resource
 from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index import peerauthentications, ztunnelpolicies
-from ambientlab.mesh.index.diagnostics import Diagnostic
+from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
-from ambientlab.mesh.index.peerauthentications import STATIC_STRICT, Peer, converted_key, oldest
+from ambientlab.mesh.index.peerauthentications import STATIC_STRICT, Effective, Peer, converted_key, oldest
 from ambientlab.mesh.index.reach import PodKind, Reach
 from ambientlab.mesh.index.selectors import MESH, Place, places_of
 from ambientlab.mesh.index.workloads import TUNNEL
@@ -82,19 +82,30 @@ class Enforcement:
         labels = pod.labels
         if "http" in labels.get(TUNNEL, "").split(","):
             return {}
-        places = list(places_of(key.namespace, labels))
         readings = {
             reading.policy.key: reading
-            for place in places
+            for place in places_of(key.namespace, labels)
             for reading in ctx.select(self._policies_by_place, place)
             if reading.policy is not None and reading.selector.selects(labels)
         }
         policies = [reading.policy for reading in readings.values() if reading.policy is not None]
         policies.sort(key=lambda policy: (_ORDER[policy.scope], policy.key))
+        peers = self._effective(ctx, key, labels)
+        made = ctx.fetch(self.authorizations, peers.policy) if peers is not None else None
+        return {key: (*policies, *(() if made is None else (made,)))}
+
+    def _effective(self, ctx: Context, pod: Key, labels: Mapping[str, str]) -> Effective | None:
+        places = places_of(pod.namespace, labels)
         peers = {peer.key: peer for place in places for peer in ctx.select(self._peers_by_place, place)}
-        attached = peerauthentications.attached(p for p in peers.values() if p.selector.selects(labels))
-        found = (ctx.fetch(self.authorizations, policy) for policy in attached)
-        return {key: (*policies, *(policy for policy in found if policy is not None))}
+        return peerauthentications.effective(peer for peer in peers.values() if peer.selector.selects(labels))
+
+    def origin(self, ctx: Context, pod: Key, policy: Key) -> ObjectRef | None:
+        """The object that a policy which is enforced for a pod is made of."""
+        if policy in self.policies:
+            return ObjectRef(AUTHORIZATIONPOLICY.kind, *policy)
+        kind = ctx.fetch(self._reach.pods, pod)
+        found = self._effective(ctx, pod, kind.labels) if kind is not None else None
+        return None if found is None or found.policy != policy else ObjectRef(PEERAUTHENTICATION.kind, *found.peer.key)
 
     def _without_pods(self, ctx: Context, key: Key, reading: ZtunnelReading) -> Mapping[Key, tuple[Diagnostic, ...]]:
         if reading.policy is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ambientlab.api.objects import Object
 from ambientlab.cluster import ROOT_NAMESPACE
@@ -80,9 +81,15 @@ def without_effect(peer: Peer, rivals: Iterable[Peer]) -> Iterator[Diagnostic]:
         yield Diagnostic(ObjectRef("PeerAuthentication", *peer.key), "OlderPolicy", why, field="spec")
 
 
-def attached(peers: Iterable[Peer]) -> list[Key]:
-    """What of policies made of PeerAuthentications is enforced for a workload that they are all for
-    (convertedSelectorPeerAuthentications)."""
+class Effective(NamedTuple):
+    """What PeerAuthentications come to for a workload: the one that decides, and the policy of ztunnel's made of it."""
+
+    peer: Peer
+    policy: Key
+
+
+def effective(peers: Iterable[Peer]) -> Effective | None:
+    """Of those that are all for one workload; None where nothing is denied (convertedSelectorPeerAuthentications)."""
     wide: dict[bool, list[Peer]] = {True: [], False: []}
     narrow: list[Peer] = []
     for peer in peers:
@@ -90,19 +97,17 @@ def attached(peers: Iterable[Peer]) -> list[Key]:
             wide[peer.key.namespace == ROOT_NAMESPACE].append(peer)
         elif peer.key.namespace != ROOT_NAMESPACE:
             narrow.append(peer)
-    strict = False
-    for one in (oldest(wide[True]), oldest(wide[False]), oldest(narrow)):
-        if one is not None and one.mode != UNSET:
-            strict = one.mode == STRICT
     workload = oldest(narrow)
-    own: Key | None = None
+    strict: Peer | None = None
+    for one in (oldest(wide[True]), oldest(wide[False]), workload):
+        if one is not None and one.mode != UNSET:
+            strict = one if one.mode == STRICT else None
     if workload is not None:
         # a port's DISABLE is an exception only to the workload's own STRICT
         exceptions = (PERMISSIVE,) if workload.mode == UNSET else _OPEN
-        if workload.modes & set(exceptions if strict else (STRICT,)):
-            own, strict = converted_key(workload), False
-    keys = [STATIC_STRICT.key] if strict else []
-    return sorted([*keys, *([own] if own is not None else [])])
+        if workload.modes & set(exceptions if strict is not None else (STRICT,)):
+            return Effective(workload, converted_key(workload))
+    return None if strict is None else Effective(strict, STATIC_STRICT.key)
 
 
 def converted_key(peer: Peer) -> Key:
