@@ -47,7 +47,7 @@ class World:
     async def start(self) -> Mapping[str, str]:
         self.network.start()
         self.runtime.start()
-        self.rules.start()
+        self.rules.start(ipv6=self.network.ipv6)
         client, server, waypoint, outside = [
             await self._sandbox(name) for name in ("client", "server", "waypoint", "outside")
         ]

@@ -7,11 +7,16 @@ NODE_IP = "10.244.0.1"
 """Also the gateway of the pods' network."""
 
 POD_CIDR = "10.244.0.0/16"
+NODE_IP_6 = "fd00:10:244::1"
+POD_CIDR_6 = "fd00:10:244::/64"
+"""The same in the other family, on a machine that has it."""
+
 HOST_NAME = "host.ambientlab.internal"
 HOST_IP = "10.244.255.254"
 """Of the machine that the mesh runs on, for ServiceEntries; no pod's address."""
 
 SERVICE_CIDR = "10.96.0.0/12"
+SERVICE_CIDR_6 = "fd00:10:96::/112"
 KUBERNETES_IP = "10.96.0.1"
 """Of the Service `kubernetes`: the first of the range, as in every cluster."""
 

@@ -169,19 +169,20 @@ async def a_container_knows_its_cluster(world):
         ]
         pod = await node.pod("web", "busybox", command=["sleep", "infinity"], volumes=volumes, volumeMounts=mounts)
         script = (
-            "hostname; echo $HOSTNAME; cat /etc/resolv.conf; tail -1 /etc/hosts; "
+            "hostname; echo $HOSTNAME; cat /etc/resolv.conf; tail -2 /etc/hosts; "
             "cat /var/run/secrets/kubernetes.io/serviceaccount/token; echo; touch /cache/x && ls /cache; "
             "touch /var/run/secrets/kubernetes.io/serviceaccount/x"
         )
+        assert [each["ip"] for each in pod["status"]["podIPs"]] == ["10.244.0.2", "fd00:10:244::2"]
         code, out = await node.run(pod, "sh", "-c", script)
         assert code == 1
-        assert out.splitlines()[:8] == [
+        assert out.splitlines()[:9] == [
             "web",
             "web",
             "search default.svc.cluster.local svc.cluster.local cluster.local",
             "nameserver 10.96.0.10",
             "options ndots:5",
-            f"{pod['status']['podIP']}\tweb",
+            *(f"{each['ip']}\tweb" for each in pod["status"]["podIPs"]),
             "token of default/default",
             "x",
         ]

@@ -8,7 +8,9 @@ import struct
 
 import pytest
 
-SO_MARK, SO_ORIGINAL_DST, IP_TRANSPARENT = 36, 80, 19
+from ambientlab.node.network import in_ipv6
+
+SO_MARK, SO_ORIGINAL_DST, IP_TRANSPARENT, IPV6_TRANSPARENT = 36, 80, 19, 75
 MARK = 0x539
 
 
@@ -22,6 +24,9 @@ async def _accept(listener):
 
 
 def _original(peer):
+    if peer.family is socket.AF_INET6:
+        port, address = struct.unpack_from(">H4x16s", peer.getsockopt(socket.IPPROTO_IPV6, SO_ORIGINAL_DST, 28), 2)
+        return socket.inet_ntop(socket.AF_INET6, address), port
     port, address = struct.unpack_from(">H4s", peer.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16), 2)
     return socket.inet_ntoa(address), port
 
@@ -97,6 +102,31 @@ async def probes_of_the_node_pass(world):
         assert await world.hear("", pod.spec.ip, 8080) == "app 10.244.0.1"
 
 
+async def both_ways_lead_to_the_proxy_by_ipv6(world):
+    pod, other = await world.sandbox("pod"), await world.sandbox("other")
+    here, there = in_ipv6(pod.spec.ip), in_ipv6(other.spec.ip)
+    await world.rules.install(pod.netns)
+    outbound, inbound = await world.listen(pod.netns, 15001, "::1"), await world.listen(pod.netns, 15006, "::")
+    assert await _went_to(world, outbound, pod.netns, there, 5000) == ((there, 5000), "client")
+    assert (await _went_to(world, outbound, pod.netns, "2001:2::7", 80))[0] == ("2001:2::7", 80)
+    assert await _went_to(world, inbound, other.netns, here, 5000) == ((here, 5000), "client")
+    async with world.greeting(other.netns, 5000, "direct", "::"), world.greeting(pod.netns, 5000, "app", "::"):
+        assert await world.hear(pod.netns, there, 5000, _mark) == f"direct {here}", "the proxy's own connections pass"
+        assert await world.hear("", here, 5000) == "app fd16:9254:7127:1337:ffff:ffff:ffff:ffff", "probes pass"
+        for host in ("::1", here):
+            assert (await world.hear(pod.netns, host, 5000)).startswith("app ")
+
+        def as_client(made):
+            _mark(made)
+            made.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+            made.bind((there, 0))
+
+        assert await world.hear(pod.netns, here, 5000, as_client) == f"app {there}"
+        await world.rules.remove(pod.netns)
+        await world.rules.disconnect(pod.netns)
+        assert await world.hear(pod.netns, there, 5000) == f"direct {here}"
+
+
 async def datagrams_are_left_alone(world):
     pod, other = await world.sandbox("pod"), await world.sandbox("other")
     await world.rules.install(pod.netns)
@@ -166,6 +196,7 @@ SCENARIOS = [
     plain_connections_to_a_pod_can_be_left_alone,
     the_application_sees_the_client,
     probes_of_the_node_pass,
+    both_ways_lead_to_the_proxy_by_ipv6,
     datagrams_are_left_alone,
     installing_and_removing_are_idempotent,
     open_connections_end_on_both_sides,

@@ -12,6 +12,7 @@ import struct
 import pytest
 
 from ambientlab.node.linux.netlink import NETLINK_NETFILTER, Message, Socket, attributes, text
+from ambientlab.node.network import in_ipv6
 from support.node_world import endpoints, service, veths
 
 HTTP = ("http", "TCP", 80)
@@ -55,6 +56,40 @@ def _datagram(source, destination, port, payload):
     udp = struct.pack(">4H", 4444, port, 8 + len(payload), 0) + payload
     addresses = socket.inet_aton(source) + socket.inet_aton(destination)
     return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0) + addresses + udp
+
+
+async def pods_reach_each_other_by_ipv6(world):
+    """The same with the other addresses, at once: nobody is asked whose they are."""
+    one, two = await world.sandbox("one"), await world.sandbox("two")
+    here, there = in_ipv6(one.spec.ip), in_ipv6(two.spec.ip)
+    assert (here, there) == ("fd00:10:244::2", "fd00:10:244::3")
+    async with world.greeting(two.netns, 5000, "two", "::"):
+        assert await world.hear(one.netns, there, 5000) == f"two {here}"
+        assert await world.hear("", there, 5000) == "two fd00:10:244::1"
+        assert await world.hear(two.netns, there, 5000) == f"two {there}"
+    for netns in (one.netns, ""):
+        for nobody in ("fd00:10:244::99", "2001:db8::1"):
+            with pytest.raises(OSError, match=f"Errno ({errno.EHOSTUNREACH}|{errno.ENETUNREACH})"):
+                await world.connect(netns, nobody, 5000)
+
+
+async def a_pod_cannot_use_anothers_address_of_ipv6(world):
+    liar, owner, target = [await world.sandbox(name) for name in ("liar", "owner", "target")]
+    to = in_ipv6(target.spec.ip)
+    heard = await world.datagrams(target.netns, to, 7777)
+    for source in (in_ipv6(owner.spec.ip), "fd00:10:244::1", "2001:db8::7", in_ipv6(liar.spec.ip)):
+        raw = await world.inside(liar.netns, lambda source=source: _bound_anywhere(source))
+        raw.sendto(source.encode(), (to, 7777))
+    async with asyncio.timeout(5):
+        data, peer = await asyncio.get_running_loop().sock_recvfrom(heard, 100)
+    assert data.decode() == peer[0] == in_ipv6(liar.spec.ip), "packets keep their order: the lies came first"
+
+
+def _bound_anywhere(source):
+    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    made.setsockopt(socket.IPPROTO_IPV6, 75, 1)  # IPV6_TRANSPARENT
+    made.bind((source, 0))
+    return made
 
 
 async def removed_pods_leave_no_device_or_route(world):
@@ -201,6 +236,8 @@ async def programs_resolve_names(world):
 SCENARIOS = [
     pods_and_node_reach_each_other,
     a_pod_cannot_use_anothers_address,
+    pods_reach_each_other_by_ipv6,
+    a_pod_cannot_use_anothers_address_of_ipv6,
     removed_pods_leave_no_device_or_route,
     connections_are_spread_over_endpoints,
     clients_stay_with_an_endpoint_when_asked,

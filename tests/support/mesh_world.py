@@ -83,7 +83,7 @@ class MeshWorld:
         (self.directory / "xds").mkdir(mode=0o700)
         self.network.start()
         self.runtime.start()
-        self.rules.start()
+        self.rules.start(ipv6=self.network.ipv6)
         for name in ("istio-system", "default", "hello"):
             self.namespace(name)
         self.client.put(

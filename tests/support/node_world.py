@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from ambientlab.api.kinds import ENDPOINTSLICE, SERVICE
 from ambientlab.api.objects import Object, name, namespace
 from ambientlab.node.dns import DnsServer
-from ambientlab.node.linux import netlink
+from ambientlab.node.linux import links, netlink
 from ambientlab.node.linux.capture import InPodRules
 from ambientlab.node.linux.launch import Node, launch
 from ambientlab.node.linux.runtime import LinuxRuntime
@@ -97,7 +97,7 @@ class World:
         self.network.start()
         self.runtime.start()
         self.proxy.start()
-        self.rules.start()
+        self.rules.start(ipv6=self.network.ipv6)
         await self.dns.start()
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class World:
 
     async def listen(self, netns: str, port: int, host: str = "0.0.0.0") -> socket.socket:
         def make() -> socket.socket:
-            made = socket.create_server((host, port), backlog=256)
+            made = socket.create_server((host, port), family=links.family_of(host), backlog=256)
             made.setblocking(False)
             return made
 
@@ -169,7 +169,7 @@ class World:
 
     async def datagrams(self, netns: str, host: str, port: int = 0) -> socket.socket:
         def make() -> socket.socket:
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made = socket.socket(links.family_of(host), socket.SOCK_DGRAM)
             made.bind((host, port))
             made.setblocking(False)
             return made
@@ -180,7 +180,7 @@ class World:
         self, netns: str, host: str, port: int, prepare: Callable[[socket.socket], None] | None = None
     ) -> socket.socket:
         """A connected socket of that network namespace; "" for the node's."""
-        made = await netlink.socket_in(netns, socket.AF_INET, socket.SOCK_STREAM)
+        made = await netlink.socket_in(netns, links.family_of(host), socket.SOCK_STREAM)
         connected = False
         try:
             if prepare:

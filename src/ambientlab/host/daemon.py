@@ -143,7 +143,7 @@ class Daemon:
         tokens = ProxyTokens(api.client, keys.signer)
         istiod = await self._start_istiod(api.client, ca, tokens, dns)
         progress.step("Controllers and istiod")
-        capture = self._start_capture(api.client, istiod)
+        capture = self._start_capture(api.client, istiod, network)
         ztunnel = await self._start_views(istiod)
         made = bootstraps(tokens, self.paths.xds_socket)
         images = Images(made, {"proxyv2": waypoint_drain(istiod.in_step)}, {"ztunnel": ztunnel.output})
@@ -240,9 +240,9 @@ class Daemon:
         self._stops.append(gateway.stop)
         return gateway
 
-    def _start_capture(self, client: Client, istiod: ControlPlane) -> Capture:
+    def _start_capture(self, client: Client, istiod: ControlPlane, network: NodeNetwork) -> Capture:
         rules = InPodRules()
-        rules.start()
+        rules.start(ipv6=network.ipv6)
         self._stops.append(rules.close)
         capture = Capture(client, istiod, rules)
         capture.start()

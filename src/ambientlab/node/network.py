@@ -3,6 +3,9 @@
 No bridge: each pod has a veth whose far end holds the pod's /32, and the node routes to it. So the node sees, filters
 and translates every packet between pods. A pod cannot use another's address: the node's reverse-path filter is strict,
 and the route back to a source is the device of the pod that owns it.
+
+Where the kernel has IPv6, pods have an address of it as well, which follows from the other. Nobody needs to ask who has
+one: each end of a device knows the other's hardware address, so that an address can be used at once.
 """
 
 from __future__ import annotations
@@ -13,17 +16,44 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
-from ambientlab.cluster import DNS_IP, HOST_IP, NODE_IP, POD_CIDR, SERVICE_CIDR
+from ambientlab.cluster import (
+    DNS_IP,
+    HOST_IP,
+    NODE_IP,
+    NODE_IP_6,
+    POD_CIDR,
+    POD_CIDR_6,
+    SERVICE_CIDR,
+    SERVICE_CIDR_6,
+)
 from ambientlab.node.linux import links
-from ambientlab.node.linux.netlink import NETLINK_ROUTE, Socket, Visitor
+from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, Visitor
+from ambientlab.node.linux.nft import Batch, Hook, Nft
+from ambientlab.node.linux.nft_expr import (
+    Family,
+    Verdict,
+    decide,
+    destination_nat,
+    equal,
+    immediate,
+    load_way_back,
+    masquerade,
+    redirect,
+    reject,
+)
 
 _ETH0 = 2  # the index a pod's device gets: the first after loopback
 _FIRST_INDEX = 16
 _SETTINGS = {
-    "ip_forward": "1",
-    "conf/all/rp_filter": "1",
-    "conf/default/rp_filter": "1",  # a device's filter is the larger of its own value (the default) and that of `all`
+    "ipv4/ip_forward": "1",
+    "ipv4/conf/all/rp_filter": "1",
+    "ipv4/conf/default/rp_filter": "1",  # a device's is the larger of its own value (the default) and that of `all`
 }
+_SETTINGS_6 = {"ipv6/conf/all/forwarding": "1"}
+_MAC = b"\xee" * 6
+"""Of the node's end of every device (as Calico has it)."""
+_POD_MAC = b"\x0a\x58"
+"""Begins a pod's, which ends with its address (as CNI's plugins have it)."""
 
 
 class AddressesExhausted(OSError):
@@ -43,6 +73,7 @@ class Addresses:
         self._end = network.num_addresses - reserved
         self._released: OrderedDict[str, None] = OrderedDict()
         self._used: set[str] = set()
+        self.ipv6 = False
 
     def allocate(self) -> str:
         if self._next < self._end:
@@ -61,12 +92,23 @@ class Addresses:
             self._used.remove(address)
             self._released[address] = None
 
+    def all_of(self, address: str) -> tuple[str, ...]:
+        return (address, in_ipv6(address)) if self.ipv6 else (address,)
+
+
+def in_ipv6(ip: str) -> str:
+    """The other address of a pod, or of the node."""
+    offset = int(ipaddress.ip_address(ip)) - int(ipaddress.ip_network(POD_CIDR).network_address)
+    return str(ipaddress.ip_network(POD_CIDR_6)[offset])
+
 
 class NodeNetwork:
-    """Call `start` once, inside the node's network namespace; everything else needs it."""
+    """Call `start` once, inside the node's network namespace; everything else needs it. `ipv6` is whether pods have
+    that, too."""
 
     def __init__(self) -> None:
         self.addresses = Addresses()
+        self.ipv6 = False
         self._indexes: dict[str, int] = {}
         self._next_index = _FIRST_INDEX
         # The kernel takes milliseconds to unregister a device, and a netlink request waits for it: removals have a
@@ -79,8 +121,9 @@ class NodeNetwork:
 
         The service route gives connections of the node itself a source address before they are translated.
         """
-        for name, value in _SETTINGS.items():
-            Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
+        self.ipv6 = self.addresses.ipv6 = _guarded_ipv6()
+        for name, value in (_SETTINGS | (_SETTINGS_6 if self.ipv6 else {})).items():
+            Path(f"/proc/sys/net/{name}").write_text(value)
         self._attacher = Socket(NETLINK_ROUTE)
         self._detacher = Socket(NETLINK_ROUTE)
         lo = links.LOOPBACK
@@ -94,6 +137,14 @@ class NodeNetwork:
                 links.add_route(SERVICE_CIDR, device=lo, source=NODE_IP, scope=links.SCOPE_LINK),
             ]
         )
+        if self.ipv6:
+            self._attacher.request(
+                [
+                    links.add_address(lo, NODE_IP_6),
+                    links.add_unreachable(POD_CIDR_6),
+                    links.add_route(SERVICE_CIDR_6, device=lo, source=NODE_IP_6, scope=links.SCOPE_LINK),
+                ]
+            )
 
     def close(self) -> None:
         """Devices stay: they go with the namespaces."""
@@ -106,15 +157,17 @@ class NodeNetwork:
         self._next_index += 1
         self._indexes[ip] = index
         await self._attaching.run("", lambda: self._make_device(netns, ip, index))
-        await self._attaching.run(netns, lambda: _configure_pod(ip))
+        await self._attaching.run(netns, lambda: _configure_pod(ip, self.ipv6))
 
     def _make_device(self, netns: str, ip: str, index: int) -> None:
         there = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+        mac = _POD_MAC + ipaddress.ip_address(ip).packed
         try:
             self._attacher.request(
                 [
-                    links.add_veth(index, f"veth{index}", _ETH0, "eth0", there),
+                    links.add_veth(links.End(index, f"veth{index}", _MAC), links.End(_ETH0, "eth0", mac), there),
                     links.add_route(f"{ip}/32", device=index, source=NODE_IP, scope=links.SCOPE_LINK),
+                    *(_way_in_ipv6(index, in_ipv6(ip), mac) if self.ipv6 else ()),
                 ]
             )
         finally:
@@ -134,7 +187,48 @@ class NodeNetwork:
                 raise
 
 
-def _configure_pod(ip: str) -> None:
+def _way_in_ipv6(index: int, ip: str, mac: bytes) -> tuple[Message, ...]:
+    return (
+        links.add_neighbour(index, ip, mac),
+        links.add_route(f"{ip}/128", device=index, source=NODE_IP_6, scope=links.SCOPE_LINK),
+    )
+
+
+def _guarded_ipv6() -> bool:
+    """Sets the guard up, if this kernel has IPv6 and what a node needs of its packet filter."""
+    if not Path("/proc/net/if_inet6").exists():
+        return False
+    probe = Batch("probe", Family.IPV6)
+    probe.add_table()
+    probe.add_chain("nat", Hook("nat", "prerouting", 0))
+    address_and_port = immediate(bytes(16)), immediate(bytes(2), 4)
+    probe.add_rule("nat", *address_and_port, destination_nat(0, 4, Family.IPV6))
+    probe.add_rule("nat", *address_and_port, redirect(4))
+    probe.add_chain("post", Hook("nat", "postrouting", 0))
+    probe.add_rule("post", masquerade())
+    probe.add_chain("forward", Hook("filter", "forward", 0))
+    probe.add_rule("forward", reject(Family.IPV6))
+    probe.delete_table()
+    nft = Nft()
+    try:
+        nft.commit(probe, _guard())
+    except OSError:
+        return False
+    finally:
+        nft.close()
+    return True
+
+
+def _guard() -> Batch:
+    """IPv6 has no reverse-path filter but this: what comes from where its answer would not go is dropped."""
+    batch = Batch("node-guard", Family.IPV6)
+    batch.add_table()
+    batch.add_chain("prerouting", Hook("filter", "prerouting", -300))
+    batch.add_rule("prerouting", load_way_back(), equal(bytes(4)), decide(Verdict.DROP))
+    return batch
+
+
+def _configure_pod(ip: str, ipv6: bool) -> None:
     pod = Socket(NETLINK_ROUTE)
     try:
         pod.request(
@@ -146,5 +240,14 @@ def _configure_pod(ip: str) -> None:
                 links.add_route("0.0.0.0/0", device=_ETH0, gateway=NODE_IP),
             ]
         )
+        if ipv6:
+            pod.request(
+                [
+                    links.add_address(_ETH0, in_ipv6(ip)),
+                    links.add_neighbour(_ETH0, NODE_IP_6, _MAC),
+                    links.add_route(f"{NODE_IP_6}/128", device=_ETH0, scope=links.SCOPE_LINK),
+                    links.add_route("::/0", device=_ETH0, gateway=NODE_IP_6),
+                ]
+            )
     finally:
         pod.close()

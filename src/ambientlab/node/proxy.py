@@ -26,7 +26,7 @@ from typing import TypeVar
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
 from ambientlab.cluster import DNS_IP, NODE_NAME, SERVICE_CIDR
-from ambientlab.node.linux.nft import Batch, Goto, Hook, Nft, concatenate, ipv4, port
+from ambientlab.node.linux.nft import Batch, Goto, Hook, Nft, concatenate, octets, port
 from ambientlab.node.linux.nft_expr import (
     TCP,
     UDP,
@@ -290,7 +290,7 @@ def _fixed_rules() -> Batch:
         batch.add_rule(f"filter-{hook}", decide(Verdict.JUMP, "unserved"))
     still_a_service = (
         load_destination(),
-        differ(ipv4(DNS_IP)),
+        differ(octets(DNS_IP)),
         mask(_SERVICE_NETWORK.netmask.packed),
         equal(_SERVICE_NETWORK.network_address.packed),
     )

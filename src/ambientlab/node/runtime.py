@@ -12,11 +12,13 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """A pod's shared namespaces. `ip` is None for hostNetwork: the pod then shares the node's network namespace."""
+    """A pod's shared namespaces. `ip` is None for hostNetwork: the pod then shares the node's network namespace. `ip6`
+    is "" on a node without IPv6."""
 
     uid: str
     hostname: str
     ip: str | None
+    ip6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

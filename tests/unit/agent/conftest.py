@@ -208,6 +208,9 @@ class CountingAddresses:
     def __init__(self) -> None:
         self.free = [f"127.1.0.{n}" for n in range(250, 1, -1)]  # of the loopback device: probes can reach them
 
+    def all_of(self, address: str) -> tuple[str, ...]:
+        return (address,)
+
     def allocate(self) -> str:
         return self.free.pop()
 

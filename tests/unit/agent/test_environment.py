@@ -172,7 +172,7 @@ def test_resolv_conf_follows_the_dns_policy(spec: Any, expected: str) -> None:
 
 def test_hosts_name_the_pod_its_subdomain_and_aliases() -> None:
     pod = with_spec(hostname="db-0", subdomain="db", hostAliases=[{"ip": "1.2.3.4", "hostnames": ["a", "b"]}])
-    text = environment.hosts_file(pod, "10.244.0.9", "cluster.local").decode()
+    text = environment.hosts_file(pod, ("10.244.0.9",), "cluster.local").decode()
     assert "10.244.0.9\tdb-0.db.shop.svc.cluster.local\tdb-0\n" in text
     assert text.endswith("1.2.3.4\ta\tb\n")
 

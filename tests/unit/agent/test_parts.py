@@ -199,7 +199,7 @@ async def test_repeated_events_are_counted(world: Any) -> None:
 # -- status --------------------------------------------------------------------------------------------------------
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FACTS = PodFacts(NOW, NOW, "10.244.0.1", "10.244.0.9", sandbox_ready=True)
+FACTS = PodFacts(NOW, NOW, ("10.244.0.1",), ("10.244.0.9",), sandbox_ready=True)
 RUN: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 WAIT: dict[str, Any] = {"waiting": {"reason": "X"}}
 
@@ -233,7 +233,7 @@ def test_a_condition_keeps_its_moment_until_it_changes() -> None:
     record = ContainerRecord("c", "i", Role.MAIN, RUN, ready=True)
     pod: dict[str, Any] = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
     pod["status"] = status.pod_status(pod, [record], FACTS)
-    later = PodFacts(datetime(2027, 1, 1, tzinfo=UTC), NOW, "10.244.0.1", "10.244.0.9", sandbox_ready=True)
+    later = PodFacts(datetime(2027, 1, 1, tzinfo=UTC), NOW, ("10.244.0.1",), ("10.244.0.9",), sandbox_ready=True)
     again = status.pod_status(pod, [record], later)
     assert status.merge_patch(pod["status"], again) == {}
     record.ready = False

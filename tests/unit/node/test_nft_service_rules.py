@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from ambientlab.node.linux.nft import Batch, Goto, concatenate, ipv4, port
+from ambientlab.node.linux.nft import Batch, Goto, concatenate, octets, port
 from ambientlab.node.network import Addresses, AddressesExhausted
 from ambientlab.node.proxy import Pool, Rules, _Changes, service_rules
 
@@ -35,7 +35,7 @@ def slice_of(*addresses, ports=((None, "TCP", 8080),), kind="IPv4", **conditions
 
 
 def key(ip, protocol, number, index=None):
-    made = concatenate(ipv4(ip), protocol, port(number))
+    made = concatenate(octets(ip), protocol, port(number))
     return made if index is None else made + index.to_bytes(4, sys.byteorder)
 
 
@@ -49,10 +49,10 @@ def test_one_element_per_endpoint():
     rules = service_rules(service(), [slice_of("10.244.0.5", "10.244.0.6")])
     assert rules.services == {key("10.96.1.2", TCP, 80): Pool(2)}
     assert rules.endpoints == {
-        key("10.96.1.2", TCP, 80, 0): concatenate(ipv4("10.244.0.5"), port(8080)),
-        key("10.96.1.2", TCP, 80, 1): concatenate(ipv4("10.244.0.6"), port(8080)),
+        key("10.96.1.2", TCP, 80, 0): concatenate(octets("10.244.0.5"), port(8080)),
+        key("10.96.1.2", TCP, 80, 1): concatenate(octets("10.244.0.6"), port(8080)),
     }
-    assert rules.hairpins == {ipv4(ip) * 2 for ip in ("10.244.0.5", "10.244.0.6")}
+    assert rules.hairpins == {octets(ip) * 2 for ip in ("10.244.0.5", "10.244.0.6")}
 
 
 def test_ports_meet_by_name_and_protocol():
@@ -126,13 +126,13 @@ def test_a_change_touches_what_differs():
     assert deleted == {"services": [vip]}
     assert added == {
         "services": [(vip, Goto("endpoints-2"))],
-        "endpoints": [(key("10.96.1.2", TCP, 80, 1), concatenate(ipv4("10.244.0.6"), port(8080)))],
-        "hairpin": [(ipv4("10.244.0.6") * 2, None)],
+        "endpoints": [(key("10.96.1.2", TCP, 80, 1), concatenate(octets("10.244.0.6"), port(8080)))],
+        "hairpin": [(octets("10.244.0.6") * 2, None)],
     }
     other = service_rules(service("10.96.1.3"), [slice_of("10.244.0.5")])
     assert "hairpin" not in changes(Rules(), other, hairpins)[1], "already there for the first service"
-    assert changes(both, Rules(), hairpins)[0]["hairpin"] == [ipv4("10.244.0.6") * 2]
-    assert changes(other, Rules(), hairpins)[0]["hairpin"] == [ipv4("10.244.0.5") * 2]
+    assert changes(both, Rules(), hairpins)[0]["hairpin"] == [octets("10.244.0.6") * 2]
+    assert changes(other, Rules(), hairpins)[0]["hairpin"] == [octets("10.244.0.5") * 2]
     assert not hairpins
 
 

@@ -8,6 +8,14 @@ import os
 import select
 import signal
 import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ambientlab.images.programs.listening import listeners
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from listening import listeners
 
 _LIMIT = 16 * 1024  # of a request's head, as most servers set it
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Headers Too Large"}
@@ -74,16 +82,18 @@ class Connection:
             self.outbox = self.outbox[self.sock.send(self.outbox) :]
 
 
-def serve(listener: socket.socket, bodies: dict[str, bytes]) -> None:
+def serve(listening: list[socket.socket], bodies: dict[str, bytes]) -> None:
     """Serves until the process is told to end."""
-    listener.setblocking(False)
     poll = select.epoll()
-    poll.register(listener, select.EPOLLIN)
+    for listener in listening:
+        listener.setblocking(False)
+        poll.register(listener, select.EPOLLIN)
+    by_fd = {listener.fileno(): listener for listener in listening}
     connections: dict[int, Connection] = {}
     while True:
         for fd, _ in poll.poll():
-            if fd == listener.fileno():
-                _accept(listener, poll, connections)
+            if fd in by_fd:
+                _accept(by_fd[fd], poll, connections)
                 continue
             connection = connections[fd]
             try:
@@ -123,9 +133,9 @@ def main() -> None:
         "/hello": f"Hello version: {version}, instance: {instance}\n".encode(),
         "/health": b"Helloworld is healthy\n",
     }
-    listener = socket.create_server(("0.0.0.0", port), backlog=1024)
+    listening = listeners(port)
     print(f"helloworld {version} listens on :{port}", flush=True)
-    serve(listener, bodies)
+    serve(listening, bodies)
 
 
 if __name__ == "__main__":

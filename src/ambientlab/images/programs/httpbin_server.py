@@ -7,6 +7,13 @@ gunicorn's thread worker is the one that keeps connections of a proxy open.
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ambientlab.images.programs.listening import listeners
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from listening import listeners
+
 
 def listen_port(arguments: list[str], default: str) -> int:
     """The port from gunicorn's `-b HOST:PORT` or go-httpbin's `-port PORT`, which people put into manifests."""
@@ -34,10 +41,12 @@ def main() -> None:
 
     logging.disable(logging.NOTSET)
 
+    listening = listeners(port)
+
     class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         def load_config(self) -> None:
             settings = {
-                "bind": f"0.0.0.0:{port}",
+                "bind": [f"fd://{listener.fileno()}" for listener in listening],
                 "worker_class": "gthread",
                 "threads": 4,
                 "keepalive": 75,

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from ambientlab.images.programs import http2
     from ambientlab.images.programs.hpack import Header
+    from ambientlab.images.programs.listening import listeners
 else:
     import http2
     from hpack import Header
+    from listening import listeners
 
 _LIMIT = 64 * 1024  # of a request's head
 _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -73,7 +75,6 @@ def canonical(name: str) -> str:
 
 def listen(port: int, serve: Callable[[socket.socket], None], context: "ssl.SSLContext | None" = None) -> None:
     """Serves each connection in a thread of its own, from now on. Raises OSError if the port cannot be had."""
-    listener = socket.create_server(("0.0.0.0", port), backlog=1024)
 
     def run(connection: socket.socket) -> None:
         with connection:
@@ -87,7 +88,7 @@ def listen(port: int, serve: Callable[[socket.socket], None], context: "ssl.SSLC
             except (OSError, http2.ProtocolError) as error:
                 print(f"connection on :{port} ended: {error}", file=sys.stderr, flush=True)
 
-    def accept() -> None:
+    def accept(listener: socket.socket) -> None:
         while True:
             try:
                 connection, _ = listener.accept()
@@ -95,7 +96,8 @@ def listen(port: int, serve: Callable[[socket.socket], None], context: "ssl.SSLC
                 continue
             threading.Thread(target=run, args=(connection,), daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    for listener in listeners(port):
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
 
 
 def http(handler: Handler, answer_message: Answer | None = None) -> Callable[[socket.socket], None]:

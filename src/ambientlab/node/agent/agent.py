@@ -14,7 +14,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
-from ambientlab.cluster import NODE_NAME
+from ambientlab.cluster import NODE_IP, NODE_NAME
 from ambientlab.flow.clock import Clock, LoopClock
 from ambientlab.node.agent.context import NodeMeans
 from ambientlab.node.agent.events import EventRecorder
@@ -61,8 +61,9 @@ class NodeAgent:
         self._recorder = EventRecorder(client, clock)
         self.logs = LogStore(state_dir / "logs", clock)
         self.runtime = runtime
-        self._means = NodeMeans(client, runtime, images, self._recorder, self.logs, clock, dict(components or {}))
-        self._node_status = NodeStatus(client, clock, state_dir)
+        ips = addresses.all_of(NODE_IP)
+        self._means = NodeMeans(client, runtime, images, self._recorder, self.logs, clock, dict(components or {}), ips)
+        self._node_status = NodeStatus(client, clock, state_dir, ips)
         self._addresses = addresses
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

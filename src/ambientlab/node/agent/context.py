@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NodeMeans:
-    """What this node works with. `components` are the logs of the daemon's parts, by `Program.component`."""
+    """What this node works with. `components` are the logs of the daemon's parts, by `Program.component`; `ips` are the
+    node's addresses."""
 
     client: Client
     runtime: Runtime
@@ -33,6 +34,7 @@ class NodeMeans:
     logs: LogStore
     clock: Clock
     components: Mapping[str, LogFile]
+    ips: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -44,10 +46,15 @@ class PodContext:
     volumes: PodVolumes
     changed: Callable[[], None]
     sandbox: Sandbox | None = None
-    ip: str = ""
+    ips: tuple[str, ...] = ()
     stopping: bool = False
     # A call to end now, whatever the grace period.
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def ip(self) -> str:
+        """Where probes go; "" as long as there is none."""
+        return self.ips[0] if self.ips else ""
 
     @property
     def hostname(self) -> str:

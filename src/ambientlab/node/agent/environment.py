@@ -194,14 +194,13 @@ def hostname(pod: Object) -> str:
     return name[:63].rstrip("-.")
 
 
-def hosts_file(pod: Object, ip: str, domain: str) -> bytes:
+def hosts_file(pod: Object, ips: Sequence[str], domain: str) -> bytes:
     name = hostname(pod)
     names = [name]
     if subdomain := pod["spec"].get("subdomain"):
         names.insert(0, f"{name}.{subdomain}.{objects.namespace(pod)}.svc.{domain}")
     lines = ["# Kubernetes-managed hosts file.", "127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    if ip:
-        lines.append(f"{ip}\t" + "\t".join(names))
+    lines += [f"{ip}\t" + "\t".join(names) for ip in ips]
     lines += [f"{alias['ip']}\t" + "\t".join(alias.get("hostnames") or ()) for alias in _aliases(pod)]
     return ("\n".join(lines) + "\n").encode()
 

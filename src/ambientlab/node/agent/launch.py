@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ambientlab.api import kinds, objects
 from ambientlab.api.objects import Object
-from ambientlab.cluster import DNS_IP, DOMAIN, NODE_IP
-from ambientlab.node.agent import environment
+from ambientlab.cluster import DNS_IP, DOMAIN
+from ambientlab.node.agent import environment, status
 from ambientlab.node.agent.environment import ConfigError
 from ambientlab.node.runtime import ContainerSpec, Mount
 
@@ -75,7 +76,7 @@ def _error(reason: str) -> Notice:
 
 def container_spec(context: PodContext, container: Object, program: Program, run: int) -> ContainerSpec:
     """Raises ConfigError for what is missing or cannot be."""
-    pod = with_addresses(context.pod, context.ip, NODE_IP)
+    pod = with_addresses(context.pod, context.ips, context.means.ips)
     host_network = bool(pod["spec"].get("hostNetwork"))
     own = {"HOSTNAME": context.hostname}
     own |= environment.service_variables(_services(context))
@@ -86,9 +87,9 @@ def container_spec(context: PodContext, container: Object, program: Program, run
         launch = program.launch(pod, container, command, arguments)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    ip = "" if host_network else context.ip
+    ips = () if host_network else context.ips
     files = {
-        "/etc/hosts": (environment.hosts_file(pod, ip, DOMAIN), 0o644),
+        "/etc/hosts": (environment.hosts_file(pod, ips, DOMAIN), 0o644),
         "/etc/hostname": (context.hostname.encode() + b"\n", 0o644),
         "/etc/resolv.conf": (environment.resolv_conf(pod, DNS_IP, DOMAIN), 0o644),
         **launch.files,
@@ -117,10 +118,9 @@ def container_spec(context: PodContext, container: Object, program: Program, run
     )
 
 
-def with_addresses(pod: Object, ip: str, host_ip: str) -> Object:
+def with_addresses(pod: Object, ips: Sequence[str], host_ips: Sequence[str]) -> Object:
     """The pod as the downward API shows it: its status may not be written yet."""
-    known = {"podIP": ip, "podIPs": [{"ip": ip}], "hostIP": host_ip, "hostIPs": [{"ip": host_ip}]}
-    return {**pod, "status": {**(pod.get("status") or {}), **known}}
+    return {**pod, "status": {**(pod.get("status") or {}), **status.addresses(ips, host_ips)}}
 
 
 def _services(context: PodContext) -> list[Object]:

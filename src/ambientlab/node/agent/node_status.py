@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
-from ambientlab.cluster import NODE_IP, NODE_NAME, POD_CIDR
+from ambientlab.cluster import NODE_NAME, POD_CIDR, POD_CIDR_6
 from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent import environment
 
@@ -27,10 +28,11 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class NodeStatus:
-    def __init__(self, client: Client, clock: Clock, disk: Path) -> None:
+    def __init__(self, client: Client, clock: Clock, disk: Path, ips: Sequence[str]) -> None:
         self._client = client
         self._clock = clock
         self._disk = disk
+        self._ips = ips
 
     async def register(self) -> None:
         """Creates the node, or brings the one of a former life up to date. Raises StatusError."""
@@ -39,7 +41,7 @@ class NodeStatus:
         labels = {"kubernetes.io/hostname": NODE_NAME}
         for prefix in ("", "beta."):
             labels |= {f"{prefix}kubernetes.io/os": "linux", f"{prefix}kubernetes.io/arch": architecture}
-        spec = {"podCIDR": POD_CIDR, "podCIDRs": [POD_CIDR]}
+        spec = {"podCIDR": POD_CIDR, "podCIDRs": [POD_CIDR, POD_CIDR_6][: len(self._ips)]}
         existing = self._client.get(kinds.NODE, NODE_NAME)
         if existing is None:
             node: Object = {
@@ -53,7 +55,7 @@ class NodeStatus:
             existing = await self._client.patch(
                 kinds.NODE, NODE_NAME, "", {"metadata": {"labels": labels}, "spec": spec}
             )
-        status = node_status(existing, NODE_NAME, NODE_IP, architecture, self._disk, now)
+        status = node_status(existing, NODE_NAME, self._ips, architecture, self._disk, now)
         await self._client.patch(kinds.NODE, NODE_NAME, "", {"status": status}, subresource="status")
 
     async def run(self) -> None:
@@ -81,13 +83,16 @@ class NodeStatus:
         await self._client.create(kinds.LEASE, lease)
 
 
-def node_status(node: Object, name: str, ip: str, architecture: str, disk: Path, now: datetime) -> Object:
+def node_status(node: Object, name: str, ips: Sequence[str], architecture: str, disk: Path, now: datetime) -> Object:
     """v1.NodeStatus of a healthy node on this machine; `disk` is where pods keep their files."""
     capacity = _capacity(disk)
     return {
         "capacity": capacity,
         "allocatable": capacity,
-        "addresses": [{"type": "InternalIP", "address": ip}, {"type": "Hostname", "address": name}],
+        "addresses": [
+            *({"type": "InternalIP", "address": ip} for ip in ips),
+            {"type": "Hostname", "address": name},
+        ],
         "conditions": _conditions(node, now),
         "nodeInfo": {
             "architecture": architecture,

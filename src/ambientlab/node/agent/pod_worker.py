@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from ambientlab.api import kinds, objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
-from ambientlab.cluster import NODE_IP
 from ambientlab.flow.clock import sleep
 from ambientlab.node.agent import status
 from ambientlab.node.agent.backoff import Backoff
@@ -40,6 +39,10 @@ class AddressPool(Protocol):
         ...
 
     def release(self, address: str) -> None: ...
+
+    def all_of(self, address: str) -> tuple[str, ...]:
+        """An allocated address, or the node's, and that of IPv6 that goes with it where the node has that."""
+        ...
 
 
 class PodWorker:
@@ -155,7 +158,7 @@ class PodWorker:
             return
         due = 0.0
         if self.played_by_daemon:
-            self._context.ip = NODE_IP
+            self._context.ips = self._means.ips
         else:
             due = await self._set_up_volumes()
             await self._set_up_sandbox()
@@ -253,13 +256,14 @@ class PodWorker:
     async def _create_sandbox(self) -> None:
         context = self._context
         ip = None if self.pod["spec"].get("hostNetwork") else self._addresses.allocate()
-        spec = SandboxSpec(objects.uid(self.pod), context.hostname, ip)
+        ips = () if ip is None else self._addresses.all_of(ip)
+        spec = SandboxSpec(objects.uid(self.pod), context.hostname, ip, *ips[1:])
         try:
             context.sandbox = await self._means.runtime.create_sandbox(spec)
         except BaseException:
             self._release(ip)
             raise
-        context.ip = ip or NODE_IP
+        context.ips = ips or self._means.ips
         for hook in self._hooks:
             self._hooked.append(hook)
             await hook.sandbox_ready(self.pod, context.sandbox)
@@ -381,8 +385,8 @@ class PodWorker:
         facts = PodFacts(
             now=self._means.clock.now(),
             start_time=self._start_time,
-            host_ip=NODE_IP,
-            pod_ip=self._context.ip,
+            host_ips=self._means.ips,
+            pod_ips=self._context.ips,
             sandbox_ready=self._context.sandbox is not None or any(c.is_component for c in self._containers.values()),
             failure=self._failure,
         )

@@ -96,8 +96,8 @@ class PodFacts:
 
     now: datetime
     start_time: datetime
-    host_ip: str
-    pod_ip: str = ""
+    host_ips: Sequence[str]
+    pod_ips: Sequence[str] = ()
     sandbox_ready: bool = False
     failure: tuple[str, str] = ("", "")  # reason and message of a pod that was ended as a whole
 
@@ -109,20 +109,28 @@ def pod_status(pod: Object, records: Sequence[ContainerRecord], facts: PodFacts)
     status: Object = {
         "phase": "Failed" if reason else _phase(pod, records),
         "startTime": objects.timestamp(facts.start_time),
-        "hostIP": facts.host_ip,
-        "hostIPs": [{"ip": facts.host_ip}],
+        **addresses(facts.pod_ips, facts.host_ips),
         "qosClass": old.get("qosClass") or qos_class(pod),
     }
     if reason:
         status |= {"reason": reason, "message": message}
-    if facts.pod_ip:
-        status |= {"podIP": facts.pod_ip, "podIPs": [{"ip": facts.pod_ip}]}
     if generation := pod["metadata"].get("generation"):
         status["observedGeneration"] = generation
     for record in records:
         status.setdefault(record.role.status_field, []).append(record.to_status())
     status["conditions"] = _conditions(pod, records, facts, status["phase"])
     return status
+
+
+def addresses(ips: Sequence[str], host_ips: Sequence[str]) -> Object:
+    """Of a v1.PodStatus."""
+    named = (("podIP", ips), ("hostIP", host_ips))
+    return {
+        field: value
+        for name, values in named
+        if values
+        for field, value in ((name, values[0]), (f"{name}s", [{"ip": each} for each in values]))
+    }
 
 
 def merge_patch(old: Object, new: Object) -> Object:

@@ -11,6 +11,8 @@ same table and chain names, without DNS capture, which this mesh does not have:
 - 169.254.7.127 passes: the node gives this source to its own connections to captured pods (kubelet probes), which
   must reach the application even where a policy wants mutual TLS.
 
+Where the kernel has IPv6, the same goes for it, with rules and addresses of its own.
+
 TCP queries to the cluster's DNS pass as UDP ones do. In the node, Istio finds captured pods in a set of addresses and
 the kubelet by its uid. Here the pod's device is in a group, which cannot outlive the pod, and any socket of the node
 counts: every process has the same uid, and what pods send is only forwarded.
@@ -20,13 +22,16 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ambientlab.cluster import DNS_IP, HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
 from ambientlab.node.linux import links, sockdiag
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, visitor
-from ambientlab.node.linux.nft import Batch, Hook, Nft, ipv4, port
+from ambientlab.node.linux.nft import Batch, Hook, Nft, octets, port
 from ambientlab.node.linux.nft_expr import (
     TCP,
+    Family,
     Meta,
     Verdict,
     decide,
@@ -46,6 +51,8 @@ from ambientlab.node.linux.nft_expr import (
 )
 
 PROBE_SOURCE = "169.254.7.127"
+PROBE_SOURCE_6 = "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"
+"""cni/pkg/nodeagent/options.go, DefaultHostProbeSNATIPV6."""
 
 _NAT = "istio-ambient-nat"
 _MANGLE = "istio-ambient-mangle"
@@ -69,26 +76,46 @@ def _native(value: int) -> bytes:
     return struct.pack("=I", value)
 
 
-_NOT_LOOPBACK = (load_destination(), differ(ipv4("127.0.0.1")))
 _IS_TCP = (load_meta(Meta.PROTOCOL), equal(TCP))
 _OF_PROXY = (load_meta(Meta.MARK), mask(_native(_MARK_MASK)), equal(_native(_PROXY_MARK)))
 _NOT_OF_PROXY = (load_meta(Meta.MARK), mask(_native(_MARK_MASK)), differ(_native(_PROXY_MARK)))
 
 
-def inpod_rules(*, inbound: bool = True) -> tuple[Batch, Batch]:
-    """The tables of a captured pod, to be committed together. Without `inbound`, plain connections to it are left alone
-    (IngressMode)."""
-    nat = Batch(_NAT)
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """What a family calls those that the rules are about."""
+
+    family: Family
+    loopback: str
+    probe_source: str
+    everything: str
+
+    @property
+    def not_loopback(self) -> tuple[bytes, ...]:
+        return load_destination(0, self.family), differ(octets(self.loopback))
+
+
+_IPV4 = _Addresses(Family.IPV4, "127.0.0.1", PROBE_SOURCE, "0.0.0.0/0")
+_IPV6 = _Addresses(Family.IPV6, "::1", PROBE_SOURCE_6, "::/0")
+_BOTH = (_IPV4, _IPV6)
+
+
+def inpod_rules(own: _Addresses = _IPV4, *, inbound: bool = True) -> tuple[Batch, Batch]:
+    """The tables of a captured pod for a family, to be committed together. Without `inbound`, plain connections to it
+    are left alone (IngressMode)."""
+    nat = Batch(_NAT, own.family)
+    not_loopback, probe_source = own.not_loopback, octets(own.probe_source)
     nat.add_table()
     for hook in ("prerouting", "output"):
         nat.add_chain(f"istio-{hook}")
         nat.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
         nat.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
     if inbound:
-        nat.add_rule("istio-prerouting", *_IS_TCP, load_source(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
+        from_probe = load_source(0, own.family), equal(probe_source)
+        nat.add_rule("istio-prerouting", *_IS_TCP, *from_probe, decide(Verdict.ACCEPT))
         nat.add_rule(
             "istio-prerouting",
-            *_NOT_LOOPBACK,
+            *not_loopback,
             *_IS_TCP,
             load_destination_port(),
             differ(port(HBONE_PORT)),
@@ -96,16 +123,18 @@ def inpod_rules(*, inbound: bool = True) -> tuple[Batch, Batch]:
             immediate(port(INBOUND_PLAINTEXT_PORT)),
             redirect(0),
         )
-    nat.add_rule("istio-output", *_IS_TCP, load_destination(), equal(ipv4(PROBE_SOURCE)), decide(Verdict.ACCEPT))
-    nat.add_rule(
-        "istio-output",
-        *_IS_TCP,
-        load_destination(),
-        equal(ipv4(DNS_IP)),
-        load_destination_port(),
-        equal(port(53)),
-        decide(Verdict.ACCEPT),
-    )
+    to_probe = load_destination(0, own.family), equal(probe_source)
+    nat.add_rule("istio-output", *_IS_TCP, *to_probe, decide(Verdict.ACCEPT))
+    if own is _IPV4:
+        nat.add_rule(
+            "istio-output",
+            *_IS_TCP,
+            load_destination(),
+            equal(octets(DNS_IP)),
+            load_destination_port(),
+            equal(port(53)),
+            decide(Verdict.ACCEPT),
+        )
     nat.add_rule(
         "istio-output",
         *_IS_TCP,
@@ -115,10 +144,10 @@ def inpod_rules(*, inbound: bool = True) -> tuple[Batch, Batch]:
         decide(Verdict.ACCEPT),
     )
     nat.add_rule(
-        "istio-output", load_meta(Meta.OUTPUT_NAME), equal(_LOOPBACK_NAME), *_NOT_LOOPBACK, decide(Verdict.ACCEPT)
+        "istio-output", load_meta(Meta.OUTPUT_NAME), equal(_LOOPBACK_NAME), *not_loopback, decide(Verdict.ACCEPT)
     )
-    nat.add_rule("istio-output", *_IS_TCP, *_NOT_LOOPBACK, *_NOT_OF_PROXY, immediate(port(OUTBOUND_PORT)), redirect(0))
-    mangle = Batch(_MANGLE)
+    nat.add_rule("istio-output", *_IS_TCP, *not_loopback, *_NOT_OF_PROXY, immediate(port(OUTBOUND_PORT)), redirect(0))
+    mangle = Batch(_MANGLE, own.family)
     mangle.add_table()
     for hook, kind in (("prerouting", "filter"), ("output", "route")):
         mangle.add_chain(f"istio-{hook}")
@@ -145,23 +174,12 @@ def inpod_rules(*, inbound: bool = True) -> tuple[Batch, Batch]:
 class InPodRules:
     """Installs and removes capture; call `start` once in the node's network namespace. Methods raise OSError."""
 
-    def start(self) -> None:
-        """The node's own table: connections of its sockets to captured pods get the probe address."""
+    def start(self, *, ipv6: bool) -> None:
+        """The node's own tables: connections of its sockets to captured pods get the probe address."""
+        self._families = _BOTH if ipv6 else (_IPV4,)
         self._node = Nft()
         self._route = Socket(NETLINK_ROUTE)
-        host = Batch(_NAT)
-        host.add_table()
-        host.add_chain("postrouting", Hook("nat", "postrouting", _SNAT_PRIORITY - 1))
-        host.add_rule(
-            "postrouting",
-            *_IS_TCP,
-            load_meta(Meta.OUTPUT_GROUP),
-            equal(_native(_CAPTURED_GROUP)),
-            load_meta(Meta.SOCKET_UID),  # ends the rule for packets without a socket here
-            immediate(ipv4(PROBE_SOURCE)),
-            source_nat(0),
-        )
-        self._node.commit(host)
+        self._node.commit(*map(_host_rules, self._families))
 
     def close(self) -> None:
         self._node.close()
@@ -170,7 +188,7 @@ class InPodRules:
     async def install(self, netns: str, *, inbound: bool = True) -> None:
         """Redirect the pod whose network namespace is at `netns`, at once and as a whole. Idempotent: what is installed
         stays as it is."""
-        device = await visitor.run(netns, lambda: _install(inbound=inbound))
+        device = await visitor.run(netns, lambda: _install(self._families, inbound=inbound))
         await self._set_group(device, _CAPTURED_GROUP)
 
     async def remove(self, netns: str) -> None:
@@ -190,20 +208,36 @@ class InPodRules:
         await visitor.run("", lambda: self._route.request([links.set_group(device, group)]))
 
 
-def _routing(*, remove: bool) -> tuple[Message, Message]:
-    return (
-        links.local_table(_TABLE, remove=remove),
-        links.mark_rule(_REPLY_MARK, _MARK_MASK, _TABLE, _RULE_PRIORITY, remove=remove),
+def _host_rules(own: _Addresses) -> Batch:
+    host = Batch(_NAT, own.family)
+    host.add_table()
+    host.add_chain("postrouting", Hook("nat", "postrouting", _SNAT_PRIORITY - 1))
+    host.add_rule(
+        "postrouting",
+        *_IS_TCP,
+        load_meta(Meta.OUTPUT_GROUP),
+        equal(_native(_CAPTURED_GROUP)),
+        load_meta(Meta.SOCKET_UID),  # ends the rule for packets without a socket here
+        immediate(octets(own.probe_source)),
+        source_nat(0, own.family),
     )
+    return host
 
 
-def _install(*, inbound: bool) -> int:
+def _routing(families: Sequence[_Addresses], *, remove: bool) -> Iterator[Message]:
+    for own in families:
+        yield links.local_table(own.everything, _TABLE, remove=remove)
+        yield links.mark_rule(own.everything, _REPLY_MARK, _MARK_MASK, _TABLE, _RULE_PRIORITY, remove=remove)
+
+
+def _install(families: Sequence[_Addresses], *, inbound: bool) -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
-        for message in _routing(remove=False):
+        for message in _routing(families, remove=False):
             _tolerate(route, message, errno.EEXIST)
         if not nft.has_table(_NAT):
-            nft.commit(*_away(nft, _LEAVING, _MANGLE), *inpod_rules(inbound=inbound))
+            rules = (batch for own in families for batch in inpod_rules(own, inbound=inbound))
+            nft.commit(*_away(nft, _LEAVING, _MANGLE), *rules)
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
@@ -214,15 +248,20 @@ def _remove() -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
         if nft.has_table(_NAT):
-            leaving = Batch(_LEAVING)
-            leaving.add_table()
-            for hook in ("prerouting", "output"):
-                leaving.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
-            nft.commit(leaving, *_away(nft, _NAT))
+            families = [own.family for own in _BOTH if nft.has_table(_NAT, own.family)]
+            nft.commit(*map(_leaving, families), *_away(nft, _NAT))
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
         nft.close()
+
+
+def _leaving(family: Family) -> Batch:
+    batch = Batch(_LEAVING, family)
+    batch.add_table()
+    for hook in ("prerouting", "output"):
+        batch.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
+    return batch
 
 
 def _disconnect() -> None:
@@ -235,8 +274,8 @@ def _disconnect() -> None:
     try:
         if nft.has_table(_LEAVING):
             nft.commit(*_away(nft, _LEAVING, _MANGLE))
-            for message in _routing(remove=True):
-                _tolerate(route, message, errno.ENOENT, errno.ESRCH)
+            for message in _routing(_BOTH, remove=True):
+                _tolerate(route, message, errno.ENOENT, errno.ESRCH, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
     finally:
         route.close()
         nft.close()
@@ -244,7 +283,8 @@ def _disconnect() -> None:
 
 def _away(nft: Nft, *tables: str) -> list[Batch]:
     """The deletion of those that are there."""
-    found = [Batch(table) for table in tables if nft.has_table(table)]
+    places = ((table, own.family) for table in tables for own in _BOTH)
+    found = [Batch(table, family) for table, family in places if nft.has_table(table, family)]
     for batch in found:
         batch.delete_table()
     return found

@@ -1,9 +1,10 @@
-"""The rtnetlink messages of a node: links, addresses, routes and rules (rtnetlink(7)). IPv4 only."""
+"""The rtnetlink messages of a node: links, addresses, neighbours, routes and rules (rtnetlink(7))."""
 
 from __future__ import annotations
 
 import socket
 import struct
+from dataclasses import dataclass
 
 from ambientlab.node.linux.netlink import (
     ACK,
@@ -28,16 +29,24 @@ TABLE_MAIN = 254
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR = 20
 _NEWROUTE, _DELROUTE = 24, 25
+_NEWNEIGHBOUR = 28
 _NEWRULE, _DELRULE = 32, 33
 _ADDRESS = struct.Struct("=BBBBI")
 _UP = 1
 _PROTOCOL_STATIC = 4
 _UNICAST, _LOCAL, _UNREACHABLE = 1, 2, 7
 _TO_TABLE = 1
+_NO_DETECTION = 0x02
+"""Nobody else can have the address (of IPv6, which otherwise waits a second to find out)."""
+_PERMANENT = 0x80
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _address(text_: str) -> bytes:
-    return socket.inet_aton(text_)
+    return socket.inet_pton(family_of(text_), text_)
 
 
 def _link(index: int, *, up: bool) -> bytes:
@@ -48,12 +57,22 @@ def set_up(index: int) -> Message:
     return Message(_NEWLINK, ACK, _link(index, up=True), f"set link {index} up")
 
 
-def add_veth(index: int, name: str, peer_index: int, peer_name: str, peer_netns: int) -> Message:
-    """A pair: one end here and up, the other in the network namespace of descriptor `peer_netns`, still down (the
-    kernel refuses to bring up an end whose partner is not there yet)."""
-    peer = nested(1, _link(peer_index, up=False) + text(3, peer_name) + number(28, peer_netns))
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a pair of devices; `mac` is its hardware address."""
+
+    index: int
+    name: str
+    mac: bytes
+
+
+def add_veth(here: End, there: End, netns: int) -> Message:
+    """A pair: one end here and up, the other in the network namespace of descriptor `netns`, still down (the kernel
+    refuses to bring up an end whose partner is not there yet)."""
+    peer = nested(1, _link(there.index, up=False) + text(3, there.name) + attribute(1, there.mac) + number(28, netns))
     info = nested(18, text(1, "veth"), nested(2, peer))
-    body = _link(index, up=True) + text(3, name) + info
+    name = here.name
+    body = _link(here.index, up=True) + text(3, name) + attribute(1, here.mac) + info
     return Message(_NEWLINK, ACK | CREATE | EXCL, body, f"add veth {name}")
 
 
@@ -67,16 +86,26 @@ def delete_link(index: int) -> Message:
 
 
 def add_address(index: int, address: str, scope: int = SCOPE_UNIVERSE) -> Message:
-    body = _ADDRESS.pack(socket.AF_INET, 32, 0, scope, index)
-    body += attribute(2, _address(address)) + attribute(1, _address(address))
+    family, packed = family_of(address), _address(address)
+    flags = _NO_DETECTION if family is socket.AF_INET6 else 0
+    body = _ADDRESS.pack(family, 8 * len(packed), flags, scope, index)
+    body += attribute(2, packed) + attribute(1, packed)
     return Message(_NEWADDR, ACK | CREATE | EXCL, body, f"add address {address}")
+
+
+def add_neighbour(index: int, address: str, mac: bytes) -> Message:
+    """For good, so that nobody asks for it."""
+    body = struct.pack("=BBHiHBB", family_of(address), 0, 0, index, _PERMANENT, 0, 0)
+    body += attribute(1, _address(address)) + attribute(2, mac)
+    return Message(_NEWNEIGHBOUR, ACK | CREATE | EXCL, body, f"add neighbour {address}")
 
 
 def _route(
     prefix: str, *, device: int = 0, gateway: str = "", source: str = "", scope: int, table: int, kind: int
 ) -> bytes:
     network, _, length = prefix.partition("/")
-    body = struct.pack("=BBBBBBBBI", socket.AF_INET, int(length), 0, 0, table, _PROTOCOL_STATIC, scope, kind, 0)
+    family = family_of(network)
+    body = struct.pack("=BBBBBBBBI", family, int(length), 0, 0, table, _PROTOCOL_STATIC, scope, kind, 0)
     if int(length):
         body += attribute(1, _address(network))
     if device:
@@ -106,15 +135,15 @@ def add_unreachable(prefix: str) -> Message:
     return Message(_NEWROUTE, ACK | CREATE | EXCL, body, f"add unreachable {prefix}")
 
 
-def local_table(table: int, *, remove: bool = False) -> Message:
-    """`local default dev lo` in a table of its own: what is looked up there is delivered here."""
-    body = _route("0.0.0.0/0", device=LOOPBACK, scope=SCOPE_HOST, table=table, kind=_LOCAL)
+def local_table(prefix: str, table: int, *, remove: bool = False) -> Message:
+    """`local PREFIX dev lo` in a table of its own: what is looked up there is delivered here."""
+    body = _route(prefix, device=LOOPBACK, scope=SCOPE_HOST, table=table, kind=_LOCAL)
     return Message(_DELROUTE if remove else _NEWROUTE, _change(remove), body, f"local route in table {table}")
 
 
-def mark_rule(mark: int, mask: int, table: int, priority: int, *, remove: bool = False) -> Message:
-    """`ip rule fwmark MARK/MASK lookup TABLE`."""
-    body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, table, 0, 0, _TO_TABLE, 0)
+def mark_rule(everything: str, mark: int, mask: int, table: int, priority: int, *, remove: bool = False) -> Message:
+    """`ip rule fwmark MARK/MASK lookup TABLE`, for the family whose default route goes to `everything`."""
+    body = struct.pack("=BBBBBBBBI", family_of(everything), 0, 0, 0, table, 0, 0, _TO_TABLE, 0)
     body += number(6, priority) + number(10, mark) + number(16, mask)
     return Message(_DELRULE if remove else _NEWRULE, _change(remove), body, f"rule for mark {mark:#x}")
 

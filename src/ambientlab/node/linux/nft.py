@@ -1,7 +1,7 @@
 """nftables over netlink: tables, chains, rules, sets and maps, changed in atomic batches.
 
 No nft or iptables program is needed. A batch takes effect as a whole or, when any message is refused, not at all.
-IPv4 tables only. Expressions of rules are in `nft_expr`. Numbers are those of linux/netfilter/nf_tables.h.
+Expressions of rules are in `nft_expr`. Numbers are those of linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from ambientlab.node.linux.netlink import (
     pad,
     text,
 )
-from ambientlab.node.linux.nft_expr import Verdict, data, verdict_data
+from ambientlab.node.linux.nft_expr import Family, Verdict, data, verdict_data
 
-IPV4 = 2
 _ENOENT = 2
 
 _SUBSYSTEM = 10 << 8
@@ -68,8 +67,8 @@ def concatenate(*parts: bytes) -> bytes:
     return b"".join(pad(part) for part in parts)
 
 
-def ipv4(address: str) -> bytes:
-    return socket.inet_aton(address)
+def octets(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def port(number: int) -> bytes:
@@ -79,13 +78,14 @@ def port(number: int) -> bytes:
 class Batch:
     """Changes to one table, in order."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, family: Family = Family.IPV4) -> None:
         self._table = table
+        self._family = family
         self.messages: list[Message] = []
         self._set_ids = 0
 
     def _add(self, kind: int, flags: int, body: bytes, what: str) -> None:
-        header = struct.pack(">BBH", IPV4, 0, 0)
+        header = struct.pack(">BBH", self._family, 0, 0)
         self.messages.append(Message(_SUBSYSTEM | kind, flags, header + body, f"nftables {self._table}: {what}"))
 
     def add_table(self) -> None:
@@ -166,8 +166,8 @@ class Nft:
             [Message(_BATCH_BEGIN, 0, marker, "nftables"), *changes, Message(_BATCH_END, 0, marker, "nftables")]
         )
 
-    def has_table(self, table: str) -> bool:
-        body = struct.pack(">BBH", IPV4, 0, 0) + text(1, table)
+    def has_table(self, table: str, family: Family = Family.IPV4) -> bool:
+        body = struct.pack(">BBH", family, 0, 0) + text(1, table)
         try:
             self._socket.request([Message(_SUBSYSTEM | _GETTABLE, ACK, body, f"nftables: read table {table}")])
         except OSError as error:

@@ -30,6 +30,18 @@ class Meta(IntEnum):
     OUTPUT_GROUP = 22
 
 
+class Family(IntEnum):
+    """Of IP: what a table is for."""
+
+    IPV4 = 2
+    IPV6 = 10
+
+    @property
+    def registers(self) -> int:
+        """How many an address fills."""
+        return 1 if self is Family.IPV4 else 4
+
+
 TCP = b"\x06"
 UDP = b"\x11"
 
@@ -78,12 +90,18 @@ def _payload(base: int, offset: int, length: int, register: int) -> bytes:
     return _expression("payload", _register(1, register), _u32(2, base), _u32(3, offset), _u32(4, length))
 
 
-def load_source(register: int = 0) -> bytes:
-    return _payload(_NETWORK, 12, 4, register)
+def load_source(register: int = 0, family: Family = Family.IPV4) -> bytes:
+    return _payload(_NETWORK, 12, 4, register) if family is Family.IPV4 else _payload(_NETWORK, 8, 16, register)
 
 
-def load_destination(register: int = 0) -> bytes:
-    return _payload(_NETWORK, 16, 4, register)
+def load_destination(register: int = 0, family: Family = Family.IPV4) -> bytes:
+    return _payload(_NETWORK, 16, 4, register) if family is Family.IPV4 else _payload(_NETWORK, 24, 16, register)
+
+
+def load_way_back(register: int = 0) -> bytes:
+    """The device that an answer would leave by, if that is the one the packet has come from; else 0."""
+    result, source, incoming = 1, 1, 8
+    return _expression("fib", _register(1, register), _u32(2, result), _u32(3, source | incoming))
 
 
 def load_destination_port(register: int = 0) -> bytes:
@@ -144,16 +162,16 @@ def jenkins_hash(source: int, length: int, modulus: int, register: int = 0) -> b
     )
 
 
-_NAT_SOURCE, _NAT_DESTINATION, _IPV4 = 0, 1, 2
+_NAT_SOURCE, _NAT_DESTINATION = 0, 1
 
 
-def destination_nat(address: int, port: int) -> bytes:
+def destination_nat(address: int, port: int, family: Family = Family.IPV4) -> bytes:
     """To the address and port in those registers."""
-    return _expression("nat", _u32(1, _NAT_DESTINATION), _u32(2, _IPV4), _register(3, address), _register(5, port))
+    return _expression("nat", _u32(1, _NAT_DESTINATION), _u32(2, family), _register(3, address), _register(5, port))
 
 
-def source_nat(address: int) -> bytes:
-    return _expression("nat", _u32(1, _NAT_SOURCE), _u32(2, _IPV4), _register(3, address))
+def source_nat(address: int, family: Family = Family.IPV4) -> bytes:
+    return _expression("nat", _u32(1, _NAT_SOURCE), _u32(2, family), _register(3, address))
 
 
 def redirect(port: int) -> bytes:
@@ -170,6 +188,6 @@ def reject_tcp() -> bytes:
     return _expression("reject", _u32(1, 1), attribute(2, b"\0"))
 
 
-def reject() -> bytes:
+def reject(family: Family = Family.IPV4) -> bytes:
     """Answer with ICMP port unreachable."""
-    return _expression("reject", _u32(1, 0), attribute(2, b"\x03"))
+    return _expression("reject", _u32(1, 0), attribute(2, b"\x03" if family is Family.IPV4 else b"\x04"))

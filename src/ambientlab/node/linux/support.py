@@ -32,6 +32,7 @@ _MODULES_FIX = "sudo modprobe -a {}"
 _KINDS = ("user", "net", "pid", "mnt", "uts", "ipc")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _RESULT = struct.Struct("=16si")
+_MAC = bytes((2, 0, 0, 0, 0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ def _try_mounts() -> None:
 def _try_veth() -> None:
     here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     route = Socket(NETLINK_ROUTE)
-    route.request([links.set_up(links.LOOPBACK), links.add_veth(10, "veth10", 11, "veth11", here)])
+    pair = links.End(10, "veth10", _MAC), links.End(11, "veth11", _MAC)
+    route.request([links.set_up(links.LOOPBACK), links.add_veth(*pair, here)])
 
 
 def _try_nftables() -> None:
