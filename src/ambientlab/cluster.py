@@ -29,6 +29,9 @@ DOMAIN = "cluster.local"
 TRUST_DOMAIN = "cluster.local"
 CLUSTER_ID = "Kubernetes"
 ISTIO_VERSION = "1.31.0"
+BUILD = "ambientlab"
+"""In place of a revision of Istio's source, where versions have one."""
+
 ROOT_NAMESPACE = "istio-system"
 """Where istiod is, and where configuration for the whole mesh is."""
 

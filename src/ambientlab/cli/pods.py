@@ -12,7 +12,7 @@ import click
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
-    from ambientlab.cli.istioctl import Cluster
+    from ambientlab.cli.istio.command import Cluster
 
 ADMIN_PORT = 15000
 _GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
@@ -52,7 +52,7 @@ def find_all(cluster: Cluster, text: str, namespace: str) -> list[Pod]:
 
 def select(cluster: Cluster, selector: str, namespace: str) -> list[Pod]:
     pods = cluster.kubectl.list("pods", namespace, selector)
-    return [Pod(pod["metadata"]["name"], namespace) for pod in sorted(pods, key=_is_ready, reverse=True)]
+    return [Pod(pod["metadata"]["name"], namespace) for pod in sorted(pods, key=is_ready, reverse=True)]
 
 
 def ask(cluster: Cluster, pod: Pod, path: str, *, method: str = "GET", port: int = ADMIN_PORT) -> bytes:
@@ -101,6 +101,6 @@ def _requirement(expression: dict[str, Any]) -> str:
     return f"{key} {operator.lower()} ({','.join(expression['values'])})"
 
 
-def _is_ready(pod: dict[str, Any]) -> bool:
+def is_ready(pod: dict[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

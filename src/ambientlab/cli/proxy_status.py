@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.api.printers.columns import duration
-from ambientlab.cli import pods
+from ambientlab.cli.istio import istiod
+from ambientlab.cli.istio.command import Command
 from ambientlab.cli.tabwriter import columns
-from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
-    from ambientlab.cli.istioctl import Cluster
+    from ambientlab.cli.istio.command import Cluster
 
-MONITORING_PORT = 15014
 _IGNORED = "IGNORED"
 _TYPE = "type.googleapis.com/envoy."
 _SHORT = {
@@ -37,20 +36,24 @@ _CORE = ("CDS", "LDS", "EDS", "RDS")
 _ALWAYS = ("CDS", "LDS", "EDS", "RDS", "ECDS")
 
 
-@click.command(name="proxy-status")
-@click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
+@click.command(name="proxy-status", cls=Command)
 @click.option("-o", "--output", default="table", show_default=True, help="One of json|yaml|table.")
 @click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="1 shows all xDS types.")
+@click.option("-r", "--revision", default="", help="Control plane revision")
 @click.argument("pod", required=False, default="")
 @click.pass_obj
-def proxy_status(cluster: Cluster, namespace: str, output: str, verbosity: int, pod: str) -> None:
+def proxy_status(cluster: Cluster, output: str, verbosity: int, revision: str, pod: str) -> None:
     """Retrieves the synchronization status of each Envoy in the mesh."""
     if pod:
         raise click.ClickException("comparing one proxy with istiod is not part of this istioctl")
     if output not in ("json", "yaml", "table"):
         raise click.ClickException(f'output format "{output}" not supported')
-    wanted = cluster.given(namespace)
-    found = [{**proxy, "istiod": istiod} for istiod, proxies in _ask(cluster, wanted).items() for proxy in proxies]
+    wanted = cluster.given
+    found = [
+        {**proxy, "istiod": name}
+        for name, proxies in istiod.syncz(cluster, wanted, revision).items()
+        for proxy in proxies
+    ]
     found.sort(key=lambda proxy: proxy["proxy"])
     if output == "json":
         click.echo(json.dumps(found, indent=4))
@@ -62,21 +65,6 @@ def proxy_status(cluster: Cluster, namespace: str, output: str, verbosity: int, 
         columns(_verbose(found))
     else:
         columns([["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], *map(_row, found)])
-
-
-def _ask(cluster: Cluster, namespace: str) -> dict[str, list[dict[str, Any]]]:
-    """Proxies by the istiod that serves them."""
-    instances = pods.select(cluster, "app=istiod", cluster.istio_namespace)
-    if not instances:
-        raise click.ClickException(f'no running Istio pods in "{cluster.istio_namespace}"')
-    query = f"?namespace={namespace}" if namespace else ""
-    try:
-        return {
-            one.name: json.loads(pods.ask(cluster, one, f"debug/syncz{query}", port=MONITORING_PORT))
-            for one in instances
-        }
-    except KubectlError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _row(proxy: dict[str, Any]) -> list[str]:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ambientlab.cli.istio.command import Group, boolean
 from ambientlab.cli.tabwriter import columns
 from ambientlab.cluster import WAYPOINT_CLASS
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
-    from ambientlab.cli.istioctl import Cluster
+    from ambientlab.cli.istio.command import Cluster
 
 _RESOURCE = "gateways.gateway.networking.k8s.io"
 _WAYPOINT_FOR = "istio.io/waypoint-for"
@@ -23,31 +24,31 @@ _DATAPLANE_MODE = "istio.io/dataplane-mode"
 _REVISION = "istio.io/rev"
 _TRAFFIC_TYPES = ["all", "none", "service", "workload"]
 
-_namespace = click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
 _name = click.option("--name", default="waypoint", show_default=True, help="Name of the waypoint.")
+_unused_name = click.option("--name", hidden=True, expose_value=False)
+"""istioctl takes it for every command of the group, and these do nothing with it."""
+
 _for = click.option("--for", "traffic", default="", help=f"Traffic type: one of {_TRAFFIC_TYPES}.")
 _timeout = click.option("--waypoint-timeout", "timeout", default="1m30s", show_default=True, help="How long to wait.")
 _revision = click.option("-r", "--revision", default="", help="The revision to label the waypoint with.")
 
 
-@click.group()
+@click.group(cls=Group, unknown="unknown subcommand")
 def waypoint() -> None:
     """Manage waypoint configuration."""
 
 
 @waypoint.command()
-@_namespace
 @_name
 @_for
 @_revision
-@click.option("--enroll-namespace", is_flag=True, help="Label the namespace with the waypoint's name.")
-@click.option("--overwrite", is_flag=True, help="Overwrite the waypoint that the namespace uses.")
-@click.option("-w", "--wait", is_flag=True, help="Wait for the waypoint to be ready.")
+@boolean("--enroll-namespace", help="Label the namespace with the waypoint's name.")
+@boolean("--overwrite", help="Overwrite the waypoint that the namespace uses.")
+@boolean("-w", "--wait", help="Wait for the waypoint to be ready.")
 @_timeout
 @click.pass_obj
 def apply(
     cluster: Cluster,
-    namespace: str,
     name: str,
     traffic: str,
     revision: str,
@@ -57,10 +58,13 @@ def apply(
     timeout: str,
 ) -> None:
     """Apply a waypoint configuration to the cluster."""
-    where = cluster.namespace(namespace)
+    where = cluster.namespace
     gateway = _gateway(name, where, traffic, revision)
+    home = cluster.kubectl.get("namespace", where)
+    if home is None:
+        raise click.ClickException(f"namespace: {where} not found")
     if enroll_namespace:
-        labels = (cluster.kubectl.get("namespace", where) or {}).get("metadata", {}).get("labels") or {}
+        labels = home["metadata"].get("labels") or {}
         if _USE_WAYPOINT in labels and not overwrite:
             click.echo(
                 f"⚠️ Warning: namespace ({where}) already has an enrolled Waypoint. "
@@ -84,25 +88,24 @@ def apply(
 
 
 @waypoint.command()
-@_namespace
 @_name
 @_for
 @_revision
 @click.pass_obj
-def generate(cluster: Cluster, namespace: str, name: str, traffic: str, revision: str) -> None:
+def generate(cluster: Cluster, name: str, traffic: str, revision: str) -> None:
     """Generate a waypoint configuration as YAML."""
     import yaml
 
-    click.echo(yaml.safe_dump(_gateway(name, cluster.given(namespace), traffic, revision), sort_keys=True), nl=False)
+    click.echo(yaml.safe_dump(_gateway(name, cluster.given, traffic, revision), sort_keys=True), nl=False)
 
 
 @waypoint.command(name="list")
-@_namespace
-@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="List all waypoints in all namespaces.")
+@_unused_name
+@boolean("-A", "--all-namespaces", "everywhere", help="List all waypoints in all namespaces.")
 @click.pass_obj
-def list_(cluster: Cluster, namespace: str, everywhere: bool) -> None:
+def list_(cluster: Cluster, everywhere: bool) -> None:
     """List managed waypoint configurations."""
-    found = _waypoints(cluster, None if everywhere else cluster.namespace(namespace))
+    found = _waypoints(cluster, None if everywhere else cluster.namespace)
     if not found:
         click.echo("No waypoints found.")
         return
@@ -123,19 +126,17 @@ def list_(cluster: Cluster, namespace: str, everywhere: bool) -> None:
 
 
 @waypoint.command()
-@_namespace
-@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Show the status of all waypoints.")
-@click.option("-w", "--wait/--no-wait", default=True, show_default=True, help="Wait for the waypoints to be ready.")
+@_unused_name
+@boolean("-A", "--all-namespaces", "everywhere", help="Show the status of all waypoints.")
+@boolean("-w", "--wait", default=True, help="Wait for the waypoints to be ready.")
 @_timeout
 @click.argument("arguments", nargs=-1)
 @click.pass_obj
-def status(
-    cluster: Cluster, namespace: str, everywhere: bool, wait: bool, timeout: str, arguments: tuple[str, ...]
-) -> None:
+def status(cluster: Cluster, everywhere: bool, wait: bool, timeout: str, arguments: tuple[str, ...]) -> None:
     """Show the status of waypoints."""
     if arguments:
         raise click.ClickException(f'unknown subcommand "{arguments[0]}"')
-    where = None if everywhere else cluster.namespace(namespace)
+    where = None if everywhere else cluster.namespace
     found = _waypoints(cluster, where)
     if wait:
         for gateway in found:
@@ -161,12 +162,12 @@ def status(
 
 
 @waypoint.command()
-@_namespace
+@_unused_name
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Delete all waypoints in the namespace.")
+@boolean("--all", "everything", help="Delete all waypoints in the namespace.")
 @click.option("-r", "--revision", default="", help="Delete the waypoints of this revision.")
 @click.pass_obj
-def delete(cluster: Cluster, namespace: str, names: tuple[str, ...], everything: bool, revision: str) -> None:
+def delete(cluster: Cluster, names: tuple[str, ...], everything: bool, revision: str) -> None:
     """Delete a waypoint configuration from the cluster."""
     if (everything or revision) and names:
         raise click.ClickException("cannot specify waypoint names when deleting all waypoints")
@@ -174,7 +175,7 @@ def delete(cluster: Cluster, namespace: str, names: tuple[str, ...], everything:
         raise click.ClickException(
             "must specify a waypoint name or delete all using --all or delete specific revision using --revision"
         )
-    where = cluster.namespace(namespace)
+    where = cluster.namespace
     there = {
         gateway["metadata"]["name"]: gateway["metadata"].get("labels") or {} for gateway in _waypoints(cluster, where)
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ambientlab.host import tools
 
@@ -18,17 +18,24 @@ class KubectlError(Exception):
     """kubectl refused or failed; `str()` is its own last line."""
 
 
+class Served(NamedTuple):
+    port: int
+    process: subprocess.Popen[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Kubectl:
     """One cluster. Without a file or context kubectl's own defaults hold."""
 
     kubeconfig: Path | None = None
     context: str | None = None
+    flags: tuple[str, ...] = ()
+    """Others for every call, `--as=somebody`."""
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         flags = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         flags += [f"--context={self.context}"] if self.context else []
-        return [str(tools.kubectl()), *flags, *arguments]
+        return [str(tools.kubectl()), *flags, *self.flags, *arguments]
 
     def run(self, arguments: Sequence[str], stdin: str | None = None) -> str:
         """stdout of `kubectl ARGUMENTS`. Raises KubectlError."""
@@ -54,21 +61,32 @@ class Kubectl:
         """Server-side apply; a field that another manager owns is a KubectlError, not a take-over."""
         self.run(["apply", "--server-side", f"--field-manager={manager}", "-f", "-"], stdin=json.dumps(obj))
 
-    def forward(self, pod: str, namespace: str, port: int) -> AbstractContextManager[int]:
+    @contextmanager
+    def forward(self, pod: str, namespace: str, port: int) -> Iterator[int]:
         """A port of this machine's loopback that leads to one of the pod's. Raises KubectlError, without the words
         `Error from server`."""
-        command = self.command(["port-forward", f"pod/{pod}", "-n", namespace, "--address=127.0.0.1", f":{port}"])
-        return self._serving(command, r"Forwarding from 127\.0\.0\.1:(\d+) ->")
+        with self.tunnel(pod, namespace, port) as (local, _):
+            yield local
 
-    def proxy(self) -> AbstractContextManager[int]:
+    def tunnel(
+        self, pod: str, namespace: str, port: int, *, local: int = 0, address: str = "127.0.0.1"
+    ) -> AbstractContextManager[Served]:
+        """As `forward`, at a port and an address of choice, with the process that serves it."""
+        ports = f"{local or ''}:{port}"
+        command = self.command(["port-forward", f"pod/{pod}", "-n", namespace, f"--address={address}", ports])
+        return self._serving(command, r"Forwarding from \S+:(\d+) ->")
+
+    @contextmanager
+    def proxy(self) -> Iterator[int]:
         """A port of this machine's loopback where the API answers without credentials, to GET alone. Raises
         KubectlError."""
         command = self.command(["proxy", "--port=0", "--reject-methods=^(POST|PUT|PATCH|DELETE)$"])
-        return self._serving(command, r".* 127\.0\.0\.1:(\d+)")
+        with self._serving(command, r".* 127\.0\.0\.1:(\d+)") as (port, _):
+            yield port
 
     @contextmanager
-    def _serving(self, command: Sequence[str], announced: str) -> Iterator[int]:
-        """The port that a command of kubectl says it serves on, as long as it does."""
+    def _serving(self, command: Sequence[str], announced: str) -> Iterator[Served]:
+        """What a command of kubectl says it serves on, as long as it does."""
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
@@ -77,7 +95,7 @@ class Kubectl:
                 if found is None:
                     lines = process.stderr.read().strip().splitlines() or ["kubectl ended"]
                     raise KubectlError(re.sub(r"^(Error from server \(\w+\)|error): ", "", lines[-1]))
-                yield int(found[1])
+                yield Served(int(found[1]), process)
             finally:
                 process.kill()
 

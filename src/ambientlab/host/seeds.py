@@ -43,7 +43,7 @@ def istio() -> list[Seed]:
         (
             kinds.SERVICE,
             {
-                **_head("v1", "Service", "istiod", {"app": "istiod", "istio": "pilot"}),
+                **_head("v1", "Service", "istiod", {**_ISTIOD, **_REVISION}),
                 "spec": {
                     "selector": {"app": "istiod"},
                     "ports": [
@@ -91,15 +91,19 @@ def _istio_image(name: str) -> str:
     return f"docker.io/istio/{name}:{ISTIO_VERSION}"
 
 
+_ISTIOD = {"app": "istiod", "istio": "pilot"}
+_REVISION = {"istio.io/rev": "default"}
+"""istioctl looks for the pods of a revision."""
+
+
 def _istiod() -> Object:
-    labels = {"app": "istiod", "istio": "pilot"}
     return {
-        **_head("apps/v1", "Deployment", "istiod", labels),
+        **_head("apps/v1", "Deployment", "istiod", {**_ISTIOD, **_REVISION}),
         "spec": {
             "replicas": 1,
-            "selector": {"matchLabels": labels},
+            "selector": {"matchLabels": _ISTIOD},
             "template": {
-                "metadata": {"labels": {**labels, "istio.io/dataplane-mode": "none"}},
+                "metadata": {"labels": {**_ISTIOD, **_REVISION, "istio.io/dataplane-mode": "none"}},
                 "spec": {
                     "serviceAccountName": "istiod",
                     "hostNetwork": True,

@@ -9,7 +9,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ambientlab.cli import istioctl
 from ambientlab.cli.main import COMMANDS, cli
 from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.output import table
@@ -48,32 +47,3 @@ def test_other_durations_are_refused(text: str) -> None:
 def test_tables_have_kubectls_columns(capsys: pytest.CaptureFixture[str]) -> None:
     table(["NAME", "AGE"], [["a-long-name", "1s"], ["b", ""]])
     assert capsys.readouterr().out == "NAME          AGE\na-long-name   1s\nb\n"
-
-
-def run_istioctl(*arguments: str) -> str:
-    from ambientlab.cli.waypoint import waypoint
-
-    istioctl.cli.add_command(waypoint)
-    return CliRunner().invoke(istioctl.cli, arguments).output
-
-
-def test_waypoint_generate_prints_a_gateway() -> None:
-    text = run_istioctl("waypoint", "generate", "-n", "hello", "--for", "all", "--name", "w")
-    assert "gatewayClassName: istio-waypoint" in text
-    assert "istio.io/waypoint-for: all" in text
-    assert "namespace: hello" in text
-    assert "protocol: HBONE" in text
-
-
-def test_waypoint_refuses_what_istioctl_refuses() -> None:
-    assert "invalid traffic type: x. Valid options are: [all none service workload]" in run_istioctl(
-        "waypoint", "generate", "--for", "x"
-    )
-    assert "'none' is a reserved value" in run_istioctl("waypoint", "generate", "--name", "none")
-    assert "must specify a waypoint name or delete all" in run_istioctl("waypoint", "delete")
-    assert "cannot specify waypoint names" in run_istioctl("waypoint", "delete", "a", "--all")
-
-
-def test_what_istioctl_lacks_is_said() -> None:
-    text = run_istioctl("analyze")
-    assert '"analyze" is not part of this istioctl. It has: ' in text

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from ambientlab.cli import istioctl, tabwriter
 from ambientlab.cli.proxy_config import clusters, endpoints, listeners, loggers, routes, secrets
-from ambientlab.cli.proxy_config.commands import proxy_config
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json
 from ambientlab.mesh.serve.ca import CertificateAuthority
 
@@ -194,7 +193,6 @@ def test_other_levels_are_refused(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["cluster", "c", "listeners", "r", "ep", "secrets", "b", "a"])
 def test_a_file_stands_for_a_pod(name: str) -> None:
-    istioctl.cli.add_command(proxy_config)
     done = CliRunner().invoke(istioctl.cli, ["pc", name, "-f", "-"], input="{}")
     assert done.exit_code == 1
     assert "error unmarshalling config dump response from Envoy" in done.output

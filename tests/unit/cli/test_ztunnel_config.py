@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 
 from ambientlab.cli import istioctl
 from ambientlab.cli.ztunnel_config import tables
-from ambientlab.cli.ztunnel_config.commands import ztunnel_config
 from ambientlab.cli.ztunnel_config.dump import Dump
 
 ROOT = {"serialNumber": "255", "validFrom": "2020-01-01T00:00:00Z", "expirationTime": "2120-01-01T00:00:00Z"}
@@ -56,7 +55,6 @@ DUMP: dict[str, Any] = {
 
 
 def run(*arguments: str, dump: object = DUMP) -> Result:
-    istioctl.cli.add_command(ztunnel_config)
     return CliRunner().invoke(istioctl.cli, ["zc", *arguments, "-f", "-"], input=json.dumps(dump))
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli import pods
+from ambientlab.cli.istio.command import Group, boolean
 from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
 from ambientlab.cli.tabwriter import columns
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
-    from ambientlab.cli.istioctl import Cluster
+    from ambientlab.cli.istio.command import Cluster
 
 _ALIASES = {
     "cluster": ("clusters", "c"),
@@ -43,13 +44,7 @@ _MASKS = {
 Command = Callable[..., None]
 
 
-class Aliased(click.Group):
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        full = next((command for command, aliases in _ALIASES.items() if name in aliases), name)
-        return super().get_command(ctx, full)
-
-
-@click.group(name="proxy-config", cls=Aliased)
+@click.group(name="proxy-config", cls=Group, aliases=_ALIASES)
 def proxy_config() -> None:
     """Retrieve information about proxy configuration from Envoy."""
 
@@ -76,8 +71,7 @@ _type = click.option("--type", "kind", default="", help="Filter listeners by typ
 _route_name = click.option("--name", default="", help="Filter routes by route name field.")
 _cluster_name = click.option("--cluster", "cluster_name", default="", help="Filter endpoints by cluster name field.")
 _status = click.option("--status", default="", help="Filter endpoints by status field.")
-_verbose = click.option("--verbose/--no-verbose", default=True, show_default=True, help="Output more information.")
-_namespace = click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
+_verbose = boolean("--verbose", default=True, help="Output more information.")
 _file = click.option("-f", "--file", type=click.Path(path_type=Path), help="Envoy config dump JSON file; - is stdin.")
 _admin_port = click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True)
 _pod = click.argument("pod", required=False, default="")
@@ -86,7 +80,7 @@ _pod = click.argument("pod", required=False, default="")
 class Source:
     """Where a command reads from: a pod's Envoy, or a file."""
 
-    def __init__(self, cluster: Cluster, command: str, pod: str, file: Path | None, namespace: str, port: int) -> None:
+    def __init__(self, cluster: Cluster, command: str, pod: str, file: Path | None, port: int) -> None:
         if bool(pod) == bool(file):
             click.echo(click.get_current_context().get_usage(), err=True)
             raise click.ClickException(f"{command} requires pod name or --file parameter")
@@ -94,7 +88,7 @@ class Source:
         self._command = command
         self._file = file
         self._port = port
-        self._pod = pods.find(cluster, pod, cluster.namespace(namespace)) if pod else pods.Pod("", "")
+        self._pod = pods.find(cluster, pod, cluster.namespace) if pod else pods.Pod("", "")
 
     def dump(self) -> Dump:
         try:
@@ -125,11 +119,11 @@ def _source(command: Callable[..., None]) -> Command:
     """What all commands take that read a configuration: they get the Source that it comes to."""
 
     @click.pass_obj
-    def run(cluster: Cluster, /, namespace: str, file: Path | None, admin_port: int, pod: str, **options: Any) -> None:
+    def run(cluster: Cluster, /, file: Path | None, admin_port: int, pod: str, **options: Any) -> None:
         name = click.get_current_context().command.name or ""
-        command(Source(cluster, name, pod, file, namespace, admin_port), **options)
+        command(Source(cluster, name, pod, file, admin_port), **options)
 
-    return _options(_namespace, _file, _admin_port, _pod)(functools.update_wrapper(run, command))
+    return _options(_file, _admin_port, _pod)(functools.update_wrapper(run, command))
 
 
 def _print(output: str, value: Callable[[], Any], summary: Callable[[], None]) -> None:
@@ -266,17 +260,17 @@ def bootstrap_(source: Source, output: str) -> None:
 
 @proxy_config.command()
 @click.option("--level", "levels", default="", help="[<logger>:]<level>,... or <level> for all loggers.")
-@click.option("-r", "--reset", is_flag=True, help="Reset levels to default value (warning).")
+@boolean("-r", "--reset", help="Reset levels to default value (warning).")
 @click.option("-l", "--selector", default="", help="Label selector.")
-@_options(_namespace, _admin_port, _pod)
+@_options(_admin_port, _pod)
 @click.pass_obj
-def log(ctx: Cluster, levels: str, reset: bool, selector: str, namespace: str, admin_port: int, pod: str) -> None:
+def log(ctx: Cluster, levels: str, reset: bool, selector: str, admin_port: int, pod: str) -> None:
     """Retrieves logging levels of the Envoy in the specified pod, and sets them."""
     if not pod and not selector:
         raise click.ClickException("log requires pod name or --selector")
     if reset and levels:
         raise click.ClickException("--level cannot be combined with --reset")
-    home = ctx.namespace(namespace)
+    home = ctx.namespace
     found = pods.select(ctx, selector, home) if selector else pods.find_all(ctx, pod, home)
     if not found:
         raise click.ClickException("no pods found")
@@ -296,7 +290,7 @@ def log(ctx: Cluster, levels: str, reset: bool, selector: str, namespace: str, a
 
 @proxy_config.command(name="all")
 @_options(_fqdn, _direction, _subset, _port, _address, _type, _route_name, _verbose, _output(), _source)
-@click.option("--with-headers", is_flag=True, help="Print summary with headers.")
+@boolean("--with-headers", help="Print summary with headers.")
 def all_(
     source: Source,
     fqdn: str,

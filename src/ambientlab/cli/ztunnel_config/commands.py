@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli import pods
+from ambientlab.cli.istio.command import Group, boolean
 from ambientlab.cli.tabwriter import columns
 from ambientlab.cli.ztunnel_config import tables
 from ambientlab.cli.ztunnel_config.dump import Dump, DumpError
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
-    from ambientlab.cli.istioctl import Cluster
+    from ambientlab.cli.istio.command import Cluster
 
 _ALIASES = {
     "workload": ("workloads", "w"),
@@ -38,18 +39,11 @@ _ZTUNNEL_LEVELS = {"warning": "warn", "critical": "error"}
 Command = Callable[..., None]
 
 
-class Aliased(click.Group):
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        full = next((command for command, aliases in _ALIASES.items() if name in aliases), name)
-        return super().get_command(ctx, full)
-
-
-@click.group(name="ztunnel-config", cls=Aliased)
+@click.group(name="ztunnel-config", cls=Group, aliases=_ALIASES)
 def ztunnel_config() -> None:
     """Update or retrieve current Ztunnel configuration."""
 
 
-_namespace = click.option("-n", "--namespace", default="", help="Kubernetes namespace.")
 _output = click.option("-o", "--output", default="short", show_default=True, help="One of json|yaml|short.")
 _node = click.option("--node", default="", help="The node whose ztunnel is asked.")
 _file = click.option("-f", "--file", type=click.Path(path_type=Path), help="Ztunnel dump JSON file; - is stdin.")
@@ -61,7 +55,7 @@ _of_namespace = click.option("--workload-namespace", default="", help="Filter wo
 class Source:
     """Where a command reads from; `target` is the workload that was named in place of a ztunnel."""
 
-    def __init__(self, cluster: Cluster, pod: str, node: str, file: Path | None, namespace: str, port: int) -> None:
+    def __init__(self, cluster: Cluster, pod: str, node: str, file: Path | None, port: int) -> None:
         if (file is not None) + bool(pod) + bool(node) > 1:
             click.echo(click.get_current_context().get_usage(), err=True)
             raise click.ClickException("at most one of --file, --node, or pod name must be passed")
@@ -69,7 +63,7 @@ class Source:
         self._file = file
         self._port = port
         self._asked = pod
-        self._home = cluster.given(namespace) or cluster.istio_namespace
+        self._home = cluster.given or cluster.istio_namespace
         self._node = node
         self.target: pods.Pod | None = None
 
@@ -155,13 +149,11 @@ def _source(command: Callable[..., None]) -> Command:
     """What all commands take: they get the Source that it comes to."""
 
     @click.pass_obj
-    def run(
-        cluster: Cluster, /, namespace: str, file: Path | None, node: str, admin_port: int, pod: str, **options: Any
-    ) -> None:
-        command(Source(cluster, pod, node, file, namespace, admin_port), **options)
+    def run(cluster: Cluster, /, file: Path | None, node: str, admin_port: int, pod: str, **options: Any) -> None:
+        command(Source(cluster, pod, node, file, admin_port), **options)
 
     made: Command = functools.update_wrapper(run, command)
-    for option in (_pod, _port, _file, _node, _namespace):
+    for option in (_pod, _port, _file, _node):
         made = option(made)
     return made
 
@@ -243,7 +235,7 @@ def certificate(source: Source, output: str) -> None:
 @_output
 @_of_namespace
 @click.option("--direction", default="", help="Filter workloads by direction (inbound or outbound).")
-@click.option("--raw", is_flag=True, help="If set, show IP addresses instead of names.")
+@boolean("--raw", help="If set, show IP addresses instead of names.")
 def connections(source: Source, output: str, workload_namespace: str, direction: str, raw: bool) -> None:
     """Retrieves connections for the specified Ztunnel pod, or of the named workload."""
     dump = source.dump(of_one=True)
@@ -259,7 +251,7 @@ def connections(source: Source, output: str, workload_namespace: str, direction:
 @ztunnel_config.command(name="all")
 @_source
 @_output
-@click.option("--with-headers", is_flag=True, help="Print summary with headers.")
+@boolean("--with-headers", help="Print summary with headers.")
 def all_(source: Source, output: str, with_headers: bool) -> None:
     """Retrieves all configuration for the specified Ztunnel pod."""
     dump = source.dump()
@@ -283,7 +275,7 @@ def all_(source: Source, output: str, with_headers: bool) -> None:
 @_source
 @_output
 @click.option("--level", default="", help="[<logger>:]<level>,... or <level> for all loggers.")
-@click.option("-r", "--reset", is_flag=True, help="Reset levels to default value (info).")
+@boolean("-r", "--reset", help="Reset levels to default value (info).")
 def log(source: Source, output: str, level: str, reset: bool) -> None:
     """Retrieves logging levels of the Ztunnel instance in the specified pod, and updates them."""
     if reset and level:

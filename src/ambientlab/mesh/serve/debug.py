@@ -1,5 +1,7 @@
 """What istiod answers about itself and the mesh, at port 15014 of its loopback.
 
+/version      its version, as `istioctl version` reads it (pilot/pkg/bootstrap/monitoring.go)
+/debug        a page that leads to the others, for `istioctl dashboard istiod-debug`
 /debug/syncz  what `istioctl proxy-status` asks, in JSON as istiod's own (pilot/pkg/xds/debug.go, SyncStatus)
 /metrics      in Prometheus' text format
 """
@@ -12,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
+from ambientlab.cluster import BUILD, CLUSTER_ID, ISTIO_VERSION
 from ambientlab.mesh.serve.connection import SHORT, Connection
 from ambientlab.mesh.serve.proxies import is_node_proxy
 
@@ -27,6 +29,8 @@ class DebugServer:
         self._metrics = metrics
         app = web.Application()
         app.router.add_get("/debug/syncz", self._syncz)
+        app.router.add_get("/version", _version)
+        app.router.add_get("/debug", _index)
         app.router.add_get("/metrics", self._serve_metrics)
         self._runner = web.AppRunner(app, access_log=None)
 
@@ -45,6 +49,17 @@ class DebugServer:
         namespace = request.query.get("namespace", "")
         found = [one for one in self._connections() if namespace in ("", one.proxy.namespace)]
         return web.json_response([sync_status(one) for one in sorted(found, key=lambda one: str(one.proxy))])
+
+
+async def _index(request: web.Request) -> web.Response:
+    del request
+    links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in ("/debug/syncz", "/metrics", "/version"))
+    return web.Response(text=f"<title>istiod</title><h1>istiod</h1><ul>{links}</ul>", content_type="text/html")
+
+
+async def _version(request: web.Request) -> web.Response:
+    del request
+    return web.Response(text=f"{ISTIO_VERSION}-{BUILD}-Clean")
 
 
 def sync_status(connection: Connection) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""`istioctl proxy-config` and `proxy-status` of a real waypoint, through the kubeconfig alone."""
+"""`istioctl` on a whole mesh with a real waypoint, through the kubeconfig alone."""
 
 from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 
 import pytest
 
@@ -158,3 +162,68 @@ def test_proxy_status(hello: Mesh) -> None:
     assert re.match(r"SYNCED \(\d+m?s?\d*s?\)", re.split(r" {2,}", only[1])[2])
     [found] = json.loads(istioctl(hello, "ps", "-n", "hello", "-o", "json").out)
     assert found["proxy_type"] == "waypoint"
+
+
+def test_versions(hello: Mesh) -> None:
+    plain = "client version: 1.31.0\ncontrol plane version: 1.31.0\ndata plane version: 1.31.0 (2 proxies)\n"
+    assert istioctl(hello, "version").out == plain
+    found = json.loads(istioctl(hello, "x", "version", "-o=json", "--context", "ambientlab-ambientlab").out)
+    assert found["clientVersion"]["revision"] == "ambientlab"
+    [istiod] = found["meshVersion"]
+    assert (istiod["Component"], istiod["Revision"], istiod["Info"]["version"]) == ("pilot", "default", "1.31.0")
+    assert sorted(one["Type"] for one in found["dataPlaneVersion"]) == ["waypoint", "ztunnel"]
+    nowhere = istioctl(hello, "version", "-i", "nowhere")
+    assert (nowhere.code, nowhere.out) == (0, "client version: 1.31.0\n")
+    assert 'no running Istio pods in namespace "nowhere"' in nowhere.err
+
+
+def test_installing_says_what_runs(hello: Mesh) -> None:
+    verified = istioctl(hello, "verify-install")
+    assert verified.code == 0, verified.text
+    assert "✔ DaemonSet: ztunnel.istio-system checked successfully\n" in verified.out
+    elsewhere = istioctl(hello, "verify-install", "-i", "hello")
+    assert elsewhere.code == 1
+    assert "✘ DaemonSet: ztunnel.hello checked unsuccessfully: it is missing or not ready\n" in elsewhere.out
+    for command in (["install", "-y"], ["upgrade"], ["uninstall", "--purge", "-y"]):
+        done = istioctl(hello, *command)
+        assert (done.code, "This mesh runs Istio 1.31.0" in done.out) == (0, True), done.text
+    demo = istioctl(hello, "install", "--set", "profile=demo")
+    assert "profile=demo has no effect: there is one profile here, ambient" in demo.err
+    kinds = [line for line in istioctl(hello, "manifest", "generate").out.splitlines() if line.startswith("kind:")]
+    assert kinds == ["kind: Deployment", "kind: DaemonSet", "kind: DaemonSet", "kind: ConfigMap"]
+
+
+def test_tags_are_listed_and_not_made(hello: Mesh) -> None:
+    assert istioctl(hello, "tag", "list").out == "No Istio revision tags found.\n"
+    refused = istioctl(hello, "tag", "set", "prod", "--revision", "default")
+    assert (refused.code, "tags choose what injects sidecars" in refused.err) == (1, True)
+    unknown = istioctl(hello, "tag", "set", "prod", "--revision", "x")
+    assert 'cannot find MutatingWebhookConfiguration or Service with revision "x"' in unknown.err
+    tagged = {"metadata": {"labels": {"istio.io/tag": "prod", "istio.io/rev": "default"}}}
+    hello.kubectl("create", "service", "clusterip", "istiod-revision-tag-prod", "-n", "istio-system", "--tcp=15012")
+    hello.kubectl("patch", "service", "istiod-revision-tag-prod", "-n", "istio-system", "-p", json.dumps(tagged))
+    hello.kubectl("label", "ns", "test", "istio.io/rev=prod")
+    assert istioctl(hello, "tag", "list").out == "TAG  REVISION NAMESPACES\nprod default  test\n"
+    hello.kubectl("label", "ns", "test", "istio.io/rev-")
+    hello.kubectl("delete", "service", "istiod-revision-tag-prod", "-n", "istio-system")
+
+
+@pytest.mark.parametrize(
+    ("page", "path", "shown"),
+    [(["proxy", "deploy/waypoint.hello"], "/ready", b"LIVE"), (["istiod-debug", "deploy/istiod"], "", b"/debug/syncz")],
+)
+def test_dashboards_lead_to_pages(hello: Mesh, page: list[str], path: str, shown: bytes) -> None:
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", "dashboard", *page, "--browser=false"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=hello.env) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:
+            assert shown in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stdout.read() == "skipping opening a browser\n"
+
+
+def test_what_has_no_page_says_so(hello: Mesh) -> None:
+    assert "no pods found with selector app=kiali" in istioctl(hello, "dashboard", "kiali").err
+    assert "has no ControlZ at port 9876" in istioctl(hello, "dashboard", "controlz", "deploy/istiod").err

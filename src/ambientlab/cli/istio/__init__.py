@@ -1,0 +1,1 @@
+"""Commands of `istioctl` that need no room of their own."""

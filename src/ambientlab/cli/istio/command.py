@@ -1,0 +1,216 @@
+"""How istioctl reads its command line: pflag's rules and cobra's words where they differ from click's.
+
+Flags of the root are taken anywhere (istioctl/pkg/cli/option.go), booleans take a value (`--wait=false`), and what is
+not there is named in cobra's words. Exit codes are istioctl's: 64 for a command line that makes no sense
+(istioctl/cmd/sysexits.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from ambientlab.host.kubectl import Kubectl
+
+EXIT_USAGE = 64
+_TRUTH = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+"""Go's strconv.ParseBool."""
+
+
+class Cluster:
+    """The cluster and the namespace of one call, as the flags of the root say."""
+
+    def __init__(self) -> None:
+        self.kubeconfig: Path | None = None
+        self.context: str | None = None
+        self.given = ""
+        """The namespace as it was typed, "" if it was not."""
+        self.istio_namespace = "istio-system"
+        self.impersonated: tuple[str, ...] = ()
+
+    @property
+    def kubectl(self) -> Kubectl:
+        from ambientlab.host.kubectl import Kubectl
+
+        return Kubectl(self.kubeconfig, self.context, self.impersonated)
+
+    @property
+    def namespace(self) -> str:
+        """As it was typed, or else the context's."""
+        return self.given or self.kubectl.namespace()
+
+
+def _sets(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value not in (None, ()):
+            setattr(ctx.ensure_object(Cluster), name, value)
+
+    return callback
+
+
+def _impersonates(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    cluster = ctx.ensure_object(Cluster)
+    values = value if isinstance(value, tuple) else (value,) if value else ()
+    cluster.impersonated += tuple(f"{param.opts[0]}={each}" for each in values)
+
+
+def _persistent() -> list[click.Parameter]:
+    def flag(*names: str, help: str, set_: str = "", **more: Any) -> click.Option:
+        callback = _sets(set_) if set_ else _impersonates
+        return click.Option(names, help=help, expose_value=False, callback=callback, **more)
+
+    path = click.Path(path_type=Path)
+    return [
+        flag("-c", "--kubeconfig", set_="kubeconfig", type=path, help="Kubernetes configuration file"),
+        flag("--context", set_="context", help="Kubernetes configuration context"),
+        flag("-n", "--namespace", set_="given", help="Kubernetes namespace"),
+        flag("-i", "--istioNamespace", set_="istio_namespace", help="Istio system namespace (default istio-system)"),
+        flag("--as", help="Username to impersonate for the operation."),
+        flag("--as-uid", help="UID to impersonate for the operation."),
+        flag("--as-group", multiple=True, help="Group to impersonate for the operation; can be repeated."),
+    ]
+
+
+_PERSISTENT = _persistent()
+
+
+class Boolean(click.Option):
+    """A flag as Go's pflag has it: `--wait` or `--wait=false`. click knows it by a second name, which is not shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        secondary, self.secondary_opts = self.secondary_opts, []
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.secondary_opts = secondary
+
+
+def boolean(*names: str, default: bool = False, help: str) -> Callable[[Any], Any]:
+    long = next(name for name in names if name.startswith("--"))
+    declared = [*(name for name in names if name != long), f"{long}/--no-{long[2:]}"]
+    return click.option(*declared, cls=Boolean, default=default, help=help)
+
+
+class _Flags(click.Command):
+    """What commands and groups have in common."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *_PERSISTENT]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, params in (("Flags", super().get_params(ctx)), ("Global Flags", _PERSISTENT)):
+            records = [record for param in params if (record := param.get_help_record(ctx)) is not None]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _plain(argument: str, booleans: Mapping[str, Boolean]) -> str:
+    name, equals, value = argument.partition("=")
+    if not equals or name not in booleans:
+        short = equals and len(name) == len("-o") and name.startswith("-")
+        return name + value if short else argument
+    if value not in _TRUTH:
+        words = f'strconv.ParseBool: parsing "{value}": invalid syntax'
+        raise click.UsageError(f'invalid argument "{value}" for "{name}" flag: {words}')
+    return name if _TRUTH[value] else booleans[name].secondary_opts[0]
+
+
+class Command(_Flags):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        booleans = {name: one for one in self.params if isinstance(one, Boolean) for name in one.opts}
+        return super().parse_args(ctx, [_plain(argument, booleans) for argument in args])
+
+
+class Place(NamedTuple):
+    """Where a command is, and its line of help, so that it is imported when it is called alone."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+class Group(_Flags, click.Group):
+    """`aliases` by the name they stand for; `places` of commands that are imported when they are called."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(
+        self,
+        *arguments: Any,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        places: Mapping[str, Place] | None = None,
+        unknown: str = "",
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._full = {alias: name for name, some in (aliases or {}).items() for alias in some}
+        self._places = places or {}
+        self._unknown = unknown
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._places})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = self._full.get(cmd_name, cmd_name)
+        if name in self._places:
+            found: click.Command = getattr(import_module(self._places[name].module), self._places[name].attribute)
+            return found
+        return super().get_command(ctx, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word, *rest = args
+        command = self.get_command(ctx, word)
+        if command is None:
+            if self._unknown:
+                raise click.ClickException(f'{self._unknown} "{word}"')
+            raise UnknownCommand(word, ctx.command_path, self._similar(ctx, word))
+        return command.name, command, rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Available Commands"):
+            formatter.write_dl([(name, self._line(ctx, name)) for name in self.list_commands(ctx)])
+
+    def _line(self, ctx: click.Context, name: str) -> str:
+        if name in self._places:
+            return self._places[name].help
+        command = self.get_command(ctx, name)
+        return command.get_short_help_str(100) if command else ""
+
+    def _similar(self, ctx: click.Context, word: str) -> list[str]:
+        from difflib import get_close_matches
+
+        return get_close_matches(word, self.list_commands(ctx))
+
+
+class UnknownCommand(click.ClickException):
+    exit_code = EXIT_USAGE
+
+    def __init__(self, word: str, path: str, similar: Sequence[str]) -> None:
+        guess = "\n\nDid you mean this?\n" + "".join(f"\t{name}\n" for name in similar) if similar else ""
+        super().__init__(f'unknown command "{word}" for "{path}"{guess}\nRun \'{path} --help\' for usage.')
+
+
+def words(error: click.UsageError) -> str:
+    """A command line that makes no sense, in pflag's words."""
+    if isinstance(error, click.NoSuchOption):
+        name = error.option_name
+        return f"unknown flag: {name}" if name.startswith("--") else f"unknown shorthand flag: '{name[1:]}' in {name}"
+    if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.message:
+        return f"flag needs an argument: {error.option_name}"
+    return error.format_message()

@@ -1,0 +1,43 @@
+"""istiod as istioctl asks it: its pods, by port-forward to their monitoring port.
+
+pkg/kube/client.go, AllDiscoveryDo.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ambientlab.cli import pods
+from ambientlab.cli.istio.command import Cluster
+from ambientlab.host.kubectl import KubectlError
+
+PORT = 15014
+REVISION = "istio.io/rev"
+
+
+def selector(revision: str) -> str:
+    return f"app=istiod,{REVISION}={revision}" if revision else "app=istiod"
+
+
+def instances(cluster: Cluster, revision: str = "") -> list[pods.Pod]:
+    found = pods.select(cluster, selector(revision), cluster.istio_namespace)
+    if not found:
+        raise click.ClickException(f'no running Istio pods in "{cluster.istio_namespace}"')
+    return found
+
+
+def ask(cluster: Cluster, istiod: pods.Pod, path: str) -> bytes:
+    """Raises KubectlError."""
+    return pods.ask(cluster, istiod, path, port=PORT)
+
+
+def syncz(cluster: Cluster, namespace: str = "", revision: str = "") -> dict[str, list[dict[str, Any]]]:
+    """The proxies of a namespace or of all, by the istiod that serves them."""
+    query = f"?namespace={namespace}" if namespace else ""
+    try:
+        return {one.name: json.loads(ask(cluster, one, f"debug/syncz{query}")) for one in instances(cluster, revision)}
+    except KubectlError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,129 @@
+"""`istioctl` without a cluster: how it reads a command line, what it calls wrong, and with which exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from ambientlab.cli import istioctl
+from ambientlab.cli.istio.command import Cluster, Command, Group, boolean
+
+
+def run(*arguments: str) -> str:
+    return CliRunner().invoke(istioctl.cli, arguments).output
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None, name
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(commands(istioctl.cli)), ids=" ".join)
+def test_every_command_explains_itself_and_takes_the_flags_of_the_root(path: tuple[str, ...]) -> None:
+    text = run(*path, "--help")
+    assert f"Usage: {' '.join(('istioctl', *path))} " in text
+    assert "--istioNamespace TEXT" in text.partition("Global Flags:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["foo"], 64, 'unknown command "foo" for "istioctl"\nRun \'istioctl --help\' for usage.'),
+        (["versoin"], 64, 'unknown command "versoin" for "istioctl"\n\nDid you mean this?\n\tversion\n'),
+        (["x", "foo"], 64, 'unknown command "foo" for "istioctl experimental"'),
+        (["waypoint", "foo"], 1, 'unknown subcommand "foo"'),
+        (["dash", "foo"], 1, 'unknown dashboard "foo"'),
+        (["ps", "--foo"], 64, "unknown flag: --foo"),
+        (["ps", "-z"], 64, "unknown shorthand flag: 'z' in -z"),
+        (["waypoint", "generate", "--for"], 64, "flag needs an argument: --for"),
+        (["version", "--remote=maybe"], 64, 'invalid argument "maybe" for "--remote" flag: strconv.ParseBool: '),
+        (["version", "-o=text", "--remote=false"], 1, "--output must be 'yaml' or 'json'"),
+        (["uninstall"], 1, "at least one of the --revision (or --set revision=<revision>), --filename or --purge"),
+        (["tag", "set"], 1, "must provide a tag for modification"),
+        (["tag", "set", "a", "b"], 1, "must provide a single tag for creation"),
+        (["tag", "set", "a"], 1, 'required flag(s) "revision" not set'),
+        (["dashboard", "proxy"], 1, "specify a pod or --selector"),
+        (["dashboard", "proxy", "a", "-l", "a=b"], 1, "name cannot be provided when a selector is specified"),
+        (["d", "controlz", "a", "-r", "b"], 1, "only one of name, --selector, or --revision can be specified"),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[str], code: int, words: str) -> None:
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"Error: {words}")
+
+
+def test_without_a_command_it_says_what_there_is() -> None:
+    done = subprocess.run([sys.executable, "-m", "ambientlab.cli.istioctl"], capture_output=True, text=True, check=True)
+    assert "Prints out build version information" in done.stdout
+
+
+@click.group(cls=Group)
+def root() -> None: ...
+
+
+@root.command(cls=Command)
+@boolean("-w", "--wait", default=True, help="Wait.")
+@click.option("-o", "--output", default="")
+@click.argument("name", default="")
+@click.pass_obj
+def where(cluster: Cluster, wait: bool, output: str, name: str) -> None:
+    click.echo(
+        f"{cluster.context} {cluster.given} {cluster.istio_namespace} {cluster.impersonated} {wait} {output} {name}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("-n a where --context c", "c a istio-system () True  "),
+        ("where -n a --context=c -i mesh", "c a mesh () True  "),
+        ("-n a where -n b", "None b istio-system () True  "),
+        ("where --wait=false x", "None  istio-system () False  x"),
+        ("where --wait x", "None  istio-system () True  x"),
+        ("where -w=F -o=json", "None  istio-system () False json "),
+        (
+            "where --as me --as-group a --as-group b",
+            "None  istio-system ('--as=me', '--as-group=a', '--as-group=b') True  ",
+        ),
+    ],
+)
+def test_flags_are_read_as_pflag_reads_them(line: str, expected: str) -> None:
+    assert CliRunner().invoke(root, line.split()).output == f"{expected}\n"
+
+
+def test_waypoint_generate_prints_a_gateway() -> None:
+    text = run("waypoint", "generate", "-n", "hello", "--for", "all", "--name", "w", "-r", "canary")
+    assert yaml.safe_load(text) == {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {
+            "labels": {"istio.io/rev": "canary", "istio.io/waypoint-for": "all"},
+            "name": "w",
+            "namespace": "hello",
+        },
+        "spec": {
+            "gatewayClassName": "istio-waypoint",
+            "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
+        },
+    }
+
+
+def test_waypoint_refuses_what_istioctl_refuses() -> None:
+    valid = "invalid traffic type: x. Valid options are: [all none service workload]"
+    assert valid in run("waypoint", "generate", "--for", "x")
+    assert "'none' is a reserved value" in run("waypoint", "generate", "--name", "none")
+    assert "must specify a waypoint name or delete all" in run("waypoint", "delete")
+    assert "cannot specify waypoint names" in run("waypoint", "delete", "a", "--all")
