@@ -12,6 +12,7 @@ from ambientlab import labs
 from ambientlab.labs import checks, traffic
 from ambientlab.labs.model import Output, Traffic
 from ambientlab.labs.shell import Shell
+from ambientlab.traffic.answers import Answer
 from support.mesh import Mesh
 
 AT_ONCE = 40
@@ -30,14 +31,14 @@ def told(mesh: Mesh, check: Traffic) -> dict[str, float]:
     return shares
 
 
-def _answer(outcome: Any) -> traffic.Answer:
+def _answer(outcome: Any) -> Answer:
     """As curl would report it. Of the images, helloworld says its version."""
     seconds = outcome["delayMs"] / 1000
     if outcome["kind"] == "Answered":
         body = "fault filter abort" if outcome["reason"] == "FAULT" else ""
-        return traffic.Answer(outcome["status"], seconds, body=body)
+        return Answer(0, seconds, outcome["status"], body=body)
     version = outcome["labels"].get("version")
-    return traffic.Answer(200, seconds, body=f"Hello version: {version}, instance: x" if version else "{}")
+    return Answer(0, seconds, 200, body=f"Hello version: {version}, instance: x" if version else "{}")
 
 
 @pytest.mark.timeout(300)

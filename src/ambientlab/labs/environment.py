@@ -28,13 +28,21 @@ class Environment:
         """An argument vector. The program is looked up on the PATH the learner has, not on ours."""
         return ["kubectl", *([f"--context={self.context}"] if self.context else []), *arguments]
 
+    def found(self, command: Sequence[str]) -> list[str]:
+        """With the program's path, from the PATH the learner has. Raises CommandError."""
+        for directory in self.variables.get("PATH", os.defpath).split(os.pathsep):
+            candidate = os.path.join(directory, command[0])
+            if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+                return [candidate, *command[1:]]
+        raise CommandError(f"{command[0]} is not on PATH")
+
     def run(
         self, command: Sequence[str], *, timeout: float, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs to the end, whatever its exit status. Raises CommandError where there is no such program or no end."""
         try:
             return subprocess.run(
-                _found(command, self.variables),
+                self.found(command),
                 input=stdin,
                 stdin=subprocess.DEVNULL if stdin is None else None,
                 capture_output=True,
@@ -54,7 +62,7 @@ class Environment:
         """A program whose output, errors included, is read while it runs. Raises CommandError if there is none."""
         try:
             return subprocess.Popen(
-                _found(command, self.variables),
+                self.found(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -84,11 +92,3 @@ class Environment:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(view.stdout)
             yield replace(self, variables={**self.variables, "KUBECONFIG": str(kubeconfig)}, context="")
-
-
-def _found(command: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    for directory in variables.get("PATH", os.defpath).split(os.pathsep):
-        candidate = os.path.join(directory, command[0])
-        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
-            return [candidate, *command[1:]]
-    raise CommandError(f"{command[0]} is not on PATH")

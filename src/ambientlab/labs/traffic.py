@@ -1,39 +1,23 @@
-"""Real requests from a pod, each on a connection of its own, and what came back.
+"""What a lab asks of traffic: real requests from a pod, each on a connection of its own, and what came back.
 
-One curl sends them all: starting a process for each would cost more than the requests. `Connection: close` makes every
-one a new connection, which matters where a proxy balances connections and not requests; curl reports how many it made,
-so a request that shared one is noticed. The requests differ only in the URL's fragment, which curl counts up and does
-not send.
-
-A delay is what the way took, not the service: what a proxy says the service needed (`x-envoy-upstream-service-time`,
-in milliseconds) is taken off, or many requests at once to a slow service would all look delayed.
+Each has its own connection because proxies balance connections where nobody looks into them. A delay is what the way
+took, not the service, or many requests at once to a slow service would all look delayed (`Answer.delay`).
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ambientlab.labs.environment import CommandError, Environment
 from ambientlab.labs.model import Outcome, Traffic
-from ambientlab.traffic import curl, stats
+from ambientlab.traffic import sending, stats
+from ambientlab.traffic.answers import Answer, Requests
 
 REQUEST_SECONDS = 20
 SAMPLE_SECONDS = 180
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`status` is 0 where no response came, and `problem` then curl's exit code. `seconds` are without those that the
-    service took."""
-
-    status: int
-    seconds: float
-    problem: int = 0
-    body: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +39,26 @@ class Sample:
 
 def send(check: Traffic, environment: Environment) -> list[Answer]:
     """Raises CommandError if the requests could not be sent; a request that got no answer is an answer of status 0."""
-    token = secrets.token_hex(8)
-    namespace, pod = check.source.split("/")
-    command = environment.kubectl("exec", "-n", namespace, pod, "--", *_curl(check, token))
-    done = environment.run(command, timeout=SAMPLE_SECONDS)
-    answers = parse(done.stdout, token)
-    if len(answers) != check.requests:
-        said = (done.stderr.strip() or "nothing").splitlines()[-1]
-        raise CommandError(f"{len(answers)} of {check.requests} requests were sent from {check.source}: {said}")
-    return answers
-
-
-def _curl(check: Traffic, token: str) -> list[str]:
-    return curl.command(
+    requests = Requests(
+        check.source,
         check.url,
-        check.requests,
-        token,
-        headers=[("Connection", "close"), *check.headers.items()],
+        headers=tuple(check.headers.items()),
+        number=check.requests,
+        seconds=SAMPLE_SECONDS,
         parallel=check.parallel,
         patience=REQUEST_SECONDS,
     )
+    bodies = any(outcome.body is not None for outcome in check.outcomes)
 
+    def kubectl(arguments: Sequence[str]) -> list[str]:
+        return environment.found(environment.kubectl(*arguments))
 
-def parse(text: str, token: str) -> list[Answer]:
-    answers: list[Answer] = []
-    for report in curl.parse(text, token):
-        if report.status and report.connections != 1:
-            raise CommandError("a request used the connection of another, so they tell nothing about connections")
-        answers.append(Answer(report.status, report.seconds - report.service / 1000, report.problem, report.body))
+    try:
+        answers = list(sending.send(kubectl, requests, body=bodies, variables=environment.variables))
+    except sending.TrafficError as error:
+        raise CommandError(f"no requests were sent from {check.source}: {error}") from error
+    if len(answers) != check.requests:
+        raise CommandError(f"{len(answers)} of {check.requests} requests were sent from {check.source}")
     return answers
 
 
@@ -111,10 +87,10 @@ def outcome_of(outcomes: Sequence[Outcome], answer: Answer) -> str:
     for outcome in outcomes:
         if (
             (outcome.status is None or outcome.status == answer.status)
-            and (outcome.at_least is None or answer.seconds >= outcome.at_least)
-            and (outcome.under is None or answer.seconds < outcome.under)
+            and (outcome.at_least is None or answer.delay >= outcome.at_least)
+            and (outcome.under is None or answer.delay < outcome.under)
             and (outcome.body is None or re.search(outcome.body, answer.body) is not None)
             and (answer.status or outcome.status == 0)
         ):
             return outcome.name
-    return f"HTTP {answer.status}" if answer.status else f"no answer (curl {answer.problem})"
+    return answer.outcome

@@ -6,7 +6,7 @@ import re
 import secrets
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from urllib.parse import SplitResult, urlsplit
@@ -42,11 +42,23 @@ def url_of(text: str) -> SplitResult:
     return url
 
 
-def send(kubectl: Kubectl, requests: Requests, *, header: str = "", body: bool = True) -> Iterator[Answer]:
+def send(
+    kubectl: Kubectl,
+    requests: Requests,
+    *,
+    header: str = "",
+    body: bool = True,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Answer]:
     """Yields the answers as they come. `header` is one of each response to tell, and without `body` no bodies are
-    needed. Raises TrafficError; what has been answered by then has been yielded."""
+    needed. `variables` is kubectl's environment, if not this process's. Raises TrafficError; what has been answered by
+    then has been yielded."""
+
+    def start(*argv: str, stdin: str = "") -> _Exec:
+        return _Exec(kubectl, requests, argv, stdin, variables)
+
     if urlsplit(requests.url).scheme == "http":
-        process = _Exec(kubectl, requests, ["python3", "-I", "-S", "-", _plan(requests, header, body)], _driver())
+        process = start("python3", "-I", "-S", "-", _plan(requests, header, body), stdin=_driver())
         began = False
         for line in process.lines():
             began = True
@@ -55,10 +67,10 @@ def send(kubectl: Kubectl, requests: Requests, *, header: str = "", body: bool =
             if said:
                 raise TrafficError(_why(said, requests))
             return
-    yield from _by_curl(kubectl, requests, header, body)
+    yield from _by_curl(start, requests, header, body)
 
 
-def _by_curl(kubectl: Kubectl, requests: Requests, header: str, body: bool) -> Iterator[Answer]:
+def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body: bool) -> Iterator[Answer]:
     if body and requests.parallel > 1:
         raise TrafficError(
             f"{requests.source} has no python3, and curl shows no bodies of parallel requests: "
@@ -82,7 +94,7 @@ def _by_curl(kubectl: Kubectl, requests: Requests, header: str, body: bool) -> I
     argv[1:1] = ["-N", "-X", requests.method] if requests.method != "HEAD" else ["-N", "-I", "-o", "/dev/null"]
     if requests.rate:
         argv[1:1] = ["--rate", f"{max(1, round(requests.rate * 60))}/m"]
-    process = _Exec(kubectl, requests, argv, "")
+    process = start(*argv)
     if requests.seconds:
         process.stop_after(requests.seconds)
     text, at, began = "", 0.0, False
@@ -92,6 +104,8 @@ def _by_curl(kubectl: Kubectl, requests: Requests, header: str, body: bool) -> I
             continue
         for report in curl.parse(text, token):
             began = True
+            if report.status and not requests.reuse and report.connections != 1:
+                raise TrafficError("a request used the connection of another, so they tell nothing about connections")
             problem = _CURL_PROBLEMS.get(report.problem, f"curl {report.problem}") if not report.status else ""
             yield Answer(at, report.seconds, report.status, problem, report.service, report.header, report.body[:SHOWN])
             at += report.seconds
@@ -134,12 +148,20 @@ def _why(said: str, requests: Requests) -> str:
 class _Exec:
     """A program in the pod, and what it prints."""
 
-    def __init__(self, kubectl: Kubectl, requests: Requests, argv: Sequence[str], stdin: str) -> None:
+    def __init__(
+        self, kubectl: Kubectl, requests: Requests, argv: Sequence[str], stdin: str, variables: Mapping[str, str] | None
+    ) -> None:
         namespace, pod = requests.source.split("/")
         container = ["-c", requests.container] if requests.container else []
         command = kubectl(["exec", *(["-i"] if stdin else []), "-n", namespace, pod, *container, "--", *argv])
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=None if variables is None else dict(variables),
         )
         self._said = ""
         self._stopped = False

@@ -11,20 +11,21 @@ from ambientlab.labs import traffic
 from ambientlab.labs.model import Traffic
 from ambientlab.mesh.decide import Answered, Delivered, Outcome, Request, decide
 from ambientlab.mesh.ir import Key
+from ambientlab.traffic.answers import Answer
 from support.typed_lab import TypedLab
 
 
-def answer(outcome: Outcome) -> traffic.Answer:
+def answer(outcome: Outcome) -> Answer:
     """As curl would report it. Of the images, helloworld says its version."""
     seconds = outcome.delay_ms / 1000
     match outcome.result:
         case Delivered(endpoint=endpoint):
             version = dict(endpoint.workload.labels).get("version") if endpoint.workload else None
-            return traffic.Answer(200, seconds, body=f"Hello version: {version}, instance: x" if version else "{}")
+            return Answer(0, seconds, 200, body=f"Hello version: {version}, instance: x" if version else "{}")
         case Answered(status=status, body=body):
-            return traffic.Answer(status, seconds, body=body)
+            return Answer(0, seconds, status, body=body)
         case _:
-            return traffic.Answer(0, seconds, problem=52)
+            return Answer(0, seconds, 0, "empty reply")
 
 
 @pytest.mark.parametrize("name", labs.names())

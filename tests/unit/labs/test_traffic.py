@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import pytest
 
 from ambientlab.labs import checks, traffic
-from ambientlab.labs.environment import CommandError, Environment
+from ambientlab.labs.environment import Environment
 from ambientlab.labs.model import Check, Traffic
-from ambientlab.labs.traffic import Answer
+from ambientlab.traffic.answers import Answer
 
 V1, V2 = (200, "Hello version: v1"), (200, "Hello version: v2")
 VERSIONS = [{"name": "v1", "body": "version: v1", "share": 95}, {"name": "v2", "body": "version: v2", "share": 5}]
@@ -63,7 +62,7 @@ def test_parallel_requests(playground: Environment, serve_http: Callable[..., st
 def test_nobody_answers(playground: Environment) -> None:
     verdict = checks.run(a_check(url="http://127.0.0.1:1/", requests=3), playground)
     assert not verdict.passed
-    assert verdict.observed == "v1 0, v2 0, no answer (curl 7) 3 of 3 (p=0)"
+    assert verdict.observed == "v1 0, v2 0, no answer (refused) 3 of 3 (p=0)"
 
 
 def test_no_pod(playground: Environment) -> None:
@@ -75,6 +74,10 @@ def test_no_pod(playground: Environment) -> None:
     assert 'pods "curl" not found' in verdict.observed
 
 
+def answer(status: int, seconds: float = 0.1, problem: str = "", body: str = "") -> Answer:
+    return Answer(0, seconds, status, problem, body=body)
+
+
 def test_outcomes_by_time_and_status() -> None:
     check = a_check(
         outcomes=[
@@ -82,29 +85,20 @@ def test_outcomes_by_time_and_status() -> None:
             {"name": "soon", "status": 200, "under": 2},
         ]
     )
-    answers = [Answer(200, 2.0), Answer(200, 1.999), Answer(500, 3.0), Answer(0, 20.0, 28)]
-    assert counts(check, *answers) == {"late": 1, "soon": 1, "HTTP 500": 1, "no answer (curl 28)": 1}
+    answers = [answer(200, 2.0), answer(200, 1.999), answer(500, 3.0), answer(0, 20.0, "timeout")]
+    assert counts(check, *answers) == {"late": 1, "soon": 1, "HTTP 500": 1, "no answer (timeout)": 1}
 
 
 def test_no_answer_is_an_outcome_only_where_it_is_named() -> None:
     anything = a_check(outcomes=[{"name": "any"}])
-    assert counts(anything, Answer(200, 1), Answer(0, 1, 7)) == {"any": 1, "no answer (curl 7)": 1}
+    assert counts(anything, answer(200), answer(0, problem="refused")) == {"any": 1, "no answer (refused)": 1}
     nothing = a_check(outcomes=[{"name": "none", "status": 0}])
-    assert counts(nothing, Answer(0, 1, 7)) == {"none": 1}
-
-
-def test_a_shared_connection_is_noticed() -> None:
-    with pytest.raises(CommandError, match="connection of another"):
-        traffic.parse("body\ntoken 200 0 0.1 0 \n", "token")
-
-
-def test_bodies_are_told_apart() -> None:
-    text = "\none\n\nt 200 1 0.1 0 \ntwo\nt 404 1 0.2 0 \n"
-    assert traffic.parse(text, "t") == [Answer(200, 0.1, 0, "\none\n"), Answer(404, 0.2, 0, "two")]
+    assert counts(nothing, answer(0, problem="refused")) == {"none": 1}
 
 
 def test_what_the_service_took_is_no_delay(playground: Environment, serve_http: Callable[..., str]) -> None:
-    answers = traffic.parse("\nt 200 1 3.5 0 1250\n\nt 418 1 2 0 \n", "t")
-    assert [answer.seconds for answer in answers] == [2.25, 2.0]
-    (answer,) = traffic.send(a_check(url=serve_http(V1), requests=1, headers={"X-Took": "60000"}), playground)
-    assert -60 < answer.seconds < -40
+    outcomes = [{"name": "soon", "under": 0}]
+    check = a_check(url=serve_http(V1), requests=1, headers={"X-Took": "60000"}, outcomes=outcomes)
+    (found,) = traffic.send(check, playground)
+    assert -60 < found.delay < -40
+    assert traffic.judge(check, [found]).fits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -146,3 +147,16 @@ def test_what_is_no_url(url: str) -> None:
 
 def test_a_url_may_leave_out_its_scheme() -> None:
     assert sending.url_of("helloworld.hello:5000/hello").geturl() == "http://helloworld.hello:5000/hello"
+
+
+def test_a_shared_connection_is_noticed() -> None:
+    shared = ["sh", "-c", 'printf "body\\n%s 200 0 0.1 0 \\n" "$0"']
+
+    def kubectl(arguments: Sequence[str]) -> list[str]:
+        if here(arguments)[0] != "curl":
+            return without_python(arguments)
+        token = next(each for each in arguments if "%{http_code}" in each).split()[0]
+        return [*shared, token]
+
+    with pytest.raises(TrafficError, match="used the connection of another"):
+        answers(plan(1, number=1), kubectl)
