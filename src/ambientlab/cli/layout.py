@@ -12,6 +12,8 @@ from ambientlab.mesh.explain import Remedy, Unseen
 
 WIDTH = 80
 INDENT = "  "
+NOT_SEEN = "Not seen"
+"""The heading of `not_seen`."""
 
 
 def to_paste(remedy: Remedy, indent: str = INDENT) -> Iterator[str]:
@@ -21,11 +23,13 @@ def to_paste(remedy: Remedy, indent: str = INDENT) -> Iterator[str]:
 
 
 def not_seen(unseen: Iterable[Unseen]) -> Iterator[str]:
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, list[Unseen]] = {}
     for one in unseen:
-        by_reason.setdefault(one.why, []).append(one.what)
-    for why, what in by_reason.items():
-        yield from wrapped(f"{', '.join(what)}: {why}", INDENT, f"{INDENT}  ")
+        by_reason.setdefault(one.why, []).append(one)
+    for why, those in by_reason.items():
+        yield from wrapped(f"{', '.join(dict.fromkeys(one.what for one in those))}: {why}", INDENT, f"{INDENT}  ")
+        for command in dict.fromkeys(command for one in those for command in one.commands):
+            yield from broken(command, f"{INDENT}  ")
 
 
 def broken(command: str, indent: str) -> Iterator[str]:

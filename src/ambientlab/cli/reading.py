@@ -36,14 +36,16 @@ def api(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
         raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
 
 
-def read(api: KubeApi) -> tuple[MeshIndex, list[Unseen]]:
-    """The mesh, and what of it could not be seen. Raises ApiError where nothing can be read at all."""
+def read(api: KubeApi, *flags: str) -> tuple[MeshIndex, list[Unseen]]:
+    """The mesh, and what of it could not be seen, with commands of these flags. Raises ApiError where nothing can be
+    read at all."""
     from ambientlab.host.listing import listing
     from ambientlab.mesh.explain import Unseen
+    from ambientlab.mesh.explain.remedies import aimed
     from ambientlab.mesh.index import index
 
     listed = listing(api)
-    unseen = [Unseen(gap.what, gap.why) for gap in listed.gaps]
+    unseen = [Unseen(gap.what, gap.why, tuple(aimed(each, *flags) for each in gap.commands)) for gap in listed.gaps]
 
     def failed(name: str, key: Hashable, error: Exception) -> None:
         unseen.append(Unseen(f"{key} of {name}", f"it makes no sense ({type(error).__name__}: {error})"))

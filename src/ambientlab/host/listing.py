@@ -1,7 +1,7 @@
 """The objects of a cluster that decide about traffic, listed once and read-only.
 
-What may not be read, or is not there, is told and leaves the rest. Secrets are never asked for, and of ConfigMaps only
-those that something refers to.
+What may not be read is told and leaves the rest. A kind that the cluster does not have has no objects. Secrets are
+never asked for, and of ConfigMaps only those that something refers to.
 """
 
 from __future__ import annotations
@@ -11,30 +11,38 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from ambientlab.api.kinds import BACKENDTLSPOLICY, CONFIGMAP, ISTIOGATEWAY, PROXYCONFIG, SECRET
+from ambientlab.api.kinds import (
+    BACKENDTLSPOLICY,
+    CONFIGMAP,
+    ENDPOINTSLICE,
+    GATEWAY,
+    GATEWAYCLASS,
+    ISTIOGATEWAY,
+    NAMESPACE,
+    NODE,
+    POD,
+    PROXYCONFIG,
+    REFERENCEGRANT,
+    SECRET,
+    SERVICE,
+)
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
+from ambientlab.host.installation import Gap, incomplete, installation, without_kinds
 from ambientlab.host.kubeapi import ApiError, KubeApi, Reply
 from ambientlab.mesh.index import RESOURCES
-from ambientlab.mesh.index.meshconfig import KEY as MESH_CONFIG
 from ambientlab.mesh.ir import Key
 
 LISTED = tuple(r for r in RESOURCES if r not in (SECRET, CONFIGMAP, ISTIOGATEWAY, PROXYCONFIG))
-_ABSENT = "the cluster has no such kind"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """What was not read, and why."""
-
-    what: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
+    """`config` is the ConfigMap that the mesh is configured by."""
+
     objects: Mapping[Resource, Sequence[Object]]
     gaps: tuple[Gap, ...]
+    config: Key
 
 
 def listing(api: KubeApi) -> Listing:
@@ -49,15 +57,19 @@ def listing(api: KubeApi) -> Listing:
     for resource, reply in served.items():
         if reply.status == 200:
             found[resource] = _items(resource, reply)
-        else:
-            gaps.append(Gap(resource.group_resource, _why(reply)))
-    wanted = [MESH_CONFIG, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
+        elif reply.status != 404:
+            gaps.append(Gap(resource.group_resource, *_why(resource, reply)))
+    gaps += without_kinds([resource for resource, reply in served.items() if reply.status == 404])
+    installed = installation(found.get(POD, ()))
+    if POD in found:
+        gaps += incomplete(installed, found[POD])
+    wanted = [installed.config, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
     for key, reply in zip(wanted, api.get([_config_map(key) for key in wanted]), strict=True):
         if reply.status == 200:
             found.setdefault(CONFIGMAP, []).append(_object(reply))
         elif reply.status != 404:
-            gaps.append(Gap(f"ConfigMap {key}", _why(reply)))
-    return Listing(found, tuple(gaps))
+            gaps.append(Gap(f"ConfigMap {key}", *_why(CONFIGMAP, reply)))
+    return Listing(found, tuple(gaps), installed.config)
 
 
 def _path(resource: Resource) -> str:
@@ -118,13 +130,25 @@ def _authorities(policies: Iterable[Object]) -> Iterator[Key]:
     yield from named
 
 
-def _why(reply: Reply) -> str:
-    match reply.status:
-        case 403:
-            return "not permitted"
-        case 404:
-            return _ABSENT
-    return f"the API answers {reply.status}"
+_UNKNOWN: Mapping[Resource, str] = {
+    POD: "who is in the mesh, and which labels endpoints have",
+    SERVICE: "which hosts there are",
+    ENDPOINTSLICE: "what is behind Services",
+    NAMESPACE: "what the labels of namespaces ask for",
+    NODE: "which endpoints are near",
+    GATEWAY: "which waypoints there are",
+    GATEWAYCLASS: "which Gateways are waypoints",
+    REFERENCEGRANT: "which routes may name what is in other namespaces",
+    CONFIGMAP: "how the mesh is configured",
+}
+
+
+def _why(resource: Resource, reply: Reply) -> tuple[str, tuple[str, ...]]:
+    """And what to type about it."""
+    meant = f"so it is not known {found}" if (found := _UNKNOWN.get(resource)) else "and so not taken into account"
+    if reply.status == 403:
+        return f"not permitted, {meant}", ("kubectl auth can-i --list",)
+    return f"the API answers {reply.status}, {meant}", ()
 
 
 _REFUSALS = {401: "does not know who asks", 403: "permits nothing of what is needed"}

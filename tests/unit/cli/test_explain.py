@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from ambientlab.cli.main import cli
 from support.explanations import HELLO, cluster
+from support.istio_pods import istio
 from support.object_server import Answer, ObjectServer, answers
 
 Run = Callable[..., Result]
@@ -19,7 +20,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def served() -> dict[str, Answer]:
     """What a cluster answers; tests may change it."""
-    return answers(cluster().cluster())
+    return answers([*cluster().cluster(), *istio()])
 
 
 @pytest.fixture
@@ -73,14 +74,26 @@ def test_what_is_wrong_is_one_line_and_a_next_step(run: Run, arguments: list[str
     assert all(line.startswith("  → ") for line in lines[1:])
 
 
+def unseen(done: Result) -> str:
+    return " ".join(done.stdout.partition("Not seen")[2].split())
+
+
 def test_what_may_not_be_read_is_told_and_the_rest_answered(run: Run, served: dict[str, Answer]) -> None:
     served["/apis/security.istio.io/v1/authorizationpolicies"] = (403, {})
     del served["/apis/networking.istio.io/v1/sidecars"]
     done = run(HELLO)
     assert done.exit_code == 0
-    told = " ".join(done.stdout.partition("Not seen")[2].split())
-    assert "authorizationpolicies.security.istio.io: not permitted" in told
-    assert "sidecars.networking.istio.io: the cluster has no such kind" in told
+    assert unseen(done) == (
+        "authorizationpolicies.security.istio.io: not permitted, and so not taken into account "
+        "kubectl --context test auth can-i --list"
+    )
+
+
+def test_what_is_not_there_may_be_what_is_not_seen(run: Run, served: dict[str, Answer]) -> None:
+    served["/api/v1/services"] = (403, {})
+    done = run(HELLO)
+    assert (done.exit_code, done.stdout) == (65, "")
+    assert "  → not seen: services: not permitted, so it is not known which hosts there are" in done.stderr
 
 
 def test_an_object_that_makes_no_sense_is_told_and_the_rest_answered(run: Run, served: dict[str, Answer]) -> None:
@@ -94,14 +107,16 @@ def test_an_object_that_makes_no_sense_is_told_and_the_rest_answered(run: Run, s
     assert "hello/odd of VirtualServices read: it makes no sense" in " ".join(done.stdout.split())
 
 
-def test_half_an_istio_is_told(run: Run, served: dict[str, Answer]) -> None:
+def test_without_gateway_api_and_istios_kinds_the_next_steps_are_told(run: Run, served: dict[str, Answer]) -> None:
     for path in [path for path in served if "istio.io" in path or "gateway.networking" in path]:
         del served[path]
     done = run(HELLO)
     assert done.exit_code == 0
-    told = " ".join(done.stdout.split())
-    assert "no waypoint:" in told
-    assert told.endswith("the cluster has no such kind")
+    assert "no waypoint:" in done.stdout
+    assert "Gateway API: the cluster does not have its kinds, and so no waypoint kubectl --context test" in unseen(done)
+    assert unseen(done).endswith(
+        "Istio's kinds: the cluster does not have them istioctl --context test install --set profile=ambient"
+    )
 
 
 def test_without_a_mesh_the_next_step_is_told(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ambientlab.host.access import Access
 from ambientlab.host.kubeapi import ApiError, KubeApi
 from ambientlab.host.kubeconfig import KubeconfigError
 from ambientlab.host.listing import LISTED, listing
+from support.istio_pods import istio
 from support.object_server import Answer, ObjectServer, Page
 
 
@@ -62,11 +63,12 @@ def test_a_kept_connection_is_used_again(serve: Callable[..., ObjectServer]) -> 
 
 def test_what_is_listed_is_what_there_is(serve: Callable[..., ObjectServer]) -> None:
     everything = {f"{resource.path}/{resource.plural}": items() for resource in LISTED}
-    server = serve(everything | {"/api/v1/pods": items("a", "b"), "/api/v1/services": items("a")})
+    pods = (200, {"items": istio()})
+    server = serve(everything | {"/api/v1/pods": pods, "/api/v1/services": items("a")})
     with KubeApi(server.access) as api:
         found = listing(api)
     assert found.gaps == ()
-    assert [obj["kind"] for obj in found.objects[POD]] == ["Pod", "Pod"]
+    assert [obj["kind"] for obj in found.objects[POD]] == ["Pod"] * 3
     assert [obj["apiVersion"] for obj in found.objects[SERVICE]] == ["v1"]
     assert not any("secrets" in path for path in server.asked)
     assert [path for path in server.asked if "configmaps" in path] == [
@@ -78,7 +80,7 @@ def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Cal
     everything = {f"{resource.path}/{resource.plural}": items() for resource in LISTED}
     gateway = "/apis/gateway.networking.k8s.io"
     answers = everything | {
-        "/api/v1/pods": items("a"),
+        "/api/v1/pods": (200, {"items": istio()}),
         "/api/v1/nodes": (403, {"message": "nodes is forbidden"}),
         f"{gateway}/v1/gateways": (500, {}),
         gateway: (200, {"versions": [{"version": v} for v in ("v1", "v1alpha3", "v1alpha2")]}),
@@ -89,13 +91,15 @@ def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Cal
     server = serve(answers)
     with KubeApi(server.access) as api:
         found = listing(api)
-    assert len(found.objects[POD]) == 1
+    assert len(found.objects[POD]) == 3
     assert [obj["metadata"]["name"] for obj in found.objects[TLSROUTE]] == ["older"]
     assert GATEWAY not in found.objects
     assert {(gap.what, gap.why) for gap in found.gaps} == {
-        ("nodes", "not permitted"),
-        ("gateways.gateway.networking.k8s.io", "the API answers 500"),
-        ("trafficextensions.extensions.istio.io", "the cluster has no such kind"),
+        ("nodes", "not permitted, so it is not known which endpoints are near"),
+        (
+            "gateways.gateway.networking.k8s.io",
+            "the API answers 500, so it is not known which waypoints there are",
+        ),
     }
 
 
@@ -113,7 +117,9 @@ def test_config_maps_are_read_that_something_names(serve: Callable[..., ObjectSe
     with KubeApi(serve(answers).access) as api:
         found = listing(api)
     assert [obj["metadata"]["name"] for obj in found.objects[CONFIGMAP]] == ["ca"]
-    assert [gap.why for gap in found.gaps if "ConfigMap" in gap.what] == ["not permitted"]
+    assert [gap.why for gap in found.gaps if "ConfigMap" in gap.what] == [
+        "not permitted, so it is not known how the mesh is configured"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def analyze(
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig) as api:
-            index, unseen = reading.read(api)
+            index, unseen = reading.read(api, *flags)
     except ApiError as error:
         fail(str(error), error.hints)
     except (KubeconfigError, ToolError) as error:

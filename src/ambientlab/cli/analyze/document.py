@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ambientlab.cli.analyze.report import Found, Location, Report
-from ambientlab.cli.explain.document import object_of, remedy_of
+from ambientlab.cli.explain.document import object_of, remedy_of, unseen_of
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ def document(report: Report) -> Json:
         "refused": [
             {"location": _location(one.location), "what": one.what, "message": one.message} for one in report.refused
         ],
-        "unseen": [{"what": one.what, "why": one.why} for one in report.unseen],
+        "unseen": [unseen_of(one) for one in report.unseen],
     }
 
 

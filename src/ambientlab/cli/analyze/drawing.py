@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ambientlab.cli.analyze.report import Found, Report, plural, summary
-from ambientlab.cli.layout import INDENT, not_seen, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, sides, to_paste, wrapped
 from ambientlab.mesh.analysis import Code, Severity
 
 _MARKS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
@@ -19,7 +19,7 @@ def draw(report: Report) -> str:
         parts.append(list(_finding(found, why=found.finding.code not in explained)))
         explained.add(found.finding.code)
     if report.unseen:
-        parts.append(["Not seen, and so not taken into account", *not_seen(report.unseen)])
+        parts.append([NOT_SEEN, *not_seen(report.unseen)])
     parts.append([f"{summary(report.counts)} in {plural(report.objects, 'object')}"])
     return "\n\n".join("\n".join(part) for part in parts)
 

@@ -91,9 +91,13 @@ def _rendering(api: KubeApi, source: str | None, asked: Request, output: str, fl
     from ambientlab.mesh import explain as explaining
 
     def render() -> str:
-        built, unseen = reading.read(api)
-        asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
-        found = explaining.aimed(explaining.explain(built, asker, asked, unseen), *flags)
+        built, unseen = reading.read(api, *flags)
+        try:
+            asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
+            found = explaining.aimed(explaining.explain(built, asker, asked, unseen), *flags)
+        except explaining.UnknownError as error:
+            # what could not be seen may be what is not there
+            raise explaining.UnknownError(str(error), *error.hints, *map(str, unseen)) from error
         if output == "json":
             from ambientlab.cli.explain.document import document
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from ambientlab.mesh.decide import Answered, Candidate, Delivered, Failed, Hop, Outcome, Passage, Request, Routing
-from ambientlab.mesh.explain import Explanation, Finding, Remedy, words
+from ambientlab.mesh.explain import Explanation, Finding, Remedy, Unseen, words
 from ambientlab.mesh.index import ObjectRef
 from ambientlab.mesh.ir import Destination, Key, Port
 
@@ -54,7 +54,7 @@ def document(found: Explanation) -> Json:
         "problems": [_finding(finding) for finding in found.problems],
         "ignored": [_finding(finding) for finding in found.ignored],
         "remedies": [remedy_of(remedy) for remedy in found.remedies],
-        "unseen": [{"what": one.what, "why": one.why} for one in found.unseen],
+        "unseen": [unseen_of(one) for one in found.unseen],
     }
 
 
@@ -200,6 +200,10 @@ def _finding(finding: Finding) -> Json:
         "message": finding.message,
         "remedies": [remedy_of(remedy) for remedy in finding.remedies],
     }
+
+
+def unseen_of(unseen: Unseen) -> Json:
+    return {"what": unseen.what, "why": unseen.why, "commands": list(unseen.commands)}
 
 
 def remedy_of(remedy: Remedy) -> Json:

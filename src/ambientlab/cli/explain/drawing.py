@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from ambientlab.cli.layout import INDENT, not_seen, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, sides, to_paste, wrapped
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
 from ambientlab.mesh.explain import Explanation, Finding, Place, words
 from ambientlab.mesh.ir import Distribution, Port, Protocol
@@ -32,7 +32,7 @@ def draw(found: Explanation) -> str:
     if found.remedies:
         parts.append(["To change that", *(line for remedy in found.remedies for line in to_paste(remedy))])
     if found.unseen:
-        parts.append(["Not seen, and so not taken into account", *not_seen(found.unseen)])
+        parts.append([NOT_SEEN, *not_seen(found.unseen)])
     return "\n\n".join("\n".join(part) for part in parts)
 
 

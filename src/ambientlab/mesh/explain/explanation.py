@@ -117,10 +117,14 @@ class WaypointChoice:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """What could not be read, so that nothing is known of it."""
+    """What could not be read, so that nothing is known of it, and what to type about it."""
 
     what: str
     why: str
+    commands: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"not seen: {self.what}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
