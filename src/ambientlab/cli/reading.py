@@ -50,4 +50,4 @@ def read(api: KubeApi, *flags: str) -> tuple[MeshIndex, list[Unseen]]:
     def failed(name: str, key: Hashable, error: Exception) -> None:
         unseen.append(Unseen(f"{key} of {name}", f"it makes no sense ({type(error).__name__}: {error})"))
 
-    return index(listed.objects, failed=failed), unseen
+    return index(listed.objects, home=listed.home, failed=failed), unseen

@@ -31,6 +31,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.host.installation import Gap, incomplete, installation, without_kinds
 from ambientlab.host.kubeapi import ApiError, KubeApi, Reply
 from ambientlab.mesh.index import RESOURCES
+from ambientlab.mesh.index.meshconfig import Home, home
 from ambientlab.mesh.ir import Key
 
 LISTED = tuple(r for r in RESOURCES if r not in (SECRET, CONFIGMAP, ISTIOGATEWAY, PROXYCONFIG))
@@ -38,11 +39,9 @@ LISTED = tuple(r for r in RESOURCES if r not in (SECRET, CONFIGMAP, ISTIOGATEWAY
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """`config` is the ConfigMap that the mesh is configured by."""
-
     objects: Mapping[Resource, Sequence[Object]]
     gaps: tuple[Gap, ...]
-    config: Key
+    home: Home
 
 
 def listing(api: KubeApi) -> Listing:
@@ -64,12 +63,14 @@ def listing(api: KubeApi) -> Listing:
     if POD in found:
         gaps += incomplete(installed, found[POD])
     wanted = [installed.config, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
+    config_maps: dict[Key, Object] = {}
     for key, reply in zip(wanted, api.get([_config_map(key) for key in wanted]), strict=True):
         if reply.status == 200:
-            found.setdefault(CONFIGMAP, []).append(_object(reply))
+            config_maps[key] = _object(reply)
         elif reply.status != 404:
             gaps.append(Gap(f"ConfigMap {key}", *_why(CONFIGMAP, reply)))
-    return Listing(found, tuple(gaps), installed.config)
+    found[CONFIGMAP] = list(config_maps.values())
+    return Listing(found, tuple(gaps), home(installed.config, config_maps.get(installed.config)))
 
 
 def _path(resource: Resource) -> str:

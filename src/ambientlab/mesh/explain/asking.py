@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.mesh.decide import Request
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key, Protocol, Workload
@@ -16,7 +15,7 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST = re.compile(r"[a-zA-Z0-9_*]([a-zA-Z0-9_.-]*[a-zA-Z0-9_.])?|[0-9a-fA-F:.]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _USUAL_CLIENTS = ("curl", "sleep", "client", "debug", "shell")
-_NOBODY = ("kube-system", ROOT_NAMESPACE)
+_NOBODY = "kube-system"
 
 
 class AskedError(Exception):
@@ -105,5 +104,7 @@ def _ready(index: MeshIndex) -> list[Workload]:
     return [
         workload
         for key, workload in sorted(index.workloads.items())
-        if workload.ready and key.namespace not in _NOBODY and GATEWAY_NAME_LABEL not in dict(workload.labels)
+        if workload.ready
+        and key.namespace not in (_NOBODY, index.home.root, index.home.config.namespace)
+        and GATEWAY_NAME_LABEL not in dict(workload.labels)
     ]

@@ -8,7 +8,7 @@ from ambientlab.api.kinds import AUTHORIZATIONPOLICY, REQUESTAUTHENTICATION
 from ambientlab.mesh.explain.explanation import Applied, Finding, Place
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
-from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Target, gateway, service, targets
+from ambientlab.mesh.index.targets import Target, every_waypoint, gateway, service, targets
 from ambientlab.mesh.ir import Key, PolicyAction
 
 
@@ -49,7 +49,7 @@ def _token_policies(scope: Scope) -> Iterator[ObjectRef]:
 
 def _places(scope: Scope) -> set[Target]:
     """What a policy of the callee's waypoint names."""
-    found = {EVERY_WAYPOINT}
+    found = {every_waypoint(scope.index.home.root)}
     if (callee := scope.callee.object) is not None:
         found.add(service(callee.kind, Key(callee.namespace, callee.name)))
     asked = scope.binding.waypoints or ((scope.binding.asked,) if scope.binding.asked is not None else ())

@@ -9,7 +9,6 @@ from functools import cached_property
 from ambientlab.api.kinds import NAMESPACE
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Context
 from ambientlab.mesh.decide import Decision, Routing, Why
 from ambientlab.mesh.explain import remedies
@@ -118,7 +117,7 @@ class Scope:
     def places(self) -> frozenset[str]:
         """Namespaces whose objects may be meant for the request, the client's apart."""
         own = {ref.namespace} if (ref := self.callee.object) is not None else set()
-        return frozenset({*own, *(key.namespace for key in self.binding.waypoints), ROOT_NAMESPACE})
+        return frozenset({*own, *(key.namespace for key in self.binding.waypoints), self.index.home.root})
 
     @cached_property
     def destinations(self) -> Mapping[Destination, Service]:

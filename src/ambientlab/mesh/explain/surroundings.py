@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from ambientlab.api import objects
 from ambientlab.api.kinds import ENVOYFILTER, NAMESPACE, POD, SERVICEENTRY, SIDECAR, TRAFFICEXTENSION, WASMPLUGIN
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Cause, Finding
 from ambientlab.mesh.explain.scope import Scope
@@ -93,8 +92,7 @@ def ztunnel(scope: Scope) -> Key | None:
     if workload is None or not scope.decision.source.captured:
         return None
     for ref, pod in scope.objects(POD):
-        at_home = ref.namespace == ROOT_NAMESPACE and pod["spec"].get("nodeName", "") == workload.node
-        if at_home and objects.labels_of(pod).get("app") == "ztunnel":
+        if pod["spec"].get("nodeName", "") == workload.node and objects.labels_of(pod).get("app") == "ztunnel":
             return Key(ref.namespace, ref.name)
     return None
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, REQUESTAUTHENTICATION
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.mesh.explain import remedies, words
 from ambientlab.mesh.explain.explanation import Applied, Cause, Finding, Place, Remedy
 from ambientlab.mesh.explain.scope import Scope
@@ -100,11 +99,12 @@ def _workloads(scope: Scope) -> list[Workload]:
 def _selected(scope: Scope, ref: ObjectRef, obj: Object) -> list[Workload]:
     """The pods among those that a policy without targets is for. In the root namespace a selector selects all over the
     mesh."""
+    root = scope.index.home.root
     labels: Mapping[str, str] = ((obj.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     return [
         workload
         for workload in _workloads(scope)
-        if ref.namespace in (workload.namespace, ROOT_NAMESPACE) and labels.items() <= dict(workload.labels).items()
+        if ref.namespace in (workload.namespace, root) and labels.items() <= dict(workload.labels).items()
     ]
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.trafficpolicy import Policies, Reader, effective
@@ -131,9 +130,10 @@ def _together(older: Rule, younger: Rule) -> Policies | None:
 
 
 class Rules:
-    """The rules of each host, found as a waypoint finds them."""
+    """The rules of each host, found as a waypoint finds them. Those of the namespace `root` are for everybody."""
 
-    def __init__(self, *collections: Collection[Key, Rule]) -> None:
+    def __init__(self, root: str, *collections: Collection[Key, Rule]) -> None:
+        self.root = root
         self._exact = [rules.index(lambda _, rule: (rule.host,)) for rules in collections]
         self._wild = [rules.index(lambda _, rule: _wildcard(rule.host)) for rules in collections]
 
@@ -155,11 +155,11 @@ class Rules:
         rules += [r for index in self._wild for r in ctx.select(index, "*") if host_matches(r.host, host)]
         home = waypoint.namespace if waypoint else namespace
         own = [r for r in rules if r.key.namespace == home and r.visible_in(home)]
-        if home == ROOT_NAMESPACE:
+        if home == self.root:
             # what is there for everybody comes last, even for a waypoint there
             own = [r for r in own if r.private]
         pools = [own]
-        for place in (namespace, ROOT_NAMESPACE):
+        for place in (namespace, self.root):
             pools.append([r for r in rules if r.key.namespace == place and not r.private])
         for pool in filter(None, pools):
             best = max(_specificity(r.host) for r in pool)

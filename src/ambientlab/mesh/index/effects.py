@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index.backendtls import BackendTls
 from ambientlab.mesh.index.credentials import CredentialError
-from ambientlab.mesh.index.destinationrules import Rule
+from ambientlab.mesh.index.destinationrules import Rule, Rules
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading
 from ambientlab.mesh.index.findings import Said, of_diagnostics
@@ -17,8 +16,6 @@ from ambientlab.mesh.ir import Credential, Key
 
 Resolve = Callable[[Context, str, str], Credential]
 """What a proxy of a namespace means by the name of a secret. Raises CredentialError."""
-Deciding = Callable[[Context, str, str, Key | None], tuple[Rule, ...]]
-"""The rules that hold for a service: of a namespace, by its host and waypoint."""
 
 
 class Effects:
@@ -32,13 +29,13 @@ class Effects:
         backend_policies: Collection[Key, BackendTls],
         virtual_services: Collection[Key, Reading],
         resolve: Resolve,
-        deciding: Deciding,
+        of_hosts: Rules,
     ) -> None:
         self._found: tuple[Collection[Key, tuple[Diagnostic, ...]], ...] = (
             graph.derive(
                 "unused DestinationRules",
                 rules,
-                lambda ctx, key, rule: _of_rule(ctx, key, rule, shapes, resolve, deciding),
+                lambda ctx, key, rule: _of_rule(ctx, key, rule, shapes, resolve, of_hosts),
             ),
             graph.derive(
                 "unused BackendTLSPolicies",
@@ -57,7 +54,7 @@ class Effects:
 
 
 def _of_rule(
-    ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape], resolve: Resolve, deciding: Deciding
+    ctx: Context, key: Key, rule: Rule, shapes: Collection[str, Shape], resolve: Resolve, of_hosts: Rules
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """A DestinationRule takes effect in a waypoint only; the node proxy reads none."""
     ref = ObjectRef("DestinationRule", key.namespace, key.name)
@@ -69,8 +66,10 @@ def _of_rule(
     if shape.binding.waypoint is None:
         return {key: (shape.no_waypoint(ref, "spec.host"),)}
     waypoint = shape.binding.waypoint
-    if rule.selector is None and rule not in (first := deciding(ctx, shape.key.namespace, rule.host, waypoint)):
-        return {key: (_overruled(ref, rule, shape, waypoint, first),)}
+    if rule.selector is None and rule not in (
+        first := of_hosts.deciding(ctx, shape.key.namespace, rule.host, waypoint)
+    ):
+        return {key: (_overruled(ref, rule, shape, waypoint, first, of_hosts.root),)}
     missing = []
     for field, names in rule.secrets:
         for name in names:
@@ -81,11 +80,11 @@ def _of_rule(
     return {key: tuple(dict.fromkeys(missing))} if missing else {}
 
 
-def _overruled(ref: ObjectRef, rule: Rule, shape: Shape, waypoint: Key, first: Sequence[Rule]) -> Diagnostic:
-    places = (waypoint.namespace, shape.key.namespace, ROOT_NAMESPACE)
+def _overruled(ref: ObjectRef, rule: Rule, shape: Shape, waypoint: Key, first: Sequence[Rule], root: str) -> Diagnostic:
+    places = (waypoint.namespace, shape.key.namespace, root)
     if rule.key.namespace not in places:
         reason, field = "ForeignNamespace", "spec.host"
-        why = f"a waypoint looks for rules in its own namespace, the service's and {ROOT_NAMESPACE}"
+        why = f"a waypoint looks for rules in its own namespace, the service's and {root}"
     elif not first or not rule.visible_in(waypoint.namespace):
         reason, field = "NotExported", "spec.exportTo"
         why = f"exportTo does not reach {waypoint.namespace}, where its waypoint is"

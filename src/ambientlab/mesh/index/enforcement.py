@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index import peerauthentications, ztunnelpolicies
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
-from ambientlab.mesh.index.peerauthentications import STATIC_STRICT, Effective, Peer, converted_key, oldest
+from ambientlab.mesh.index.peerauthentications import Effective, Peer, converted_key, oldest, static_strict
 from ambientlab.mesh.index.reach import PodKind, Reach
 from ambientlab.mesh.index.selectors import MESH, Place, places_of
 from ambientlab.mesh.index.workloads import TUNNEL
@@ -28,21 +27,23 @@ from ambientlab.mesh.ir import Authorization, Key, Scope
 class Enforcement:
     """The collections of policies for connections, derived within the graph of everything else."""
 
-    def __init__(self, graph: Graph, sources: Mapping[Resource, Collection[Key, Object]]) -> None:
+    def __init__(self, graph: Graph, sources: Mapping[Resource, Collection[Key, Object]], root: str) -> None:
+        self._root = root
         self.policies: Collection[Key, ZtunnelReading] = graph.derive(
             "AuthorizationPolicies for ztunnel",
             sources[AUTHORIZATIONPOLICY],
-            lambda _, key, obj: {key: ztunnelpolicies.read(key, obj)},
+            lambda _, key, obj: {key: ztunnelpolicies.read(key, obj, root)},
         )
         self._peers: Collection[Key, Peer] = graph.derive(
             "PeerAuthentications read",
             sources[PEERAUTHENTICATION],
-            lambda _, key, obj: {key: peerauthentications.read(key, obj)},
+            lambda _, key, obj: {key: peerauthentications.read(key, obj, root)},
         )
-        self._policies_by_place = self.policies.index(_place)
+        self._policies_by_place = self.policies.index(self._place)
         self._peers_by_place = self._peers.index(lambda _, peer: (peer.place,))
         always = graph.source("PeerAuthentications, if any")
-        always.set(STATIC_STRICT.key, STATIC_STRICT)
+        strict = static_strict(root)
+        always.set(strict.key, strict)
         self.authorizations: Collection[Key, Authorization] = graph.join(
             "authorizations",
             graph.derive("AuthorizationPolicies as authorizations", self.policies, _told),
@@ -97,7 +98,8 @@ class Enforcement:
     def _effective(self, ctx: Context, pod: Key, labels: Mapping[str, str]) -> Effective | None:
         places = places_of(pod.namespace, labels)
         peers = {peer.key: peer for place in places for peer in ctx.select(self._peers_by_place, place)}
-        return peerauthentications.effective(peer for peer in peers.values() if peer.selector.selects(labels))
+        selecting = (peer for peer in peers.values() if peer.selector.selects(labels))
+        return peerauthentications.effective(selecting, self._root)
 
     def origin(self, ctx: Context, pod: Key, policy: Key) -> ObjectRef | None:
         """The object that a policy which is enforced for a pod is made of."""
@@ -110,7 +112,7 @@ class Enforcement:
     def _without_pods(self, ctx: Context, key: Key, reading: ZtunnelReading) -> Mapping[Key, tuple[Diagnostic, ...]]:
         if reading.policy is None:
             return {}
-        place = reading.selector.place(_where(key))
+        place = reading.selector.place(self._where(key))
         return self._reach.findings(ctx, AUTHORIZATIONPOLICY, key, reading.selector, place)
 
     def _without_effect(self, ctx: Context, key: Key, peer: Peer) -> Mapping[Key, tuple[Diagnostic, ...]]:
@@ -120,18 +122,16 @@ class Enforcement:
             return self._reach.findings(ctx, PEERAUTHENTICATION, key, peer.selector, peer.place)
         return {key: tuple(found)}
 
+    def _where(self, policy: Key) -> str:
+        return MESH if policy.namespace == self._root else policy.namespace
+
+    def _place(self, key: Key, reading: ZtunnelReading) -> Iterable[Place]:
+        if reading.policy is None or reading.selector.nothing:
+            return ()
+        return (reading.selector.place(self._where(key)),)
+
 
 _ORDER = {scope: number for number, scope in enumerate((Scope.NAMESPACE, Scope.GLOBAL, Scope.WORKLOAD_SELECTOR))}
-
-
-def _where(policy: Key) -> str:
-    return MESH if policy.namespace == ROOT_NAMESPACE else policy.namespace
-
-
-def _place(key: Key, reading: ZtunnelReading) -> Iterable[Place]:
-    if reading.policy is None or reading.selector.nothing:
-        return ()
-    return (reading.selector.place(_where(key)),)
 
 
 def _told(_: Context, key: Key, reading: ZtunnelReading) -> Mapping[Key, Authorization]:

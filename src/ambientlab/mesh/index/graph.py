@@ -69,8 +69,10 @@ class MeshIndex:
     `failed` is told of what could not be derived: see `Graph`.
     """
 
-    def __init__(self, *, domain: str = DOMAIN, failed: Failed | None = None) -> None:
-        self.domain = domain
+    def __init__(
+        self, *, domain: str = DOMAIN, home: meshconfig.Home = meshconfig.HOME, failed: Failed | None = None
+    ) -> None:
+        self.domain, self.home = domain, home
         self.graph = graph = Graph(failed)
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         sources = self.sources
@@ -108,7 +110,7 @@ class MeshIndex:
         self.backend_policies = backendtls.BackendPolicies(graph, sources, domain)
 
         def rules_for(shapes: Collection[str, Shape]) -> destinationrules.Rules:
-            return destinationrules.Rules(self.rules, self.backend_policies.rules(shapes))
+            return destinationrules.Rules(home.root, self.rules, self.backend_policies.rules(shapes))
 
         self.registry = Registry(graph, sources, gateways, self.workloads, nodes, rules_for, domain, trust)
         self.shapes, self.services = self.registry.shapes, self.registry.services
@@ -120,7 +122,7 @@ class MeshIndex:
             self.backend_policies.readings,
             self.routes.virtual_services,
             self._resolve,
-            self.registry.rules.deciding,
+            self.registry.rules,
         )
         self.gateway_diagnostics: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "Gateways read",
@@ -133,9 +135,11 @@ class MeshIndex:
             for kind in coverage.EXEMPTIONS
             if kind in named
         ]
-        self.mesh_config_problems = meshconfig.problems(graph, sources[CONFIGMAP])
-        self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes, trust)
-        self.telemetry = telemetry.Telemetries(graph, sources[TELEMETRY], self.mesh_config, gateways, self.shapes)
+        self.mesh_config_problems = meshconfig.problems(graph, sources[CONFIGMAP], home.config)
+        self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes, trust, home.root)
+        self.telemetry = telemetry.Telemetries(
+            graph, sources[TELEMETRY], self.mesh_config, gateways, self.shapes, home.root
+        )
         self.mesh = Mesh(
             self.workloads,
             self.services,
@@ -167,14 +171,14 @@ class MeshIndex:
     def put(self, resource: Resource, obj: Object) -> None:
         key = Key(objects.namespace(obj), objects.name(obj))
         self.sources[resource].set(key, obj)
-        if resource is CONFIGMAP and key == meshconfig.KEY:
+        if resource is CONFIGMAP and key == self.home.config:
             meshconfig.take_up(self.mesh_config, obj)
 
     def remove(self, resource: Resource, obj: Object) -> None:
         key = Key(objects.namespace(obj), objects.name(obj))
         self.sources[resource].delete(key)
-        if resource is CONFIGMAP and key == meshconfig.KEY:
-            self.mesh_config.delete(key)
+        if resource is CONFIGMAP and key == self.home.config:
+            self.mesh_config.delete(meshconfig.KEY)
 
     def apply(self, resource: Resource, event: Event) -> None:
         if event.type == "DELETED":
@@ -200,8 +204,8 @@ class MeshIndex:
             *self.security.said(),
             findings.of_diagnostics(self.gateway_diagnostics),
             *self.telemetry.said(),
-            (self.mesh_config, lambda _, config: meshconfig.diagnostics(config)),
-            (self.mesh_config_problems, lambda _, why: [meshconfig.unreadable(why)]),
+            (self.mesh_config, lambda _, config: meshconfig.diagnostics(self.home, config)),
+            (self.mesh_config_problems, lambda _, why: [meshconfig.unreadable(self.home.config, why)]),
             *map(findings.of_diagnostics, self.exempt_fields),
         ]
 
@@ -214,9 +218,14 @@ def _exempt_fields(kind: str) -> Derive[Key, Object, Key, tuple[Diagnostic, ...]
     return read
 
 
-def index(listed: Mapping[Resource, Sequence[Object]], *, failed: Failed | None = None) -> MeshIndex:
+def index(
+    listed: Mapping[Resource, Sequence[Object]],
+    *,
+    home: meshconfig.Home = meshconfig.HOME,
+    failed: Failed | None = None,
+) -> MeshIndex:
     """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over."""
-    built = MeshIndex(failed=failed)
+    built = MeshIndex(home=home, failed=failed)
     for resource in RESOURCES:
         for obj in listed.get(resource, ()):
             built.put(resource, obj)

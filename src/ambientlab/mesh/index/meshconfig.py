@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -18,15 +19,33 @@ from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
 from ambientlab.mesh.ir import THE_MESH, Key, TrustDomains
 
 KEY = Key(ROOT_NAMESPACE, "istio")
+"""What the configuration is filed under, whatever its ConfigMap is called."""
 _STDOUT = "/dev/stdout"
-_FIXED = {"rootNamespace": ROOT_NAMESPACE}
 _TRUST = "trustDomain", "trustDomainAliases"
-_FOLLOWED = {"accessLogFile", "accessLogEncoding", "accessLogFormat", "extensionProviders", *_TRUST, *_FIXED}
+_FOLLOWED = {"accessLogFile", "accessLogEncoding", "accessLogFormat", "extensionProviders", "rootNamespace", *_TRUST}
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a mesh keeps what is for all of it: the ConfigMap of its configuration, and the root namespace, whose
+    policies and rules are for every namespace."""
+
+    config: Key = KEY
+    root: str = ROOT_NAMESPACE
+
+
+HOME = Home()
+
+
+def home(config: Key, config_map: Object | None) -> Home:
+    """The root namespace is istiod's own unless the configuration names another (rootNamespace)."""
+    root = read(config_map).get("rootNamespace") if config_map is not None else None
+    return Home(config, root if isinstance(root, str) and root else config.namespace)
 
 
 def read(config_map: Object) -> Config:
@@ -88,18 +107,18 @@ def take_up(configs: Source[Key, Config], config_map: Object) -> None:
         configs.set(KEY, config)
 
 
-def problems(graph: Graph, config_maps: Collection[Key, Object]) -> Collection[Key, str]:
-    """Why nothing is read under `KEY`, if there is something that cannot be."""
+def problems(graph: Graph, config_maps: Collection[Key, Object], config: Key) -> Collection[Key, str]:
+    """Why nothing is read of the ConfigMap `config`, if there is something that cannot be."""
 
     def problem(_: object, key: Key, obj: Object) -> Mapping[Key, str]:
-        return {key: why} if key == KEY and (why := _parsed(obj)[1]) else {}
+        return {key: why} if key == config and (why := _parsed(obj)[1]) else {}
 
     return graph.derive("what is wrong with the mesh's configuration", config_maps, problem)
 
 
-def unreadable(why: str) -> Diagnostic:
+def unreadable(config: Key, why: str) -> Diagnostic:
     message = f"data.mesh is invalid, and the mesh goes on with what it said before: {why}"
-    return Diagnostic(ObjectRef("ConfigMap", *KEY), "Invalid", message, field="data.mesh")
+    return Diagnostic(ObjectRef("ConfigMap", *config), "Invalid", message, field="data.mesh")
 
 
 def logs(config: Config) -> bool:
@@ -107,13 +126,12 @@ def logs(config: Config) -> bool:
     return bool(config.get("accessLogFile"))
 
 
-def diagnostics(config: Config) -> Iterator[Diagnostic]:
-    ref = ObjectRef("ConfigMap", *KEY)
+def diagnostics(home: Home, config: Config) -> Iterator[Diagnostic]:
+    ref = ObjectRef("ConfigMap", *home.config)
     for name in sorted(map(str, config.keys() - _FOLLOWED)):
         yield unsupported(ref, f"mesh.{name}")
-    for name, value in _FIXED.items():
-        if config.get(name, value) != value:
-            yield unsupported(ref, f"mesh.{name}", f"it is always {value}")
+    if config.get("rootNamespace", home.root) != home.root:
+        yield unsupported(ref, "mesh.rootNamespace", f"it is always {home.root}")
     if config.get("accessLogFile", _STDOUT) not in ("", _STDOUT):
         yield unsupported(ref, "mesh.accessLogFile", f"proxies log to {_STDOUT}")
     if config.get("accessLogEncoding", "TEXT") != "TEXT":

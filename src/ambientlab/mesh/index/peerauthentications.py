@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.selectors import MESH, Place, Selector, selector_of
 from ambientlab.mesh.ir import Authorization, Clause, Clauses, Condition, Key, PolicyAction, Scope
@@ -22,17 +21,18 @@ _OPEN = (PERMISSIVE, DISABLE)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A PeerAuthentication. `created` orders them; `ports` are sorted."""
+    """A PeerAuthentication. `created` orders them; `ports` are sorted. Those `of_root` are in the root namespace."""
 
     key: Key
     created: str
     selector: Selector
     mode: str
     ports: tuple[tuple[int, str], ...]
+    of_root: bool
 
     @property
     def place(self) -> Place:
-        mesh_wide = self.key.namespace == ROOT_NAMESPACE and self.selector.labels is None
+        mesh_wide = self.of_root and self.selector.labels is None
         return self.selector.place(MESH if mesh_wide else self.key.namespace)
 
     @property
@@ -45,11 +45,12 @@ class Peer:
         return {mode for _, mode in self.ports}
 
 
-def read(key: Key, obj: Object) -> Peer:
+def read(key: Key, obj: Object, root: str) -> Peer:
     spec = obj.get("spec") or {}
     ports = {int(port): _mode(mtls) for port, mtls in (spec.get("portLevelMtls") or {}).items()}
     created = obj["metadata"].get("creationTimestamp") or ""
-    return Peer(key, created, selector_of(spec), _mode(spec.get("mtls")), tuple(sorted(ports.items())))
+    mode, of_root = _mode(spec.get("mtls")), key.namespace == root
+    return Peer(key, created, selector_of(spec), mode, tuple(sorted(ports.items())), of_root)
 
 
 def _mode(mtls: Object | None) -> str:
@@ -64,7 +65,7 @@ def oldest(peers: Iterable[Peer]) -> Peer | None:
 def findings(peer: Peer) -> Iterator[Diagnostic]:
     """What Istio passes over."""
     ref = ObjectRef("PeerAuthentication", *peer.key)
-    if peer.key.namespace == ROOT_NAMESPACE and not peer.wide:
+    if peer.of_root and not peer.wide:
         yield ignored(ref, "spec.selector", "a policy of the root namespace with a selector is for no workload")
         return
     for port, mode in [(None, peer.mode), *peer.ports]:
@@ -88,14 +89,14 @@ class Effective(NamedTuple):
     policy: Key
 
 
-def effective(peers: Iterable[Peer]) -> Effective | None:
+def effective(peers: Iterable[Peer], root: str) -> Effective | None:
     """Of those that are all for one workload; None where nothing is denied (convertedSelectorPeerAuthentications)."""
     wide: dict[bool, list[Peer]] = {True: [], False: []}
     narrow: list[Peer] = []
     for peer in peers:
         if peer.wide:
-            wide[peer.key.namespace == ROOT_NAMESPACE].append(peer)
-        elif peer.key.namespace != ROOT_NAMESPACE:
+            wide[peer.of_root].append(peer)
+        elif not peer.of_root:
             narrow.append(peer)
     workload = oldest(narrow)
     strict: Peer | None = None
@@ -107,7 +108,7 @@ def effective(peers: Iterable[Peer]) -> Effective | None:
         exceptions = (PERMISSIVE,) if workload.mode == UNSET else _OPEN
         if workload.modes & set(exceptions if strict is not None else (STRICT,)):
             return Effective(workload, converted_key(workload))
-    return None if strict is None else Effective(strict, STATIC_STRICT.key)
+    return None if strict is None else Effective(strict, static_strict(root).key)
 
 
 def converted_key(peer: Peer) -> Key:
@@ -118,7 +119,7 @@ def converted_key(peer: Peer) -> Key:
 def converted(peer: Peer, of_namespace: Peer | None, of_mesh: Peer | None) -> Authorization | None:
     """What ztunnel is told of a policy with modes for single ports, whether it is enforced anywhere or not, given the
     policies for the whole namespace and the mesh; None where that is nothing (convertPeerAuthentication)."""
-    if peer.key.namespace == ROOT_NAMESPACE or peer.selector.labels is None:
+    if peer.of_root or peer.selector.labels is None:
         return None
     namespace = UNSET if of_namespace is None else of_namespace.mode
     strict_mesh = namespace == UNSET and of_mesh is not None and of_mesh.mode == STRICT
@@ -150,7 +151,9 @@ def converted(peer: Peer, of_namespace: Peer | None, of_mesh: Peer | None) -> Au
 _PORT = "destination.port"
 _WITHOUT_IDENTITY = (Condition("source.principal", (), ("*",)),)
 _NOBODY: Clause = (_WITHOUT_IDENTITY,)
-STATIC_STRICT = Authorization(
-    Key(ROOT_NAMESPACE, "istio_converted_static_strict"), PolicyAction.DENY, Scope.WORKLOAD_SELECTOR, ((_NOBODY,),)
-)
-"""ztunnel is told of it as soon as there is any PeerAuthentication (PolicyCollections in policies.go)."""
+_STATIC_STRICT = "istio_converted_static_strict"
+
+
+def static_strict(root: str) -> Authorization:
+    """ztunnel is told of it as soon as there is any PeerAuthentication (PolicyCollections in policies.go)."""
+    return Authorization(Key(root, _STATIC_STRICT), PolicyAction.DENY, Scope.WORKLOAD_SELECTOR, ((_NOBODY,),))

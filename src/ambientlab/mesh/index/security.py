@@ -23,7 +23,7 @@ from ambientlab.mesh.index.diagnostics import Diagnostic
 from ambientlab.mesh.index.enforcement import Enforcement
 from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Attachment, Places, Target, gateway, service
+from ambientlab.mesh.index.targets import Attachment, Places, Target, every_waypoint, gateway, service
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind, class_controller
 from ambientlab.mesh.ir import AuthorizationPolicy, Guard, Key, PolicyAction, Provider, Traffic, TrustDomains
 
@@ -41,9 +41,11 @@ class Security:
         gateways: Collection[Key, WaypointGateway],
         shapes: Collection[str, Shape],
         trust: Collection[str, TrustDomains],
+        root: str,
     ) -> None:
+        self.root = root
         self._sources, self._gateways, self._shapes = sources, gateways, shapes
-        self.ztunnel = Enforcement(graph, sources)
+        self.ztunnel = Enforcement(graph, sources, root)
         self.policies: Collection[Key, PolicyReading] = graph.derive(
             "AuthorizationPolicies read",
             sources[AUTHORIZATIONPOLICY],
@@ -95,7 +97,7 @@ class Security:
         return {(key, ""): found} if found else {}
 
     def _guard(self, ctx: Context, waypoint: Key, *own: Target) -> Guard:
-        targets = (EVERY_WAYPOINT, gateway(waypoint), *own)
+        targets = (every_waypoint(self.root), gateway(waypoint), *own)
         there = ctx.fetch(self._gateways, waypoint)
         found = {r.policy.key: r.policy for t in targets for r in ctx.select(self._policies_by_target, t)}
         policies = tuple(policy for _, policy in sorted(found.items()))
@@ -134,6 +136,7 @@ class Security:
             lambda of: waypoint_of(SERVICE, of),
             lambda of: waypoint_of(SERVICEENTRY, of),
             lambda name: class_controller(ctx, name, self._sources[GATEWAYCLASS]),
+            self.root,
         )
         return tuple(places.attach(target) for target in targets)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ambientlab.api.kinds import GATEWAY_GROUP, ISTIO_NETWORKING
 from ambientlab.api.objects import Object
-from ambientlab.cluster import MESH_CONTROLLER, ROOT_NAMESPACE, WAYPOINT_CLASS
+from ambientlab.cluster import MESH_CONTROLLER, WAYPOINT_CLASS
 from ambientlab.mesh.ir import Key
 
 
@@ -28,7 +28,9 @@ class Target(NamedTuple):
         return f"{self.kind}.{self.group or 'core'}:{self.key}"
 
 
-EVERY_WAYPOINT = Target(GATEWAY_GROUP, "GatewayClass", Key(ROOT_NAMESPACE, WAYPOINT_CLASS))
+def every_waypoint(root: str) -> Target:
+    """What a policy of the root namespace names that is for all of them."""
+    return Target(GATEWAY_GROUP, "GatewayClass", Key(root, WAYPOINT_CLASS))
 
 
 def targets(obj: Object) -> tuple[Target, ...]:
@@ -65,13 +67,14 @@ class Places:
     """Where targets lead. Each function answers None for an object that is not there.
 
     `waypoint` answers whether there is a waypoint of that name; `service` and `service_entry` which waypoint one is
-    bound to, "" for none; `controller` which controller a GatewayClass is of.
+    bound to, "" for none; `controller` which controller a GatewayClass is of. `root` is the root namespace.
     """
 
     waypoint: Callable[[Key], bool]
     service: Callable[[Key], Key | str | None]
     service_entry: Callable[[Key], Key | str | None]
     controller: Callable[[str], str | None]
+    root: str
 
     def attach(self, target: Target) -> Attachment:
         """WaypointPolicyStatusCollection (pilot/pkg/serviceregistry/kube/controller/ambient/policies.go)."""
@@ -95,10 +98,8 @@ class Places:
         return Attachment(target, True, "Accepted", f"bound to {found}")
 
     def _class(self, target: Target) -> Attachment:
-        if target.key.namespace != ROOT_NAMESPACE:
-            message = (
-                f"AuthorizationPolicy must be in the root namespace `{ROOT_NAMESPACE}` when referencing a GatewayClass"
-            )
+        if target.key.namespace != self.root:
+            message = f"AuthorizationPolicy must be in the root namespace `{self.root}` when referencing a GatewayClass"
             return Attachment(target, False, "Invalid", message)
         controller = self.controller(target.key.name)
         if controller is None:

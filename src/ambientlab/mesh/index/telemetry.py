@@ -16,13 +16,12 @@ from typing import Any
 from ambientlab.api import attributes
 from ambientlab.api.kinds import TELEMETRY
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index import meshconfig, targets
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.findings import Said, of_readings
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.index.targets import EVERY_WAYPOINT, Target
+from ambientlab.mesh.index.targets import Target
 from ambientlab.mesh.index.waypoints import WaypointGateway
 from ambientlab.mesh.ir import EVERYTHING, Key, MetricChange, Telemetry
 
@@ -233,6 +232,7 @@ class Telemetries:
         mesh_config: Collection[Key, meshconfig.Config],
         gateways: Collection[Key, WaypointGateway],
         shapes: Collection[str, Shape],
+        root: str,
     ) -> None:
         self.readings: Collection[Key, Reading] = graph.derive(
             "Telemetries read", source, lambda _, key, obj: {key: read(key, obj)}
@@ -244,9 +244,9 @@ class Telemetries:
                 return sorted(ctx.select(by_namespace, namespace), key=lambda reading: reading.order)
 
             home = waypoint.namespace if shape is None else shape.key.namespace
-            scopes = dict.fromkeys((ROOT_NAMESPACE, waypoint.namespace, home))
+            scopes = dict.fromkeys((root, waypoint.namespace, home))
             wide = (next((one for one in within(scope) if one.namespace_wide), None) for scope in scopes)
-            wanted = {EVERY_WAYPOINT, targets.gateway(waypoint)}
+            wanted = {targets.every_waypoint(root), targets.gateway(waypoint)}
             if shape is not None:
                 wanted.add(targets.service(shape.kind, shape.key))
             attached = (one for one in within(home) if wanted & {*one.targets})

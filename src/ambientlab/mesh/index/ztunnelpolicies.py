@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from ambientlab.api.objects import Object, annotations_of
-from ambientlab.cluster import ROOT_NAMESPACE
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.selectors import Selector, selector_of
 from ambientlab.mesh.index.targets import targets
@@ -50,7 +49,8 @@ class ZtunnelReading:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def read(key: Key, obj: Object) -> ZtunnelReading:
+def read(key: Key, obj: Object, root: str) -> ZtunnelReading:
+    """`root` is the root namespace."""
     spec = obj.get("spec") or {}
     selector = selector_of(spec)
     action = PolicyAction(spec.get("action") or PolicyAction.ALLOW)
@@ -77,17 +77,17 @@ def read(key: Key, obj: Object) -> ZtunnelReading:
             notes.append(ignored(ObjectRef("AuthorizationPolicy", *key), f"spec.rules[{number}]", why))
     message = _HTTP.format(", ".join(sorted(http)), _HTTP_CONSEQUENCES[action]) if http else "attached to ztunnel"
     return ZtunnelReading(
-        Authorization(key, action, _scope(key, spec), tuple(rules)),
+        Authorization(key, action, _scope(key, spec, root), tuple(rules)),
         selector,
         Acceptance(True, _UNSUPPORTED if http else "Accepted", message),
         tuple(notes),
     )
 
 
-def _scope(key: Key, spec: Object) -> Scope:
+def _scope(key: Key, spec: Object, root: str) -> Scope:
     if spec.get("selector") is not None:
         return Scope.WORKLOAD_SELECTOR
-    return Scope.GLOBAL if key.namespace == ROOT_NAMESPACE else Scope.NAMESPACE
+    return Scope.GLOBAL if key.namespace == root else Scope.NAMESPACE
 
 
 def _possible(clause: Clause) -> bool:
