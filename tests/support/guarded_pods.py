@@ -35,14 +35,14 @@ class Client:
 
 
 class Pods:
-    """`ports` are the two that `Client` names."""
+    """`ports` are the two that `Client` names; tunnels are taken at `tunnels_port`."""
 
     policies: Mapping[str, inpod.Policies]
 
     def __init__(self, names: Sequence[str], directory: Path) -> None:
         self.directory = directory
         self.identities = hbone.Identities(directory)
-        self._hbone, a, b = free_ports(3)
+        self.tunnels_port, a, b = free_ports(3)
         self.ports = {"a": a, "b": b}
         self.addresses = {name: f"127.1.{n // 200}.{n % 200 + 1}" for n, name in enumerate(names)}
 
@@ -70,7 +70,7 @@ class Pods:
         address = self.addresses[pod]
         asked = authority.format(address, self.ports[client.port])
         context = self.identities.client(client.identity)
-        return await hbone.connect((address, self._hbone), context, asked, headers, source=client.source)
+        return await hbone.connect((address, self.tunnels_port), context, asked, headers, source=client.source)
 
     def log(self) -> str:
         """As ztunnel's, for a mesh that knows nobody."""
@@ -93,7 +93,7 @@ class Pods:
         [(_, tunnels)] = inpod.hbone_listener(captured).items()
         choice = None if policies is None else inpod.plain_choice(policies)
         [(_, plain)] = inpod.plaintext_listener(captured, choice).items()
-        made = [self._served(as_json(tunnels), captured.ip, self._hbone)]
+        made = [self._served(as_json(tunnels), captured.ip, self.tunnels_port)]
         made += [self._served(as_json(plain), captured.ip, port) for port in self.ports.values()]
         for number, listener in enumerate(made):
             listener["name"] += str(number)

@@ -379,4 +379,6 @@ async def test_a_pod_that_nothing_is_known_of_gets_nothing(pods: Pods) -> None:
     assert tunnel.status == 503
     assert not await pods.admits("unknown", Client())
     error = 'direction="inbound" error="failed to fetch information about local workload: hello/unknown"'
-    await until(lambda: pods.log().count(error) == 2, f"{error}, twice, not {pods.log()[-2000:]}")
+    ip = pods.addresses["unknown"]
+    lines = [f"dst.addr={ip}:{port} {error}" for port in (pods.tunnels_port, pods.ports["a"])]
+    await until(lambda: all(line in pods.log() for line in lines), f"{lines}, not {pods.log()[-2000:]}")
