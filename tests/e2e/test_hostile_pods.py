@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support import hostile as attempts
+from support import liar
 from support.mesh import Mesh
+from support.waiting import eventually, first
 
 pytestmark = pytest.mark.e2e
 
@@ -27,11 +33,22 @@ def pod(name: str, image: str = "debian", rest: str = SLEEP, namespace: str = "d
     return POD.format(name=name, image=image, rest=rest, namespace=namespace, spec=spec)
 
 
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: meshed}
+spec: {mtls: {mode: STRICT}}
+"""
+
+
 @pytest.fixture(scope="module")
 def hostile(mesh: Mesh) -> Mesh:
     mesh.kubectl("create", "namespace", "meshed")
     mesh.kubectl("label", "namespace", "meshed", "istio.io/dataplane-mode=ambient")
-    mesh.apply("---".join([pod("evil"), pod("inside", namespace="meshed"), pod("victim", namespace="meshed")]))
+    serve = ', command: [python3, -m, http.server, "8000"]'
+    mesh.apply(
+        "---".join([pod("evil"), pod("inside", namespace="meshed"), pod("victim", rest=serve, namespace="meshed")])
+    )
     mesh.kubectl("wait", "pod/evil", "--for=condition=Ready", "--timeout=60s")
     mesh.kubectl("wait", "pod", "--all", "-n", "meshed", "--for=condition=Ready", "--timeout=60s")
     return mesh
@@ -65,6 +82,89 @@ def test_the_machine_is_out_of_reach(hostile: Mesh, attempt: str) -> None:
     assert "HELD" in tries(hostile, f"({attempt}) > /dev/null 2>&1 && echo GOT IN || echo HELD")
 
 
+@pytest.mark.parametrize(("name", "namespace"), [("evil", "default"), ("inside", "meshed")])
+def test_a_pod_stays_where_it_is_and_as_it_is(hostile: Mesh, name: str, namespace: str) -> None:
+    """In its namespaces, with its addresses and its capture, whatever user namespace it makes for itself. What belongs
+    to its network is refused for its owner's sake: asked in the same words of a network of its own, it is not there."""
+    program = Path(attempts.__file__).read_text()
+    victim = address(hostile, "victim", "meshed")
+    said = hostile.kubectl("exec", "-n", namespace, name, "--", "python3", "-c", program, victim)
+    outcomes: dict[str, list[str]] = json.loads(said)
+    own = {
+        attempt: last for attempt, (*_, last) in outcomes.items() if last not in ("EPERM", "EACCES", "ESRCH", "EROFS")
+    }
+    assert own == {
+        "add an address": "ENODEV",
+        "add a route": "ENODEV",
+        "change the hardware address": "ENOTSUP",
+        "remove the capture": "ENOENT",
+    }
+    assert {outcome for in_pod in outcomes.values() for outcome in in_pod[:2]} <= {"EPERM", "EACCES", "ESRCH", "EROFS"}
+    held = dict(
+        line.split() for line in tries(hostile, "grep -E 'Cap|NoNew' /proc/self/status", name, namespace).splitlines()
+    )
+    dockers, none = "00000000a80425fb", "0" * 16
+    assert held == {
+        **dict.fromkeys(("CapPrm:", "CapEff:", "CapBnd:"), dockers),
+        **dict.fromkeys(("CapInh:", "CapAmb:"), none),
+        "NoNewPrivs:": "1",
+    }
+
+
+MARKED = """
+import socket, sys
+s = socket.socket()
+if sys.argv[1] == "by": s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x539)
+s.settimeout(5)
+try:
+    s.connect((sys.argv[2], 8000))
+    s.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
+    print(len(s.recv(9)))
+except OSError: print(0)
+"""
+
+
+def test_who_goes_by_its_ztunnel_is_nobody(hostile: Mesh) -> None:
+    """The mark by which ztunnel's sockets pass needs no more than CAP_NET_RAW (Linux 5.17), here as on Istio: a pod can
+    keep its own connections from ztunnel, and comes to others as one from outside the mesh."""
+    inside, victim = (address(hostile, name, "meshed") for name in ("inside", "victim"))
+
+    def calls(way: str) -> bool:
+        done = hostile.kubectl("exec", "-n", "meshed", "inside", "--", "python3", "-c", MARKED, way, victim)
+        return done != "0\n"
+
+    assert calls("by")
+    assert calls("through")
+    hostile.apply(STRICT)
+    eventually(lambda: not calls("by"), "refusal")
+    assert calls("through")
+    denied = "explicitly denied by: istio-system/istio_converted_static_strict"
+    line = rf'src.addr={inside}:\d+ src.workload="inside" .*dst.addr={victim}:8000 .*direction="inbound" .*{denied}'
+    said = first(lambda: hostile.kubectl("logs", "-n", "istio-system", "ds/ztunnel"), lambda log: denied in log, denied)
+    assert re.search(line, said), said
+    hostile.kubectl("delete", "peerauthentication", "default", "-n", "meshed")
+
+
+def test_the_control_plane_answers_nobody_but_proxies(hostile: Mesh) -> None:
+    """istiod's ports of xDS, of debugging and of its webhooks are no sockets that a pod could reach."""
+    istiod = hostile.kubectl("get", "service", "istiod", "-n", "istio-system", "-o", "jsonpath={.spec.clusterIP}")
+    ask = (
+        "import socket, sys\n"
+        "for port in (443, 8080, 15000, 15010, 15012, 15014, 15017):\n"
+        "    s = socket.socket()\n"
+        "    s.settimeout(5)\n"
+        "    try:\n"
+        "        s.connect((sys.argv[1], port))\n"
+        "        print(f'{port} answers' if s.recv(1) else 'refused')\n"
+        "    except ConnectionError: print('refused')\n"
+    )
+    for name, namespace in (("evil", "default"), ("inside", "meshed")):
+        for ip in (istiod, "127.0.0.1"):
+            said = hostile.kubectl("exec", "-n", namespace, name, "--", "python3", "-c", ask, ip)
+            assert said.split() == ["refused"] * 7, (name, ip)
+    assert tries(hostile, "find / -xdev -type s") == ""
+
+
 def test_other_processes_are_not_seen(hostile: Mesh) -> None:
     commands = tries(hostile, "cat /proc/[0-9]*/comm").split()
     assert set(commands) <= {"sleep", "sh", "cat"}
@@ -76,6 +176,51 @@ def test_the_api_knows_nobody_without_a_token_and_lets_nobody_read_with_one(host
     assert json.loads(tries(hostile, ask))["code"] == 401
     token = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
     assert json.loads(tries(hostile, f'{ask} -H "Authorization: Bearer {token}"'))["code"] == 403
+
+
+REQUESTS: list[tuple[str, str, Any]] = [
+    ("GET", "/api/v1/namespaces/meshed/secrets", None),
+    ("GET", "/api/v1/namespaces/meshed/pods", None),
+    ("GET", "/api/v1/nodes", None),
+    ("GET", "/api/v1/namespaces/istio-system/configmaps/istio", None),
+    ("GET", "/apis/security.istio.io/v1/peerauthentications", None),
+    ("POST", "/api/v1/namespaces/meshed/pods", {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x"}}),
+    ("POST", "/api/v1/namespaces/istio-system/serviceaccounts/ztunnel/token", {"spec": {"audiences": ["istio-ca"]}}),
+    ("POST", "/api/v1/namespaces/meshed/serviceaccounts/default/token", {"spec": {}}),
+    ("POST", "/api/v1/namespaces/meshed/pods/victim/exec?command=id&stdout=true", None),
+    ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}}),
+    ("PATCH", "/api/v1/namespaces/meshed/pods/inside", {"metadata": {"labels": {"istio.io/dataplane-mode": "none"}}}),
+    ("PATCH", "/api/v1/namespaces/meshed/pods/inside/status",
+     {"metadata": {"annotations": {"ambient.istio.io/redirection": None}}}),
+    ("PATCH", "/api/v1/namespaces/meshed", {"metadata": {"labels": {"istio.io/dataplane-mode": None}}}),
+    ("DELETE", "/apis/security.istio.io/v1/namespaces/meshed/authorizationpolicies/x", None),
+]  # fmt: skip
+
+ASK = """
+import json, ssl, sys, urllib.error, urllib.request
+context = ssl._create_unverified_context()
+token = open("/var/run/secrets/kubernetes.io/serviceaccount/token").read()
+head, body, signature = token.split(".")
+for extra in ({}, {"Impersonate-User": "kubernetes-admin", "Impersonate-Group": "system:masters"}):
+    for method, path, content in json.loads(sys.argv[1]):
+        headers = {"Authorization": "Bearer " + token, **extra}
+        if content is not None:
+            headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        data = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request("https://10.96.0.1" + path, data, headers, method=method)
+        try: print(urllib.request.urlopen(request, context=context).status)
+        except urllib.error.HTTPError as error: print(error.code)
+for forged in (f"{head}.{body}.", f"eyJhbGciOiJub25lIn0.{body}.", f"{head}.{body}.{signature[::-1]}"):
+    request = urllib.request.Request("https://10.96.0.1/api", headers={"Authorization": "Bearer " + forged})
+    try: print(urllib.request.urlopen(request, context=context).status)
+    except urllib.error.HTTPError as error: print(error.code)
+"""
+
+
+def test_the_token_of_a_pod_opens_nothing_at_the_api(hostile: Mesh) -> None:
+    """A service account has no rights but those that somebody binds to it."""
+    said = hostile.kubectl("exec", "-n", "meshed", "inside", "--", "python3", "-c", ASK, json.dumps(REQUESTS)).split()
+    assert said == ["403"] * 2 * len(REQUESTS) + ["401"] * 3
 
 
 def test_tunnels_open_for_certificates_of_the_mesh_alone(hostile: Mesh) -> None:
@@ -90,32 +235,45 @@ def test_tunnels_open_for_certificates_of_the_mesh_alone(hostile: Mesh) -> None:
         assert ended not in ("0", "7", "28"), "connected, and turned away at once"
 
 
+LISTEN = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('0.0.0.0', 9999))
+print('listening', flush=True)
+print(s.recvfrom(9)[0].decode(), flush=True)
+"""
+
+
 def test_packets_with_the_address_of_another_pod_go_nowhere(hostile: Mesh) -> None:
+    """Neither from raw sockets nor as frames; and who claims an address on its wire gets nothing of its traffic."""
     own, victim, other = (
         address(hostile, name, namespace)
         for name, namespace in (("evil", "default"), ("victim", "meshed"), ("inside", "meshed"))
     )
-    listen = (
-        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 9999))\n"
-        "print('listening', flush=True)\nprint(s.recvfrom(9)[0].decode(), flush=True)"
-    )
     send = (
         "import socket, struct, sys\n"
-        "def send(source, text):\n"
+        "for source in sys.argv[2:]:\n"
         "    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)\n"
-        "    udp = struct.pack('!HHHH', 99, 9999, 8 + len(text), 0) + text\n"
-        "    a, b = socket.inet_aton(source), socket.inet_aton(sys.argv[2])\n"
+        "    udp = struct.pack('!HHHH', 99, 9999, 14, 0) + b'forged'\n"
+        "    a, b = socket.inet_aton(source), socket.inet_aton(sys.argv[1])\n"
         "    head = struct.pack('!BBHHHBBH4s4s', 69, 0, 20 + len(udp), 1, 0, 64, 17, 0, a, b)\n"
-        "    s.sendto(head + udp, (sys.argv[2], 0))\n"
-        "for source in sys.argv[3:]: send(source, b'forged')\n"
-        "send(sys.argv[1], b'honest')"
+        "    s.sendto(head + udp, (sys.argv[1], 0))\n"
     )
-    with hostile.background("exec", "-n", "meshed", "victim", "--", "python3", "-c", listen) as receiver:
+    forged = (other, "10.244.0.1", "127.0.0.1", "169.254.7.127", "8.8.8.8")
+    with hostile.background("exec", "-n", "meshed", "victim", "--", "python3", "-c", LISTEN) as receiver:
         assert receiver.process.stdout is not None
         assert receiver.process.stdout.readline() == "listening\n"
-        forged = (other, "10.244.0.1", "127.0.0.1", "169.254.7.127", "8.8.8.8")
-        hostile.kubectl("exec", "evil", "--", "python3", "-c", send, own, victim, *forged)
+        hostile.kubectl("exec", "evil", "--", "python3", "-c", send, victim, *forged)
+        lie = Path(liar.__file__).read_text()
+        with hostile.background("exec", "evil", "--", "python3", "-c", lie, victim, *forged) as lying:
+            assert lying.process.stdout is not None
+            assert lying.process.stdout.readline() == "lying\n"
+            for _ in range(3):
+                assert "Directory listing" in tries(hostile, f"curl -s -m 5 {victim}:8000", "inside", "meshed")
+            tries(hostile, "touch /tmp/enough")
+            [heard] = lying.finish()
         assert receiver.finish() == ["honest"]
+    assert set(json.loads(heard)) <= {own, "10.244.0.1"}
 
 
 def test_calling_the_node_proxys_own_ports_leaves_it_alive(hostile: Mesh) -> None:
