@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambientlab.cli.output import fail, json_text, talk
+from ambientlab.cli.output import json_text, talk
+from ambientlab.cli.reading import EXIT_BAD_INPUT, texts
 
 if TYPE_CHECKING:
     from ambientlab.mesh.index import MeshIndex
-
-EXIT_BAD_INPUT = 65
 
 
 @click.group()
@@ -41,9 +38,11 @@ def translate(files: tuple[str, ...], stage: str, output: str) -> None:
     from ambientlab.host import manifests
     from ambientlab.mesh.index import index
 
-    read = manifests.read(_texts(files))
+    read = manifests.read(texts(files))
     for problem in read.problems:
         talk(f"Error: {problem.where}: {problem.message}", fg="red")
+    for obj in read.foreign:
+        talk(f"passed over: {obj['kind']} {obj['metadata'].get('name', 'without a name')}, which is none of the mesh's")
     value = objects.copy(_STAGES[stage](index(read.objects)))  # nothing but plain data, and nothing of it twice
     if output == "json":
         click.echo(json_text(value))
@@ -53,22 +52,6 @@ def translate(files: tuple[str, ...], stage: str, output: str) -> None:
         click.echo(yaml.dump(value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False), nl=False)
     if read.problems:
         raise SystemExit(EXIT_BAD_INPUT)
-
-
-def _texts(files: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in files:
-        if name == "-":
-            yield "stdin", sys.stdin.read()
-            continue
-        path = Path(name)
-        paths = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml", ".json")) if path.is_dir() else [path]
-        for each in paths:
-            try:
-                yield str(each), each.read_text()
-            except OSError as error:
-                fail(f"cannot read {each}: {error.strerror}")
-            except UnicodeDecodeError:
-                fail(f"{each} is no text", code=EXIT_BAD_INPUT)
 
 
 def _ir(built: MeshIndex) -> Any:

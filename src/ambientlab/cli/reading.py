@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ambientlab.cli.output import fail
+
 if TYPE_CHECKING:
     from ambientlab.host.kubeapi import KubeApi
     from ambientlab.mesh.explain import Unseen
+    from ambientlab.mesh.foreseen import Listed
     from ambientlab.mesh.index import MeshIndex
+
+    Change = Callable[[Listed], Listed]
+
+EXIT_BAD_INPUT = 65
 
 
 @contextmanager
@@ -36,9 +44,9 @@ def api(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
         raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
 
 
-def read(api: KubeApi, *flags: str) -> tuple[MeshIndex, list[Unseen]]:
-    """The mesh, and what of it could not be seen, with commands of these flags. Raises ApiError where nothing can be
-    read at all."""
+def read(api: KubeApi, *flags: str, changed: Change | None = None) -> tuple[MeshIndex, list[Unseen]]:
+    """The mesh of the objects as they are, or as they would be changed, and what of it could not be seen, with commands
+    of these flags. Raises ApiError where nothing can be read at all."""
     from ambientlab.host.listing import listing
     from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.explain.remedies import aimed
@@ -50,4 +58,22 @@ def read(api: KubeApi, *flags: str) -> tuple[MeshIndex, list[Unseen]]:
     def failed(name: str, key: Hashable, error: Exception) -> None:
         unseen.append(Unseen(f"{key} of {name}", f"it makes no sense ({type(error).__name__}: {error})"))
 
-    return index(listed.objects, home=listed.home, failed=failed), unseen
+    found = listed.objects if changed is None else changed(listed.objects)
+    return index(found, home=listed.home, failed=failed), unseen
+
+
+def texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The contents of manifests, by the names of their files: of those named, of those in a directory, of stdin."""
+    for name in files:
+        if name == "-":
+            yield "stdin", sys.stdin.read()
+            continue
+        path = Path(name)
+        paths = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml", ".json")) if path.is_dir() else [path]
+        for each in paths:
+            try:
+                yield str(each), each.read_text()
+            except OSError as error:
+                fail(f"cannot read {each}: {error.strerror}")
+            except UnicodeDecodeError:
+                fail(f"{each} is no text", code=EXIT_BAD_INPUT)

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Protocol
 from ambientlab.api.client import Client, Event
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import NAMESPACE, POD
-from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
+from ambientlab.api.objects import Object, annotations_of, name, namespace, uid
 from ambientlab.api.workload_names import workload_names
 from ambientlab.flow.queue import Backoff, WorkQueue
 from ambientlab.flow.reconcile import Controller, Stop
 from ambientlab.mesh.capture import Captured, CaptureSink
+from ambientlab.mesh.enrolment import EXCLUDED_NAMESPACES, is_ambient, should_capture
 from ambientlab.mesh.index.values import is_true
 from ambientlab.mesh.serve.identity import spiffe_id
 
@@ -41,15 +42,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ambientlab.cni-agent")
 
-MODE_LABEL = "istio.io/dataplane-mode"
 REDIRECTION = "ambient.istio.io/redirection"
 BYPASS = "ambient.istio.io/bypass-inbound-capture"
 ENABLED, PENDING = "enabled", "pending"
-SIDECAR_STATUS = "sidecar.istio.io/status"
 _UNTIL_A_PROXY = 0.2
 """Seconds: asking whether there is one costs nothing."""
-EXCLUDED_NAMESPACES = frozenset({"kube-system"})
-"""Whatever their labels say (manifests/charts/istio-cni/values.yaml, excludeNamespaces)."""
 
 
 class InPodRules(Protocol):
@@ -64,20 +61,6 @@ class InPodRules(Protocol):
     async def disconnect(self, netns: str) -> None:
         """End the connections that the proxy has open in there."""
         ...
-
-
-def should_capture(pod: Object, pod_namespace: Object | None) -> bool:
-    """Istio's rule (cni/pkg/util/enablement_selector.go, with the selectors of the chart's values.yaml): a label on the
-    namespace or the pod asks for it; the pod's `none`, a sidecar, the node's own network or an excluded namespace rule
-    it out. Waypoints carry `none`."""
-    if namespace(pod) in EXCLUDED_NAMESPACES or pod["spec"].get("hostNetwork") or SIDECAR_STATUS in annotations_of(pod):
-        return False
-    mode = labels_of(pod).get(MODE_LABEL)
-    return mode == "ambient" or (is_ambient(pod_namespace) and mode != "none")
-
-
-def is_ambient(pod_namespace: Object | None) -> bool:
-    return pod_namespace is not None and labels_of(pod_namespace).get(MODE_LABEL) == "ambient"
 
 
 @dataclass(slots=True)

@@ -8,64 +8,154 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import yaml
 
 from ambientlab.api import admit, crds, objects, parse
 from ambientlab.api.errors import StatusError
+from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
+from ambientlab.mesh.ir import Key
 
 _DOCUMENT = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
 _YAML = "application/yaml"
 _DEFAULT_NAMESPACE = "default"
+_OTHER_CORE_KINDS = frozenset(
+    {"LimitRange", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController", "ResourceQuota"}
+)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an object is written: in a document of a file, which begins at `line` of it, counted from 1; `number` is
+    the document's, and `item` the object's place in a List."""
+
+    file: str
+    number: int
+    line: int
+    text: str
+    item: int | None = None
+
+    def line_of(self, steps: Iterable[str] = ()) -> int:
+        """Of a field, by the names and the indices that lead to it, or of what of it there is."""
+        node = yaml.compose(self.text, Loader=_Loader)
+        if node is None:
+            return self.line
+        line = node.start_mark.line
+        for step in (*(() if self.item is None else ("items", str(self.item))), *steps):
+            found = _below(node, step)
+            if found is None:
+                break
+            line, node = found
+        return self.line + line
+
+
+def _below(node: Any, step: str) -> tuple[int, Any] | None:
+    """The line of a step, and what is there."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((key.start_mark.line, value) for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and step.isdecimal() and int(step) < len(node.value):
+        item = node.value[int(step)]
+        return item.start_mark.line, item
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a document: `where` is its file and number, and its object if that can be told."""
+    """What is wrong with a document, or with the object `named` in it; `line` is where it begins."""
 
-    where: str
+    file: str
+    number: int
+    line: int
     message: str
+    named: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}, document {self.number}{f', {self.named}' if self.named else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
+    """`foreign` are objects of kinds that are not known here, and none of the mesh's."""
+
     objects: Mapping[Resource, Sequence[Object]]
     problems: tuple[Problem, ...]
+    origins: Mapping[tuple[Resource, Key], Origin]
+    foreign: tuple[Object, ...] = ()
 
 
-def read(texts: Iterable[tuple[str, str]]) -> Manifests:
-    """Texts by the names of their files. Later objects replace earlier ones of the same name."""
+class _ForeignError(Exception):
+    pass
+
+
+def read(texts: Iterable[tuple[str, str]], namespace: str = _DEFAULT_NAMESPACE) -> Manifests:
+    """Texts by the names of their files. Later objects replace earlier ones of the same name; those without a namespace
+    are in the one given."""
     registry = Registry()
     for crd in crds.shipped():
         registry.put_crd(crd)
-    found: dict[Resource, dict[tuple[str, str], Object]] = {}
+    found: dict[Resource, dict[Key, Object]] = {}
+    origins: dict[tuple[Resource, Key], Origin] = {}
     problems: list[Problem] = []
-    for file, text in texts:
-        for number, document in enumerate(_DOCUMENT.split(text), 1):
-            where = f"{file}, document {number}"
+    foreign: list[Object] = []
+    for origin in _documents(texts):
+        try:
+            values = list(_values(origin.text))
+        except StatusError as error:
+            problems.append(_unreadable(origin, error))
+            continue
+        for item, value in values:
+            here = Origin(origin.file, origin.number, origin.line, origin.text, item)
             try:
-                values = list(_values(document))
+                resource, obj = _admitted(registry, value, namespace)
             except StatusError as error:
-                problems.append(Problem(where, error.message))
-                continue
-            for value in values:
-                try:
-                    resource, obj = _admitted(registry, value)
-                except StatusError as error:
-                    problems.append(Problem(f"{where}, {_named(value)}", error.message))
-                else:
-                    found.setdefault(resource, {})[(objects.namespace(obj), objects.name(obj))] = obj
-    return Manifests({resource: list(some.values()) for resource, some in found.items()}, tuple(problems))
+                problems.append(Problem(here.file, here.number, here.line_of(), error.message, _named(value)))
+            except _ForeignError:
+                foreign.append(_placed(value, namespace))
+            else:
+                key = Key(objects.namespace(obj), objects.name(obj))
+                found.setdefault(resource, {})[key] = obj
+                origins[(resource, key)] = here
+    return Manifests(
+        {resource: list(some.values()) for resource, some in found.items()}, tuple(problems), origins, tuple(foreign)
+    )
 
 
-def _values(document: str) -> Iterator[object]:
-    """The objects of a document, of which a List has several."""
+def _documents(texts: Iterable[tuple[str, str]]) -> Iterator[Origin]:
+    for file, text in texts:
+        begin, line = 0, 1
+        marks = [*_DOCUMENT.finditer(text), None]
+        for number, mark in enumerate(marks, 1):
+            end = len(text) if mark is None else mark.start()
+            yield Origin(file, number, line, text[begin:end])
+            if mark is not None:
+                begin, line = mark.end(), 1 + text.count("\n", 0, mark.end())
+
+
+def _values(document: str) -> Iterator[tuple[int | None, object]]:
+    """The objects of a document, of which a List has several, with their places in it."""
     value = parse.parse(document.encode(), _YAML).value if document.strip() else None
     if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
-        yield from value["items"]
+        yield from enumerate(value["items"])
     elif value is not None:
-        yield value
+        yield None, value
+
+
+def _unreadable(origin: Origin, error: StatusError) -> Problem:
+    """With the line of the file where YAML ends to be YAML, if that is what is wrong."""
+    try:
+        yaml.compose(origin.text, Loader=_Loader)
+    except yaml.MarkedYAMLError as found:
+        line = origin.line + (found.problem_mark.line if found.problem_mark is not None else 0)
+        return Problem(origin.file, origin.number, line, f"it is no YAML: {found.problem or found.context}")
+    except yaml.YAMLError as other:
+        return Problem(origin.file, origin.number, origin.line, f"it is no YAML: {other}")
+    return Problem(origin.file, origin.number, origin.line, error.message)
 
 
 def _named(value: object) -> str:
@@ -76,17 +166,37 @@ def _named(value: object) -> str:
     return f"{value.get('kind', 'no kind')} {name or 'without a name'}"
 
 
-def _admitted(registry: Registry, value: object) -> tuple[Resource, Object]:
+def _admitted(registry: Registry, value: object, namespace: str) -> tuple[Resource, Object]:
     """The object as it would be stored, under the resource that it would be stored as. Raises StatusError."""
     if not isinstance(value, dict):
         raise StatusError(400, "BadRequest", "it is no object")
     api_version, kind = value.get("apiVersion"), value.get("kind")
     resource = registry.find_kind(str(api_version), str(kind))
     if resource is None:
+        ours = _of_the_mesh(str(api_version)) or _of_the_core(str(api_version), str(kind))
+        if api_version and kind and not ours and isinstance(value.get("metadata"), dict):
+            raise _ForeignError
         raise StatusError(404, "NotFound", f'no matches for kind "{kind}" in version "{api_version}"')
     obj, _ = admit.conform(registry, resource, value)
     if resource.namespaced:
-        obj.setdefault("metadata", {}).setdefault("namespace", _DEFAULT_NAMESPACE)
+        _placed(obj, namespace)
     admit.default(registry, resource, obj)
     admit.validate_create(registry, resource, obj)
     return registry.storage(resource), obj
+
+
+def _placed(obj: Any, namespace: str) -> Object:
+    obj.setdefault("metadata", {}).setdefault("namespace", namespace)
+    placed: Object = obj
+    return placed
+
+
+def _of_the_mesh(api_version: str) -> bool:
+    """Whether a kind of this group would be known here if there were one."""
+    group = api_version.rpartition("/")[0]
+    return group == GATEWAY_GROUP or group.endswith(".istio.io")
+
+
+def _of_the_core(api_version: str, kind: str) -> bool:
+    """Whether a core kind would be known here if there were one: all are but these."""
+    return api_version == "v1" and kind not in _OTHER_CORE_KINDS

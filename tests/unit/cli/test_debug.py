@@ -45,7 +45,7 @@ kind: Service
 metadata: {name: broken}
 spec: {ports: [{port: "no number"}]}
 ---
-apiVersion: example.com/v1
+apiVersion: networking.istio.io/v1
 kind: Thing
 metadata: {name: thing}
 ---
@@ -105,7 +105,7 @@ def test_what_is_refused_is_told_and_the_rest_translated() -> None:
         "stdin, document 3, no object",
         "stdin, document 4",
     ]
-    assert 'no matches for kind "Thing" in version "example.com/v1"' in lines[1]
+    assert 'no matches for kind "Thing" in version "networking.istio.io/v1"' in lines[1]
     assert "helloworld.hello.svc.cluster.local" in json.loads(done.stdout)["services"]
 
 

@@ -11,8 +11,9 @@ import pytest
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import NAMESPACE, POD
 from ambientlab.api.objects import Object, annotations_of
-from ambientlab.dataplane.capture import BYPASS, REDIRECTION, Capture, should_capture
+from ambientlab.dataplane.capture import BYPASS, REDIRECTION, Capture
 from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.enrolment import should_capture
 from ambientlab.node.runtime import Sandbox, SandboxSpec
 from support.memory_client import MemoryClient
 from support.waiting import until

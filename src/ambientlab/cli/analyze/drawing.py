@@ -20,7 +20,8 @@ def draw(report: Report) -> str:
         explained.add(found.finding.code)
     if report.unseen:
         parts.append([NOT_SEEN, *not_seen(report.unseen)])
-    parts.append([f"{summary(report.counts)} in {plural(report.objects, 'object')}"])
+    refused = f"; {len(report.refused)} of the files could not be read as objects" if report.refused else ""
+    parts.append([f"{summary(report.counts)} in {plural(report.objects, 'object')}{refused}"])
     return "\n\n".join("\n".join(part) for part in parts)
 
 

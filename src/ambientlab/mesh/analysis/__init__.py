@@ -5,12 +5,20 @@ An analyser looks at an index and yields findings; those here read what the inde
 
 from __future__ import annotations
 
-from ambientlab.mesh.analysis import codes, ports, said, waypoints
+from ambientlab.mesh.analysis import codes, outsiders, policies, ports, routes, said, waypoints
 from ambientlab.mesh.analysis.finding import Analyser, Code, Finding, Registry, Severity, analyse
 
 __all__ = ["ANALYSERS", "CODES", "Analyser", "Code", "Finding", "Registry", "Severity", "analyse"]
 
-ANALYSERS: tuple[Analyser, ...] = (said.analyse, waypoints.analyse, ports.analyse)
+ANALYSERS: tuple[Analyser, ...] = (
+    said.analyse,
+    waypoints.analyse,
+    ports.analyse,
+    routes.nobody,
+    routes.weights,
+    policies.analyse,
+    outsiders.analyse,
+)
 """Ambientlab's own."""
 
 CODES = codes.REGISTRY.codes

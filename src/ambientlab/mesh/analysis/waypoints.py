@@ -9,6 +9,8 @@ from ambientlab.api.kinds import GATEWAY, NAMESPACE, POD, SERVICE, SERVICEENTRY
 from ambientlab.cluster import WAYPOINT_CLASS
 from ambientlab.mesh.analysis import codes, cures
 from ambientlab.mesh.analysis.finding import Code, Finding
+from ambientlab.mesh.analysis.naming import names
+from ambientlab.mesh.enrolment import MODE_LABEL
 from ambientlab.mesh.explain import Remedy, remedies
 from ambientlab.mesh.index import MeshIndex, ObjectRef
 from ambientlab.mesh.index.services import Shape
@@ -19,8 +21,6 @@ _CODES: Mapping[str, Code] = {
     "AttachmentDenied": codes.WAYPOINT_REFUSES,
     "UnsupportedTrafficType": codes.WRONG_WAYPOINT_TYPE,
 }
-_NAMED = 3
-"""How many of those whom a finding concerns are named."""
 
 
 def analyse(index: MeshIndex) -> Iterator[Finding]:
@@ -62,14 +62,9 @@ def _unbound(index: MeshIndex, bound: Mapping[ObjectRef, Binding]) -> Iterator[F
         if code is None:
             missing = asked not in index.sources[GATEWAY]
             code = codes.WAYPOINT_MISSING if missing else codes.WAYPOINT_NOT_READY
-        message = f"{why}; traffic to {_names(whom)} goes directly"
+        message = f"{why}; traffic to {names(whom)} goes directly"
         remedy = remedies.come_by_waypoint(index, whom[0], bound[whom[0]])
         yield Finding(code, label, message, f"metadata.labels[{USE_WAYPOINT}]", (remedy,))
-
-
-def _names(refs: list[ObjectRef]) -> str:
-    named = ", ".join(map(str, refs[:_NAMED]))
-    return named if len(refs) <= _NAMED else f"{named} and {len(refs) - _NAMED} more"
 
 
 def _canaries(bound: Mapping[ObjectRef, Binding]) -> Iterator[Finding]:
@@ -104,6 +99,6 @@ def _use(index: MeshIndex, key: Key) -> Iterator[Remedy]:
     if USE_WAYPOINT not in remedies.labels_of_namespace(index, key.namespace):
         labels = [f"{USE_WAYPOINT}={key.name}"]
         if not remedies.ambient(index, key.namespace):
-            labels.insert(0, f"{remedies.DATAPLANE_MODE}=ambient")
+            labels.insert(0, f"{MODE_LABEL}=ambient")
         yield Remedy(f"let the services of {key.namespace} use it", (remedies.label(home, *labels),))
     yield cures.without(remedies.gateway_ref(key))

@@ -77,10 +77,10 @@ def _matching(policy: Authorization, connection: Connection) -> int | None:
 
 def _match(conditions: Conditions, connection: Connection) -> bool:
     """One without conditions never holds."""
-    return bool(conditions) and all(holds(condition, partial(_has, connection)) for condition in conditions)
+    return bool(conditions) and all(holds(condition, partial(has, connection)) for condition in conditions)
 
 
-def _has(connection: Connection, attribute: str, value: str) -> bool:
+def has(connection: Connection, attribute: str, value: str) -> bool:
     match attribute:
         case "source.ip":
             return within(connection.client_ip, value)

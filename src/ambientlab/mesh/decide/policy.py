@@ -110,13 +110,13 @@ def _asks_about_requests(conditions: Conditions) -> bool:
 
 def _all(conditions: Conditions, attempt: Attempt) -> bool:
     return all(
-        holds(condition, partial(_has, attempt))
+        holds(condition, partial(has, attempt))
         for condition in conditions
         if attempt.request is not None or not condition.attribute.startswith("request.")
     )
 
 
-def _has(attempt: Attempt, attribute: str, value: str) -> bool:
+def has(attempt: Attempt, attribute: str, value: str) -> bool:
     match attribute:
         case "destination.ip":
             return within(attempt.target_ip, value)

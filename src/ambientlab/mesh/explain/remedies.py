@@ -14,6 +14,7 @@ from ambientlab.api.kinds import GATEWAY, GATEWAY_NAME_LABEL, NAMESPACE
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import WAYPOINT_CLASS
+from ambientlab.mesh.enrolment import MODE_LABEL
 from ambientlab.mesh.explain.explanation import Remedy
 from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
@@ -21,7 +22,6 @@ from ambientlab.mesh.index.services import SERVICE_NAME
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT, WAYPOINT_FOR, Binding, asked_for
 from ambientlab.mesh.ir import Destination, Key, Service, Subset
 
-DATAPLANE_MODE = "istio.io/dataplane-mode"
 _KINDS: Mapping[str, Resource] = {name_of(r.group, r.kind): r for r in RESOURCES}
 
 
@@ -105,15 +105,15 @@ def capture(index: MeshIndex, client: Key) -> Remedy:
     pod = ObjectRef("Pod", *client)
     obj = index.sources[resource_of(pod)].get(client) or {"metadata": {}}
     commands = []
-    if DATAPLANE_MODE in (obj["metadata"].get("labels") or {}):
-        commands.append(label(pod, f"{DATAPLANE_MODE}-"))
+    if MODE_LABEL in (obj["metadata"].get("labels") or {}):
+        commands.append(label(pod, f"{MODE_LABEL}-"))
     if not ambient(index, client.namespace):
-        commands.append(label(namespace_ref(client.namespace), f"{DATAPLANE_MODE}=ambient", overwrite=True))
+        commands.append(label(namespace_ref(client.namespace), f"{MODE_LABEL}=ambient", overwrite=True))
     return Remedy(f"take {client} into the mesh", tuple(commands) or (look(pod),))
 
 
 def ambient(index: MeshIndex, namespace: str) -> bool:
-    return labels_of_namespace(index, namespace).get(DATAPLANE_MODE) == "ambient"
+    return labels_of_namespace(index, namespace).get(MODE_LABEL) == "ambient"
 
 
 def labels_of_namespace(index: MeshIndex, namespace: str) -> dict[str, str]:
@@ -161,7 +161,7 @@ def use_waypoint(index: MeshIndex, service: ObjectRef, opted_out: ObjectRef | No
     if opted_out is not None and opted_out.kind != NAMESPACE.kind:
         commands.append(label(opted_out, f"{USE_WAYPOINT}-"))
     if not ambient(index, namespace):
-        labels.insert(0, f"{DATAPLANE_MODE}=ambient")
+        labels.insert(0, f"{MODE_LABEL}=ambient")
     if opted_out is None or opted_out.kind == NAMESPACE.kind or not ambient(index, namespace):
         commands.append(label(namespace_ref(namespace), *labels, overwrite=opted_out is not None))
     if not found:

@@ -9,10 +9,10 @@ from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Applied, Cause, Finding, Place
 from ambientlab.mesh.explain.routes import astray, meant
 from ambientlab.mesh.explain.scope import Scope
-from ambientlab.mesh.index import ObjectRef
+from ambientlab.mesh.index import MeshIndex, ObjectRef
 from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.index.values import host_matches
-from ambientlab.mesh.ir import Service
+from ambientlab.mesh.ir import Key, Service, Subset
 
 
 def findings(scope: Scope) -> Iterator[Finding]:
@@ -50,19 +50,29 @@ def _empty_subsets(scope: Scope) -> Iterator[Finding]:
     """Subsets that the route in force leads to, and no endpoint is in."""
     for destination, service in scope.destinations.items():
         subset = service.subset(destination.subset)
-        if subset is None or any(subset.selects(endpoint) for endpoint in service.endpoints):
+        if subset is None or not (message := emptiness(service, subset)):
             continue
-        labels = ", ".join(f"{name}={value}" for name, value in subset.labels)
-        message = f"no ready pod of {service.key} is in subset {subset.name} ({labels}): its requests are answered 503"
         for rule in _deciding(scope, service):
             if any(named == subset for named, _ in rule.subsets):
                 ref = ObjectRef(DESTINATIONRULE.kind, *rule.key)
                 yield Finding(ref, Cause.EMPTY_SUBSET, message, "spec.subsets", (remedies.fill(service, subset),))
 
 
+def emptiness(service: Service, subset: Subset) -> str:
+    """What becomes of requests for a subset that no endpoint is in, "" where one is."""
+    if any(subset.selects(endpoint) for endpoint in service.endpoints):
+        return ""
+    labels = ", ".join(f"{name}={value}" for name, value in subset.labels)
+    return f"no ready pod of {service.key} is in subset {subset.name} ({labels}): its requests are answered 503"
+
+
 def _deciding(scope: Scope, service: Service) -> list[Rule]:
-    waypoint = scope.decision.waypoint
-    found = scope.index.registry.rules.deciding(scope.ctx, service.namespace, service.host, waypoint)
+    return deciding(scope.index, service, scope.decision.waypoint)
+
+
+def deciding(index: MeshIndex, service: Service, waypoint: Key | None) -> list[Rule]:
+    """The DestinationRules that say how a waypoint talks to a service."""
+    found = index.registry.rules.deciding(index.graph.reader(), service.namespace, service.host, waypoint)
     return [rule for rule in found if not rule.from_backend_policy]
 
 

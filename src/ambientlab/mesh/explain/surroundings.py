@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ambientlab.api import objects
 from ambientlab.api.kinds import ENVOYFILTER, NAMESPACE, POD, SERVICEENTRY, SIDECAR, TRAFFICEXTENSION, WASMPLUGIN
+from ambientlab.mesh.enrolment import MODE_LABEL
 from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Cause, Finding
 from ambientlab.mesh.explain.scope import Scope
@@ -105,11 +106,11 @@ def outside(scope: Scope) -> str:
     if client is None:
         return "it is no pod of the cluster"
     pod = scope.object(ObjectRef("Pod", *client)) or {"metadata": {}, "spec": {}}
-    mode = objects.labels_of(pod).get(remedies.DATAPLANE_MODE)
+    mode = objects.labels_of(pod).get(MODE_LABEL)
     if mode == "none":
-        return f"its label {remedies.DATAPLANE_MODE}=none keeps it out of the mesh"
+        return f"its label {MODE_LABEL}=none keeps it out of the mesh"
     if any(container["name"] == "istio-proxy" for container in pod["spec"].get("containers") or ()):
         return "it has a sidecar, which ambient mode leaves alone"
     if mode != "ambient" and not remedies.ambient(scope.index, client.namespace):
-        return f"neither it nor namespace {client.namespace} has the label {remedies.DATAPLANE_MODE}=ambient"
+        return f"neither it nor namespace {client.namespace} has the label {MODE_LABEL}=ambient"
     return "it is to be in the mesh, and istio-cni has not put it there"
