@@ -20,17 +20,22 @@ local function labels_of(tag)
       labels[#labels + 1] = name .. '="' .. value .. '"'
     end
   end
-  -- Of a text that is no group, all is unknown.
-  local function add_group(names, prefix, group)
-    local values = group:find('@and@', 1, true) and split(group, '@and@') or {}
+  local function add_all(names, prefix, values)
     for place, name in ipairs(names) do
       if (values[place] or '') == '' then values[place] = 'unknown' end
       add(prefix .. name, values[place])
     end
-    return values
+  end
+  -- Of a text that is no group, all is unknown.
+  local function values_of(group)
+    return group:find('@and@', 1, true) and split(group, '@and@') or {}
   end
   local function add_peer(side, group, cluster)
-    local _, name, version = unpack(add_group(peer, side .. '_', group))
+    local names, principal = unpack(values_of(group))
+    local values = split((names or '-') ~= '-' and names or '', '@list@')
+    add_all(peer, side .. '_', values)
+    add_all({'principal'}, side .. '_', {principal})
+    local _, name, version = unpack(values)
     add(side .. '_app', name)
     add(side .. '_version', version)
     add(side .. '_cluster', cluster)
@@ -41,7 +46,7 @@ local function labels_of(tag)
   add('reporter', 'waypoint')
   add_peer('source', source, '@cluster@')
   add_peer('destination', destination, destination:find('@and@', 1, true) and '@cluster@' or 'unknown')
-  add_group(service, '', called)
+  add_all(service, '', values_of(called))
   add('request_protocol', protocol)
   if code ~= '' then
     add('response_code', code)

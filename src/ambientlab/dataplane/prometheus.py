@@ -86,6 +86,7 @@ def script() -> str:
         "cluster": CLUSTER_ID,
         "version": ISTIO_VERSION,
         "and": labels.AND,
+        "list": labels.LIST,
         "next": labels.NEXT,
         "is": labels.IS,
         "end": labels.END,

@@ -23,7 +23,7 @@ from ambientlab.mesh.xds.access_log import workload_fields as workload_text
 from ambientlab.mesh.xds.messages import CONNECT_TIMEOUT_MS
 
 _MARK, _LIVE = MARK.encode(), LIVE.encode()
-_NAMELESS = b'src.workload="" src.namespace="" '
+_NAMELESS = b"  src.identity="
 """Of a tunnel whose other end is not a node proxy, which would have said whom it is for."""
 
 _ACCESS = "access"
@@ -196,7 +196,8 @@ class ZtunnelLog:
             text = text.replace(UNKNOWN, self._source(source[0]), 1)
             text = text.replace(UNKNOWN, self._service(*destination), 1)
         elif _NAMELESS.decode() in text:
-            text = text.replace(_NAMELESS.decode(), self._source(_address(text, "src.addr")[0]), 1)
+            named = f" {self._source(_address(text, 'src.addr')[0])}{_NAMELESS.decode().lstrip()}"
+            text = text.replace(_NAMELESS.decode(), named, 1)
         return text
 
     def _source(self, ip: str) -> str:

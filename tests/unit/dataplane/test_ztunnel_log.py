@@ -163,7 +163,7 @@ def test_ends_are_looked_up_where_only_their_address_is_known() -> None:
     assert through(line(stranger)) == line(
         'src.addr=10.244.0.99:40000 dst.addr=10.244.0.4:81 dst.workload="app" direction="inbound" '
     )
-    tunnelled = 'src.addr=10.244.0.3:1 src.workload="" src.namespace="" src.identity="x" dst.addr=10.244.0.4:15008 '
+    tunnelled = 'src.addr=10.244.0.3:1  src.identity="x" dst.addr=10.244.0.4:15008 '
     assert 'src.workload="curl" src.namespace="test" src.identity="x"' in through(line(tunnelled), line(OUT))
 
 

@@ -26,7 +26,7 @@ GRPC_STATS = extension(
     "envoy.filters.http.grpc_stats", "filters.http.grpc_stats.v3.FilterConfig", emit_filter_state=True
 )
 SOURCE = labels.peer(
-    workload="w", service="s", revision="r", namespace="n", principal="spiffe://cluster.local/ns/n/sa/a"
+    labels.names(workload="w", service="s", revision="r", namespace="n"), "spiffe://cluster.local/ns/n/sa/a"
 )
 SERIES = re.compile(r"(istio_\w+)\{(.*)\} (\S+)")
 Series = list[tuple[str, dict[str, str], float]]
@@ -153,7 +153,7 @@ async def test_another_workload_at_the_same_address_is_counted_apart(tmp_path: P
     async with counting(tmp_path, EVERYTHING) as (port, scrape), asyncio.timeout(10):
         for workload in ("unknown", "first", "second"):
             if workload != "unknown":
-                about = labels.peer(workload=workload, service="s", revision="", namespace="n", principal="p")
+                about = labels.peer(labels.names(workload=workload, service="s", revision="", namespace="n"), "p")
                 serve_by(tmp_path, about)
             while workload not in found:
                 await http_get(port)

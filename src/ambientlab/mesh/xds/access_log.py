@@ -26,18 +26,15 @@ from ambientlab.mesh.ir import Telemetry, Workload
 from ambientlab.mesh.xds.messages import packed
 from ambientlab.mesh.xds.metrics import only
 
-SOURCE_ADDRESS = "ambientlab.source.address"
+SOURCE_FIELDS = "ambientlab.source.fields"
 SOURCE_TARGET = "ambientlab.source.target"
-SOURCE_WORKLOAD = "ambientlab.source.workload"
-SOURCE_NAMESPACE = "ambientlab.source.namespace"
-SOURCE_IDENTITY = "ambientlab.source.identity"
-"""Filter state about the source, and the address it asked for, that goes along into the tunnel."""
+"""Filter state that goes along into the tunnel: what the log says of the source, and the address it asked for."""
 
-SOURCE_NAMESPACE_HEADER = "x-ambientlab-source-namespace"
-SOURCE_HEADERS = {"x-ambientlab-source-workload": SOURCE_WORKLOAD, SOURCE_NAMESPACE_HEADER: SOURCE_NAMESPACE}
+SOURCE, SOURCE_HEADER = "ambientlab.source", "x-ambientlab-source"
 DESTINATION_SERVICE, DESTINATION_SERVICE_HEADER = "service", "x-ambientlab-destination-service"
-"""Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them. The last is the
-host of the service that was asked for, which comes from the `istio` metadata of the endpoint (in ztunnel: `forwarded`).
+"""Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them. The first has
+the source's fields, without its identity, which its certificate proves, and comes from filter state; the last the host
+of the service that was asked for, and comes from the `istio` metadata of the endpoint (in ztunnel: `forwarded`).
 """
 TARGET = "log"
 """Key of the `istio` endpoint metadata with what the log says about the destination."""
@@ -91,6 +88,12 @@ def plain_fields(service: str, workload: Workload | None) -> str:
     return "".join(f"{field} " for field in _identified(service, workload))
 
 
+def source_fields(workload: str, namespace: str, identity: str) -> str:
+    """The value of SOURCE_FIELDS, a format."""
+    named = workload_fields("src", workload, namespace)
+    return f'src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {named} src.identity="{identity}" '
+
+
 def tunnel_fields(service: str, workload: Workload) -> str:
     """What is known beforehand of an endpoint at the end of a tunnel, whose identity is therefore proved."""
     return f'{plain_fields(service, workload)}dst.identity="{workload.identity}" '
@@ -110,11 +113,7 @@ def _identified(service: str, workload: Workload | None) -> list[str]:
 def tunnelled_outbound() -> list[AccessLog]:
     """For the tunnel's own connection, which knows how it ended; the source came along in filter state."""
     return _connections(
-        f"src.addr=%FILTER_STATE({SOURCE_ADDRESS}:PLAIN)% "
-        + workload_fields(
-            "src", f"%FILTER_STATE({SOURCE_WORKLOAD}:PLAIN)%", f"%FILTER_STATE({SOURCE_NAMESPACE}:PLAIN)%"
-        )
-        + f' src.identity="%FILTER_STATE({SOURCE_IDENTITY}:PLAIN)%" '
+        f"%FILTER_STATE({SOURCE_FIELDS}:PLAIN)%"
         "dst.addr=%DYNAMIC_METADATA(istio:tunnel)% dst.hbone_addr=%DOWNSTREAM_LOCAL_ADDRESS% "
         f"%DYNAMIC_METADATA(istio:{TARGET})%",
         "outbound",
@@ -137,9 +136,8 @@ def plain_outbound(workload: str, namespace: str, *, tunnels: bool) -> list[Acce
 
 def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[AccessLog]:
     """For a CONNECT to a captured pod."""
-    names = [f"%REQ({header.upper()})%" for header in SOURCE_HEADERS]
     fields = (
-        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {workload_fields('src', *names)} "
+        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% %REQ({SOURCE_HEADER.upper()})% "
         'src.identity="%DOWNSTREAM_PEER_URI_SAN%" dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% dst.hbone_addr=%REQ(:AUTHORITY)% '
         f'%METADATA(ROUTE:istio:{TARGET})%{workload_fields("dst", workload, namespace)} dst.identity="{identity}" '
     )

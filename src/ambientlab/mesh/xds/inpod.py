@@ -37,14 +37,13 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import Authorization, trust_domain_of
-from ambientlab.mesh.xds import access_log, metrics
+from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
     ISTIO_METADATA,
     NETNS,
     ORIGINAL_LOCAL,
     PROXY_MARK,
-    STRING,
     TCP_CLUSTER,
     ads,
     filter_state,
@@ -56,7 +55,7 @@ from ambientlab.mesh.xds.messages import (
     socket_address,
 )
 from ambientlab.mesh.xds.types import PREFIX
-from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH
+from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH, source_state
 
 SERVICE_NETWORKS = (("10.96.0.0", 12), ("240.240.0.0", 16))
 """Of Services, and of ServiceEntries that chose no address."""
@@ -200,20 +199,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
             otherwise=TO_ADDRESS,
         ),
     )
-    source = [
-        _netns(pod),
-        filter_state(access_log.SOURCE_IDENTITY, pod.identity, shared="TRANSITIVE", factory=STRING),
-        filter_state(access_log.SOURCE_WORKLOAD, pod.name, shared="TRANSITIVE", factory=STRING),
-        filter_state(access_log.SOURCE_NAMESPACE, pod.namespace, shared="TRANSITIVE", factory=STRING),
-        filter_state(access_log.SOURCE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="TRANSITIVE", factory=STRING),
-        filter_state(access_log.SOURCE_TARGET, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="TRANSITIVE", factory=STRING),
-    ]
-    names = (pod.workload_name, pod.canonical_name, pod.canonical_revision)
-    source += [
-        filter_state(key, value, shared="TRANSITIVE", factory=STRING)
-        for key, value in zip(metrics.SOURCE_NAMES.values(), names, strict=True)
-        if value
-    ]
+    source = [_netns(pod), *source_state(pod)]
     logs, plain = (access_log.plain_outbound(pod.name, pod.namespace, tunnels=some) for some in (True, False))
     service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
     workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")

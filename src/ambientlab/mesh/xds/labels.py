@@ -34,9 +34,11 @@ NEXT = "\x02"
 IS = "\x03"
 """Between name and value of a label that somebody asked for."""
 END = "\x04"
+LIST = ","
+"""Between the names of a peer, which are one value of its group: a header can hold them."""
 
-PEER = ("workload", "canonical_service", "canonical_revision", "workload_namespace", "principal")
-"""The values of a source and of a destination."""
+PEER = ("workload", "canonical_service", "canonical_revision", "workload_namespace")
+"""The names of a source and of a destination."""
 SERVICE = ("destination_service", "destination_service_name", "destination_service_namespace")
 
 INSTRUCTIONS = ("\x0e", "\x0f", "\x10")
@@ -61,20 +63,26 @@ def instructions(left_out: Sequence[str], messages: str) -> str:
     return f"{start},{','.join(left_out)},{middle}{messages}{end}"
 
 
-def peer(*, workload: str, service: str, revision: str, namespace: str, principal: str) -> str:
-    """The values of one side. Application and version are the canonical names, as in Istio's waypoints, which learn
-    them by workload discovery (istio/proxy, source/extensions/common/workload_discovery/api.cc)."""
-    return group((workload, service, revision, namespace, principal))
+def names(*, workload: str, service: str, revision: str, namespace: str) -> str:
+    """What a peer is called, in the order of PEER. Application and version are the canonical names, as in Istio's
+    waypoints, which learn them by workload discovery (istio/proxy,
+    source/extensions/common/workload_discovery/api.cc)."""
+    return LIST.join((workload, service, revision, namespace))
+
+
+def peer(names: str, principal: str) -> str:
+    """The values of one side. Only the principal of a source is proved: whatever its names are, they end before it."""
+    return group((names, principal))
 
 
 def destination(workload: Workload) -> str:
-    return peer(
+    called = names(
         workload=workload.workload_name,
         service=workload.canonical_name,
         revision=workload.canonical_revision,
         namespace=workload.namespace,
-        principal=workload.identity,
     )
+    return peer(called, workload.identity)
 
 
 def service(value: Service) -> str:

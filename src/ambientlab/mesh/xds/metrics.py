@@ -20,13 +20,9 @@ from ambientlab.mesh.xds.messages import packed
 SOURCE_LABELS = "ambientlab.source.labels"
 """Filter state of a connection through a waypoint: the labels of its source."""
 
-SOURCE_NAMES = {
-    "x-ambientlab-source-workload-name": "ambientlab.source.workload_name",
-    "x-ambientlab-source-canonical-name": "ambientlab.source.canonical_name",
-    "x-ambientlab-source-canonical-revision": "ambientlab.source.canonical_revision",
-}
-"""Headers of the CONNECT by which the source's node proxy tells what Istio's waypoints look up by address, and the
-filter state they are made of."""
+SOURCE_NAMES, SOURCE_NAMES_HEADER = "ambientlab.source.names", "x-ambientlab-source-names"
+"""Filter state and header of the CONNECT by which the source's node proxy tells what Istio's waypoints look up by
+address: see `labels.names`."""
 
 _CONNECTED = AccessLogType.TcpUpstreamConnected
 _ENDED = AccessLogType.TcpConnectionEnd
@@ -38,16 +34,9 @@ _COUNTED_MESSAGES = "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)%"
 """`sent,received` of a gRPC call, by the filter that counts them."""
 
 
-def source_labels(namespace: str) -> str:
-    """The value of SOURCE_LABELS where a CONNECT ends; `namespace` is a format, like the result."""
-    workload, service, revision = (f"%REQ({header.upper()})%" for header in SOURCE_NAMES)
-    return labels.peer(
-        workload=workload,
-        service=service,
-        revision=revision,
-        namespace=namespace,
-        principal="%DOWNSTREAM_PEER_URI_SAN%",
-    )
+def source_labels() -> str:
+    """The value of SOURCE_LABELS where a CONNECT ends, a format."""
+    return labels.peer(f"%REQ({SOURCE_NAMES_HEADER.upper()})%", "%DOWNSTREAM_PEER_URI_SAN%")
 
 
 def http(telemetry: Telemetry) -> Iterator[AccessLog]:

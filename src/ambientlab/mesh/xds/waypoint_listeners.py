@@ -80,14 +80,13 @@ def connect_terminate(telemetry: Telemetry, trust: TrustDomains) -> Listener:
     manager.upgrade_configs.add(upgrade_type="CONNECT")
     manager.generate_request_id.value = False
     manager.access_log.extend(access_log.waypoint_terminations(telemetry))
-    namespace = f"%REQ({access_log.SOURCE_NAMESPACE_HEADER.upper()})%"
     state = HttpSetFilterState(
         on_request_headers=[
             filter_state(ORIGINAL_LOCAL, "%REQ(:AUTHORITY)%", shared="ONCE"),
             filter_state(ORIGINAL_REMOTE, "%DOWNSTREAM_REMOTE_ADDRESS%", shared="ONCE"),
             filter_state(PEER_PRINCIPAL, "%DOWNSTREAM_PEER_URI_SAN%", shared="ONCE", factory=HASHABLE),
             filter_state(LOCAL_PRINCIPAL, "%DOWNSTREAM_LOCAL_URI_SAN%", shared="ONCE", factory=HASHABLE),
-            filter_state(metrics.SOURCE_LABELS, metrics.source_labels(namespace), shared="ONCE", factory=STRING),
+            filter_state(metrics.SOURCE_LABELS, metrics.source_labels(), shared="ONCE", factory=STRING),
         ]
     )
     _add_http_filter(manager, "envoy.filters.http.set_filter_state", state)
@@ -218,11 +217,10 @@ def connect_originate(telemetry: Telemetry, gateway: Key) -> Listener:
     # every piece of data and might be the first.
     proxy.idle_timeout.SetInParent()
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
+    source = proxy.tunneling_config.headers_to_add.add().header
     # a container's host name is its pod's name
-    names = dict(zip(access_log.SOURCE_HEADERS, ("%HOSTNAME%", gateway.namespace), strict=True))
-    for header, value in names.items():
-        option = proxy.tunneling_config.headers_to_add.add()
-        option.header.key, option.header.value = header, value
+    source.key = access_log.SOURCE_HEADER
+    source.value = access_log.workload_fields("src", "%HOSTNAME%", gateway.namespace)
     chain = listener.filter_chains.add(name="default")
     chain.filters.add(name="envoy.filters.network.set_filter_state", typed_config=packed(state))
     chain.filters.add(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy))

@@ -6,6 +6,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
@@ -13,8 +14,9 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.message import Message
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
+from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import TrustDomains
-from ambientlab.mesh.xds import access_log, metrics
+from ambientlab.mesh.xds import access_log, labels, metrics
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
@@ -45,6 +47,7 @@ _IDLE_TUNNEL_SECONDS = 300
 """istio/ztunnel, src/config.rs: DEFAULT_POOL_UNUSED_RELEASE_TIMEOUT."""
 
 _CERTIFICATE = "envoy.tls.certificate_mappers.on_demand_secret"
+"""Filter state."""
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
 
 
@@ -116,6 +119,24 @@ def _client_tls(trust: TrustDomains) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
+def source_state(pod: Captured) -> list[FilterStateValue]:
+    """What goes along into tunnels, of the pod they begin in: few values, since each costs every connection."""
+    names = labels.names(
+        workload=pod.workload_name,
+        service=pod.canonical_name,
+        revision=pod.canonical_revision,
+        namespace=pod.namespace,
+    )
+    texts = {
+        _CERTIFICATE: f"{ON_DEMAND}{pod.identity}",
+        access_log.SOURCE: access_log.workload_fields("src", pod.name, pod.namespace),
+        access_log.SOURCE_FIELDS: access_log.source_fields(pod.name, pod.namespace, pod.identity),
+        access_log.SOURCE_TARGET: "%DOWNSTREAM_LOCAL_ADDRESS%",
+        metrics.SOURCE_NAMES: names,
+    }
+    return [filter_state(key, text, shared="TRANSITIVE", factory=STRING) for key, text in texts.items()]
+
+
 def connect_originate_listener() -> Listener:
     listener = Listener(name=CONNECT_ORIGINATE)
     keep_for_slow_readers(listener)
@@ -125,12 +146,6 @@ def connect_originate_listener() -> Listener:
         on_new_connection=[
             filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%"),
             filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%"),
-            filter_state(
-                _CERTIFICATE,
-                f"{ON_DEMAND}%FILTER_STATE({access_log.SOURCE_IDENTITY}:PLAIN)%",
-                shared="ONCE",
-                factory=STRING,
-            ),
         ]
     )
     proxy = TcpProxy(
@@ -139,9 +154,11 @@ def connect_originate_listener() -> Listener:
     proxy.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
     proxy.tunneling_config.hostname = "%DOWNSTREAM_LOCAL_ADDRESS%"
     proxy.idle_timeout.SetInParent()
-    headers = access_log.SOURCE_HEADERS | metrics.SOURCE_NAMES
-    told = {header: f"%FILTER_STATE({key}:PLAIN)%" for header, key in headers.items()}
-    told[access_log.DESTINATION_SERVICE_HEADER] = f"%DYNAMIC_METADATA(istio:{access_log.DESTINATION_SERVICE})%"
+    told = {
+        access_log.SOURCE_HEADER: f"%FILTER_STATE({access_log.SOURCE}:PLAIN)%",
+        metrics.SOURCE_NAMES_HEADER: f"%FILTER_STATE({metrics.SOURCE_NAMES}:PLAIN)%",
+        access_log.DESTINATION_SERVICE_HEADER: f"%DYNAMIC_METADATA(istio:{access_log.DESTINATION_SERVICE})%",
+    }
     for header, value in told.items():
         option = proxy.tunneling_config.headers_to_add.add()
         option.header.key, option.header.value = header, value
