@@ -35,3 +35,19 @@ def lab(mesh: Mesh) -> Mesh:
     done = mesh.ambientlab("lab", "start", "traffic-management")
     assert done.code == 0, done.text
     return mesh
+
+
+@pytest.fixture(scope="module")
+def hello(lab: Mesh) -> Mesh:
+    """And both versions of its application, not in the mesh."""
+    lab.helloworld()
+    return lab
+
+
+@pytest.fixture(scope="module")
+def hello_behind_waypoint(lab: Mesh) -> Mesh:
+    """Both versions in the mesh, behind a waypoint of their namespace."""
+    lab.kubectl("label", "namespace", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
+    lab.helloworld()
+    lab.waypoint("hello")
+    return lab

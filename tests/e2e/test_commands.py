@@ -21,13 +21,6 @@ pytestmark = pytest.mark.e2e
 SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
 
 
-@pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
-    return lab
-
-
 @pytest.fixture(params=[{}, SPDY], ids=["websocket", "spdy"])
 def streaming(request: pytest.FixtureRequest, hello: Mesh) -> Mesh:
     return Mesh(hello.root, {**hello.env, **request.param})

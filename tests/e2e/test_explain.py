@@ -13,7 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from support.mesh import Mesh
@@ -46,14 +45,6 @@ spec:
   rules:
   - backendRefs: [{name: helloworld-v1, port: 5000, weight: 3}, {name: helloworld-v2, port: 5000, weight: 1}]
 """
-
-
-@pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    """Both versions deployed, neither in the mesh."""
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all", "--timeout=60s")
-    return lab
 
 
 def explained(mesh: Mesh, url: str, *arguments: str) -> Any:

@@ -34,13 +34,9 @@ CHAIN = f"inbound-vip|5000|http|{HOST}"
 
 
 @pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.apply(SUBSETS)
-    lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
-    return lab
+def hello(hello_behind_waypoint: Mesh) -> Mesh:
+    hello_behind_waypoint.apply(SUBSETS)
+    return hello_behind_waypoint
 
 
 def pc(lab: Mesh, *arguments: str) -> list[list[str]]:

@@ -39,8 +39,8 @@ spec: {spec}
 
 @pytest.fixture(scope="module")
 def ambient(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("label", "namespace", "hello", "istio.io/dataplane-mode=ambient")
+    lab.helloworld()
     lab.apply(WORLD)
     for namespace in ("test", "hello", "outside"):
         lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", namespace, "--timeout=30s")
@@ -155,8 +155,7 @@ def test_what_asks_about_requests(clean: Mesh) -> None:
 
 def test_a_waypoint_has_its_own_identity(clean: Mesh) -> None:
     clean.kubectl("label", "namespace", "hello", "istio.io/use-waypoint=waypoint")
-    done = clean.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
-    assert done.code == 0, done.text
+    clean.waypoint("hello")
     clean.apply(policy("only-the-waypoint", "{rules: [{from: [{source: {serviceAccounts: [waypoint]}}]}]}"))
     pod = clean.json("get", "pods", "-n", "hello", "-l", "app=helloworld")["items"][0]["status"]["podIP"]
     until(clean, True, True, True, False)

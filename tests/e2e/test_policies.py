@@ -36,11 +36,8 @@ def allow(source: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def guarded(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.kubectl("label", "namespace", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
-    assert done.code == 0, done.text
+def guarded(hello_behind_waypoint: Mesh) -> Mesh:
+    lab = hello_behind_waypoint
     lab.apply(CLIENTS)
     lab.kubectl("wait", "--for=condition=Ready", "pod/bob", "-n", "test", "--timeout=30s")
     lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", "hello", "--timeout=30s")

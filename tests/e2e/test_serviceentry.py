@@ -66,13 +66,11 @@ def answers(lab: Mesh, url: str, expected: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def lab(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
+    lab.helloworld()
     for namespace in ("egress", "outside"):
         lab.kubectl("create", "namespace", namespace)
     lab.kubectl("label", "namespace", "egress", "istio.io/use-waypoint=waypoint")
-    done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "egress", "--wait")
-    assert done.code == 0, done.text
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    lab.waypoint("egress")
     return lab
 
 

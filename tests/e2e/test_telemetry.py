@@ -66,12 +66,9 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 @pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
+def hello(hello_behind_waypoint: Mesh) -> Mesh:
+    lab = hello_behind_waypoint
     lab.apply(WORLD)
-    lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
     bound = "--for=jsonpath={.status.conditions[?(@.type=='istio.io/WaypointBound')].status}=True"
     lab.kubectl("wait", "-n", "hello", bound, "service", "helloworld", "raw", "nobody", "closed")
     settled(lab)

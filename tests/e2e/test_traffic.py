@@ -104,13 +104,6 @@ def unenrolled(lab: Mesh) -> None:
 
 
 @pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
-    return lab
-
-
-@pytest.fixture(scope="module")
 def httpbin(lab: Mesh) -> Iterator[Mesh]:
     lab.kubectl("apply", "-n", "httpbin", "-f", lab.manifest("httpbin.yaml"))
     lab.kubectl("label", "ns", "httpbin", *LABELS)

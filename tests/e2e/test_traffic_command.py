@@ -21,13 +21,6 @@ def traffic(mesh: Mesh, *arguments: str, source: str = "test/curl") -> Result:
     return mesh.ambientlab("traffic", "--from", source, *arguments, timeout=120)
 
 
-@pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
-    return lab
-
-
 def test_an_even_split_for_people(hello: Mesh) -> None:
     done = traffic(hello, HELLO, "--expect", "v1=50,v2=50", *SURE)
     assert done.code == 0, done.text

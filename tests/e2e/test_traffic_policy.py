@@ -75,11 +75,8 @@ def certificate() -> tuple[bytes, bytes]:
 
 
 @pytest.fixture(scope="module")
-def meshed(lab: Mesh, certificate: tuple[bytes, bytes]) -> Mesh:
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.kubectl("label", "namespace", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    done = lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
-    assert done.code == 0, done.text
+def meshed(hello_behind_waypoint: Mesh, certificate: tuple[bytes, bytes]) -> Mesh:
+    lab = hello_behind_waypoint
     encoded, key = (base64.b64encode(pem).decode() for pem in certificate)
     lab.apply(SERVER.format(certificate=encoded, key=key))
     lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", "hello", "--timeout=30s")

@@ -77,9 +77,8 @@ def client(lab: Mesh, name: str, namespace: str, *labels: str) -> None:
 @pytest.fixture(scope="module")
 def hello(lab: Mesh) -> Mesh:
     """helloworld in the mesh, with a VirtualService that only a waypoint would follow."""
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
     lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient")
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+    lab.helloworld()
     lab.apply(MARKED)
     return lab
 

@@ -31,11 +31,8 @@ IDENTITY = "spiffe://cluster.local/ns/{}/sa/{}"
 
 
 @pytest.fixture(scope="module")
-def hello(lab: Mesh) -> Mesh:
-    lab.kubectl("label", "ns", "hello", "istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint")
-    lab.kubectl("apply", "-n", "hello", "-f", lab.manifest("helloworld.yaml"))
-    lab.ambientlab("istioctl", "waypoint", "apply", "-n", "hello", "--wait")
-    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all")
+def hello(hello_behind_waypoint: Mesh) -> Mesh:
+    lab = hello_behind_waypoint
     lab.kubectl("create", "service", "clusterip", "direct", "-n", "hello", "--tcp=5000")
     lab.kubectl("label", "service", "direct", "-n", "hello", "istio.io/use-waypoint=none")
     selector = {"spec": {"selector": {"app": "helloworld"}}}

@@ -62,6 +62,16 @@ class Mesh:
         """The path of a file that the lab gives."""
         return str(self.root / "state/ambientlab/ambientlab/work" / name)
 
+    def helloworld(self) -> None:
+        """Deploy the lab's application in its namespace, until it is available."""
+        self.kubectl("apply", "-n", "hello", "-f", self.manifest("helloworld.yaml"))
+        self.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all", "--timeout=60s")
+
+    def waypoint(self, namespace: str) -> None:
+        """Make a waypoint for what uses one there, until it is ready."""
+        done = self.ambientlab("istioctl", "waypoint", "apply", "-n", namespace, "--wait")
+        assert done.code == 0, done.text
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self.kubectl(*arguments, "-o", "json"))
 
