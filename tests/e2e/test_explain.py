@@ -15,27 +15,12 @@ from typing import Any
 
 import yaml
 
+from support import hello_rules
 from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually, first
 
 HELLO = "helloworld.hello:5000/hello"
-RULES = """
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: hello-world-dr, namespace: hello}
-spec: {host: helloworld, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: hello-world-vs, namespace: hello}
-spec:
-  hosts: [helloworld]
-  http:
-  - route:
-    - {destination: {host: helloworld, subset: v1}, weight: 95}
-    - {destination: {host: helloworld, subset: v2}, weight: 5}
-"""
 ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -90,7 +75,7 @@ SPLIT = {"v1": Fraction(95, 100), "v2": Fraction(5, 100)}
 
 
 def test_the_labs_question_is_answered_and_what_is_offered_answers_it(hello: Mesh) -> None:
-    hello.apply(RULES)
+    hello.apply(hello_rules.SPLIT)
     found = agree(hello, HELLO, EVEN)
     assert found["waypoint"]["used"] is None
     assert causes(found) == {
@@ -137,8 +122,8 @@ def test_it_is_drawn_anew_when_something_changes(hello: Mesh) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=hello.env) as watching:
         try:
             assert watching.stdout is not None
-            _until(watching.stdout, "VirtualService hello/hello-world-vs (any request)")
-            hello.kubectl("delete", "virtualservice", "hello-world-vs", "-n", "hello")
+            _until(watching.stdout, "VirtualService hello/split (any request)")
+            hello.kubectl("delete", "virtualservice", "split", "-n", "hello")
             _until(watching.stdout, "route: none")
         finally:
             watching.terminate()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.hello_rules import SPLIT
 from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually
@@ -20,27 +21,6 @@ HTTPBIN = "http://httpbin.httpbin.svc.cluster.local:8000/get"
 LABELS = ["istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint"]
 EVEN = {"v1": 50.0, "v2": 50.0}
 CODE = ["-o", "/dev/null", "-w", "%{http_code}\\n"]
-
-SUBSETS = """
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: hello, namespace: hello}
-spec:
-  host: helloworld
-  subsets:
-  - {name: v1, labels: {version: v1}}
-  - {name: v2, labels: {version: v2}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: hello, namespace: hello}
-spec:
-  hosts: [helloworld]
-  http:
-  - route:
-    - {destination: {host: helloworld, subset: v1}, weight: 95}
-    - {destination: {host: helloworld, subset: v2}, weight: 5}
-"""
 
 
 def version(line: str) -> str:
@@ -115,7 +95,7 @@ def httpbin(lab: Mesh) -> Iterator[Mesh]:
 
 def test_without_a_waypoint_l7_policy_changes_nothing(hello: Mesh) -> None:
     fits(versions(hello), EVEN)
-    hello.apply(SUBSETS)
+    hello.apply(SPLIT)
     fits(versions(hello), EVEN)
 
 
@@ -160,7 +140,7 @@ def test_a_waypoint_honours_virtual_service_and_destination_rule(hello: Mesh) ->
 
 
 def test_an_http_route_to_missing_services_answers_500(hello: Mesh) -> None:
-    hello.kubectl("delete", "virtualservice,destinationrule", "hello", "-n", "hello")
+    hello.kubectl("delete", "virtualservice/split", "destinationrule/subsets", "-n", "hello")
     fits(versions(hello), EVEN)
     hello.apply(route(v1=95, v2=5))
     resolved = "jsonpath={.status.parents[0].conditions[?(@.type=='ResolvedRefs')].reason}"

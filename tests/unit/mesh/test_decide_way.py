@@ -8,6 +8,7 @@ import pytest
 
 from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Result, Why, by_answer, by_workload, decide
 from ambientlab.mesh.ir import Key, Protocol
+from support import hello_rules
 from support.decisions import CURL, HELLO, ask, case, indexed, objects_in, versions, world
 
 HALF = Fraction(1, 2)
@@ -17,25 +18,7 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: hello, labels: {istio.io/dataplane-mode: ambient}}
 """
-SPLIT = """
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: helloworld, namespace: hello}
-spec:
-  host: helloworld
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: helloworld, namespace: hello}
-spec:
-  hosts: [helloworld]
-  http:
-  - route:
-    - {destination: {host: helloworld, subset: v1}, weight: 95}
-    - {destination: {host: helloworld, subset: v2}, weight: 5}
----
-"""
+SPLIT = f"{hello_rules.SPLIT}---\n"
 
 
 def test_without_a_waypoint_connections_are_spread_evenly_and_a_virtual_service_is_ignored() -> None:

@@ -10,25 +10,7 @@ import pytest
 from ambientlab.mesh.explain import Cause, remedies
 from ambientlab.mesh.index import ObjectRef
 from support.explanations import CLIENT, HELLO, causes, cluster, explained
-
-SPLIT = """
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: subsets, namespace: hello}
-spec:
-  host: helloworld
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: split, namespace: hello}
-spec:
-  hosts: [helloworld]
-  http:
-  - route:
-    - {destination: {host: helloworld, subset: v1}, weight: 95}
-    - {destination: {host: helloworld, subset: v2}, weight: 5}
-"""
+from support.hello_rules import SPLIT
 
 
 def route(name: str = "split", namespace: str = "hello", parent: str = "name: helloworld", rules: str = "") -> str:
