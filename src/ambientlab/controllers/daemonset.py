@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ambientlab.api.client import Client, Event
-from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
-from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, lost_race, write_status
+from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, write_status
 from ambientlab.controllers.deployment.rollout import resolve
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.fit import misfit, same_place
@@ -23,6 +22,7 @@ from ambientlab.controllers.owners import (
     enqueue_owners,
     is_deleting,
 )
+from ambientlab.controllers.podcontrol import PodControl
 from ambientlab.controllers.pods import from_template, is_finished, is_ready, seconds_to_available
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
@@ -49,7 +49,7 @@ class DaemonSetController:
 
     def __init__(self, client: Client, recorder: Recorder, clock: Clock) -> None:
         self._client = client
-        self._recorder = recorder
+        self._pods = PodControl(client, recorder, COMPONENT, DAEMONSET)
         self._clock = clock
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
@@ -120,7 +120,7 @@ class DaemonSetController:
         await all_of(
             [
                 *[self._create(ds, hash_, node) for node in missing],
-                *[self._delete(ds, pod) for pod in doomed if not is_deleting(pod)],
+                *[self._pods.delete(ds, pod) for pod in doomed if not is_deleting(pod)],
             ]
         )
 
@@ -133,19 +133,7 @@ class DaemonSetController:
         generation = str(ds["metadata"].get("generation", 1))
         marks = {HASH_LABEL: hash_, "pod-template-generation": generation}
         pod["metadata"]["labels"] = {**labels_of(pod), **marks}
-        try:
-            created = await self._client.create(POD, pod)
-        except StatusError as error:
-            if not lost_race(error):
-                message = f"Error creating: {error.message}"
-                self._recorder.record(COMPONENT, DAEMONSET, ds, "Warning", "FailedCreate", message)
-            raise
-        message = f"Created pod: {name(created)}"
-        self._recorder.record(COMPONENT, DAEMONSET, ds, "Normal", "SuccessfulCreate", message)
-
-    async def _delete(self, ds: Object, pod: Object) -> None:
-        await delete_quietly(self._client, POD, pod)
-        self._recorder.record(COMPONENT, DAEMONSET, ds, "Normal", "SuccessfulDelete", f"Deleted pod: {name(pod)}")
+        await self._pods.create(ds, pod)
 
     async def _record_revision(self, ds: Object, hash_: str) -> None:
         """The template as a ControllerRevision; one that came back gets the newest number again."""

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import POD, REPLICASET
-from ambientlab.api.objects import Object, labels_of, name
+from ambientlab.api.objects import Object, labels_of
 from ambientlab.controllers import conditions
-from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, lost_race, write_status
+from ambientlab.controllers.base import Key, all_of, key_of, lost_race, write_status
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.owners import claim, enqueue_owners, is_deleting
+from ambientlab.controllers.podcontrol import PodControl
 from ambientlab.controllers.pods import deletion_rank, from_template, is_active, is_ready, seconds_to_available
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
@@ -25,7 +26,7 @@ class ReplicaSetController:
 
     def __init__(self, client: Client, recorder: Recorder, clock: Clock) -> None:
         self._client = client
-        self._recorder = recorder
+        self._pods = PodControl(client, recorder, COMPONENT, REPLICASET)
         self._clock = clock
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
@@ -58,25 +59,11 @@ class ReplicaSetController:
         """Create what is missing or delete what is too much, all at once. True if there was anything to do."""
         excess: int = len(pods) - rs["spec"].get("replicas", 1)
         if excess < 0:
-            await all_of([self._create(rs) for _ in range(-excess)])
+            template = rs["spec"]["template"]
+            await all_of([self._pods.create(rs, from_template(REPLICASET, rs, template)) for _ in range(-excess)])
         elif excess > 0:
-            await all_of([self._delete(rs, pod) for pod in sorted(pods, key=deletion_rank)[:excess]])
+            await all_of([self._pods.delete(rs, pod) for pod in sorted(pods, key=deletion_rank)[:excess]])
         return excess != 0
-
-    async def _create(self, rs: Object) -> None:
-        try:
-            pod = await self._client.create(POD, from_template(REPLICASET, rs, rs["spec"]["template"]))
-        except StatusError as error:
-            if not lost_race(error):
-                message = f"Error creating: {error.message}"
-                self._recorder.record(COMPONENT, REPLICASET, rs, "Warning", "FailedCreate", message)
-            raise
-        message = f"Created pod: {name(pod)}"
-        self._recorder.record(COMPONENT, REPLICASET, rs, "Normal", "SuccessfulCreate", message)
-
-    async def _delete(self, rs: Object, pod: Object) -> None:
-        await delete_quietly(self._client, POD, pod)
-        self._recorder.record(COMPONENT, REPLICASET, rs, "Normal", "SuccessfulDelete", f"Deleted pod: {name(pod)}")
 
     def _status(self, rs: Object, pods: Sequence[Object], failure: StatusError | None) -> Object:
         now = self._clock.now()
