@@ -110,22 +110,15 @@ def _conflicts(route: Object, delegate: bool) -> Messages:
         wrong = [what for what, there in (("redirect", "redirect" in has), ("route", "route" in route)) if there]
         return [f"root HTTP route {name} must not specify {what}" for what in wrong]
     problems = ["delegate HTTP route cannot contain delegate"] if "delegate" in has else []
-    if "redirect" in has:
+    if answer := "redirect" if "redirect" in has else "direct_response" if "directResponse" in has else "":
         if backends:
-            problems.append("HTTP route cannot contain both route and redirect")
+            problems.append(f"HTTP route cannot contain both route and {answer}")
         if "fault" in has:
-            problems.append("HTTP route cannot contain both fault and redirect")
+            problems.append(f"HTTP route cannot contain both fault and {answer}")
         if "rewrite" in has:
-            problems.append("HTTP route rule cannot contain both rewrite and redirect")
-        if "directResponse" in has:
+            problems.append(f"HTTP route rule cannot contain both rewrite and {answer}")
+        if {"redirect", "directResponse"} <= has:
             problems.append("HTTP route rule cannot contain both direct_response and redirect")
-    elif "directResponse" in has:
-        if backends:
-            problems.append("HTTP route cannot contain both route and direct_response")
-        if "fault" in has:
-            problems.append("HTTP route cannot contain both fault and direct_response")
-        if "rewrite" in has:
-            problems.append("HTTP route rule cannot contain both rewrite and direct_response")
     elif not backends:
         problems.append("HTTP route, redirect or direct_response is required")
     if "mirror" in route and route.get("mirrors"):
