@@ -16,6 +16,7 @@ from ambientlab.mesh.ir import (
     PolicyAction,
     Protocol,
     Workload,
+    allowed_by,
     denied_by,
 )
 
@@ -46,7 +47,7 @@ class Admission:
         """In ztunnel's words, where it has any."""
         if self.policy is None:
             return "no policy" if self.allowed else NONE_ALLOWED
-        return f"allowed by: {self.policy.key}" if self.allowed else denied_by(self.policy)
+        return allowed_by(self.policy.key) if self.allowed else denied_by(self.policy.key)
 
 
 OPEN = Admission(True)

@@ -18,7 +18,17 @@ from typing import Any
 from ambientlab import re2
 from ambientlab.mesh.decide.conditions import holds, like, within
 from ambientlab.mesh.decide.request import Request
-from ambientlab.mesh.ir import AuthorizationPolicy, Conditions, Guard, PolicyAction, PolicyRule, Provider
+from ambientlab.mesh.ir import (
+    NONE_ALLOWED,
+    AuthorizationPolicy,
+    Conditions,
+    Guard,
+    PolicyAction,
+    PolicyRule,
+    Provider,
+    allowed_by,
+    denied_by,
+)
 
 REFUSAL = "RBAC: access denied"
 
@@ -69,8 +79,8 @@ class Verdict:
         """In the words of ztunnel (src/rbac.rs, RbacError)."""
         found = self.decisive
         if found is None:
-            return "no policy" if self.allowed else "allow policies exist, but none allowed"
-        return f"{'allowed' if self.allowed else 'explicitly denied'} by: {found.policy.key}"
+            return "no policy" if self.allowed else NONE_ALLOWED
+        return allowed_by(found.policy.key) if self.allowed else denied_by(found.policy.key)
 
 
 NONE = Verdict(True)

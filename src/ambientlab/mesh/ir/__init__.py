@@ -12,7 +12,7 @@ again has nothing to tell the stages behind it.
 
 from __future__ import annotations
 
-from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Clause, Clauses, Scope, denied_by
+from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Clause, Clauses, Scope, allowed_by, denied_by
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.identities import TrustDomains, trust_domain_of
 from ambientlab.mesh.ir.mesh import THE_MESH, Mesh
@@ -152,6 +152,7 @@ __all__ = [
     "Waypoint",
     "WeightedDestination",
     "Workload",
+    "allowed_by",
     "by_address",
     "denied_by",
     "trust_domain_of",

@@ -45,5 +45,9 @@ NONE_ALLOWED = "allow policies exist, but none allowed"
 """What ztunnel says of a connection that no policy denied (src/proxy.rs, AuthorizationRejectionError)."""
 
 
-def denied_by(policy: Authorization) -> str:
-    return f"explicitly denied by: {policy.key}"
+def denied_by(policy: Key) -> str:
+    return f"explicitly denied by: {policy}"
+
+
+def allowed_by(policy: Key) -> str:
+    return f"allowed by: {policy}"

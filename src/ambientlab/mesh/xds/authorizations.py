@@ -54,7 +54,7 @@ def steps(policies: Sequence[Authorization], *, plain: bool) -> tuple[list[Step]
     allowing = [policy for policy in policies if policy.action is PolicyAction.ALLOW]
     for policy in (*(p for p in policies if p.action is PolicyAction.DENY), *allowing):
         test = _matched(policy, plain)
-        reason = denied_by(policy) if policy.action is PolicyAction.DENY else ""
+        reason = denied_by(policy.key) if policy.action is PolicyAction.DENY else ""
         if test is True:
             return found, reason
         if test is not False:
@@ -192,36 +192,26 @@ def _input(source: Message) -> TypedExtensionConfig:
 
 
 def _any(tests: Iterable[Test]) -> Test:
-    open_ = _undecided(tests, decisive=True)
-    if open_ is None:
-        return True
-    if len(open_) < 2:
-        return open_[0] if open_ else False
-    result = Predicate()
-    result.or_matcher.predicate.extend(open_)
-    return result
+    return _joined(tests, decisive=True)
 
 
 def _all(tests: Iterable[Test]) -> Test:
-    open_ = _undecided(tests, decisive=False)
-    if open_ is None:
-        return False
-    if len(open_) < 2:
-        return open_[0] if open_ else True
-    result = Predicate()
-    result.and_matcher.predicate.extend(open_)
-    return result
+    return _joined(tests, decisive=False)
 
 
-def _undecided(tests: Iterable[Test], *, decisive: bool) -> list[Predicate] | None:
-    """Those to be found out; None if one of the others decides for all."""
+def _joined(tests: Iterable[Test], *, decisive: bool) -> Test:
+    """One of the tests decides for all if it is known to come out as `decisive`: true for `_any`, false for `_all`."""
     found: list[Predicate] = []
     for test in tests:
         if test is decisive:
-            return None
+            return decisive
         if not isinstance(test, bool):
             found.append(test)
-    return found
+    if len(found) < 2:
+        return found[0] if found else not decisive
+    result = Predicate()
+    (result.or_matcher if decisive else result.and_matcher).predicate.extend(found)
+    return result
 
 
 def _not(test: Test) -> Test:
