@@ -95,7 +95,7 @@ def _http(name: str, guard: Guard, port: int) -> dict[str, Any]:
     peer.format_string.omit_empty_values = True
     filters = [
         _extension("filters.http.set_filter_state.v3.Config", on_request_headers=[as_json(peer)]),
-        *_contents([guards.http_content(name, guard, _cluster(guard))]),
+        as_json(guards.http_content(name, guard, _cluster(guard))),
         _extension("filters.http.router.v3.Router"),
     ]
     seen = [
@@ -115,16 +115,12 @@ def _http(name: str, guard: Guard, port: int) -> dict[str, Any]:
 
 def _network(name: str, guard: Guard, port: int) -> dict[str, Any]:
     echo = _extension("filters.network.echo.v3.Echo")
-    return _listener(name, port, [*_contents(guards.network_contents(name, guard, _cluster(guard))), echo])
+    return _listener(name, port, [*map(as_json, guards.network_contents(name, guard, _cluster(guard))), echo])
 
 
 def _cluster(guard: Guard) -> str:
     """A provider's cluster has its name here."""
     return guard.provider.name if guard.provider is not None else ""
-
-
-def _contents(places: Any) -> list[dict[str, Any]]:
-    return [as_json(guards.extension_config(name, make, *inputs)) for name, make, inputs in places]
 
 
 def _listener(name: str, port: int, filters: list[dict[str, Any]]) -> dict[str, Any]:

@@ -40,8 +40,7 @@ def to(*shares: tuple[ir.Destination, int], **fields: Any) -> ir.Forward:
 def listener(name: str, port: int, routes: dict[str, Any], *, front: bool = False) -> dict[str, Any]:
     filters = [extension("envoy.filters.http.router", "filters.http.router.v3.Router")]
     if front:
-        place, make, inputs = guards.http_content(name, ir.Guard(), of_routes=frozenset({FAULT, CORS}))
-        filters.insert(0, as_json(guards.extension_config(place, make, *inputs)))
+        filters.insert(0, as_json(guards.http_content(name, ir.Guard(), of_routes=frozenset({FAULT, CORS}))))
     manager = extension(
         "manager",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",

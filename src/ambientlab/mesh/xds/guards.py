@@ -10,7 +10,7 @@ pilot/pkg/security/authz/builder/builder.go). A place whose content never arrive
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -37,10 +37,6 @@ _ACTIONS: Mapping[str, PolicyAction] = MappingProxyType(
 )
 """Place -> the action of the policies in it."""
 
-Make = Callable[..., Message]
-Content = tuple[str, Make, tuple[Any, ...]]
-"""The name of a place, and what makes its content from which inputs."""
-
 
 def http_place(owner: str) -> HttpFilter:
     """`owner` is the host that the chain is for, or the chain's own name."""
@@ -56,20 +52,10 @@ def network_places(owner: str) -> list[Filter]:
     ]
 
 
-def http_content(owner: str, guard: Guard, cluster: str = "", of_routes: frozenset[str] = frozenset()) -> Content:
+def http_content(
+    owner: str, guard: Guard, cluster: str = "", of_routes: frozenset[str] = frozenset()
+) -> TypedExtensionConfig:
     """What is in the place of `owner`'s HTTP chains; `cluster` is the provider's, `of_routes` what else routes need."""
-    return _http_name(owner), _http_chain, (guard, cluster, of_routes)
-
-
-def network_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[Content]:
-    custom = guard.of(PolicyAction.CUSTOM)
-    yield _network_name("custom", owner), _network_custom, (custom, guard.provider)
-    yield _network_name("ext-authz", owner), _network_ext_authz, (guard.provider, cluster)
-    for place, action in _ACTIONS.items():
-        yield _network_name(place, owner), _network_rbac, (guard.of(action),)
-
-
-def _http_chain(guard: Guard, cluster: str, of_routes: frozenset[str]) -> Message:
     filters: dict[str, Message] = {}
     if guard.tells_client:
         filters["xfcc"] = _loaded("xfcc").client_identity()
@@ -83,13 +69,16 @@ def _http_chain(guard: Guard, cluster: str, of_routes: frozenset[str]) -> Messag
         if policies := guard.of(action):
             filters[place] = _loaded("rbac").http(policies)
     filters.update(routes.filter_configs(of_routes))
-    chain: Message = _loaded("filter_chain").filter_chain(extension(*each) for each in filters.items())
-    return chain
+    chain = _loaded("filter_chain").filter_chain(extension(*each) for each in filters.items())
+    return extension(_http_name(owner), chain)
 
 
-def _network_custom(policies: Sequence[AuthorizationPolicy], provider: Provider | None) -> Message:
-    message: Message = _loaded("ext_authz").network_matching(policies, provider)
-    return message
+def network_contents(owner: str, guard: Guard, cluster: str = "") -> Iterator[TypedExtensionConfig]:
+    custom = _loaded("ext_authz").network_matching(guard.of(PolicyAction.CUSTOM), guard.provider)
+    yield extension(_network_name("custom", owner), custom)
+    yield extension(_network_name("ext-authz", owner), _network_ext_authz(guard.provider, cluster))
+    for place, action in _ACTIONS.items():
+        yield extension(_network_name(place, owner), _network_rbac(guard.of(action)))
 
 
 def _network_ext_authz(provider: Provider | None, cluster: str) -> Message:
@@ -103,10 +92,6 @@ def _network_ext_authz(provider: Provider | None, cluster: str) -> Message:
 def _network_rbac(policies: Sequence[AuthorizationPolicy]) -> Message:
     message: Message = _loaded("rbac").network(policies)
     return message
-
-
-def extension_config(name: str, make: Make, *inputs: Any) -> TypedExtensionConfig:
-    return extension(name, make(*inputs))
 
 
 def owner_of(name: str) -> str:

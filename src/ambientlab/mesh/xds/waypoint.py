@@ -241,9 +241,7 @@ class Waypoints:
             *((guards.http_content(owner, guard, cluster, filters),) if http else ()),
             *(guards.network_contents(owner, guard, cluster) if network else ()),
         ]
-        return {
-            (gateway, EXTENSION, name): guards.extension_config(name, make, *inputs) for name, make, inputs in found
-        }
+        return {(gateway, EXTENSION, content.name): content for content in found}
 
     def _telemetry(self, ctx: Context, gateway: Key, host: str = "") -> Telemetry:
         return ctx.fetch(self._mesh.telemetry, (gateway, host)) or EVERYTHING
