@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
@@ -26,13 +28,20 @@ class Istiod:
         self.client = MemoryClient()
         self.kept = kept
         self.environment: dict[str, str] = {}
+        self.now = datetime.now(UTC)
+        self.looked = 0
+        """How often at the clock."""
         self._pods = 0
         self._signing = Signing(self.client, kept)
+
+    def clock(self) -> datetime:
+        self.looked += 1
+        return self.now
 
     async def up(self) -> Istiod:
         """As `ambientlab up` does, after `down` if it is up."""
         await self._signing.stop()
-        self._signing = Signing(self.client, self.kept)
+        self._signing = Signing(self.client, self.kept, clock=self.clock, check_every=0.005)
         await self._signing.open()
         self._signing.start()
         if not self._pods:
@@ -42,15 +51,28 @@ class Istiod:
     async def stop(self) -> None:
         await self._signing.stop()
 
+    def own_secret(self) -> Object:
+        secret = self.client.get(SECRET, "istio-ca-secret", "istio-system")
+        assert secret is not None
+        return secret
+
     @property
     def root(self) -> bytes:
         return self._signing.authority.root_pem
 
     @property
+    def certificate(self) -> x509.Certificate:
+        """Of a workload."""
+        return x509.load_pem_x509_certificate(self._chain)
+
+    @property
+    def _chain(self) -> bytes:
+        return self._signing.authority.issue("spiffe://cluster.local/ns/a/sa/b").chain_pem
+
+    @property
     def chain(self) -> bytes:
         """Behind the certificate of a workload."""
-        svid = self._signing.authority.issue("spiffe://cluster.local/ns/a/sa/b")
-        return svid.chain_pem.partition(b"-----END CERTIFICATE-----\n")[2]
+        return self._chain.partition(b"-----END CERTIFICATE-----\n")[2]
 
     def pod(self) -> None:
         """A new one of istiod's Deployment."""
@@ -83,8 +105,7 @@ async def istiod(tmp_path: Path) -> AsyncIterator[Istiod]:
 
 async def test_a_mesh_makes_a_root_and_keeps_it_as_istio_does(istiod: Istiod) -> None:
     root = (await istiod.up()).root
-    secret = istiod.client.get(SECRET, "istio-ca-secret", "istio-system")
-    assert secret is not None
+    secret = istiod.own_secret()
     assert secret["type"] == "istio.io/ca-root"
     assert sorted(secret["data"]) == ["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "key.pem", "root-cert.pem"]
     assert b64decode(secret["data"]["ca-cert.pem"]) == root
@@ -93,6 +114,46 @@ async def test_a_mesh_makes_a_root_and_keeps_it_as_istio_does(istiod: Istiod) ->
     istiod.client.drop(SECRET, "istio-ca-secret", "istio-system")
     await istiod.restart()
     assert istiod.root != root, "deleting it and restarting istiod is how a mesh is given a new one"
+
+
+async def test_a_root_is_renewed_before_its_end_and_keeps_its_key(
+    istiod: Istiod, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who trusts either root trusts what is signed before and after."""
+    caplog.set_level("INFO")
+    root = (await istiod.up()).root
+    issued = istiod.certificate
+    istiod.now += timedelta(days=2919)
+    looked = istiod.looked
+    await until(lambda: istiod.looked > looked + 2, "whole checks")
+    assert istiod.root == root, "more than a fifth of its ten years is left"
+    istiod.now += timedelta(days=2)
+    await until(lambda: istiod.root != root, "another root")
+    assert "Root certificate rotation is completed successfully." in caplog.text
+    assert b64decode(istiod.own_secret()["data"]["ca-cert.pem"]) == istiod.root
+    old, new = (x509.load_pem_x509_certificate(pem) for pem in (root, istiod.root))
+    assert new.not_valid_after_utc - old.not_valid_after_utc == timedelta(days=2921)
+    for certificate in (issued, istiod.certificate):
+        for issuer in (old, new):
+            certificate.verify_directly_issued_by(issuer)
+    renewed = istiod.root
+    assert (await istiod.up()).root == renewed, "after down and up"
+    istiod.now += timedelta(days=4000)
+    await until(lambda: istiod.root != renewed, "another for one that has ended")
+    assert "PRIVATE" not in caplog.text
+
+
+async def test_a_root_that_somebody_else_has_put_there_is_taken_up(
+    istiod: Istiod, caplog: pytest.LogCaptureFixture
+) -> None:
+    await istiod.up()
+    other = authority("other", days=3000)
+    put = istiod.own_secret()
+    files = {"ca-cert.pem": other.certificate_pem, "ca-key.pem": other.key_pem}
+    data = {name: b64encode(pem).decode() for name, pem in files.items()}
+    istiod.client.put(SECRET, put | {"data": put["data"] | data})
+    await until(lambda: istiod.root == other.root_pem, "the other root")
+    assert "CA cert in KeyCertBundle does not match CA cert in istio-ca-secret" in caplog.text
 
 
 async def test_what_a_mesh_signs_with_is_for_its_user_alone(istiod: Istiod) -> None:
@@ -257,8 +318,7 @@ async def test_what_cannot_be_signed_with_is_said_and_the_mesh_keeps_its_identit
 
 async def test_a_damaged_root_is_not_replaced_silently(istiod: Istiod, caplog: pytest.LogCaptureFixture) -> None:
     root = (await istiod.up()).root
-    secret = istiod.client.get(SECRET, "istio-ca-secret", "istio-system")
-    assert secret is not None
+    secret = istiod.own_secret()
     istiod.client.put(SECRET, secret | {"data": secret["data"] | {"ca-key.pem": "AAAA"}})
     assert (await istiod.up()).root == root
     assert "Secret istio-system/istio-ca-secret: failed to parse private key PEM" in caplog.text

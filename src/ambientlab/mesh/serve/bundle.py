@@ -30,10 +30,14 @@ REVOKED = "ca-crl.pem"
 _TLS_CERTIFICATE, _TLS_KEY, _TLS_ROOT = "tls.crt", "tls.key", "ca.crt"
 
 ROOT_LIFETIME = timedelta(days=3650)
+ROOT_GRACE = 0.2
+"""Of the life of a root: so much before its end it is renewed (CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE).
+"""
 CLOCK_SKEW = timedelta(minutes=2)
 """How far in the past certificates begin, so that a peer whose clock is behind accepts them (Istio's allowance)."""
 
 Data = Mapping[str, bytes]
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class BundleError(Exception):
@@ -45,7 +49,7 @@ class SigningBundle:
     """PEM where it says so. `chain_pem` follows each certificate that is signed and is empty where the CA is a root."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = field(repr=False)
+    key: PrivateKey = field(repr=False)
     chain_pem: bytes = field(repr=False)
     root_pem: bytes = field(repr=False)
 
@@ -69,8 +73,28 @@ class SigningBundle:
 
 def create(now: datetime) -> SigningBundle:
     """A new root that vouches for itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, TRUST_DOMAIN)])
+    return _root(ec.generate_private_key(ec.SECP256R1()), TRUST_DOMAIN, now)
+
+
+def renewal_due(certificate_pem: bytes, now: datetime) -> bool:
+    """Whether no more than ROOT_GRACE of a root's life is left (security/pkg/util/certutil.go, GetWaitTime). Raises
+    BundleError."""
+    certificate = _certificates(certificate_pem, "cert PEM")[0]
+    left = certificate.not_valid_after_utc - now
+    return left < ROOT_GRACE * (certificate.not_valid_after_utc - certificate.not_valid_before_utc)
+
+
+def renewed(data: Data, now: datetime) -> SigningBundle:
+    """A new certificate for the key and in the name of what is in a Secret `istio-ca-secret`: who trusts the old one
+    trusts what is signed, and so does who trusts the new one. Raises BundleError."""
+    names = _certificates(data.get(CA_CERTIFICATE, b""), "cert PEM")[0].subject
+    organizations = names.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    organization = str(organizations[0].value) if organizations else TRUST_DOMAIN
+    return _root(_private_key(data.get(CA_KEY, b"")), organization, now)
+
+
+def _root(key: PrivateKey, organization: str, now: datetime) -> SigningBundle:
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -119,12 +143,7 @@ def read(certificate_pem: bytes, key_pem: bytes, root_pem: bytes, chain_pem: byt
         raise BundleError(
             f"cannot verify the cert with the provided root chain and cert pool with error: {error}"
         ) from None
-    try:
-        key = serialization.load_pem_private_key(key_pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BundleError(f"failed to parse private key PEM: {_first_line(error)}") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise BundleError("failed to parse private key PEM: unknown private key type")
+    key = _private_key(key_pem)
     if key.public_key() != certificate.public_key():
         raise BundleError("the cert does not match the key: private key does not match public key")
     if not _is_authority(certificate):
@@ -153,7 +172,7 @@ def related(one_pem: bytes, other_pem: bytes) -> bool:
     return one <= other or other <= one
 
 
-def private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+def private_pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -180,6 +199,16 @@ def _certificates(pem: bytes, what: str, *, some: bool = True) -> list[x509.Cert
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise BundleError(f"failed to parse {what}: {_first_line(error)}") from None
+
+
+def _private_key(pem: bytes) -> PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BundleError(f"failed to parse private key PEM: {_first_line(error)}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise BundleError("failed to parse private key PEM: unknown private key type")
+    return key
 
 
 def _verify(

@@ -3,6 +3,8 @@
     istiod starts      Secret `cacerts` if somebody has plugged one in, or else `istio-ca-secret`, made if missing
     `cacerts` changes  only a CA that had been plugged in is replaced, and only under the same roots, unless
                        ISTIO_MULTIROOT_MESH lets roots come and go
+    once an hour       a root that the mesh made is renewed near its end, with the key that it has; and one that
+                       somebody else has put into `istio-ca-secret` is taken up
 
 istiod starts when the mesh does, and when its pod is replaced (`kubectl rollout restart deployment/istiod`). Where
 Istio's would not start, as with a Secret that is incomplete, this one says why and goes on with what it signed with
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ambientlab.api.client import Client, Event
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import POD, SECRET
 from ambientlab.api.objects import Object, condition_holds, labels_of, name, namespace, uid
 from ambientlab.cluster import ROOT_NAMESPACE
@@ -47,17 +50,20 @@ _NO_REVOCATION = "waypoints do not read it, and ztunnel does with peerCaCrl alon
 
 
 class Signing:
-    """`open`, then `start` to follow what changes. `kept` is a directory of its own for the copy."""
+    """`open`, then `start` to follow what changes. `kept` is a directory of its own for the copy; `check_every` is how
+    long the mesh's own root is left alone (CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL), in seconds."""
 
     authority: CertificateAuthority
 
-    def __init__(self, client: Client, kept: Path, *, clock: Clock = utc_now) -> None:
+    def __init__(self, client: Client, kept: Path, *, clock: Clock = utc_now, check_every: float = 3600.0) -> None:
         self._client = client
         self._kept = kept
         self._clock = clock
         self._plugged_in = False
         self._considered: bundle.Data = {}
         self._istiod = ""
+        self._check_every = check_every
+        self._checks: asyncio.Task[None] | None = None
         self._restart: asyncio.Task[None] | None = None
         self._unsubscribe: list[Callable[[], None]] = []
 
@@ -71,12 +77,14 @@ class Signing:
             self._client.watch(SECRET, self._secret_changed),
             self._client.watch(POD, self._pod_changed),
         ]
+        self._checks = asyncio.get_running_loop().create_task(self._check_roots())
 
     async def stop(self) -> None:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
-        if self._restart is not None:
-            await asyncio.gather(self._restart, return_exceptions=True)
+        if self._checks is not None:
+            self._checks.cancel()
+        await asyncio.gather(*filter(None, (self._checks, self._restart)), return_exceptions=True)
 
     async def _choose(self) -> SigningBundle:
         try:
@@ -148,8 +156,7 @@ class Signing:
                 log.warning("Updating new ROOT-CA not supported: neither bundle has all roots of the other")
                 return
             log.info("Updating new ROOT-CA")
-        self._keep(found)
-        self.authority.adopt(found)
+        self._adopt(found)
         log.info("Istiod has detected the newly added intermediate CA and updated its key and certs accordingly")
 
     def _multi_root(self) -> bool:
@@ -170,6 +177,36 @@ class Signing:
             self.authority.adopt(await self._choose())
         except Exception:
             log.exception("the CA stays as it was")
+
+    async def _check_roots(self) -> None:
+        """At once, and then as often as istiod does: a mesh here may not run for an hour."""
+        while True:
+            if not self._plugged_in:
+                try:
+                    await self._check_root()
+                except (BundleError, OSError, StatusError) as error:
+                    log.error("%s: skip cert rotation job: %s", SELF_SIGNED, error)
+            await asyncio.sleep(self._check_every)
+
+    async def _check_root(self) -> None:
+        """security/pkg/pki/ca/selfsignedcarootcertrotator.go. Raises BundleError, OSError or StatusError."""
+        secret = self._client.get(SECRET, SELF_SIGNED, ROOT_NAMESPACE)
+        data, now = data_of(secret) if secret is not None else {}, self._clock()
+        certificate = data.get(CA_CERTIFICATE, b"")
+        if bundle.renewal_due(certificate, now):
+            log.info("Refresh root certificate, root cert is about to expire")
+            found = bundle.renewed(data, now)
+            await self._client.patch(SECRET, SELF_SIGNED, ROOT_NAMESPACE, {"data": bundle.secret_of(found)["data"]})
+            self._adopt(found)
+            log.info("Root certificate rotation is completed successfully.")
+        elif certificate.strip() != self.authority.signing.certificate_pem.strip():
+            log.warning("CA cert in KeyCertBundle does not match CA cert in %s. Start to reload root cert", SELF_SIGNED)
+            self._adopt(bundle.self_signed(data, now))
+            log.info("Successfully reloaded root cert into KeyCertBundle.")
+
+    def _adopt(self, found: SigningBundle) -> None:
+        self._keep(found)
+        self.authority.adopt(found)
 
     def _keep(self, found: SigningBundle) -> None:
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
