@@ -8,11 +8,17 @@ from ambientlab.api.objects import Object, labels_of
 ENABLE_AUTOALLOCATE = "networking.istio.io/enable-autoallocate-ip"
 
 
-def hosts_to_address(obj: Object) -> list[str]:
-    """Those without addresses of the user's choice, unless connections go on to the address they are for. A wildcard
-    gets one only if the proxy finds out which host is meant."""
+def is_autoallocated(obj: Object) -> bool:
+    """Whether its hosts are given addresses: it names none itself, and connections do not go on to the one they are
+    for."""
     spec = obj["spec"]
-    resolution = spec.get("resolution") or "NONE"
-    if resolution == "NONE" or spec.get("addresses") or labels_of(obj).get(ENABLE_AUTOALLOCATE, "").lower() == "false":
+    declined = labels_of(obj).get(ENABLE_AUTOALLOCATE, "").lower() == "false"
+    return (spec.get("resolution") or "NONE") != "NONE" and not spec.get("addresses") and not declined
+
+
+def hosts_to_address(obj: Object) -> list[str]:
+    """A wildcard gets an address only if the proxy finds out which host is meant."""
+    if not is_autoallocated(obj):
         return []
-    return [host for host in dict.fromkeys(spec["hosts"]) if not host.startswith("*") or resolution == "DYNAMIC_DNS"]
+    wildcards = obj["spec"]["resolution"] == "DYNAMIC_DNS"
+    return [host for host in dict.fromkeys(obj["spec"]["hosts"]) if wildcards or not host.startswith("*")]

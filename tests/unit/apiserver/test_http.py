@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ambientlab.api.kinds import CONFIGMAP, POD, SERVICEACCOUNT
+from ambientlab.api import crds
+from ambientlab.api.kinds import CONFIGMAP, CUSTOMRESOURCEDEFINITION, POD, SERVICEACCOUNT
 from support.kubectl_world import World, serving
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -168,6 +169,29 @@ async def test_unknown_fields_warn_or_are_refused(http: aiohttp.ClientSession) -
         assert "extra" not in await response.json()
     status = await send(http, "POST", f"{CM}?fieldValidation=Strict", {**body, "metadata": {"name": "d"}}, 400)
     assert 'unknown field "extra"' in status["message"]
+
+
+async def test_what_the_webhook_lets_pass_it_may_warn_of(world: World, http: aiohttp.ClientSession) -> None:
+    for crd in crds.shipped():
+        if crd["spec"]["names"]["kind"] == "VirtualService":
+            await world.server.ensure(CUSTOMRESOURCEDEFINITION, crd)
+    path = "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
+    rules = [{"route": [{"destination": {"host": "a"}}]}] * 2
+    body = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "v"},
+        "spec": {"hosts": ["a"], "http": rules},
+    }
+    warning = '299 - "virtualService rule #1 not used (only the last rule can have no matches)"'
+    for method, where, content in (("POST", path, "json"), ("PATCH", f"{path}/v", "merge-patch+json")):
+        headers = {"Content-Type": f"application/{content}"}
+        async with http.request(method, where, json=body, headers=headers) as response:
+            assert response.ok
+            assert response.headers.getall("Warning") == [warning]
+    async with http.patch(f"{path}/v/status", json={"status": {}}, headers=headers) as response:
+        assert response.ok
+        assert "Warning" not in response.headers
 
 
 async def test_yaml_in_and_out(http: aiohttp.ClientSession) -> None:

@@ -9,6 +9,7 @@ from ambientlab.api.fielderrors import Errors
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.api.validation import config, crd, istio, pods, services, workloads
+from ambientlab.api.validation.istio import warnings
 
 _BUILTIN: dict[Resource, Callable[[Object, Object | None, Errors], None]] = {
     kinds.POD: pods.pod,
@@ -32,7 +33,15 @@ def builtin(resource: Resource, obj: Object, old: Object | None, errors: Errors)
         function(obj, old, errors)
 
 
+_ISTIO = (kinds.ISTIO_NETWORKING, kinds.ISTIO_SECURITY, kinds.ISTIO_TELEMETRY)
+
+
 def webhook(resource: Resource, obj: Object) -> None:
     """What a validating webhook of the mesh refuses. Raises StatusError."""
-    if resource.group in (kinds.ISTIO_NETWORKING, kinds.ISTIO_SECURITY, kinds.ISTIO_TELEMETRY):
+    if resource.group in _ISTIO:
         istio.validate(resource, obj)
+
+
+def webhook_warnings(resource: Resource, obj: Object) -> list[str]:
+    """What it tells the client of an object that it lets pass."""
+    return warnings.warnings(resource.kind, obj) if resource.group in _ISTIO else []

@@ -12,6 +12,7 @@ from ambientlab.api.admit import FieldValidation
 from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
+from ambientlab.api.validation.semantic import webhook_warnings
 from ambientlab.apiserver import deletion, patching, refusals, subresources
 from ambientlab.apiserver.http.selection import Selection
 from ambientlab.apiserver.http.target import Target
@@ -45,7 +46,7 @@ class Writer:
         options = write_options(request)
         obj, warnings = await self._decoded(request, resource, options.field_validation)
         entry = await self._verbs.create(resource, target.namespace, obj, options)
-        return Outcome(201, entry, warnings=warnings)
+        return _written(resource, target, entry, warnings, created=True)
 
     async def create_below(self, request: web.Request, target: Target) -> Outcome:
         """POST to a subresource."""
@@ -69,7 +70,7 @@ class Writer:
             return Outcome(200, body=body, warnings=warnings)
         obj, warnings = await self._decoded(request, resource, options.field_validation)
         entry = await self._verbs.update(resource, *where, obj, options, subresource=target.subresource)
-        return Outcome(200, entry, warnings=warnings)
+        return _written(resource, target, entry, warnings)
 
     async def patch(self, request: web.Request, resource: Resource, target: Target) -> Outcome:
         options = write_options(request)
@@ -88,7 +89,7 @@ class Writer:
         entry, warnings = await self._verbs.patch(
             resource, *where, media_type, patch, options, subresource=target.subresource
         )
-        return Outcome(200, entry, warnings=warnings)
+        return _written(resource, target, entry, warnings)
 
     async def _apply(self, request: web.Request, resource: Resource, target: Target, options: WriteOptions) -> Outcome:
         if not request.query.get("fieldManager"):
@@ -102,7 +103,7 @@ class Writer:
         entry, created = await self._verbs.apply(
             resource, target.namespace, target.name, config, options, subresource=target.subresource
         )
-        return Outcome(201 if created else 200, entry, warnings=warnings)
+        return _written(resource, target, entry, warnings, created=created)
 
     async def delete(self, request: web.Request, resource: Resource, target: Target) -> Outcome:
         options = await self._delete_options(request)
@@ -131,6 +132,14 @@ class Writer:
     ) -> tuple[Object, list[str]]:
         content_type = request.headers.get("Content-Type", "application/json")
         return admit.decode(self._verbs.registry, resource, await request.read(), content_type, validation)
+
+
+def _written(
+    resource: Resource, target: Target, entry: Entry, warnings: Sequence[str], *, created: bool = False
+) -> Outcome:
+    """With `warnings` of decoding and those of webhooks, which see no subresources."""
+    told = [] if target.subresource else webhook_warnings(resource, entry.object)
+    return Outcome(201 if created else 200, entry, warnings=[*warnings, *told])
 
 
 _DELETE_QUERY = frozenset({"gracePeriodSeconds", "propagationPolicy", "orphanDependents", "dryRun"})

@@ -1,6 +1,6 @@
-"""What Istio's validating webhook refuses of the kinds of its APIs (istio/istio pkg/config/validation).
+"""What Istio's validating webhook refuses of the kinds of its APIs (istio/istio pkg/config/validation), in its words.
 
-The rules the mesh can meet are here, in Istio's words. Its warnings, which refuse nothing, are not.
+What it only warns of is in `warnings`.
 """
 
 from __future__ import annotations
