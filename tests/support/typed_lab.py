@@ -29,6 +29,14 @@ PLURALS = {name: r.kind for r in KINDS.values() for name in (r.plural, r.singula
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 
 
+_SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {name}}}, ports: [{{name: "{port}", port: {port}}}]}}
+"""
+
+
 class TypedLab:
     def __init__(self, lab: Lab) -> None:
         self.files = {asset.name: asset.content for asset in lab.assets}
@@ -67,6 +75,9 @@ class TypedLab:
                 self._label(PLURALS[kind.partition(".")[0]], options)
             case [_, "expose", "deployment", name, *options]:
                 self._expose(name, _namespace(options), int(_values(options, "--port")[0]))
+            case [_, "create", "service", "clusterip", name, *options]:
+                port = int(_values(options, "--tcp")[0])
+                self.apply(_SERVICE.format(name=name, port=port), _namespace(options))
             case [_, "patch", kind, name, *options]:
                 obj = self.objects[(PLURALS[kind.partition(".")[0]], _namespace(options), name)]
                 for operation in json.loads(_values(options, "-p")[0]):
@@ -76,7 +87,7 @@ class TypedLab:
                     for obj in yaml.safe_load_all(self.files[name]):
                         self._delete(obj["kind"], _namespace(words, obj), obj["metadata"]["name"])
             case [_, "delete", kind, name, *options]:
-                self._delete(PLURALS[kind], _namespace(options), name)
+                self._delete(PLURALS[kind.partition(".")[0]], _namespace(options), name)
 
     def apply(self, text: str, namespace: str = "default") -> None:
         for obj in yaml.safe_load_all(text):

@@ -18,6 +18,7 @@ from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
+from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.ir import Key
 
 _DOCUMENT = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
@@ -26,6 +27,8 @@ _DEFAULT_NAMESPACE = "default"
 _OTHER_CORE_KINDS = frozenset(
     {"LimitRange", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController", "ResourceQuota"}
 )
+_READ_AS: Mapping[tuple[str, str], Resource] = {(r.group, r.kind): r for r in RESOURCES}
+"""The version of a kind that the mesh is made of, whichever it is stored in."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -167,7 +170,7 @@ def _named(value: object) -> str:
 
 
 def _admitted(registry: Registry, value: object, namespace: str) -> tuple[Resource, Object]:
-    """The object as it would be stored, under the resource that it would be stored as. Raises StatusError."""
+    """The object as it would be stored, under the resource that it is read as. Raises StatusError."""
     if not isinstance(value, dict):
         raise StatusError(400, "BadRequest", "it is no object")
     api_version, kind = value.get("apiVersion"), value.get("kind")
@@ -182,7 +185,8 @@ def _admitted(registry: Registry, value: object, namespace: str) -> tuple[Resour
         _placed(obj, namespace)
     admit.default(registry, resource, obj)
     admit.validate_create(registry, resource, obj)
-    return registry.storage(resource), obj
+    stored = registry.storage(resource)
+    return _READ_AS.get((stored.group, stored.kind), stored), obj
 
 
 def _placed(obj: Any, namespace: str) -> Object:

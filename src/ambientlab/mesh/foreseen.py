@@ -88,7 +88,7 @@ class _Foreseen:
         classes = self._objects.setdefault(GATEWAYCLASS, {})
         classes.setdefault(Key("", WAYPOINT_CLASS), _waypoint_class())
         status = gateway.get("status") or {}
-        if not status.get("addresses"):
+        if "addresses" not in status:
             address = {"type": "IPAddress", "value": next(self._addresses)}
             self._objects[GATEWAY][key] = {**gateway, "status": {**status, "addresses": [address]}}
             labels = {GATEWAY_NAME_LABEL: key.name, "istio.io/dataplane-mode": "none"}
@@ -164,7 +164,7 @@ def _applied(live: Object | None, written: Object) -> Object:
         meta[name] = {**kept, **(written["metadata"].get(name) or {})}
     result = {**written, "metadata": meta}
     if "status" in live:
-        result["status"] = live["status"]
+        result.setdefault("status", live["status"])
     if written["kind"] in ("Service", "Pod") and "spec" in live:
         # of a Service its addresses, of a Pod all that is decided when it starts
         theirs = _ADDRESSES if written["kind"] == "Service" else tuple(live["spec"])

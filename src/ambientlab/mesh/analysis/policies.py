@@ -20,6 +20,7 @@ from ambientlab.mesh.index.ztunnelpolicies import ZtunnelReading
 from ambientlab.mesh.ir import (
     Authorization,
     Conditions,
+    Key,
     PolicyAction,
     Protocol,
     Service,
@@ -74,7 +75,7 @@ def _beyond_ztunnel(index: MeshIndex, ref: ObjectRef, obj: Object, reading: Ztun
     acceptance = reading.acceptance
     if acceptance is None or acceptance.reason == "Accepted":
         return
-    found = [acceptance.message, *_consequences(reading)]
+    found = [acceptance.message.rstrip("."), *_consequences(reading)]
     yield Finding(codes.NEEDS_WAYPOINT, ref, "; ".join(found), "spec.rules", tuple(_to_waypoints(index, ref, obj)))
 
 
@@ -91,25 +92,31 @@ def _consequences(reading: ZtunnelReading) -> Iterator[str]:
 
 
 def _to_waypoints(index: MeshIndex, ref: ObjectRef, obj: Object) -> Iterator[Remedy]:
-    """To the waypoint of the only service whose pods it selects."""
-    behind = [service for service in _services(index) if _selected(index, ref, service)]
-    if len(behind) != 1 or behind[0].namespace != ref.namespace:
+    """To the waypoint of the service whose pods it selects, or of all that have some of them."""
+    reading = index.security.ztunnel.policies[remedies.key_of(ref)]
+    pods = {
+        workload.key
+        for workload in index.workloads.values()
+        if workload.namespace == ref.namespace and reading.selector.selects(dict(workload.labels))
+    }
+    behind = {service: _pods(service) & pods for service in _services(index) if service.namespace == ref.namespace}
+    whole = [service for service, some in behind.items() if some == pods == _pods(service)]
+    meant = whole[:1] or [service for service, some in behind.items() if some]
+    if not meant:
         yield cures.edit(ref, "spec")
         return
-    service = ObjectRef(behind[0].kind, *behind[0].key)
-    yield remedies.to_target(ref, obj, service)
-    if behind[0].waypoint is None:
-        yield remedies.come_by_waypoint(index, service, index.shapes[behind[0].host].binding)
+    services = [ObjectRef(service.kind, *service.key) for service in meant]
+    yield remedies.to_target(ref, obj, *services)
+    if meant[0].waypoint is None:
+        yield remedies.come_by_waypoint(index, services[0], index.shapes[meant[0].host].binding)
 
 
 def _services(index: MeshIndex) -> Iterator[Service]:
     return (service for _, service in sorted(index.mesh.services.items()))
 
 
-def _selected(index: MeshIndex, ref: ObjectRef, service: Service) -> bool:
-    reading = index.security.ztunnel.policies[remedies.key_of(ref)]
-    mine = (e.workload for e in service.endpoints if e.workload is not None)
-    return any(w.namespace == ref.namespace and reading.selector.selects(dict(w.labels)) for w in mine)
+def _pods(service: Service) -> set[Key]:
+    return {endpoint.workload.key for endpoint in service.endpoints if endpoint.workload is not None}
 
 
 def _for_nobody(index: MeshIndex, ref: ObjectRef, obj: Object) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, SERVICEENTRY
-from ambientlab.mesh.analysis import codes, cures, ports
+from ambientlab.mesh.analysis import codes, cures, hosts, ports
 from ambientlab.mesh.analysis.finding import Code, Finding
 from ambientlab.mesh.explain import Remedy, remedies
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
@@ -104,6 +104,8 @@ def _remedies(index: MeshIndex, diagnostic: Diagnostic, code: Code) -> Iterator[
             yield remedies.export(ref)
         case codes.WRONG_NAMESPACE if shape is not None:
             yield remedies.go_home(ref, shape.key.namespace)
+        case codes.NO_SUCH_SERVICE:
+            yield from hosts.completed(index, diagnostic)
         case codes.SHADOWED if diagnostic.reason != "Unreachable":
             yield cures.without(ref)
         case codes.MISSING_BACKEND if diagnostic.destination is not None:

@@ -62,6 +62,7 @@ def _unbound(index: MeshIndex, bound: Mapping[ObjectRef, Binding]) -> Iterator[F
         if code is None:
             missing = asked not in index.sources[GATEWAY]
             code = codes.WAYPOINT_MISSING if missing else codes.WAYPOINT_NOT_READY
+            why = f'waypoint "{asked}" does not exist' if missing else why
         message = f"{why}; traffic to {names(whom)} goes directly"
         remedy = remedies.come_by_waypoint(index, whom[0], bound[whom[0]])
         yield Finding(code, label, message, f"metadata.labels[{USE_WAYPOINT}]", (remedy,))

@@ -225,10 +225,10 @@ def pods_of(service: Service) -> Remedy:
     return Remedy(f"see the endpoints of {service.key}", (command,))
 
 
-def to_target(ref: ObjectRef, obj: Mapping[str, Any], service: ObjectRef) -> Remedy:
-    """A policy that selects pods becomes one of a service's waypoint."""
-    target = [{"group": resource_of(service).group, "kind": service.kind, "name": service.name}]
+def to_target(ref: ObjectRef, obj: Mapping[str, Any], *services: ObjectRef) -> Remedy:
+    """A policy that selects pods becomes one of the waypoint of services."""
+    target = [{"group": resource_of(each).group, "kind": each.kind, "name": each.name} for each in services]
     selects = "selector" in (obj.get("spec") or {})
     drop: list[tuple[str, str, Any]] = [("remove", "/spec/selector", None)] if selects else []
     command = patch(ref, *drop, ("add", "/spec/targetRefs", target))
-    return Remedy(f"let the waypoint of {service.name} decide by it", (command,))
+    return Remedy(f"let the waypoint of {', '.join(each.name for each in services)} decide by it", (command,))
