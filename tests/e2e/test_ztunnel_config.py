@@ -184,6 +184,31 @@ def test_metrics(hello: Mesh) -> None:
     assert 'pilot_xds{version="1.31.0"} 2\n' in mesh, "ztunnel and a waypoint"
 
 
+def test_metrics_of_the_dns(hello: Mesh) -> None:
+    """What a captured pod has asked: for what ztunnel knows, and for what it would ask another server."""
+
+    def asked(metric: str) -> int:
+        text = hello.curl("http://10.244.0.1:15020/metrics")
+        wanted = {'request_query_type="a"', 'request_protocol="udp"', 'source_canonical_service="curl"'}
+        found = re.findall(rf"^istio_dns_{metric}{{(.*)}} (\d+)$", text, re.MULTILINE)
+        return sum(int(value) for labels, value in found if wanted <= set(labels.split(",")))
+
+    metrics = ("requests_total", "upstream_requests_total", "upstream_failures_total")
+    duration = "upstream_request_duration_seconds_count"
+    before = [asked(metric) for metric in (*metrics, duration)]
+    look_up = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+    name = "direct.hello.svc.cluster.local."
+    assert hello.kubectl("exec", "-n", "test", "curl", "--", "python3", "-c", look_up, name).startswith("10.")
+    failed = hello.kubectl(
+        "exec", "-n", "test", "curl", "--", "python3", "-c", look_up, "elsewhere.example.", check=False
+    )
+    assert "gaierror" in failed
+    after = [asked(metric) for metric in (*metrics, duration)]
+    grown = [now - then for now, then in zip(after, before, strict=True)]
+    assert grown[0] == grown[1] + 1
+    assert grown[1] == grown[2] == grown[3] >= 1, "a resolver asks again where a server fails"
+
+
 def test_policies(hello: Mesh) -> None:
     """What one is, and that what it refuses is counted."""
     hello.apply(DENY)

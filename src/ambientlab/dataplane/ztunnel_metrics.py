@@ -1,7 +1,7 @@
 """ztunnel's metrics of TCP connections, in Prometheus' text format, with its labels (istio/ztunnel,
 src/proxy/metrics.rs and src/metrics/meta.rs).
 
-Of what it counts besides, the sockets of its listeners and lookups of DNS are not counted here.
+Those of DNS are in `ztunnel_dns`; the sockets of its listeners, which it counts as well, are not counted here.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Labeller:
             **_place("source", source),
             **_place("destination", destination),
         }
-        return Labels(_text(before), _text(behind))
+        return Labels(written(before), written(behind))
 
     def _find(self, namespace: str, name: str) -> Workload | None:
         found = self._workload(namespace, name) if name else None
@@ -96,7 +96,7 @@ def samples(connections: Connections[Labels]) -> list[str]:
             found[name].append(f"{name}_total{{{labels.text(flag)}}} {value}")
     lines: list[str] = []
     for name, known in found.items():
-        lines += [*_head(name, "counter", _HELP[name]), *known] if known else []
+        lines += [*head(name, "counter", _HELP[name]), *known] if known else []
     return lines
 
 
@@ -107,14 +107,14 @@ def build(component: str) -> list[str]:
 
 
 def gauge(name: str, what: str, labels: str, value: int) -> list[str]:
-    return [*_head(name, "gauge", what), f"{name}{{{labels}}} {value}"]
+    return [*head(name, "gauge", what), f"{name}{{{labels}}} {value}"]
 
 
 def text(lines: Iterable[str]) -> str:
     return "\n".join([*lines, "# EOF", ""])
 
 
-def _head(name: str, kind: str, what: str) -> tuple[str, str]:
+def head(name: str, kind: str, what: str) -> tuple[str, str]:
     return f"# HELP {name} {what}.", f"# TYPE {name} {kind}"
 
 
@@ -149,7 +149,8 @@ def _place(side: str, workload: Workload | None) -> dict[str, str]:
     return {f"{side}_region": region, f"{side}_zone": zone}
 
 
-def _text(labels: Mapping[str, str]) -> str:
+def written(labels: Mapping[str, str]) -> str:
+    """With ztunnel's word for what is not known (DefaultedUnknown)."""
     return ",".join(f'{name}="{_escaped(value) or _UNKNOWN}"' for name, value in labels.items())
 
 

@@ -145,6 +145,7 @@ class Daemon:
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod, network)
         ztunnel = await self._start_views(istiod)
+        dns.heard = ztunnel.looked_up
         made = bootstraps(tokens, self.paths.xds_socket)
         images = Images(made, {"proxyv2": waypoint_drain(istiod.in_step)}, {"ztunnel": ztunnel.output})
         await self._start_agent(api, keys.signer, images, network, capture)

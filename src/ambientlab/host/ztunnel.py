@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from ambientlab.cluster import ISTIO_VERSION
 from ambientlab.dataplane.ztunnel_connections import Connections, Open
+from ambientlab.dataplane.ztunnel_dns import Lookups
 from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
 from ambientlab.dataplane.ztunnel_metrics import Labeller, Labels, build, gauge, samples, text
 from ambientlab.mesh import configdump
 from ambientlab.mesh.ir import Key, Workload
 from ambientlab.mesh.serve.control_plane import ControlPlane
+from ambientlab.node.dns import Lookup
 
 _PILOT_XDS = "Number of endpoints connected to this pilot using XDS"
 
@@ -27,11 +29,24 @@ class NodeProxyView:
         self._by_endpoint = index.services.index(lambda _, service: {end.address for end in service.endpoints})
         self._labeller = Labeller(self._find, index.services.get)
         self._connections = self._none_yet()
+        self._lookups = Lookups()
 
     def output(self) -> Callable[[bytes], bytes]:
-        """For a run of the node proxy that begins: it has no connections, and has counted none."""
+        """For a run of the node proxy that begins: it has no connections, and has counted nothing."""
         self._connections = self._none_yet()
+        self._lookups = Lookups()
         return ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
+
+    def looked_up(self, asked: Lookup) -> None:
+        found = self._by_ip.select(asked.client)
+        self._lookups.count(
+            found[0] if found else None,
+            asked.type,
+            asked.protocol,
+            forwarded=asked.forwarded,
+            failed=asked.failed,
+            seconds=asked.seconds,
+        )
 
     def trust_domain(self) -> str:
         return self._istiod.index.mesh.trust.own
@@ -47,7 +62,7 @@ class NodeProxyView:
         return min((host for host, end in ends if port in dict(end.ports).values()), default="")
 
     def metrics(self) -> str:
-        return text([*samples(self._connections), *build("ztunnel")])
+        return text([*samples(self._connections), *self._lookups.samples(), *build("ztunnel")])
 
     def mesh_metrics(self) -> str:
         """istiod's: how many proxies it serves, and, which no istiod has, those of ztunnel, so that one address tells

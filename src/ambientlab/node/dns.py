@@ -5,8 +5,8 @@ answer SERVFAIL, which a resolver reports at once and does not take for "no such
 one whose last label is a namespace or `svc`, can only be a service's that is not there (clients try it as it is after
 their search list): those answer NXDOMAIN, so that a mistyped service does not look like an outage.
 
-Captured pods are answered for the hosts of ServiceEntries as well, which is ztunnel's work elsewhere. And the machine
-that the mesh runs on has a name.
+Captured pods are answered for the hosts of ServiceEntries as well, which is ztunnel's work elsewhere, and who counts
+for ztunnel is told what they ask. And the machine that the mesh runs on has a name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+import time
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
@@ -22,6 +24,8 @@ from ambientlab.api.objects import annotations_of, name, namespace
 from ambientlab.cluster import DNS_IP, HOST_IP, HOST_NAME
 from ambientlab.node.dnswire import (
     CLASS_IN,
+    TYPE_A,
+    TYPE_AAAA,
     TYPE_ANY,
     TYPE_CNAME,
     Malformed,
@@ -31,6 +35,7 @@ from ambientlab.node.dnswire import (
     parent,
     parse,
     refuse,
+    type_name,
 )
 from ambientlab.node.meshnames import MeshNames
 from ambientlab.node.services import Key, ServiceIndex
@@ -104,12 +109,34 @@ def _follow(zone: Zone, query: Query, alias: list[bytes], limit: int) -> bytes:
     return answer(query, Rcode.NOERROR, [*alias, *records], limit=limit)
 
 
+class Lookup(NamedTuple):
+    """What a captured pod has asked. `forwarded`: ztunnel would not have known but asked a server like this; `failed`:
+    that has no such record. The type of record and the protocol are in lower case."""
+
+    client: str
+    type: str
+    protocol: str
+    forwarded: bool
+    failed: bool
+    seconds: float
+
+
+def known_to_ztunnel(zone: Zone, mesh: MeshNames, query: Query) -> bool:
+    """Addresses of services, of their endpoints and of hosts of ServiceEntries (istio/ztunnel, src/dns/server.rs)."""
+    if query.type not in (TYPE_A, TYPE_AAAA):
+        return False
+    taken = zone.is_service(query.name)
+    return zone.is_address(query.name) or mesh.find(query.name, query.type, taken=taken) is not None
+
+
 class DnsServer:
     """Construct, then `start` in the node's network namespace and on the event loop; follows the API until `close`."""
 
     def __init__(self, client: Client, address: str = DNS_IP, port: int = PORT) -> None:
         self.zone = Zone()
         self.mesh = MeshNames()
+        self.heard: Callable[[Lookup], None] = lambda lookup: None
+        """Is told what captured pods ask."""
         self._addresses: dict[tuple[str, str], str] = {}
         self._captured: set[str] = set()
         self._client = client
@@ -142,8 +169,18 @@ class DnsServer:
             stream.close()
 
     def _respond(self, packet: bytes, client: str, *, datagram: bool) -> bytes | None:
-        mesh = self.mesh if client in self._captured else None
-        return respond(self.zone, packet, datagram=datagram, mesh=mesh)
+        if client not in self._captured:
+            return respond(self.zone, packet, datagram=datagram)
+        began = time.perf_counter()
+        reply = respond(self.zone, packet, datagram=datagram, mesh=self.mesh)
+        query = parse(packet)
+        if reply is not None and isinstance(query, Query):
+            forwarded = not known_to_ztunnel(self.zone, self.mesh, query)
+            without_records = bool(reply[3] & 0xF) or reply[6:8] == b"\0\0"
+            protocol, seconds = "udp" if datagram else "tcp", time.perf_counter() - began
+            asked = type_name(query.type)
+            self.heard(Lookup(client, asked, protocol, forwarded, forwarded and without_records, seconds))
+        return reply
 
     def _apply(self, changed: Collection[Key]) -> None:
         for key in changed:

@@ -14,6 +14,19 @@ from enum import IntEnum
 CLASS_IN = 1
 TYPE_A, TYPE_CNAME, TYPE_SOA, TYPE_PTR, TYPE_TXT, TYPE_AAAA, TYPE_SRV = 1, 5, 6, 12, 16, 28, 33
 TYPE_ANY = 255
+_TYPE_NAMES = {
+    1: "a",
+    2: "ns",
+    5: "cname",
+    6: "soa",
+    12: "ptr",
+    15: "mx",
+    16: "txt",
+    28: "aaaa",
+    33: "srv",
+    35: "naptr",
+}
+_TYPE_NAMES |= {64: "svcb", 65: "https", 255: "any", 257: "caa"}
 _TYPE_OPT = 41
 
 _MAX_NAME = 255
@@ -139,6 +152,11 @@ def encode_name(name: str) -> bytes:
     if any(not 0 < len(label.encode()) <= 63 for label in labels) or len(encoded) > _MAX_NAME:
         raise ValueError(f"not a domain name: {name!r}")
     return encoded
+
+
+def type_name(kind: int) -> str:
+    """In lower case; as RFC 3597 writes it if it is none that people ask for."""
+    return _TYPE_NAMES.get(kind, f"type{kind}")
 
 
 def parent(name: bytes) -> bytes:

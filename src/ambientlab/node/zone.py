@@ -160,6 +160,11 @@ class Zone:
     def is_service(self, name_: bytes) -> bool:
         return name_.endswith(_SERVICES) and name_ in self._names
 
+    def is_address(self, name_: bytes) -> bool:
+        """Whether a service, or an endpoint of one, has an address by that name."""
+        kinds = self._records.get(name_, {})
+        return name_.endswith(_SERVICES) and (TYPE_A in kinds or TYPE_AAAA in kinds)
+
     def is_namespace(self, label: bytes) -> bool:
         """`label` in wire form, with its length."""
         return label + _SERVICES in self._names

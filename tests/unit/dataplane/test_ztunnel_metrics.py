@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, Connections
+from ambientlab.dataplane.ztunnel_dns import Lookups
 from ambientlab.dataplane.ztunnel_metrics import Labeller, build, samples, text
 from ambientlab.mesh.ir import Protocol, Service, Workload
 
@@ -162,3 +163,45 @@ def test_pods_of_one_deployment_count_as_one() -> None:
     counted.ended(2, HBONE.replace("curl-1", "curl-2"), 10, 200, 5)
     lines = [line for line in samples(counted.connections) if "sent_bytes_total" in line]
     assert [line.rpartition(" ")[2] for line in lines if not line.startswith("#")] == ["400"]
+
+
+ASKED = 'request_query_type="a",request_protocol="udp",source_canonical_service="client",source_canonical_revision="v9"'
+
+
+def test_every_question_of_the_dns_counts_and_what_was_forwarded_besides() -> None:
+    lookups = Lookups()
+    lookups.count(CURL, "a", "udp", forwarded=False, failed=False, seconds=0.5)
+    lookups.count(CURL, "a", "udp", forwarded=True, failed=True, seconds=0.25)
+    lookups.count(CURL, "a", "udp", forwarded=True, failed=False, seconds=0.001)
+    lines = lookups.samples()
+    duration = "istio_dns_upstream_request_duration_seconds"
+    assert lines == [
+        "# HELP istio_dns_requests Total number of DNS requests (unstable).",
+        "# TYPE istio_dns_requests counter",
+        f"istio_dns_requests_total{{{ASKED}}} 3",
+        "# HELP istio_dns_upstream_requests Total number of DNS requests forwarded to upstream (unstable).",
+        "# TYPE istio_dns_upstream_requests counter",
+        f"istio_dns_upstream_requests_total{{{ASKED}}} 2",
+        "# HELP istio_dns_upstream_failures Total number of DNS requests that failed to forward upstream (unstable).",
+        "# TYPE istio_dns_upstream_failures counter",
+        f"istio_dns_upstream_failures_total{{{ASKED}}} 1",
+        f"# HELP {duration} Total time in seconds Istio takes to get DNS response from upstream (unstable).",
+        f"# TYPE {duration} histogram",
+        f"{duration}_sum{{{ASKED}}} 0.251",
+        f"{duration}_count{{{ASKED}}} 2",
+        f'{duration}_bucket{{le="0.001",{ASKED}}} 1',
+        f'{duration}_bucket{{le="0.005",{ASKED}}} 1',
+        f'{duration}_bucket{{le="0.01",{ASKED}}} 1',
+        f'{duration}_bucket{{le="0.1",{ASKED}}} 1',
+        f'{duration}_bucket{{le="1.0",{ASKED}}} 2',
+        f'{duration}_bucket{{le="5.0",{ASKED}}} 2',
+        f'{duration}_bucket{{le="+Inf",{ASKED}}} 2',
+    ]
+
+
+def test_who_asks_and_is_not_known_is_called_so_and_what_was_not_forwarded_has_no_time() -> None:
+    lookups = Lookups()
+    lookups.count(None, "aaaa", "tcp", forwarded=False, failed=False, seconds=0.0)
+    (_, _, line) = lookups.samples()
+    unknown = 'source_canonical_service="unknown",source_canonical_revision="unknown"'
+    assert line == f'istio_dns_requests_total{{request_query_type="aaaa",request_protocol="tcp",{unknown}}} 1'

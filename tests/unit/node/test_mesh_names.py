@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from ambientlab.node.dns import respond
-from ambientlab.node.dnswire import TYPE_A, TYPE_AAAA, TYPE_SRV, encode_name
+from ambientlab.node.dns import known_to_ztunnel, respond
+from ambientlab.node.dnswire import TYPE_A, TYPE_AAAA, TYPE_SRV, Query, encode_name, parse
 from ambientlab.node.meshnames import MeshNames
 from ambientlab.node.zone import Zone, service_records
 
@@ -24,14 +24,17 @@ def names() -> MeshNames:
     return made
 
 
+def question(name: str, kind: int) -> bytes:
+    return b"\x12\x34" + struct.pack(">5H", 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", kind, 1)
+
+
 def ask(names: MeshNames | None, name: str, kind: int = TYPE_A, zone: Zone | None = None) -> tuple[int, list[str]]:
     """rcode and addresses."""
-    question = encode_name(name) + struct.pack(">HH", kind, 1)
-    packet = b"\x12\x34" + struct.pack(">5H", 0x0100, 1, 0, 0, 0) + question
+    packet = question(name, kind)
     reply = respond(zone or Zone(), packet, datagram=True, mesh=names)
     assert reply is not None
     flags, _, answers, _, _ = struct.unpack_from(">5H", reply, 2)
-    records = reply[12 + len(question) :]
+    records = reply[len(packet) :]
     return flags & 0xF, [socket.inet_ntoa(records[16 * i + 12 : 16 * i + 16]) for i in range(answers)]
 
 
@@ -76,3 +79,28 @@ def test_a_wildcard_leaves_services_alone() -> None:
     zone.replace("web", service_records(service, []))
     assert ask(names, "web.hello.svc.cluster.local", zone=zone) == (NOERROR, ["10.96.0.5"])
     assert ask(names, "other.hello.svc.cluster.local", zone=zone) == (NOERROR, ["240.240.0.1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "known"),
+    [
+        ("api.example.com", TYPE_A, True),
+        ("any.example.com", TYPE_AAAA, True),
+        ("api.example.com", TYPE_SRV, False),
+        ("example.net", TYPE_A, False),
+        ("web.hello.svc.cluster.local", TYPE_A, True),
+        ("web.hello.svc.cluster.local", TYPE_AAAA, True),
+        ("_http._tcp.web.hello.svc.cluster.local", TYPE_SRV, False),
+        ("hello.svc.cluster.local", TYPE_A, False),
+        ("outside.hello.svc.cluster.local", TYPE_A, False),
+    ],
+)
+def test_what_ztunnel_would_ask_another_server_for(names: MeshNames, name: str, kind: int, known: bool) -> None:
+    zone = Zone()
+    port = {"name": "http", "port": 80}
+    for spec in ({"clusterIP": "10.96.0.5", "ports": [port]}, {"type": "ExternalName", "externalName": "example.net"}):
+        own = "outside" if "type" in spec else "web"
+        zone.replace(own, service_records({"metadata": {"name": own, "namespace": "hello"}, "spec": spec}, []))
+    query = parse(question(name, kind))
+    assert isinstance(query, Query)
+    assert known_to_ztunnel(zone, names, query) == known
