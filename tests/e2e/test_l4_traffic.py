@@ -241,7 +241,7 @@ for port in {ports!r}:
     except OSError: pass
     made.close()
 """
-    assert set(python(cluster, namespace, scan).split()) <= {"6443", "15020", "15021"}
+    assert set(python(cluster, namespace, scan).split()) == {"6443", "15020", "15021"}
     for path in ("config_dump", "quitquitquit"):
         code = runs(
             cluster, namespace, f"curl -s -o /dev/null -w '%{{http_code}}' -X POST http://{NODE_IP}:15020/{path}"
