@@ -68,7 +68,7 @@ class Signing:
         self._unsubscribe: list[Callable[[], None]] = []
 
     async def open(self) -> CertificateAuthority:
-        """Raises OSError if what the mesh signs with cannot be kept."""
+        """Raises OSError or StatusError if what the mesh signs with cannot be kept."""
         self.authority = CertificateAuthority(await self._choose(), clock=self._clock)
         return self.authority
 
@@ -175,8 +175,8 @@ class Signing:
         log.info("istiod starts anew")
         try:
             self.authority.adopt(await self._choose())
-        except Exception:
-            log.exception("the CA stays as it was")
+        except (OSError, StatusError) as error:
+            log.error("the CA stays as it was: %s", error)
 
     async def _check_roots(self) -> None:
         """At once, and then as often as istiod does: a mesh here may not run for an hour."""
