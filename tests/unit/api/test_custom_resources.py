@@ -386,26 +386,6 @@ BACKENDTLSPOLICIES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "text"), BACKENDTLSPOLICIES)
-def test_what_is_refused_of_a_backend_tls_policy(refusal, admitted, path, value, text) -> None:
-    admitted(kinds.BACKENDTLSPOLICY, BACKENDTLSPOLICY)
-    spoilt = spoiled(BACKENDTLSPOLICY, path, value)
-    if text is None:
-        admitted(kinds.BACKENDTLSPOLICY, spoilt)
-    else:
-        assert text in refusal(kinds.BACKENDTLSPOLICY, spoilt).message
-
-
-@pytest.mark.parametrize(("path", "value", "text"), SERVICEENTRIES)
-def test_what_is_refused_of_a_service_entry(refusal, admitted, path, value, text) -> None:
-    admitted(kinds.SERVICEENTRY, SERVICEENTRY)
-    spoilt = spoiled(SERVICEENTRY, path, value)
-    if text is None:
-        admitted(kinds.SERVICEENTRY, spoilt)
-    else:
-        assert text in refusal(kinds.SERVICEENTRY, spoilt).message
-
-
 DNS_ENTRIES = [
     ({}, None),
     ({"endpoints": [{"address": "a.example.com"}]}, None),
@@ -464,14 +444,21 @@ WORKLOADENTRIES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "text"), WORKLOADENTRIES)
-def test_what_is_refused_of_a_workload_entry(refusal, admitted, path, value, text) -> None:
-    admitted(kinds.WORKLOADENTRY, WORKLOADENTRY)
-    spoilt = spoiled(WORKLOADENTRY, path, value)
+REFUSALS = [
+    *((kinds.BACKENDTLSPOLICY, BACKENDTLSPOLICY, *case) for case in BACKENDTLSPOLICIES),
+    *((kinds.SERVICEENTRY, SERVICEENTRY, *case) for case in SERVICEENTRIES),
+    *((kinds.WORKLOADENTRY, WORKLOADENTRY, *case) for case in WORKLOADENTRIES),
+]
+
+
+@pytest.mark.parametrize(("resource", "good", "path", "value", "text"), REFUSALS)
+def test_what_is_refused_of_a_kind(refusal, admitted, resource, good, path, value, text) -> None:
+    admitted(resource, good)
+    spoilt = spoiled(good, path, value)
     if text is None:
-        admitted(kinds.WORKLOADENTRY, spoilt)
+        admitted(resource, spoilt)
     else:
-        assert text in refusal(kinds.WORKLOADENTRY, spoilt).message
+        assert text in refusal(resource, spoilt).message
 
 
 @pytest.mark.parametrize("crd", crds.shipped(), ids=lambda crd: crd["metadata"]["name"])
