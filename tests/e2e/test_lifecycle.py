@@ -48,6 +48,7 @@ def test_up_twice_and_the_state_survives_down(home: Mesh) -> None:
     second = home.ambientlab("up")
     assert second.code == 0
     assert "runs already" in second.err
+    assert "Starting" not in second.err
     uid = home.json("create", "configmap", "kept", "--from-literal=a=b")["metadata"]["uid"]
     status = json.loads(home.ambientlab("status", "-o", "json").out)
     assert status[0]["status"] == "Running"

@@ -70,15 +70,16 @@ def up(name: str, kubeconfig: Path | None, patience: float, quiet: bool) -> None
     from ambientlab.host.tools import ToolError
 
     paths = paths_for(name)
-    if not quiet:
-        talk(f"Starting mesh {name!r}", bold=True)
-    last = 0
+    begun = False
 
     def report(done: lifecycle.Step) -> None:
-        nonlocal last
-        last = done.milliseconds
-        if not quiet:
-            step(f"{done.text} ({done.milliseconds} ms)")
+        nonlocal begun
+        if quiet:
+            return
+        if not begun:
+            talk(f"Starting mesh {name!r}", bold=True)
+            begun = True
+        step(f"{done.text} ({done.milliseconds} ms)")
 
     try:
         target = kube.target(str(kubeconfig) if kubeconfig else None)
