@@ -19,7 +19,8 @@ from ambientlab.traffic.answers import SHOWN, Answer, Requests
 Kubectl = Callable[[Sequence[str]], list[str]]
 """Arguments to the whole command."""
 
-_NO_PROGRAM = re.compile(r"not found|no such file", re.IGNORECASE)
+_NO_PROGRAM = re.compile(r"(?!Error from server \(NotFound\)).*(not found|no such file)", re.IGNORECASE)
+"""What a line says in which a container's runtime, a shell or this one reports it: not that the pod is missing."""
 _KUBECTLS = ("Defaulted container", "command terminated with exit code")
 """Beginnings of lines that say nothing about the program."""
 _MOST = 10_000_000
@@ -63,7 +64,7 @@ def send(
         for line in process.lines():
             began = True
             yield Answer(*orjson.loads(line))
-        if (said := process.complaint()) == "" or began or not _NO_PROGRAM.search(said):
+        if (said := process.complaint()) == "" or began or not _NO_PROGRAM.match(said):
             if said:
                 raise TrafficError(_why(said, requests))
             return
@@ -140,7 +141,7 @@ def _driver() -> str:
 
 
 def _why(said: str, requests: Requests) -> str:
-    if _NO_PROGRAM.search(said) and "pods" not in said:
+    if _NO_PROGRAM.match(said):
         return f"{requests.source} has neither python3 nor curl: name another pod with --from"
     return re.sub(r"^(Error from server \(\w+\)|error): ", "", said)
 
@@ -200,7 +201,7 @@ class _Exec:
             return ""
         lines = [line for line in self._said.strip().splitlines() if not line.startswith(_KUBECTLS)]
         ended = f"it ended with {self._process.returncode}"
-        return next(filter(_NO_PROGRAM.search, lines), lines[-1] if lines else ended)
+        return next(filter(_NO_PROGRAM.match, lines), lines[-1] if lines else ended)
 
     def _listen(self) -> None:
         assert self._process.stderr is not None

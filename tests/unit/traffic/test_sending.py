@@ -121,9 +121,10 @@ def test_bodies_of_parallel_requests_need_the_driver(scripted: Script) -> None:
     assert len(answers(plan(port, parallel=2), without_python, body=False)) == 4
 
 
-def test_a_pod_that_is_not_there() -> None:
-    refused = ["sh", "-c", "echo 'Error from server (NotFound): pods \"curl\" not found' >&2; exit 1"]
-    with pytest.raises(TrafficError, match=r'^pods "curl" not found$'):
+@pytest.mark.parametrize("what", ['pods "curl" not found', 'namespaces "test" not found'])
+def test_a_pod_that_is_not_there(what: str) -> None:
+    refused = ["sh", "-c", f"echo 'Error from server (NotFound): {what}' >&2; exit 1"]
+    with pytest.raises(TrafficError, match=f"^{what}$"):
         answers(plan(1), lambda _: refused)
 
 
