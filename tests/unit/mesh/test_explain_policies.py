@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ambientlab.mesh.explain import Cause, Explanation, Place, words
-from support.explanations import cluster, explained
+from ambientlab.mesh.index import MeshIndex
+from support.decisions import indexed
+from support.explanations import HELLO, causes, cluster, explained, explained_in
+from support.typed_lab import TypedLab
 
 WAYPOINT = "targetRefs: [{group: '', kind: Service, name: helloworld}]"
 PODS = "selector: {matchLabels: {app: helloworld}}"
@@ -114,3 +117,31 @@ def test_pods_outside_the_mesh_are_named_once() -> None:
     [finding] = [each for each in found.ignored if each.cause is Cause.POD_NOT_CAPTURED]
     assert "hello/helloworld-v1" in finding.message
     assert finding.remedies
+
+
+def with_sidecar(made: TypedLab, name: str) -> MeshIndex:
+    """The pod as the injector leaves it where ambient mode is installed (files/injection-template.yaml)."""
+    objects = [*made.cluster()]
+    [pod] = [obj for obj in objects if obj["kind"] == "Pod" and obj["metadata"]["name"].startswith(name)]
+    pod["metadata"]["annotations"] = {"sidecar.istio.io/status": "{}"}
+    pod["metadata"]["labels"] = {**pod["metadata"].get("labels", {}), "networking.istio.io/tunnel": "http"}
+    return indexed(*objects)
+
+
+def test_what_a_clients_sidecar_decides_is_not_known() -> None:
+    found = explained_in(with_sidecar(cluster(), "curl"), HELLO)
+    assert found.client.outside == "it has a sidecar, which ambient mode leaves alone"
+    assert found.client.ztunnel is None
+    assert [(one.what, one.commands) for one in found.unseen] == [
+        ("the sidecar of Pod test/curl", ("istioctl proxy-config routes curl.test",))
+    ]
+
+
+def test_policies_for_pods_with_sidecars_are_theirs_to_follow() -> None:
+    made = cluster(waypoint=False)
+    made.apply(STRICT + "---" + policies(post=f"{ONE}, rules: [{{to: [{{operation: {{methods: [POST]}}}}]}}]"))
+    assert ("AuthorizationPolicy hello/post", Cause.NEEDS_WAYPOINT) in causes(explained(made))
+    found = explained_in(with_sidecar(made, "helloworld-v1"), HELLO)
+    assert causes(found) == {("Namespace test", Cause.CLIENT_SIDE)}
+    assert [one.what for one in found.unseen] == ["the sidecar of Pod hello/helloworld-v1-5b89ff7bbd-w6c72"]
+    assert ends(found) == {"hello/helloworld-v1": "50%", "hello/helloworld-v2": "50%"}

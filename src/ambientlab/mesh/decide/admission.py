@@ -14,7 +14,6 @@ from ambientlab.mesh.ir import (
     Conditions,
     Mesh,
     PolicyAction,
-    Protocol,
     Workload,
     allowed_by,
     denied_by,
@@ -56,7 +55,7 @@ OPEN = Admission(True)
 
 def at(mesh: Mesh, workload: Workload | None, connection: Connection) -> Admission:
     """Ztunnel stands before workloads that take tunnels and have no proxy of their own."""
-    if workload is None or workload.protocol is not Protocol.HBONE:
+    if workload is None or not workload.captured:
         return OPEN
     return admitted(mesh.enforced.get(workload.key, ()), connection)
 

@@ -62,7 +62,7 @@ def decide(mesh: Mesh, client: Key | None, request: Request, *, domain: str = DO
     """`client` is a workload, or None for somebody outside the cluster's pods. Raises KeyError for an unknown workload,
     `re2.ExpressionError` where a rewrite cannot be carried out."""
     workload = None if client is None else mesh.workloads[client]
-    captured = workload is not None and workload.protocol is Protocol.HBONE
+    captured = workload is not None and workload.captured
     identity, address = (workload.identity, workload.ip) if workload is not None else ("", "")
     node = workload.node if workload is not None else ""
     source = Source(client, captured, identity if captured else "", address, node)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
 from ambientlab.mesh.decide import Request
 from ambientlab.mesh.index import MeshIndex
-from ambientlab.mesh.ir import Key, Protocol, Workload
+from ambientlab.mesh.ir import Key, Workload
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST = re.compile(r"[a-zA-Z0-9_*]([a-zA-Z0-9_.-]*[a-zA-Z0-9_.])?|[0-9a-fA-F:.]+")
@@ -85,7 +85,7 @@ def anybody(index: MeshIndex, request: Request) -> Asker:
     def rank(workload: Workload) -> tuple[bool, bool, bool, Key]:
         names = {workload.name, workload.workload_name, dict(workload.labels).get("app", "")}
         return (
-            workload.protocol is not Protocol.HBONE,
+            not workload.captured,
             not names & {*_USUAL_CLIENTS},
             wanted in names,
             workload.key,
@@ -95,7 +95,7 @@ def anybody(index: MeshIndex, request: Request) -> Asker:
     if not found:
         return Asker(None, "there is no pod that could ask, so somebody outside of the cluster does")
     first = found[0]
-    where = "in the mesh" if first.protocol is Protocol.HBONE else "of the cluster; none is in the mesh"
+    where = "in the mesh" if first.captured else "of the cluster; none is in the mesh"
     return Asker(first.key, f"a pod {where}; --from NAMESPACE/POD asks for another")
 
 

@@ -42,7 +42,7 @@ def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[U
         tuple(dict.fromkeys(_applied(scope))),
         tuple(f for f in unique if f.cause not in BROKEN),
         tuple(f for f in unique if f.cause in BROKEN),
-        tuple(unseen),
+        (*unseen, *surroundings.sidecars(scope)),
     )
 
 

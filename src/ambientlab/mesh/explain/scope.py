@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from ambientlab.api.kinds import NAMESPACE
+from ambientlab.api import objects
+from ambientlab.api.kinds import NAMESPACE, POD
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Context
@@ -16,7 +17,7 @@ from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, 
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT, Binding, bind
-from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination
+from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination, Workload
 
 _REASONS: Mapping[str, Cause] = {
     "ForeignNamespace": Cause.WRONG_NAMESPACE,
@@ -51,6 +52,8 @@ _OF_BINDING = {
     "AttachmentDenied": Cause.WAYPOINT_REFUSES,
     "UnsupportedTrafficType": Cause.WAYPOINT_REFUSES,
 }
+INJECTED = "sidecar.istio.io/status"
+"""The annotation that the injector leaves."""
 _NEEDS_WAYPOINT = ("NoWaypoint", "ResolvedWaypoints", "AncestorNotBound")
 _UNSAID = frozenset({"CredentialNotFound", "ReferenceGrantMissing"})
 """What is said of Secrets, which nobody reads to explain, and what decides nothing in a mesh of Istio."""
@@ -137,6 +140,17 @@ class Scope:
         return found
 
     @cached_property
+    def servers(self) -> tuple[Workload, ...]:
+        """The pods that the request may end at."""
+        found: dict[Key, Workload] = {}
+        for service in (self.service, *self.destinations.values()):
+            if service is not None:
+                found |= {e.workload.key: e.workload for e in service.endpoints if e.workload is not None}
+        if (target := self.decision.target.workload) is not None:
+            found[target] = self.index.mesh.workloads[target]
+        return tuple(found.values())
+
+    @cached_property
     def hosts(self) -> tuple[str, ...]:
         """The host asked for and those that the request may be sent to."""
         named = [self.host, *(destination.host for destination in self.destinations)]
@@ -153,6 +167,11 @@ class Scope:
     def diagnostics(self, ref: ObjectRef) -> list[Diagnostic]:
         """What is said of an object that concerns the hosts of this request."""
         return [d for d in self._diagnostics.get(ref, ()) if not d.host or d.host in self.hosts]
+
+    def with_sidecars(self, some: Iterable[Workload]) -> list[Workload]:
+        """Those whose own proxy decides what they send and get (getPodEnrollment leaves them to it)."""
+        pods = ((workload, self.object(ObjectRef(POD.kind, *workload.key))) for workload in some)
+        return [workload for workload, pod in pods if pod is not None and INJECTED in objects.annotations_of(pod)]
 
     def object(self, ref: ObjectRef) -> Object | None:
         return remedies.object_of(self.index, ref)

@@ -12,7 +12,7 @@ from ambientlab.mesh.explain.explanation import Applied, Cause, Finding, Place, 
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
 from ambientlab.mesh.index.targets import targets
-from ambientlab.mesh.ir import Key, PolicyAction, Protocol, Workload
+from ambientlab.mesh.ir import Key, PolicyAction, Workload
 
 
 def applied(scope: Scope) -> Iterator[Applied]:
@@ -23,7 +23,7 @@ def applied(scope: Scope) -> Iterator[Applied]:
         if admission.policy is not None:
             decisive.setdefault(admission.policy.key, {})["allows" if admission.allowed else "denies"] = None
     ztunnel = scope.index.security.ztunnel
-    for workload in _workloads(scope):
+    for workload in scope.servers:
         for policy in scope.index.mesh.enforced.get(workload.key, ()):
             verbs = decisive.get(policy.key)
             part = f"{' and '.join(verbs)} the connection" if verbs else f"{policy.action}: does not decide"
@@ -40,6 +40,10 @@ def findings(scope: Scope) -> Iterator[Finding]:
 
 
 def _of_object(scope: Scope, ref: ObjectRef, obj: Object) -> Iterator[Finding]:
+    with_sidecars = scope.with_sidecars(scope.servers)
+    ztunnels = [workload for workload in _selected(scope, ref, obj) if workload not in with_sidecars]
+    if not ztunnels:
+        return
     # that no pod is in the mesh is told below, by their names
     yield from (scope.finding(said) for said in scope.diagnostics(ref) if said.reason != "NotInMesh")
     if ref.kind == REQUESTAUTHENTICATION.kind:
@@ -51,7 +55,7 @@ def _of_object(scope: Scope, ref: ObjectRef, obj: Object) -> Iterator[Finding]:
             yield Finding(ref, Cause.NEEDS_WAYPOINT, acceptance.message, "spec", remedy)
         if not acceptance.accepted:
             return
-    outside = [w for w in _selected(scope, ref, obj) if w.protocol is not Protocol.HBONE]
+    outside = [w for w in ztunnels if not w.captured]
     if outside:
         message = f"no ztunnel enforces it before what is not in the mesh: {', '.join(str(w.key) for w in outside)}"
         cures = dict.fromkeys(remedies.capture(scope.index, w.key) for w in outside if w.key in scope.index.workloads)
@@ -85,17 +89,6 @@ def _waypoints_identity(scope: Scope) -> Iterator[Finding]:
                     yield Finding(ref, Cause.WAYPOINT_IDENTITY, message, "", _to_waypoint(scope, ref, obj))
 
 
-def _workloads(scope: Scope) -> list[Workload]:
-    """Whose ztunnel may be asked: the pods that the request may end at."""
-    found: dict[Key, Workload] = {}
-    for service in (scope.service, *scope.destinations.values()):
-        if service is not None:
-            found |= {e.workload.key: e.workload for e in service.endpoints if e.workload is not None}
-    if (target := scope.decision.target.workload) is not None:
-        found[target] = scope.index.mesh.workloads[target]
-    return list(found.values())
-
-
 def _selected(scope: Scope, ref: ObjectRef, obj: Object) -> list[Workload]:
     """The pods among those that a policy without targets is for. In the root namespace a selector selects all over the
     mesh."""
@@ -103,7 +96,7 @@ def _selected(scope: Scope, ref: ObjectRef, obj: Object) -> list[Workload]:
     labels: Mapping[str, str] = ((obj.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
     return [
         workload
-        for workload in _workloads(scope)
+        for workload in scope.servers
         if ref.namespace in (workload.namespace, root) and labels.items() <= dict(workload.labels).items()
     ]
 

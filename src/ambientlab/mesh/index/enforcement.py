@@ -19,9 +19,8 @@ from ambientlab.mesh.index.findings import Said, of_diagnostics, of_readings
 from ambientlab.mesh.index.peerauthentications import Effective, Peer, converted_key, oldest, static_strict
 from ambientlab.mesh.index.reach import PodKind, Reach
 from ambientlab.mesh.index.selectors import MESH, Place, places_of
-from ambientlab.mesh.index.workloads import TUNNEL
 from ambientlab.mesh.index.ztunnelpolicies import ZtunnelReading
-from ambientlab.mesh.ir import Authorization, Key, Scope
+from ambientlab.mesh.ir import Authorization, Key, Scope, takes_tunnels
 
 
 class Enforcement:
@@ -81,7 +80,7 @@ class Enforcement:
     def _of_pod(self, ctx: Context, key: Key, pod: PodKind) -> Mapping[Key, tuple[Authorization, ...]]:
         """In ztunnel's order: those of the namespace, of the mesh, then those that ask for the pod's labels."""
         labels = pod.labels
-        if "http" in labels.get(TUNNEL, "").split(","):
+        if takes_tunnels(labels):
             return {}
         readings = {
             reading.policy.key: reading

@@ -14,10 +14,9 @@ from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.meshconfig import trust_of
 from ambientlab.mesh.index.values import address_of
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
-from ambientlab.mesh.ir import Key, Protocol, Traffic, TrustDomains, Waypoint, Workload
+from ambientlab.mesh.ir import Key, Protocol, Traffic, TrustDomains, Waypoint, Workload, takes_tunnels
 
 REDIRECTION = "ambient.istio.io/redirection"
-TUNNEL = "networking.istio.io/tunnel"
 LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
 _NODE_LABELS = (
     ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
@@ -81,8 +80,7 @@ def node_locality(_: Context, key: Key, node: Object) -> Mapping[Key, str]:
 
 def speaks_hbone(obj: Object) -> bool:
     """Whether there is something at the object's addresses that takes tunnels."""
-    captured = objects.annotations_of(obj).get(REDIRECTION) == "enabled"
-    return captured or "http" in objects.labels_of(obj).get(TUNNEL, "").split(",")
+    return objects.annotations_of(obj).get(REDIRECTION) == "enabled" or takes_tunnels(objects.labels_of(obj))
 
 
 def outside(

@@ -78,7 +78,7 @@ from ambientlab.mesh.ir.traffic import (
     Tunnel,
     Warmup,
 )
-from ambientlab.mesh.ir.workloads import Canary, Key, Protocol, Traffic, Waypoint, Workload
+from ambientlab.mesh.ir.workloads import Canary, Key, Protocol, Traffic, Waypoint, Workload, takes_tunnels
 
 __all__ = [
     "CA_SUFFIX",
@@ -155,5 +155,6 @@ __all__ = [
     "allowed_by",
     "by_address",
     "denied_by",
+    "takes_tunnels",
     "trust_domain_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -19,6 +20,14 @@ class Key(NamedTuple):
 
 Labels = tuple[tuple[str, str], ...]
 """Labels sorted by key: a mapping that is a value."""
+
+
+TUNNEL_LABEL = "networking.istio.io/tunnel"
+"""On what takes tunnels itself, the protocols: on waypoints, and on sidecars where ambient mode is installed."""
+
+
+def takes_tunnels(labels: Mapping[str, str]) -> bool:
+    return "http" in labels.get(TUNNEL_LABEL, "").split(",")
 
 
 class Protocol(StrEnum):
@@ -72,6 +81,11 @@ class Workload:
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    @property
+    def captured(self) -> bool:
+        """Whether ztunnel takes what it sends and gets."""
+        return self.protocol is Protocol.HBONE and not takes_tunnels(dict(self.labels))
 
 
 @dataclass(frozen=True, slots=True)
