@@ -130,7 +130,7 @@ def with_sidecar(made: TypedLab, name: str) -> MeshIndex:
 
 def test_what_a_clients_sidecar_decides_is_not_known() -> None:
     found = explained_in(with_sidecar(cluster(), "curl"), HELLO)
-    assert found.client.outside == "it has a sidecar, which ambient mode leaves alone"
+    assert found.client.outside == "it has a sidecar, whose decisions are not known here: this is the way without it"
     assert found.client.ztunnel is None
     assert [(one.what, one.commands) for one in found.unseen] == [
         ("the sidecar of Pod test/curl", ("istioctl proxy-config routes curl.test",))

@@ -52,7 +52,10 @@ def aimed(found: Explanation, *flags: str) -> Explanation:
     def findings(some: tuple[Finding, ...]) -> tuple[Finding, ...]:
         return tuple(replace(one, remedies=remedies.all_aimed(one.remedies, *flags)) for one in some)
 
-    return replace(found, ignored=findings(found.ignored), problems=findings(found.problems))
+    unseen = tuple(
+        replace(one, commands=tuple(remedies.aimed(each, *flags) for each in one.commands)) for one in found.unseen
+    )
+    return replace(found, ignored=findings(found.ignored), problems=findings(found.problems), unseen=unseen)
 
 
 def _applied(scope: Scope) -> Iterator[Applied]:

@@ -14,7 +14,7 @@ from ambientlab.api.kinds import GATEWAY, GATEWAY_NAME_LABEL, NAMESPACE
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import WAYPOINT_CLASS
-from ambientlab.mesh.enrolment import MODE_LABEL
+from ambientlab.mesh.enrolment import MODE_LABEL, SIDECAR_STATUS
 from ambientlab.mesh.explain.explanation import Remedy
 from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
@@ -50,9 +50,10 @@ def line(*words: str) -> str:
 
 
 def aimed(command: str, *flags: str) -> str:
-    """The command with `flags` that say which cluster is meant, if there are any."""
+    """The command with `flags` that say which cluster is meant, if there are any and it does not have them."""
     said = f" {line(*flags)}" if flags else ""
-    return re.sub(r"(?:^|(?<= \| ))(kubectl|istioctl)(?= )", lambda found: f"{found[1]}{said}", command)
+    program = rf"(?:^|(?<= \| ))(kubectl|istioctl)(?= )(?!{re.escape(said)} )"
+    return re.sub(program, lambda found: f"{found[1]}{said}", command)
 
 
 def all_aimed(some: Iterable[Remedy], *flags: str) -> tuple[Remedy, ...]:
@@ -101,14 +102,18 @@ def gateway_ref(key: Key) -> ObjectRef:
 
 
 def capture(index: MeshIndex, client: Key) -> Remedy:
-    """Take a pod into the mesh. A label of its own comes before its namespace's."""
-    pod = ObjectRef("Pod", *client)
+    """Take a pod into the mesh. A label of its own comes before its namespace's, and a sidecar keeps it out."""
+    pod, home = ObjectRef("Pod", *client), namespace_ref(client.namespace)
     obj = index.sources[resource_of(pod)].get(client) or {"metadata": {}}
     commands = []
+    if SIDECAR_STATUS in objects.annotations_of(obj):
+        ambient_alone = label(home, "istio-injection-", "istio.io/rev-", f"{MODE_LABEL}=ambient", overwrite=True)
+        restart = line("kubectl", "rollout", "restart", "deployment", "-n", client.namespace)
+        return Remedy(f"take {client} into the mesh without a sidecar", (ambient_alone, restart))
     if MODE_LABEL in (obj["metadata"].get("labels") or {}):
         commands.append(label(pod, f"{MODE_LABEL}-"))
     if not ambient(index, client.namespace):
-        commands.append(label(namespace_ref(client.namespace), f"{MODE_LABEL}=ambient", overwrite=True))
+        commands.append(label(home, f"{MODE_LABEL}=ambient", overwrite=True))
     return Remedy(f"take {client} into the mesh", tuple(commands) or (look(pod),))
 
 

@@ -12,6 +12,7 @@ from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Context
 from ambientlab.mesh.decide import Decision, Routing, Why
+from ambientlab.mesh.enrolment import SIDECAR_STATUS
 from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, WaypointChoice
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
@@ -52,8 +53,6 @@ _OF_BINDING = {
     "AttachmentDenied": Cause.WAYPOINT_REFUSES,
     "UnsupportedTrafficType": Cause.WAYPOINT_REFUSES,
 }
-INJECTED = "sidecar.istio.io/status"
-"""The annotation that the injector leaves."""
 _NEEDS_WAYPOINT = ("NoWaypoint", "ResolvedWaypoints", "AncestorNotBound")
 _UNSAID = frozenset({"CredentialNotFound", "ReferenceGrantMissing"})
 """What is said of Secrets, which nobody reads to explain, and what decides nothing in a mesh of Istio."""
@@ -78,6 +77,12 @@ class Scope:
     @property
     def client(self) -> Key | None:
         return self.decision.source.workload
+
+    @cached_property
+    def sidecar(self) -> bool:
+        """Whether the client has one."""
+        workload = self.index.mesh.workloads.get(self.client) if self.client is not None else None
+        return workload is not None and bool(self.with_sidecars([workload]))
 
     @property
     def service(self) -> Service | None:
@@ -171,7 +176,7 @@ class Scope:
     def with_sidecars(self, some: Iterable[Workload]) -> list[Workload]:
         """Those whose own proxy decides what they send and get (getPodEnrollment leaves them to it)."""
         pods = ((workload, self.object(ObjectRef(POD.kind, *workload.key))) for workload in some)
-        return [workload for workload, pod in pods if pod is not None and INJECTED in objects.annotations_of(pod)]
+        return [workload for workload, pod in pods if pod is not None and SIDECAR_STATUS in objects.annotations_of(pod)]
 
     def object(self, ref: ObjectRef) -> Object | None:
         return remedies.object_of(self.index, ref)
@@ -198,6 +203,8 @@ class Scope:
     def past_the_waypoint(self, ref: ObjectRef, field: str = "") -> Finding:
         """An object that the waypoint follows, which the client does not meet."""
         message = "the client is not in the mesh, so that nothing takes its traffic to the waypoint"
+        if self.sidecar:
+            message = "the client has a sidecar, and whether that goes to the waypoint is not known here"
         return Finding(ref, Cause.NOT_CAPTURED, message, field, self.capture_remedies)
 
     def misplaced(self, ref: ObjectRef, message: str, field: str) -> Finding:

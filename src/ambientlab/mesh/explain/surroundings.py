@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from ambientlab.api import objects
 from ambientlab.api.kinds import ENVOYFILTER, NAMESPACE, POD, SERVICEENTRY, SIDECAR, TRAFFICEXTENSION, WASMPLUGIN
-from ambientlab.mesh.enrolment import MODE_LABEL
+from ambientlab.mesh.enrolment import MODE_LABEL, SIDECAR_STATUS
 from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Cause, Finding, Unseen
-from ambientlab.mesh.explain.scope import INJECTED, Scope
+from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT
 from ambientlab.mesh.ir import Key, Resolution
@@ -100,11 +100,10 @@ def ztunnel(scope: Scope) -> Key | None:
 
 def sidecars(scope: Scope) -> Iterator[Unseen]:
     """Pods whose own proxy has a part in the request that nothing here knows of."""
-    client = scope.index.mesh.workloads.get(scope.client) if scope.client is not None else None
-    for workload in scope.with_sidecars([client] if client is not None else []):
-        why = "it routes, retries, encrypts and goes to waypoints as it is told; above is the way without it"
-        look = f"istioctl proxy-config routes {workload.name}.{workload.namespace}"
-        yield Unseen(f"the sidecar of Pod {workload.key}", why, (look,))
+    if scope.client is not None and scope.sidecar:
+        why = "it routes, retries, encrypts and goes to waypoints by itself, and nothing of that is foreseen here"
+        look = f"istioctl proxy-config routes {scope.client.name}.{scope.client.namespace}"
+        yield Unseen(f"the sidecar of Pod {scope.client}", why, (look,))
     for workload in scope.with_sidecars(scope.servers):
         why = "policies that select the pod are enforced there, those about requests as well, and none of them here"
         look = f"istioctl x authz check {workload.name}.{workload.namespace}"
@@ -122,8 +121,8 @@ def outside(scope: Scope) -> str:
     mode = objects.labels_of(pod).get(MODE_LABEL)
     if mode == "none":
         return f"its label {MODE_LABEL}=none keeps it out of the mesh"
-    if INJECTED in objects.annotations_of(pod):
-        return "it has a sidecar, which ambient mode leaves alone"
+    if SIDECAR_STATUS in objects.annotations_of(pod):
+        return "it has a sidecar, whose decisions are not known here: this is the way without it"
     if mode != "ambient" and not remedies.ambient(scope.index, client.namespace):
         return f"neither it nor namespace {client.namespace} has the label {MODE_LABEL}=ambient"
     return "it is to be in the mesh, and istio-cni has not put it there"

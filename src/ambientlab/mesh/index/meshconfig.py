@@ -23,6 +23,26 @@ KEY = Key(ROOT_NAMESPACE, "istio")
 _STDOUT = "/dev/stdout"
 _TRUST = "trustDomain", "trustDomainAliases"
 _FOLLOWED = {"accessLogFile", "accessLogEncoding", "accessLogFormat", "extensionProviders", "rootNamespace", *_TRUST}
+_INSTALLED: Mapping[str, Any] = {
+    "defaultProviders": {"metrics": ["prometheus"]},
+    "enablePrometheusMerge": True,
+    "serviceScopeConfigs": [
+        {
+            "servicesSelector": {
+                "matchExpressions": [{"key": "istio.io/global", "operator": "In", "values": ["true"]}]
+            },
+            "scope": "GLOBAL",
+        }
+    ],
+}
+_OF_PROXIES: Mapping[str, Any] = {
+    "discoveryAddress": None,
+    "image": None,
+    "proxyMetadata": {"ISTIO_META_ENABLE_HBONE": "true"},
+}
+"""What an installation of the ambient profile writes by itself, and what of it is for proxies (defaultConfig): None
+stands for any value. Nobody asked for it, and here it is so anyway (templates/configmap.yaml and
+files/profile-ambient.yaml in manifests/charts/istio-control/istio-discovery)."""
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -128,8 +148,14 @@ def logs(config: Config) -> bool:
 
 def diagnostics(home: Home, config: Config) -> Iterator[Diagnostic]:
     ref = ObjectRef("ConfigMap", *home.config)
-    for name in sorted(map(str, config.keys() - _FOLLOWED)):
-        yield unsupported(ref, f"mesh.{name}")
+    asked = {f"{name}": value for name, value in config.items() if name not in _FOLLOWED}
+    if isinstance(proxies := asked.get("defaultConfig"), dict):
+        own = {name: value for name, value in proxies.items() if _OF_PROXIES.get(name, ()) not in (None, value)}
+        asked |= {f"defaultConfig.{name}": value for name, value in own.items()}
+        del asked["defaultConfig"]
+    for name, value in sorted(asked.items(), key=lambda item: item[0]):
+        if value != _INSTALLED.get(name):
+            yield unsupported(ref, f"mesh.{name}")
     if config.get("rootNamespace", home.root) != home.root:
         yield unsupported(ref, "mesh.rootNamespace", f"it is always {home.root}")
     if config.get("accessLogFile", _STDOUT) not in ("", _STDOUT):
