@@ -22,8 +22,21 @@ EXIT_BAD_INPUT = 65
 
 
 @contextmanager
-def api(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
-    """The API of a context. What credentials only kubectl knows how to come by, kubectl is left to come by."""
+def api(context: str | None, kubeconfig: Path | None, *flags: str) -> Iterator[KubeApi]:
+    """The API of a context. Next steps of an ApiError are told with these flags."""
+    from ambientlab.host.kubeapi import ApiError
+    from ambientlab.mesh.explain.remedies import aimed
+
+    try:
+        with _opened(context, kubeconfig) as opened:
+            yield opened
+    except ApiError as error:
+        raise ApiError(str(error), *(aimed(hint, *flags) for hint in error.hints)) from error
+
+
+@contextmanager
+def _opened(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
+    """What credentials only kubectl knows how to come by, kubectl is left to come by."""
     from ambientlab.host import access
     from ambientlab.host.kubeapi import ApiError, KubeApi
 

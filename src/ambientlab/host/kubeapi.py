@@ -97,7 +97,7 @@ class KubeApi:
         return self._socket
 
     def _secured(self, plain: socket.socket) -> socket.socket:
-        context = _tls(self._access)
+        context = tls(self._access)
         return context.wrap_socket(plain, server_hostname=self._access.server_name or self._place.host)
 
     def _disconnect(self) -> None:
@@ -139,7 +139,8 @@ def _place(server: str) -> _Place:
     return _Place(parts.hostname, port, parts.netloc, parts.path.rstrip("/"), tls)
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def tls(access: Access) -> ssl.SSLContext:
+    """How to speak to the server, and whom to take for it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not access.verify:
         context.check_hostname = False
@@ -149,13 +150,13 @@ def _tls(access: Access) -> ssl.SSLContext:
     else:
         context.load_default_certs()
     if access.certificate:
-        with _in_memory(access.certificate) as certificate, _in_memory(access.key) as key:
+        with in_memory(access.certificate) as certificate, in_memory(access.key) as key:
             context.load_cert_chain(certificate, key)
     return context
 
 
 @contextlib.contextmanager
-def _in_memory(content: bytes) -> Iterator[str]:
+def in_memory(content: bytes) -> Iterator[str]:
     """A file for a library that takes keys only by name; nothing of it reaches a disk."""
     descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:

@@ -161,7 +161,7 @@ def _refused(reply: Reply) -> ApiError:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         why = _first_line(reply)
     what = _REFUSALS.get(reply.status, f"answers {reply.status}")
-    return ApiError(f"the API {what}: {why}", "kubectl auth whoami", "docs/explain.md has the ClusterRole it takes")
+    return ApiError(f"the API {what}: {why}", "kubectl auth whoami", "docs/clusters.md has the ClusterRole it takes")
 
 
 def _first_line(reply: Reply) -> str:

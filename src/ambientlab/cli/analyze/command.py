@@ -131,7 +131,7 @@ def _online(
     try:
         if name is not None:
             kubeconfig = running_paths(name).kubeconfig
-        with reading.api(context, kubeconfig) as api:
+        with reading.api(context, kubeconfig, *flags) as api:
             return reading.read(api, *flags, changed=_change(written))
     except ApiError as error:
         fail(str(error), error.hints)

@@ -70,7 +70,7 @@ def explain(
         asked = request(url, method, headers)
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
-        with reading.api(context, kubeconfig) as api:
+        with reading.api(context, kubeconfig, *flags) as api:
             render = _rendering(api, source, asked, output, flags)
             if watch:
                 _watch(render)
