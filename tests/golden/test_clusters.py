@@ -5,6 +5,7 @@ AMBIENTLAB_REFRESH_GOLDENS=1 writes it anew, to be read before it is committed.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,18 +19,16 @@ from support.object_server import ObjectServer
 from support.recorded import CLUSTERS, recorded
 
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
-QUESTIONS = {
+QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "istio-1.24": {
         "through_the_waypoint": ("explain", "cart.shop/items", "--from", "web/front"),
         "of_a_sidecar": ("explain", "cart.shop/items", "--from", "legacy/reports"),
         "to_a_sidecar": ("explain", "reports.legacy:8080/", "--from", "web/front"),
         "to_a_nodes_network": ("explain", "node-exporter.kube-system:9100/metrics", "--from", "web/front"),
-        "findings": ("analyze",),
     },
     "istio-1.31": {
         "by_anybody": ("explain", "ledger.pay/v2/entries"),
         "denied_everywhere": ("explain", "ledger.pay/v2", "-X", "DELETE", "--from", "app/shop"),
-        "findings": ("analyze",),
     },
 }
 ALL = [(name, question) for name, questions in QUESTIONS.items() for question in questions]
@@ -65,6 +64,24 @@ def test_what_is_said_of_recorded_clusters(
     if REFRESH:
         path.write_text(done.stdout)
     assert done.stdout == path.read_text()
+    _asked_once(server)
+
+
+@pytest.mark.parametrize(
+    ("name", "findings"),
+    [
+        ("istio-1.24", {"NeedsWaypoint AuthorizationPolicy no-deletes", "Shadowed VirtualService cart"}),
+        ("istio-1.31", {"NotBuilt ConfigMap istio"}),
+    ],
+)
+def test_what_is_found_in_recorded_clusters(
+    name: str, findings: set[str], serve: Callable[[str], ObjectServer], tmp_path: Path
+) -> None:
+    server = serve(name)
+    done = run(tmp_path, "analyze", "-o", "json", "--fail-on", "never")
+    found = json.loads(done.stdout)["findings"]
+    assert findings <= {f"{one['name']} {one['object']['kind']} {one['object']['name']}" for one in found}
+    assert not {"HostNotFound", "Invalid"} & {one["name"] for one in found}
     _asked_once(server)
 
 

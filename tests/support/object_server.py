@@ -26,6 +26,7 @@ class ObjectServer:
     """`answers` by path, 404 for others. It counts connections, and ends each after so many replies if told to."""
 
     def __init__(self, answers: dict[str, Answer], *, replies: int = 0, chunked: bool = False) -> None:
+        self.answers = answers
         self.asked: list[str] = []
         self.authorized: set[str | None] = set()
         self.connections = 0

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 65
 
 
+def flags(context: str | None, kubeconfig: Path | None) -> list[str]:
+    """As commands that are to be pasted have them, to mean the same cluster."""
+    return [*(["--context", context] if context else []), *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])]
+
+
 @contextmanager
 def api(context: str | None, kubeconfig: Path | None, *flags: str) -> Iterator[KubeApi]:
     """The API of a context. Next steps of an ApiError are told with these flags."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ambientlab.cli import reading
 from ambientlab.cli.mesh import Seconds, name_option
 from ambientlab.cli.output import fail, json_out, talk
 
@@ -108,7 +110,7 @@ def traffic(
         _check_by(by)
     except ValueError as error:
         raise click.UsageError(str(error), ctx) from None
-    kubectl = _cluster(name, kubeconfig, context)
+    kubectl, flags = _cluster(name, kubeconfig, context)
     requests = _with_pod(kubectl, requests)
     foreseen = expect != _NOTHING and not expected
     if foreseen:
@@ -117,7 +119,7 @@ def traffic(
         raise click.UsageError("--until-stable needs something to wait for: --expect, --expect-status, ...", ctx)
     end = time.monotonic() + wait
     while True:
-        tally = _sample(kubectl, requests, by, live=output == "text")
+        tally = _sample(kubectl, requests, by, flags, live=output == "text")
         if foreseen and not _comparable(tally, expected):
             expected = expectations.Expected()
         verdicts = expectations.judge(tally, expected, significance)
@@ -195,14 +197,14 @@ def _token(text: str) -> str:
     return text
 
 
-def _cluster(name: str, kubeconfig: Path | None, context: str | None) -> Kubectl:
-    """The cluster that was named, or this machine's own mesh."""
+def _cluster(name: str, kubeconfig: Path | None, context: str | None) -> tuple[Kubectl, Sequence[str]]:
+    """The cluster that was named, or this machine's own mesh, and the flags that name it."""
     from ambientlab.cli.mesh import running_paths
     from ambientlab.host.kubectl import Kubectl
 
     if kubeconfig is None and context is None:
-        return Kubectl(running_paths(name).kubeconfig)
-    return Kubectl(kubeconfig, context)
+        return Kubectl(running_paths(name).kubeconfig), ()
+    return Kubectl(kubeconfig, context), reading.flags(context, kubeconfig)
 
 
 def _with_pod(kubectl: Kubectl, requests: Requests) -> Requests:
@@ -231,7 +233,7 @@ def _with_pod(kubectl: Kubectl, requests: Requests) -> Requests:
     return replace(requests, source=f"{namespace}/{running[0]}")
 
 
-def _sample(kubectl: Kubectl, requests: Requests, by: str, *, live: bool) -> Tally:
+def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str], *, live: bool) -> Tally:
     from ambientlab.host.tools import ToolError
     from ambientlab.traffic.answers import by as reader
     from ambientlab.traffic.answers import header_of
@@ -253,7 +255,7 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, *, live: bool) -> Tal
     except ToolError as error:
         fail(str(error), code=EXIT_USAGE)
     except TrafficError as error:
-        _failed(error, requests)
+        _failed(error, requests, flags)
     finally:
         if drawn is not None:
             drawn.clear()
@@ -262,9 +264,12 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, *, live: bool) -> Tal
     return tally
 
 
-def _failed(error: Exception, requests: Requests) -> NoReturn:
+def _failed(error: Exception, requests: Requests, flags: Sequence[str]) -> NoReturn:
+    from ambientlab.mesh.explain.remedies import aimed
+
     namespace = requests.source.partition("/")[0]
-    fail(str(error), [f"see which pods there are: kubectl get pods -n {namespace}"], code=EXIT_USAGE)
+    command = aimed(f"kubectl get pods -n {namespace}", *flags)
+    fail(str(error), [f"see which pods there are: {command}"], code=EXIT_USAGE)
 
 
 class _Drawing:

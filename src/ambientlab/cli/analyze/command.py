@@ -75,7 +75,7 @@ def analyze(
     from ambientlab.mesh.analysis import Severity
 
     written = _written(files, namespaces[0] if len(namespaces) == 1 else "default") if files else None
-    flags = [*(["--context", context] if context else []), *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])]
+    flags = reading.flags(context, kubeconfig)
     if offline:
         index, unseen = _offline(written)
     else:

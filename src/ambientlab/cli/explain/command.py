@@ -65,7 +65,7 @@ def explain(
     from ambientlab.mesh.explain import AskedError, UnknownError, request
     from ambientlab.mesh.explain.remedies import aimed
 
-    flags = [*(["--context", context] if context else []), *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])]
+    flags = reading.flags(context, kubeconfig)
     try:
         asked = request(url, method, headers)
         if not flags:
