@@ -148,9 +148,15 @@ def _report(
 ) -> Report:
     from ambientlab.cli.analyze.report import Found, Location, Refused, Report
     from ambientlab.mesh.analysis import ANALYSERS, analyse
+    from ambientlab.mesh.analysis.doubts import credible, doubted
+    from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.explain.remedies import all_aimed
 
-    found = [finding for finding in analyse(index, ANALYSERS) if wanted(finding)]
+    names = {one.what for one in unseen}
+    found = [finding for finding in credible(analyse(index, ANALYSERS), names) if wanted(finding)]
+    if doubts := doubted(names):
+        ids = ", ".join(code.id for code in doubts)
+        unseen = [*unseen, Unseen(ids, "not looked for: what seems to be missing may only not be seen")]
     aimed = [replace(finding, remedies=all_aimed(finding.remedies, *flags)) for finding in found]
     return Report(
         tuple(Found(finding, next(_locations(finding, written), None)) for finding in aimed),
