@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ambientlab.api.endpoints import Endpoint, Groups, group, is_headless, selects
 from ambientlab.api.kinds import ENDPOINTS, POD, SERVICE
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
 from ambientlab.controllers.base import Key, delete_quietly
-from ambientlab.controllers.endpointgroups import Endpoint, Groups, ServiceWatcher, group, is_headless, selects
+from ambientlab.controllers.endpointgroups import ServiceWatcher
 from ambientlab.controllers.owners import is_deleting
 
 HEADLESS = "service.kubernetes.io/headless"

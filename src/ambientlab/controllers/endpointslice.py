@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ambientlab.api.client import Client, Event
+from ambientlab.api.endpoints import Endpoint, Port, group, is_headless, selects
 from ambientlab.api.kinds import ENDPOINTSLICE, NODE, POD, SERVICE
 from ambientlab.api.objects import Object, labels_of, name, namespace, timestamp, uid
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of
-from ambientlab.controllers.endpointgroups import Endpoint, Port, ServiceWatcher, group, is_headless, selects
+from ambientlab.controllers.endpointgroups import ServiceWatcher
 from ambientlab.controllers.names import generate_name
 from ambientlab.controllers.owners import controller_of, controller_reference, is_deleting
 from ambientlab.flow.clock import Clock
