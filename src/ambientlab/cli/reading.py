@@ -27,20 +27,21 @@ def flags(context: str | None, kubeconfig: Path | None) -> list[str]:
 
 
 @contextmanager
-def api(context: str | None, kubeconfig: Path | None, *flags: str) -> Iterator[KubeApi]:
-    """The API of a context. Next steps of an ApiError are told with these flags."""
+def api(context: str | None, kubeconfig: Path | None, *flags: str, rehearsing: bool = False) -> Iterator[KubeApi]:
+    """The API of a context, to be read, and to be asked about writes if they are to be rehearsed. Next steps of an
+    ApiError are told with these flags."""
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.mesh.explain.remedies import aimed
 
     try:
-        with _opened(context, kubeconfig) as opened:
+        with _opened(context, kubeconfig, rehearsing) as opened:
             yield opened
     except ApiError as error:
         raise ApiError(str(error), *(aimed(hint, *flags) for hint in error.hints)) from error
 
 
 @contextmanager
-def _opened(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
+def _opened(context: str | None, kubeconfig: Path | None, rehearsing: bool) -> Iterator[KubeApi]:
     """What credentials only kubectl knows how to come by, kubectl is left to come by."""
     from ambientlab.host import access
     from ambientlab.host.kubeapi import ApiError, KubeApi
@@ -54,8 +55,8 @@ def _opened(context: str | None, kubeconfig: Path | None) -> Iterator[KubeApi]:
 
     try:
         with (
-            Kubectl(kubeconfig, context).proxy() as port,
-            KubeApi(access.Access(found.context, f"http://127.0.0.1:{port}")) as opened,
+            Kubectl(kubeconfig, context).proxy(rehearsing=rehearsing) as port,
+            KubeApi(access.Access(found.context, f"http://127.0.0.1:{port}", namespace=found.namespace)) as opened,
         ):
             yield opened
     except KubectlError as error:

@@ -26,7 +26,8 @@ _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One context. PEMs are as bytes; `plain` is whether a connection needs nothing but what is here."""
+    """One context. PEMs are as bytes; `plain` is whether a connection needs nothing but what is here, `namespace`
+    that of objects that name none."""
 
     context: str
     server: str
@@ -37,6 +38,7 @@ class Access:
     verify: bool = True
     server_name: str = ""
     plain: bool = True
+    namespace: str = "default"
 
 
 def of(context: str | None = None, file: Path | None = None) -> Access:
@@ -64,6 +66,7 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         not cluster.get("insecure-skip-tls-verify"),
         cluster.get("tls-server-name", ""),
         set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(server),
+        str(chosen.get("namespace") or "default"),
     )
 
 

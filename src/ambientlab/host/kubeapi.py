@@ -1,4 +1,5 @@
-"""Reading a Kubernetes API with nothing but GET, on one connection and quickly.
+"""Reading a Kubernetes API, and rehearsing writes to it, on one connection and quickly. Nothing is ever written: what
+is no GET is a dry run.
 
 Requests are sent one behind the other without waiting for replies, which come in the same order (RFC 9112, section
 9.3.2): reading some thirty resources costs one round trip. HTTP is spoken by hand because the standard library's client
@@ -14,7 +15,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from ambientlab.host.access import Access
@@ -38,6 +39,16 @@ class Reply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A request that the API is to judge, and to answer as if it had done it."""
+
+    method: Literal["POST", "PATCH", "DELETE"]
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+
+
 class KubeApi:
     """One connection to the API of a context, made when it is needed and kept."""
 
@@ -45,6 +56,11 @@ class KubeApi:
         self._access = access
         self._socket: socket.socket | None = None
         self._place = _place(access.server)
+
+    @property
+    def namespace(self) -> str:
+        """That of objects that name none."""
+        return self._access.namespace
 
     def __enter__(self) -> KubeApi:
         return self
@@ -56,12 +72,30 @@ class KubeApi:
 
     def get(self, paths: Sequence[str]) -> list[Reply]:
         """The replies, in the order of `paths`. Raises ApiError."""
+        return self._replies([self._request("GET", path) for path in paths])
+
+    def rehearse(self, writes: Sequence[Write]) -> list[Reply]:
+        """What the API says to each, without doing any: they do not see each other either. Raises ApiError."""
+        return self._replies(
+            [
+                self._request(
+                    one.method,
+                    f"{one.path}{'&' if '?' in one.path else '?'}dryRun=All",
+                    one.body,
+                    f"Content-Type: {one.content_type}",
+                    f"Content-Length: {len(one.body)}",
+                )
+                for one in writes
+            ]
+        )
+
+    def _replies(self, requests: Sequence[bytes]) -> list[Reply]:
         replies: list[Reply] = []
         fresh = self._socket is None
-        while len(replies) < len(paths):
+        while len(replies) < len(requests):
             before = len(replies)
             try:
-                self._some(paths[before:], replies)
+                self._some(requests[before:], replies)
             except (OSError, EOFError, ValueError) as error:
                 self._disconnect()
                 # a server may close a connection that was idle, or after some replies; another try is then due
@@ -70,24 +104,24 @@ class KubeApi:
             fresh = True
         return replies
 
-    def _some(self, paths: Sequence[str], replies: list[Reply]) -> None:
+    def _some(self, requests: Sequence[bytes], replies: list[Reply]) -> None:
         """Replies until the server ends the connection."""
         connected = self._connected()
-        connected.sendall(b"".join(map(self._request, paths)))
+        connected.sendall(b"".join(requests))
         with connected.makefile("rb") as reader:
-            for _ in paths:
+            for _ in requests:
                 reply, last = _reply(reader)
                 replies.append(reply)
                 if last:
                     self._disconnect()
                     return
 
-    def _request(self, path: str) -> bytes:
-        lines = [f"GET {self._place.base}{path} HTTP/1.1", f"Host: {self._place.authority}"]
+    def _request(self, method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+        lines = [f"{method} {self._place.base}{path} HTTP/1.1", f"Host: {self._place.authority}", *headers]
         lines += ["Accept: application/json", "User-Agent: ambientlab"]
         if self._access.token:
             lines.append(f"Authorization: Bearer {self._access.token}")
-        return "\r\n".join([*lines, "", ""]).encode()
+        return "\r\n".join([*lines, "", ""]).encode() + body
 
     def _connected(self) -> socket.socket:
         if self._socket is None:

@@ -77,10 +77,11 @@ class Kubectl:
         return self._serving(command, r"Forwarding from \S+:(\d+) ->")
 
     @contextmanager
-    def proxy(self) -> Iterator[int]:
-        """A port of this machine's loopback where the API answers without credentials, to GET alone. Raises
-        KubectlError."""
-        command = self.command(["proxy", "--port=0", "--reject-methods=^(POST|PUT|PATCH|DELETE)$"])
+    def proxy(self, *, rehearsing: bool = False) -> Iterator[int]:
+        """A port of this machine's loopback where the API answers without credentials, to GET alone unless writes are
+        to be rehearsed. Raises KubectlError."""
+        refused = "PUT" if rehearsing else "POST|PUT|PATCH|DELETE"
+        command = self.command(["proxy", "--port=0", f"--reject-methods=^({refused})$"])
         with self._serving(command, r".* 127\.0\.0\.1:(\d+)") as (port, _):
             yield port
 

@@ -83,6 +83,17 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What is to be an object."""
+
+    origin: Origin
+    value: Any
+
+    def problem(self, message: str) -> Problem:
+        return Problem(self.origin.file, self.origin.number, self.origin.line_of(), message, _named(self.value))
+
+
+@dataclass(frozen=True, slots=True)
 class Manifests:
     """`foreign` are objects of kinds that are not known here, and none of the mesh's."""
 
@@ -99,34 +110,48 @@ class _ForeignError(Exception):
 def read(texts: Iterable[tuple[str, str]], namespace: str = _DEFAULT_NAMESPACE) -> Manifests:
     """Texts by the names of their files. Later objects replace earlier ones of the same name; those without a namespace
     are in the one given."""
-    registry = Registry()
-    for crd in crds.shipped():
-        registry.put_crd(crd)
+    registry = shipped()
     found: dict[Resource, dict[Key, Object]] = {}
     origins: dict[tuple[Resource, Key], Origin] = {}
     problems: list[Problem] = []
     foreign: list[Object] = []
+    for one in written(texts):
+        if isinstance(one, Problem):
+            problems.append(one)
+            continue
+        try:
+            resource, obj = _admitted(registry, one.value, namespace)
+        except StatusError as error:
+            problems.append(one.problem(error.message))
+        except _ForeignError:
+            foreign.append(_placed(one.value, namespace))
+        else:
+            key = Key(objects.namespace(obj), objects.name(obj))
+            found.setdefault(resource, {})[key] = obj
+            origins[(resource, key)] = one.origin
+    return Manifests(
+        {resource: list(some.values()) for resource, some in found.items()}, tuple(problems), origins, tuple(foreign)
+    )
+
+
+def shipped() -> Registry:
+    """All kinds that a mesh of this program has."""
+    registry = Registry()
+    for crd in crds.shipped():
+        registry.put_crd(crd)
+    return registry
+
+
+def written(texts: Iterable[tuple[str, str]]) -> Iterator[Written | Problem]:
+    """The objects in texts by the names of their files, as they are written, and what is none."""
     for origin in _documents(texts):
         try:
             values = list(_values(origin.text))
         except StatusError as error:
-            problems.append(_unreadable(origin, error))
+            yield _unreadable(origin, error)
             continue
         for item, value in values:
-            here = Origin(origin.file, origin.number, origin.line, origin.text, item)
-            try:
-                resource, obj = _admitted(registry, value, namespace)
-            except StatusError as error:
-                problems.append(Problem(here.file, here.number, here.line_of(), error.message, _named(value)))
-            except _ForeignError:
-                foreign.append(_placed(value, namespace))
-            else:
-                key = Key(objects.namespace(obj), objects.name(obj))
-                found.setdefault(resource, {})[key] = obj
-                origins[(resource, key)] = here
-    return Manifests(
-        {resource: list(some.values()) for resource, some in found.items()}, tuple(problems), origins, tuple(foreign)
-    )
+            yield Written(Origin(origin.file, origin.number, origin.line, origin.text, item), value)
 
 
 def _documents(texts: Iterable[tuple[str, str]]) -> Iterator[Origin]:
