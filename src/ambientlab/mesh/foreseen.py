@@ -1,151 +1,328 @@
-"""A cluster as it would be with objects of files in it.
+"""A cluster as it would be with other objects in it: what its controllers make of a change, so far as that decides
+about traffic. That is pods of workloads, endpoints and addresses of Services, who is in the mesh, waypoints
+and addresses of ServiceEntries, and what goes with what is deleted.
 
-The objects are laid over those of their names as `kubectl apply` lays them: what only the cluster knows of an object
-stays. What follows from them is foreseen so far as it decides about traffic, as controllers will make it of what has
-nothing of the kind yet: pods of workloads, ready and with addresses, endpoints of Services, a waypoint for a Gateway,
-and who is in the mesh where a label says so newly.
+Everything is taken to succeed: pods get Ready, and a waypoint gets its address. Addresses that nobody has given yet are
+from a range that no cluster uses (RFC 2544).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ambientlab.api import objects
+from ambientlab.api.endpoints import Groups, group, selects
 from ambientlab.api.kinds import (
     ENDPOINTSLICE,
     GATEWAY,
     GATEWAY_NAME_LABEL,
     GATEWAYCLASS,
     NAMESPACE,
+    NODE,
     POD,
     SERVICE,
+    SERVICEENTRY,
 )
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, annotations_of, labels_of
 from ambientlab.api.resources import Resource
+from ambientlab.api.serviceentries import hosts_to_address
+from ambientlab.api.workload_names import workload_names
 from ambientlab.cluster import MESH_CONTROLLER, WAYPOINT_CLASS
-from ambientlab.mesh.enrolment import is_ambient, should_capture
+from ambientlab.mesh.enrolment import should_capture
 from ambientlab.mesh.index.services import SERVICE_NAME
 from ambientlab.mesh.index.workloads import REDIRECTION
 from ambientlab.mesh.ir import Key
 
 Listed = Mapping[Resource, Sequence[Object]]
+Objects = Mapping[Resource, Mapping[Key, Object]]
 
+_ENABLED = "enabled"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _ADDRESSES = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+_HASH = "pod-template-hash"
+_FORESEEN = "foreseen"
+_Place = tuple[Resource, Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object of the API as it is and as it is to be; None where it is not there."""
+
+    resource: Resource
+    key: Key
+    old: Object | None
+    new: Object | None
+
+
+def foresee(present: Objects, changes: Iterable[Change]) -> list[tuple[Resource, Key, Object | None]]:
+    """What becomes of the objects of the kinds that are `present`, the changed ones among them, in the order to take it
+    up. None is of what goes."""
+    world = _World(present)
+    for change in changes:
+        world.take(change)
+    world.enrol()
+    world.publish()
+    return world.result()
 
 
 def foreseen(live: Listed, files: Listed, workloads: Iterable[Object] = ()) -> dict[Resource, list[Object]]:
-    """`workloads` are Deployments and the like among the files: whatever has a template for pods."""
-    return _Foreseen(live, files).with_workloads(workloads)
+    """With objects of files laid over those of their names as `kubectl apply` lays them: what only the cluster knows of
+    an object stays. `workloads` are Deployments and the like among the files: whatever has a template for pods."""
+    present = {resource: {_key(obj): obj for obj in live.get(resource, ())} for resource in {*live, *files, *_MADE}}
+    changes = [
+        Change(resource, _key(obj), old := present[resource].get(_key(obj)), _applied(old, obj))
+        for resource, some in files.items()
+        for obj in some
+        if "template" not in (obj.get("spec") or {})
+    ]
+    changes += [Change(_kind_of(obj), _key(obj), None, obj) for obj in workloads]
+    for resource, key, obj in foresee(present, changes):
+        if obj is None:
+            present[resource].pop(key, None)
+        else:
+            present[resource][key] = obj
+    return {resource: list(some.values()) for resource, some in present.items()}
 
 
-class _Foreseen:
-    def __init__(self, live: Listed, files: Listed) -> None:
-        self._objects = {resource: {_key(obj): obj for obj in some} for resource, some in live.items()}
-        self._made: set[Key] = set()
-        self._before = dict(self._objects.get(NAMESPACE, {}))
-        self._written = {resource: {_key(obj) for obj in some} for resource, some in files.items()}
-        self._addresses = (f"240.0.{n // 250}.{n % 250 + 1}" for n in range(62_500))
-        for resource, some in files.items():
-            kept = self._objects.setdefault(resource, {})
-            for obj in some:
-                kept[_key(obj)] = _applied(kept.get(_key(obj)), obj)
+_MADE = (NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAY, GATEWAYCLASS, NODE)
 
-    def with_workloads(self, workloads: Iterable[Object]) -> dict[Resource, list[Object]]:
-        pods = self._objects.setdefault(POD, {})
-        before = dict(pods)
-        for workload in workloads:
-            if not any(_runs(workload, pod) for pod in pods.values()):
-                self._run(Key(objects.namespace(workload), f"{objects.name(workload)}-0"), _template(workload))
-        for key in self._written.get(GATEWAY, ()):
-            self._deploy(key)
-        for key in self._written.get(POD, ()):
-            if not (pods[key].get("status") or {}).get("podIP"):
-                self._run(key, pods[key])
-        self._enrol()
-        self._expose({key for key, pod in pods.items() if before.get(key) is not pod})
-        return {resource: list(some.values()) for resource, some in self._objects.items()}
 
-    def _run(self, key: Key, template: Object) -> None:
-        """A pod that is ready."""
-        meta = {**(template.get("metadata") or {}), "name": key.name, "namespace": key.namespace}
-        status = {
-            "phase": "Running",
-            "podIP": next(self._addresses),
-            "conditions": [{"type": "Ready", "status": "True"}],
-        }
-        spec = template.get("spec") or {}
-        self._made.add(key)
-        self._objects[POD][key] = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": status}
+def _kind_of(obj: Object) -> Resource:
+    group, _, version = str(obj["apiVersion"]).rpartition("/")
+    return Resource(group, version, f"{obj['kind'].lower()}s", obj["kind"])
 
-    def _deploy(self, key: Key) -> None:
-        """What runs a waypoint's Gateway."""
-        gateway = self._objects[GATEWAY][key]
-        if gateway["spec"].get("gatewayClassName") != WAYPOINT_CLASS:
-            return
-        classes = self._objects.setdefault(GATEWAYCLASS, {})
-        classes.setdefault(Key("", WAYPOINT_CLASS), _waypoint_class())
-        status = gateway.get("status") or {}
-        if "addresses" not in status:
-            address = {"type": "IPAddress", "value": next(self._addresses)}
-            self._objects[GATEWAY][key] = {**gateway, "status": {**status, "addresses": [address]}}
-            labels = {GATEWAY_NAME_LABEL: key.name, "istio.io/dataplane-mode": "none"}
-            account = {"serviceAccountName": key.name}
-            self._run(Key(key.namespace, f"{key.name}-0"), {"metadata": {"labels": labels}, "spec": account})
 
-    def _enrol(self) -> None:
-        """Pods that are new, and those that labels of files are about."""
-        namespaces = self._objects.get(NAMESPACE, {})
-        written = self._written.get(NAMESPACE, ())
-        relabelled = {k.name for k in written if is_ambient(self._before.get(k)) != is_ambient(namespaces[k])}
-        for key, pod in self._objects[POD].items():
-            if key in self._written.get(POD, ()) or key.namespace in relabelled or key in self._made:
-                annotations = {k: v for k, v in objects.annotations_of(pod).items() if k != REDIRECTION}
-                if should_capture(pod, namespaces.get(Key("", key.namespace))):
-                    annotations[REDIRECTION] = "enabled"
-                self._objects[POD][key] = {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+class _World:
+    """The objects that there are, and over them what becomes of some."""
 
-    def _expose(self, changed: set[Key]) -> None:
-        """Services get addresses; and endpoints anew if they, or pods that they may select, are of files."""
-        services = self._objects.get(SERVICE, {})
-        where = {key.namespace for key in changed}
-        for key, service in list(services.items()):
-            spec = service["spec"]
-            if spec.get("type") == "ExternalName":
-                continue
-            if "clusterIP" not in spec:
+    def __init__(self, present: Objects) -> None:
+        self._sources = present
+        self._now: dict[_Place, Object | None] = {}
+        self._homes: set[str] = set()
+        """Namespaces in which Services may have other endpoints, or pods another part in the mesh."""
+        self._addresses = (f"198.{18 + n // 65536}.{n // 256 % 256}.{n % 256}" for n in range(1, 131072))
+
+    def get(self, resource: Resource, key: Key) -> Object | None:
+        if (resource, key) in self._now:
+            return self._now[resource, key]
+        source = self._sources.get(resource)
+        return source.get(key) if source is not None else None
+
+    def objects(self, resource: Resource, namespace: str) -> Iterator[tuple[Key, Object]]:
+        keys = dict.fromkeys(key for key in self._sources[resource] if key.namespace == namespace)
+        keys.update(dict.fromkeys(key for r, key in self._now if r is resource and key.namespace == namespace))
+        for key in keys:
+            if (obj := self.get(resource, key)) is not None:
+                yield key, obj
+
+    def result(self) -> list[tuple[Resource, Key, Object | None]]:
+        return [(resource, key, obj) for (resource, key), obj in self._now.items()]
+
+    def take(self, change: Change) -> None:
+        resource, key, new = change.resource, change.key, change.new
+        if resource in self._sources:
+            self._now[resource, key] = new
+        if resource is NAMESPACE:
+            self._homes.add(key.name)
+            if new is None:
+                self._empty(key.name)
+        elif "template" in ((new or change.old or {}).get("spec") or {}):
+            self._homes.add(key.namespace)
+            self._roll_out(resource, key, new)
+        elif resource is POD:
+            self._homes.add(key.namespace)
+            if new is not None:
+                self._now[resource, key] = new if (new.get("status") or {}).get("podIP") else self._running(new)
+        elif resource is GATEWAY:
+            self._deploy(key, new)
+        elif resource is SERVICE:
+            self._homes.add(key.namespace)
+            if new is not None and "clusterIP" not in new["spec"] and new["spec"].get("type") != "ExternalName":
                 address = next(self._addresses)
-                services[key] = {**service, "spec": {**spec, "clusterIP": address, "clusterIPs": [address]}}
-            if spec.get("selector") and (key in self._written.get(SERVICE, ()) or key.namespace in where):
-                self._endpoints(key, services[key])
+                self._now[resource, key] = {
+                    **new,
+                    "spec": {**new["spec"], "clusterIP": address, "clusterIPs": [address]},
+                }
+        elif resource is SERVICEENTRY and new is not None:
+            self._now[resource, key] = self._addressed(new)
 
-    def _endpoints(self, key: Key, service: Object) -> None:
-        slices = self._objects.setdefault(ENDPOINTSLICE, {})
-        for old, found in list(slices.items()):
-            if old.namespace == key.namespace and objects.labels_of(found).get(SERVICE_NAME) == key.name:
-                del slices[old]
-        pods = [
-            pod
-            for of, pod in self._objects[POD].items()
-            if of.namespace == key.namespace and _selects(service["spec"]["selector"], objects.labels_of(pod))
-        ]
-        # a port by its name may be another number in every pod
-        by_ports: dict[str, tuple[list[Object], list[Object]]] = {}
-        for pod in pods:
-            ports = [_port(port, pod) for port in service["spec"].get("ports") or ()]
-            by_ports.setdefault(json.dumps(ports), (ports, []))[1].append(pod)
-        for number, (ports, some) in enumerate(by_ports.values()):
-            of = Key(key.namespace, f"{key.name}-{number}")
-            slices[of] = {
-                "apiVersion": ENDPOINTSLICE.api_version,
-                "kind": ENDPOINTSLICE.kind,
-                "metadata": {"name": of.name, "namespace": of.namespace, "labels": {SERVICE_NAME: key.name}},
-                "addressType": "IPv4",
-                "ports": ports,
-                "endpoints": [endpoint for pod in some for endpoint in _endpoint(pod)],
+    def _empty(self, namespace: str) -> None:
+        for resource in self._sources:
+            if resource.namespaced:
+                for key, _ in list(self.objects(resource, namespace)):
+                    self._now[resource, key] = None
+
+    def _roll_out(self, resource: Resource, key: Key, new: Object | None) -> None:
+        """New pods are as the template has them; pods that stay have its labels."""
+        present = [(k, pod) for k, pod in self.objects(POD, key.namespace) if _made_by(pod, resource, key)]
+        wanted = _replicas(new, len(present))
+        for place, (pod_key, pod) in enumerate(present):
+            self._now[POD, pod_key] = _like(new, pod) if new is not None and place < wanted else None
+        for number in range(len(present), wanted):
+            assert new is not None
+            pod = self._made(resource, key, new, number)
+            self._now[POD, Key(key.namespace, pod["metadata"]["name"])] = pod
+
+    def _made(self, resource: Resource, key: Key, owner: Object, number: int) -> Object:
+        kind = "ReplicaSet" if resource.kind == "Deployment" else resource.kind
+        name = f"{key.name}-{_FORESEEN}" if resource.kind == "Deployment" else key.name
+        template = owner["spec"].get("template") or {}
+        metadata = template.get("metadata") or {}
+        labels = {**(metadata.get("labels") or {}), **({_HASH: _FORESEEN} if resource.kind == "Deployment" else {})}
+        return self._running(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": f"{name}-{number}",
+                    "namespace": key.namespace,
+                    "labels": labels,
+                    "annotations": dict(metadata.get("annotations") or {}),
+                    "ownerReferences": [{"kind": kind, "name": name, "controller": True}],
+                },
+                "spec": template.get("spec") or {"containers": []},
             }
+        )
+
+    def _running(self, pod: Object) -> Object:
+        node = pod["spec"].get("nodeName") or next((key.name for key in self._sources[NODE]), "")
+        ready = {"type": "Ready", "status": "True"}
+        status = {"phase": "Running", "podIP": next(self._addresses), "conditions": [ready]}
+        return {**pod, "spec": {**pod["spec"], "nodeName": node}, "status": status}
+
+    def _deploy(self, key: Key, new: Object | None) -> None:
+        """A waypoint: its address and a pod. What istiod makes of other Gateways takes no part in a mesh."""
+        own = [k for k, pod in self.objects(POD, key.namespace) if labels_of(pod).get(GATEWAY_NAME_LABEL) == key.name]
+        if new is None:
+            self._now.update(((POD, k), None) for k in own)
+            return
+        name = new["spec"].get("gatewayClassName", "")
+        declared = self.get(GATEWAYCLASS, Key("", name))
+        known = (declared or {"spec": {}})["spec"].get("controllerName")
+        if known != MESH_CONTROLLER and (known is not None or name != WAYPOINT_CLASS):
+            return
+        if declared is None:
+            self._now[GATEWAYCLASS, Key("", name)] = _waypoint_class()
+        if "addresses" in (new.get("status") or {}):
+            return
+        address = {"type": "IPAddress", "value": next(self._addresses)}
+        self._now[GATEWAY, key] = {**new, "status": {**(new.get("status") or {}), "addresses": [address]}}
+        if not own:
+            labels = {GATEWAY_NAME_LABEL: key.name, "istio.io/dataplane-mode": "none"}
+            place = Key(key.namespace, f"{key.name}-{_FORESEEN}")
+            meta = {"name": place.name, "namespace": place.namespace, "labels": labels}
+            spec = {"serviceAccountName": key.name, "containers": []}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+            self._now[POD, place] = self._running(pod)
+
+    def _addressed(self, entry: Object) -> Object:
+        status = entry.get("status") or {}
+        known = {item.get("host") for item in status.get("addresses") or ()}
+        missing = [host for host in hosts_to_address(entry) if host not in known]
+        if not missing:
+            return entry
+        more = [{"value": next(self._addresses), "host": host} for host in missing]
+        return {**entry, "status": {**status, "addresses": [*(status.get("addresses") or ()), *more]}}
+
+    def enrol(self) -> None:
+        """What istio-cni does about pods whose labels ask for something else, or those of their namespace."""
+        for name in self._homes:
+            old_home, home = self._sources[NAMESPACE].get(Key("", name)), self.get(NAMESPACE, Key("", name))
+            for key, pod in list(self.objects(POD, name)):
+                old = self._sources[POD].get(key)
+                wanted = should_capture(pod, home)
+                if old is None or should_capture(old, old_home) is not wanted:
+                    self._now[POD, key] = _annotated(pod, wanted)
+
+    def publish(self) -> None:
+        """The endpoints of Services that select others, or that are other Services."""
+        for name in self._homes:
+            services = {key for key in self._sources[SERVICE] if key.namespace == name}
+            services |= {key for resource, key in self._now if resource is SERVICE and key.namespace == name}
+            old_pods = [pod for key, pod in self._sources[POD].items() if key.namespace == name]
+            pods = [pod for _, pod in self.objects(POD, name)]
+            for key in services:
+                old, new = self._sources[SERVICE].get(key), self.get(SERVICE, key)
+                if new is None:
+                    self._withdraw(key)
+                elif selects(new) and (
+                    old is None or _groups(group(new, pods)) != _groups(group(old, old_pods) if selects(old) else {})
+                ):
+                    self._withdraw(key)
+                    for number, (ports, endpoints) in enumerate(group(new, pods).items()):
+                        place = Key(name, f"{key.name}-{_FORESEEN}-{number}")
+                        self._now[ENDPOINTSLICE, place] = _slice(key, place, ports, endpoints)
+
+    def _withdraw(self, service: Key) -> None:
+        for key, found in list(self.objects(ENDPOINTSLICE, service.namespace)):
+            if labels_of(found).get(SERVICE_NAME) == service.name:
+                self._now[ENDPOINTSLICE, key] = None
+
+
+def _made_by(pod: Object, resource: Resource, key: Key) -> bool:
+    owner = next((one for one in pod["metadata"].get("ownerReferences") or () if one.get("controller")), None)
+    if owner is None:
+        return False
+    if resource.kind == "Deployment":
+        return owner["kind"] == "ReplicaSet" and workload_names(pod).workload == key.name
+    return bool((owner["kind"], owner["name"]) == (resource.kind, key.name))
+
+
+def _replicas(owner: Object | None, present: int) -> int:
+    """What does not say how many keeps those that it has."""
+    if owner is None:
+        return 0
+    replicas: int = owner["spec"].get("replicas", max(present, 1))
+    return replicas
+
+
+def _like(owner: Object, pod: Object) -> Object:
+    """The pod as one of its owner's template: where that says nothing else, it is the same."""
+    template = owner["spec"].get("template") or {}
+    metadata = template.get("metadata") or {}
+    own = {name: value for name, value in labels_of(pod).items() if name in (_HASH, "controller-revision-hash")}
+    named = {name: value for name, value in labels_of(pod).items() if name.startswith(("statefulset.", "apps."))}
+    account = (template.get("spec") or {}).get("serviceAccountName") or "default"
+    labels = {**(metadata.get("labels") or {}), **named, **own}
+    if labels == labels_of(pod) and account == (pod["spec"].get("serviceAccountName") or "default"):
+        return pod
+    return {
+        **pod,
+        "metadata": {**pod["metadata"], "labels": labels},
+        "spec": {**pod["spec"], "serviceAccountName": account},
+    }
+
+
+def _annotated(pod: Object, captured: bool) -> Object:
+    kept = {name: value for name, value in annotations_of(pod).items() if name != REDIRECTION}
+    found = {**kept, REDIRECTION: _ENABLED} if captured else kept
+    return {**pod, "metadata": {**pod["metadata"], "annotations": found}}
+
+
+def _groups(groups: Groups) -> Mapping[Any, Any]:
+    return {ports: [(e.address, e.ready) for e in endpoints] for ports, endpoints in groups.items()}
+
+
+def _slice(service: Key, place: Key, ports: Iterable[Any], endpoints: Iterable[Any]) -> Object:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": place.name, "namespace": place.namespace, "labels": {SERVICE_NAME: service.name}},
+        "addressType": "IPv4",
+        "endpoints": [
+            {
+                "addresses": [endpoint.address],
+                "conditions": {"ready": endpoint.ready},
+                "nodeName": endpoint.pod["spec"].get("nodeName", ""),
+                "targetRef": {"kind": "Pod", "name": endpoint.pod["metadata"]["name"]},
+            }
+            for endpoint in endpoints
+        ],
+        "ports": [{"name": port.name, "port": port.number, "protocol": port.protocol} for port in ports],
+    }
 
 
 def _key(obj: Object) -> Key:
@@ -175,47 +352,11 @@ def _applied(live: Object | None, written: Object) -> Object:
 
 def _last_applied(live: Object) -> dict[str, Any]:
     try:
-        found = json.loads(objects.annotations_of(live).get(_LAST_APPLIED, "{}"))
+        found = json.loads(annotations_of(live).get(_LAST_APPLIED, "{}"))
         meta: dict[str, Any] = found.get("metadata") or {}
     except (json.JSONDecodeError, AttributeError):
         return {}
     return meta
-
-
-def _template(workload: Object) -> Object:
-    spec = workload.get("spec") or {}
-    template: Object = spec.get("template") or {}
-    return template
-
-
-def _runs(workload: Object, pod: Object) -> bool:
-    """Whether a pod is one of a workload's."""
-    labels = (_template(workload).get("metadata") or {}).get("labels") or {}
-    same = objects.namespace(pod) == objects.namespace(workload)
-    return same and bool(labels) and _selects(labels, objects.labels_of(pod))
-
-
-def _selects(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    return wanted.items() <= labels.items()
-
-
-def _port(port: Object, pod: Object) -> Object:
-    target = port.get("targetPort", port["port"])
-    if isinstance(target, str):
-        target = next((p["containerPort"] for p in _container_ports(pod) if p.get("name") == target), port["port"])
-    return {"name": port.get("name", ""), "port": target, "protocol": port.get("protocol", "TCP")}
-
-
-def _container_ports(pod: Object) -> Iterator[Object]:
-    for container in pod["spec"].get("containers") or ():
-        yield from container.get("ports") or ()
-
-
-def _endpoint(pod: Object) -> Iterator[Object]:
-    status = pod.get("status") or {}
-    if status.get("podIP") and status.get("phase") not in ("Succeeded", "Failed"):
-        ready = objects.condition_holds(pod, "Ready")
-        yield {"addresses": [status["podIP"]], "conditions": {"ready": ready}}
 
 
 def _waypoint_class() -> Object:
