@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "istioctl": ("ambientlab.cli.shell", "istioctl", "Run istioctl against the mesh."),
     "explain": ("ambientlab.cli.explain.command", "explain", "Why a request goes where it goes."),
     "analyze": ("ambientlab.cli.analyze.command", "analyze", "What is wrong with a mesh, and the fix."),
+    "plan": ("ambientlab.cli.plan.command", "plan", "What manifests would do to traffic, before they are applied."),
     "traffic": ("ambientlab.cli.traffic", "traffic", "Real requests from a pod, counted and compared."),
     "lab": ("ambientlab.cli.lab", "lab", "Guided labs with checks."),
     "debug": ("ambientlab.cli.debug", "debug", "The pipeline laid open: what becomes of objects on their way."),

@@ -109,6 +109,12 @@ class Collection(Mapping[K, V]):
         self._indexes.append(index)
         return index
 
+    def snapshot(self) -> Collection[K, V]:
+        """The entries as they are at this moment, which nothing changes any more."""
+        kept: Collection[K, V] = Collection(self.name, self.order)
+        kept._values = dict(self._values)
+        return kept
+
     def watch(self, handler: Callable[[K, Change[V]], None]) -> None:
         """Call `handler` for each entry that changed, after each settling, when all collections agree."""
         self._watchers.append(handler)

@@ -17,7 +17,7 @@ def document(report: Report) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "findings": [_finding(found) for found in report.found],
+        "findings": [finding_of(found) for found in report.found],
         "summary": {
             "objects": report.objects,
             **{str(severity): count for severity, count in report.counts.items()},
@@ -29,7 +29,7 @@ def document(report: Report) -> Json:
     }
 
 
-def _finding(found: Found) -> Json:
+def finding_of(found: Found) -> Json:
     finding, code = found.finding, found.finding.code
     return {
         "code": code.id,

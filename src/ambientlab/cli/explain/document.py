@@ -21,7 +21,7 @@ def document(found: Explanation) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "request": _request(decision.request),
+        "request": request_of(decision.request),
         "client": {
             **_named(found.client.key),
             "chosen": found.client.chosen,
@@ -47,7 +47,7 @@ def document(found: Explanation) -> Json:
             "why": found.waypoint.why,
         },
         "passages": [_passage(passage) for passage in decision.passages],
-        "outcomes": [_outcome(outcome) for outcome in decision.outcomes],
+        "outcomes": [outcome_of(outcome) for outcome in decision.outcomes],
         "applied": [
             {"object": object_of(one.object), "part": one.part, "place": str(one.place)} for one in found.applied
         ],
@@ -58,7 +58,7 @@ def document(found: Explanation) -> Json:
     }
 
 
-def _request(request: Request) -> Json:
+def request_of(request: Request) -> Json:
     return {
         "method": request.method,
         "scheme": request.scheme,
@@ -86,7 +86,7 @@ def _port(port: Port) -> Json:
     return {"number": port.number, "name": port.name, "protocol": str(port.protocol)}
 
 
-def share(value: Fraction) -> Json:
+def share_of(value: Fraction) -> Json:
     """Exact, and as a number to compare roughly."""
     return {"fraction": f"{value.numerator}/{value.denominator}", "percent": float(value * 100)}
 
@@ -104,7 +104,7 @@ def _passage(passage: Passage) -> Json:
     verdict = passage.verdict
     return {
         "waypoint": _key(passage.hop.waypoint),
-        "share": share(passage.probability),
+        "share": share_of(passage.probability),
         "hop": _hop(passage.hop),
         "allowed": verdict.allowed,
         "verdict": words.verdict(verdict),
@@ -157,10 +157,10 @@ def _destination(destination: Destination) -> Json:
     return {"host": destination.host, "port": destination.port, "subset": destination.subset}
 
 
-def _outcome(outcome: Outcome) -> Json:
+def outcome_of(outcome: Outcome) -> Json:
     end = outcome.result
     found: Json = {
-        "share": share(outcome.probability),
+        "share": share_of(outcome.probability),
         "delayMs": outcome.delay_ms,
         "end": words.result(end),
         "admission": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ambientlab.flow.collection import Collection
 from ambientlab.mesh.ir.authorizations import Authorization
@@ -51,3 +51,7 @@ class Mesh:
 
     def place(self, node: str) -> Place:
         return Place(node, self.nodes.get(Key("", node), ""))
+
+    def snapshot(self) -> Mesh:
+        """The mesh as it is at this moment: its values never change, and its collections do."""
+        return Mesh(*(getattr(self, field.name).snapshot() for field in fields(self)))

@@ -1,0 +1,118 @@
+"""The command: asks the API what it would make of the manifests, and says what that does to traffic. Exit codes: 0
+nothing changes for traffic, 1 something is wrong with an object or the cluster cannot be read, 2 traffic changes."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ambientlab.cli import reading
+from ambientlab.cli.mesh import name_option, running_paths
+from ambientlab.cli.output import EXIT_FAILURE, fail, json_text
+
+if TYPE_CHECKING:
+    from ambientlab.cli.plan.report import Report
+    from ambientlab.host.kubeapi import KubeApi
+    from ambientlab.host.manifests import Problem, Written
+
+EXIT_NO_CHANGE, EXIT_CHANGE = 0, 2
+
+
+@click.command()
+@click.option("-f", "--filename", "files", multiple=True, help="Manifests to apply; a directory, or - for stdin.")
+@click.option("-k", "--kustomize", type=click.Path(exists=True, file_okay=False), help="A kustomization to apply.")
+@click.option("--delete", "deleted", multiple=True, metavar="KIND/NAME", help="An object to delete; repeatable.")
+@click.option("-n", "--namespace", help="Of objects that name none.  [default: the context's]")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.option("--context", help="Plan for a cluster of your kubeconfig instead of the mesh of this machine.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Kubeconfig file of that cluster.")
+@name_option
+def plan(
+    files: tuple[str, ...],
+    kustomize: str | None,
+    deleted: tuple[str, ...],
+    namespace: str | None,
+    output: str,
+    context: str | None,
+    kubeconfig: Path | None,
+    name: str,
+) -> None:
+    """What manifests would do to traffic if they were applied: for every service and client that notice, what is then
+    another than before, what has no effect and why, and what the API refuses.
+
+    Nothing is written: the API is asked for dry runs, here or on any cluster with Istio ambient. Exits 0 if nothing
+    changes for traffic, 2 if something does, 1 if an object is refused or the cluster cannot be read.
+    """
+    gc.disable()  # what is made lives to the end: to look for garbage in it takes as long as all the rest
+    if not (files or kustomize or deleted):
+        raise click.UsageError("name manifests with -f or -k, or objects to delete with --delete")
+    from ambientlab.host.kubeapi import ApiError
+    from ambientlab.host.kubeconfig import KubeconfigError
+    from ambientlab.host.kubectl import KubectlError
+    from ambientlab.host.tools import ToolError
+
+    flags = reading.flags(context, kubeconfig)
+    try:
+        found = list(_written(files, kustomize))
+        if not flags:
+            kubeconfig = running_paths(name).kubeconfig
+        with reading.api(context, kubeconfig, *flags, rehearsing=True) as api:
+            report = _planned(api, found, deleted, namespace, flags)
+    except ApiError as error:
+        fail(str(error), error.hints)
+    except (KubeconfigError, KubectlError, ToolError) as error:
+        fail(str(error))
+    click.echo(_text(report, output))
+    raise SystemExit(report.exit_code)
+
+
+def _written(files: Sequence[str], kustomize: str | None) -> Iterator[Written | Problem]:
+    from ambientlab.host import manifests
+
+    yield from manifests.written(reading.texts(files))
+    if kustomize is not None:
+        from ambientlab.host.kubectl import Kubectl
+
+        yield from manifests.written([(kustomize, Kubectl().run(["kustomize", kustomize]))])
+
+
+def _planned(
+    api: KubeApi,
+    found: Sequence[Written | Problem],
+    deleted: Sequence[str],
+    namespace: str | None,
+    flags: Sequence[str],
+) -> Report:
+    from ambientlab.cli.plan import report
+    from ambientlab.host.manifests import Problem
+    from ambientlab.host.rehearsal import Rehearser, UnknownKindError
+    from ambientlab.mesh.plan import plan as planned
+
+    index, unseen = reading.read(api, *flags)
+    rehearser = Rehearser(api, namespace)
+    try:
+        targets = [rehearser.target(text) for text in deleted]
+    except UnknownKindError as error:
+        fail(str(error), ["kubectl api-resources"], EXIT_FAILURE)
+    applied = rehearser.apply([one for one in found if not isinstance(one, Problem)])
+    gone = rehearser.delete(targets)
+    outcomes = (*applied.outcomes, *gone.outcomes)
+    problems = (*(one for one in found if isinstance(one, Problem)), *applied.problems, *gone.problems)
+    ordered = sorted(problems, key=lambda problem: (problem.file, problem.line))
+    changes = [outcome.change for outcome in outcomes if outcome.verb != "unchanged"]
+    result = report.aimed(planned(index, changes), *flags)
+    return report.Report(result, outcomes, tuple(ordered), index, tuple(unseen))
+
+
+def _text(report: Report, output: str) -> str:
+    if output == "json":
+        from ambientlab.cli.plan.document import document
+
+        return json_text(document(report))
+    from ambientlab.cli.plan.drawing import draw
+
+    return draw(report)

@@ -1,0 +1,141 @@
+"""A plan written for a terminal: the objects, what goes another way, what is in vain, and what is wrong.
+
+It reads without colour, in 80 columns: `+` is new, `-` goes, `~` is another than before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ambientlab.cli.analyze.report import plural
+from ambientlab.cli.layout import INDENT, NOT_SEEN, WIDTH, not_seen, sides, to_paste, wrapped
+from ambientlab.cli.plan.report import Report, together, who
+from ambientlab.host.manifests import Problem
+from ambientlab.host.rehearsal import Outcome
+from ambientlab.mesh.analysis import Finding
+from ambientlab.mesh.explain import words
+from ambientlab.mesh.ir import Match
+from ambientlab.mesh.plan import Difference, Effect, Example, Fate, ref_of
+
+_MARKS = {"created": "+", "configured": "~", "unchanged": "=", "deleted": "-", "pruned": "-"}
+_FATES = {Fate.ADDED: "+", Fate.REMOVED: "-", Fate.CHANGED: "~"}
+_COLUMN = 17
+_MOST_CLIENTS, _MOST_REQUESTS, _MOST_SERVICES = 6, 3, 4
+
+
+def draw(report: Report) -> str:
+    parts = [[*_objects(report.outcomes)]] if report.outcomes else []
+    effects = report.plan.comparison.effects
+    parts += [[*_effect(report, some)] for some in together(effects)]
+    for title, lines in (
+        ("Warnings", [line for finding in report.plan.warnings for line in _warning(finding)]),
+        ("Refused", [line for problem in report.problems for line in _problem(problem)]),
+        (NOT_SEEN, [*not_seen(report.unseen)]),
+    ):
+        if lines:
+            parts.append([title, *lines])
+    parts.append([*wrapped(_summary(report), "")])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _objects(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    for one in outcomes:
+        yield from sides(f"{_MARKS[one.verb]} ", str(ref_of(one.change)), one.verb)
+        if one.unasked:
+            yield from wrapped(f"judged by ambientlab's rules: {one.unasked}", INDENT * 2)
+
+
+def _effect(report: Report, effects: Sequence[Effect]) -> Iterator[str]:
+    first = effects[0]
+    yield from wrapped(f"{_FATES[first.fate]} {_targets(effects)}", "", INDENT)
+    clients = who(report.index, first)
+    more = f" and {len(clients) - _MOST_CLIENTS} more" if len(clients) > _MOST_CLIENTS else ""
+    yield from wrapped(f"from {', '.join(clients[:_MOST_CLIENTS])}{more}", INDENT, f"{INDENT}     ")
+    if not first.every:
+        yield from _requests(first.examples)
+    for subjects, difference in _together(first.differences):
+        yield from _difference(subjects, difference, first.fate)
+
+
+def _together(differences: Iterable[Difference]) -> Iterator[tuple[str, Difference]]:
+    """Those that say the same of several ends, as one."""
+    found: dict[object, list[Difference]] = {}
+    for one in differences:
+        found.setdefault((one.aspect, one.before, one.after, one.shares), []).append(one)
+    for some in found.values():
+        yield ", ".join(one.subject for one in some if one.subject), some[0]
+
+
+def _targets(effects: Sequence[Effect]) -> str:
+    ports: dict[str, list[int]] = {}
+    for effect in effects:
+        ports.setdefault(_target(effect), []).append(effect.port)
+    named = [f"{name} port{'s'[: len(some) > 1]} {', '.join(map(str, some))}" for name, some in ports.items()]
+    more = f" and {plural(len(named) - _MOST_SERVICES, 'other')}" if len(named) > _MOST_SERVICES else ""
+    return f"{'; '.join(named[:_MOST_SERVICES])}{more}"
+
+
+def _target(effect: Effect) -> str:
+    if effect.service is not None:
+        return f"{effect.service.kind} {effect.service.key}"
+    return f"Pod {effect.workload}, by its own address,"
+
+
+def _requests(examples: Sequence[Example]) -> Iterator[str]:
+    told = dict.fromkeys(map(_request, examples))
+    for text in list(told)[:_MOST_REQUESTS]:
+        yield from wrapped(f"requests {text}", INDENT, INDENT * 3)
+    if len(told) > _MOST_REQUESTS:
+        yield f"{INDENT}and {plural(len(told) - _MOST_REQUESTS, 'other kind')} of requests"
+
+
+def _request(example: Example) -> str:
+    """An example, and what it stands for."""
+    request = example.request
+    headers = "".join(
+        f" -H '{name}: {value}'" for name, value in request.headers if not (example.token and name == "authorization")
+    )
+    one = f"{request.method} {request.path.partition('?')[0] if example.token else request.path}{headers}"
+    told = f"{one} {example.token}" if example.token else one
+    asked = [text for match in example.matches if match != Match() and (text := words.matching(match)) != "any request"]
+    return f"like {told}" + (f" ({'; '.join(dict.fromkeys(asked))})" if asked else "")
+
+
+def _difference(subjects: str, one: Difference, fate: Fate) -> Iterator[str]:
+    lead = f"{INDENT}{one.aspect:<{_COLUMN - 3}} "
+    if one.shares and fate is Fate.CHANGED and len(one.shares) > 1:
+        for number, share in enumerate(one.shares):
+            before, after = words.percent(share.before), words.percent(share.after)
+            change = before if before == after else f"{before} → {after}"
+            first = lead if number == 0 else " " * len(lead)
+            yield from wrapped(f"{share.name}: {change}", first, " " * len(lead) + INDENT)
+        return
+    subject = f"{subjects}: " if subjects else ""
+    change = {Fate.ADDED: one.after, Fate.REMOVED: one.before}.get(fate, f"{one.before} → {one.after}")
+    later = " " * len(lead) + INDENT
+    yield from wrapped(f"{subject}{change}", lead, later if len(lead) < WIDTH // 2 else INDENT * 3)
+
+
+def _warning(finding: Finding) -> Iterator[str]:
+    yield from sides(f"{INDENT}! ", str(finding.object), f"{finding.code.id} {finding.code.name}")
+    message = finding.message
+    if finding.field and finding.field not in message:
+        message = f"{finding.field}: {message}"
+    yield from wrapped(message, INDENT * 2)
+    for remedy in finding.remedies:
+        yield from to_paste(remedy, INDENT * 2)
+
+
+def _problem(problem: Problem) -> Iterator[str]:
+    where = f"{problem.file}:{problem.line} (document {problem.number})" if problem.file else ""
+    yield from sides(f"{INDENT}✗ ", problem.named or "no object", where)
+    yield from wrapped(problem.message, INDENT * 2)
+
+
+def _summary(report: Report) -> str:
+    comparison = report.plan.comparison
+    touched = comparison.services - comparison.untouched
+    faults = f"; {plural(len(report.problems), 'object')} refused" if report.problems else ""
+    if not comparison.effects:
+        return f"No change for traffic: {plural(comparison.services, 'service')} untouched{faults}."
+    return f"{plural(touched, 'service')} changed, {comparison.untouched} untouched{faults}. Nothing was written."

@@ -1,0 +1,287 @@
+"""What an API makes of manifests and deletions, asked without doing any of it.
+
+Every object is judged by itself (`dryRun=All`), as `kubectl apply` would send it: what is wrong with one is told beside
+the others. What the server cannot or may not judge is judged by the rules of this program's own API: an object whose
+namespace is only to come, and objects of somebody who may read and not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import orjson
+
+from ambientlab.api import admit, kinds, objects
+from ambientlab.api.errors import StatusError
+from ambientlab.api.kinds import NAMESPACE
+from ambientlab.api.objects import Object
+from ambientlab.api.registry import Registry
+from ambientlab.api.resources import Resource
+from ambientlab.api.strategic import StrategicError, strategic_merge_patch
+from ambientlab.apiserver.patch.merge import merge_patch
+from ambientlab.host import manifests
+from ambientlab.host.kubeapi import KubeApi, Reply, Write
+from ambientlab.host.manifests import Problem, Written
+from ambientlab.host.merging import LAST_APPLIED, three_way
+from ambientlab.mesh.foreseen import Change
+from ambientlab.mesh.ir import Key
+
+_MANAGER = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
+_OWN = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
+_BUILT_IN = frozenset(kinds.CORE)
+_WRITTEN_BY_SERVER = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+
+
+class UnknownKindError(Exception):
+    """No such kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A change, in the word that kubectl has for it, and why the server was not asked about it, if it was not."""
+
+    change: Change
+    verb: str
+    unasked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    outcomes: tuple[Outcome, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    written: Written
+    resource: Resource
+    obj: Object
+
+    @property
+    def key(self) -> Key:
+        return Key(objects.namespace(self.obj), objects.name(self.obj))
+
+    @property
+    def place(self) -> str:
+        return path(self.resource, self.key)
+
+    def refused(self, message: str) -> Problem:
+        return replace(self.written.problem(message), named=f"{self.resource.kind} {_shown(self.key)}")
+
+
+def path(resource: Resource, key: Key) -> str:
+    return f"{collection(resource, key.namespace)}/{key.name}"
+
+
+def collection(resource: Resource, namespace: str) -> str:
+    home = f"/namespaces/{namespace}" if resource.namespaced and namespace else ""
+    return f"{resource.path}{home}/{resource.plural}"
+
+
+def _shown(key: Key) -> str:
+    return str(key) if key.namespace else key.name
+
+
+class Rehearser:
+    """Asks one API."""
+
+    def __init__(self, api: KubeApi, namespace: str | None = None) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._known: dict[tuple[str, str], Resource | None] = {}
+
+    @cached_property
+    def _registry(self) -> Registry:
+        return manifests.shipped()
+
+    @cached_property
+    def _schemas(self) -> Registry:
+        """Of Kubernetes' own kinds."""
+        return Registry()
+
+    def apply(self, manifests: Iterable[Written]) -> Rehearsal:
+        """Raises ApiError where the API does not answer at all."""
+        problems: list[Problem] = []
+        wanted: dict[str, _Wanted] = {}
+        for written in manifests:
+            one = self._read(written)
+            if isinstance(one, Problem):
+                problems.append(one)
+            else:
+                wanted[one.place] = one  # of two with one name the later counts
+        outcomes: list[Outcome] = []
+        for found in self._judged(list(wanted.values())):
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                outcomes.append(found)
+        return Rehearsal(tuple(outcomes), tuple(problems))
+
+    def _read(self, written: Written) -> _Wanted | Problem:
+        value = written.value
+        if not isinstance(value, dict):
+            return written.problem("it is no object")
+        api_version, kind = str(value.get("apiVersion")), str(value.get("kind"))
+        metadata = value.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str) or not name:
+            return written.problem("it has no metadata.name, without which nothing can be applied")
+        resource = self._resource(api_version, kind)
+        if resource is None:
+            return written.problem(f'no matches for kind "{kind}" in version "{api_version}": install its CRD first')
+        return self._placed(written, resource, {**value, "metadata": {**value["metadata"]}})
+
+    def _placed(self, written: Written, resource: Resource, obj: Object) -> _Wanted | Problem:
+        given = obj["metadata"].get("namespace")
+        if not resource.namespaced:
+            obj["metadata"].pop("namespace", None)
+        elif given and self._namespace and given != self._namespace:
+            return written.problem(
+                f'the namespace from the provided object "{given}" does not match the namespace "{self._namespace}": '
+                f"pass --namespace={given}"
+            )
+        else:
+            obj["metadata"]["namespace"] = given or self._namespace or self._api.namespace
+        return _Wanted(written, resource, obj)
+
+    def _resource(self, api_version: str, kind: str) -> Resource | None:
+        """As the cluster serves it, where this program does not know it."""
+        if (found := _OWN.get((api_version, kind))) is not None:
+            return found
+        if (api_version, kind) not in self._known:
+            group, _, version = api_version.rpartition("/")
+            root = f"/apis/{api_version}" if group else f"/api/{version}"
+            reply = self._api.get([root])[0]
+            listed = orjson.loads(reply.body).get("resources") or [] if reply.status == 200 else []
+            self._known[api_version, kind] = next(
+                (
+                    Resource(group, version, one["name"], kind, bool(one["namespaced"]))
+                    for one in listed
+                    if one["kind"] == kind and "/" not in one["name"]
+                ),
+                None,
+            )
+        return self._known[api_version, kind]
+
+    def _judged(self, wanted: Sequence[_Wanted]) -> Iterator[Outcome | Problem]:
+        present = self._api.get([one.place for one in wanted])
+        lives = [orjson.loads(reply.body) if reply.status == 200 else None for reply in present]
+        writes = [self._write(one, live) for one, live in zip(wanted, lives, strict=True)]
+        asked = [write for write in writes if write is not None]
+        replies = iter(self._api.rehearse(asked))
+        coming = {one.obj["metadata"]["name"] for one in wanted if one.resource is NAMESPACE}
+        for one, live, seen, write in zip(wanted, lives, present, writes, strict=True):
+            if write is None:
+                yield _outcome(one, live, live)
+                continue
+            reply = next(replies)
+            if reply.status in (200, 201):
+                yield _outcome(one, live, orjson.loads(reply.body))
+            elif reply.status == 404 and live is None and one.key.namespace in coming:
+                yield self._by_own_rules(one, live, f"namespace {one.key.namespace} is only to come")
+            elif reply.status == 403 and seen.status in (200, 404):
+                yield self._by_own_rules(one, live, "the API does not let you try it")
+            else:
+                yield one.refused(message(reply))
+
+    def _write(self, one: _Wanted, live: Object | None) -> Write | None:
+        """None where there is nothing to change."""
+        if live is None:
+            place = f"{collection(one.resource, one.key.namespace)}?{_MANAGER}"
+            return Write("POST", place, orjson.dumps(one.obj))
+        patch = self._patch(one, live)
+        if not patch:
+            return None
+        kind = "strategic-merge-patch" if one.resource in _BUILT_IN else "merge-patch"
+        return Write("PATCH", f"{one.place}?{_MANAGER}", orjson.dumps(patch), f"application/{kind}+json")
+
+    def _patch(self, one: _Wanted, live: Object) -> Object:
+        wanted = {name: value for name, value in one.obj.items() if name != "status"}
+        node = self._schemas.schema(one.resource) if one.resource in _BUILT_IN else None
+        return three_way(live, wanted, node)
+
+    def _by_own_rules(self, one: _Wanted, live: Object | None, why: str) -> Outcome | Problem:
+        registry = self._registry
+        resource = registry.find_kind(one.resource.api_version, one.resource.kind)
+        if resource is None:
+            return one.refused(f"{why}, and nothing here knows its kind")
+        try:
+            obj = one.obj if live is None else self._patched(one, live)
+            new, _ = admit.conform(registry, resource, obj)
+            admit.default(registry, resource, new)
+            if live is None:
+                admit.validate_create(registry, resource, new)
+            else:
+                admit.validate_update(registry, resource, new, live)
+        except (StatusError, StrategicError) as error:
+            return one.refused(str(error))
+        return replace(_outcome(one, live, new), unasked=why)
+
+    def _patched(self, one: _Wanted, live: Object) -> Object:
+        patch = self._patch(one, live)
+        if one.resource in _BUILT_IN:
+            return strategic_merge_patch(live, patch, self._schemas.schema(one.resource))
+        result: Object = merge_patch(live, patch)
+        return result
+
+    def target(self, text: str) -> tuple[Resource, Key]:
+        """`KIND/NAME`, where the kind is written in any way that kubectl knows. Raises UnknownKindError."""
+        kind, _, name = text.partition("/")
+        resource = next((r for r in _OWN.values() if name and kind.lower() in _names(r)), None)
+        if resource is None:
+            raise UnknownKindError(f"{text!r} names no object: it is written as in httproute/split")
+        namespace = (self._namespace or self._api.namespace) if resource.namespaced else ""
+        return resource, Key(namespace, name)
+
+    def delete(self, targets: Sequence[tuple[Resource, Key]], verb: str = "deleted") -> Rehearsal:
+        """Raises ApiError where the API does not answer at all."""
+        present = self._api.get([path(*target) for target in targets])
+        replies = self._api.rehearse([Write("DELETE", path(*target)) for target in targets])
+        outcomes: list[Outcome] = []
+        problems: list[Problem] = []
+        for (resource, key), live, reply in zip(targets, present, replies, strict=True):
+            if live.status == 200 and reply.status in (200, 202, 403):
+                change = Change(resource, key, orjson.loads(live.body), None)
+                unasked = "the API does not let you try it" if reply.status == 403 else ""
+                outcomes.append(Outcome(change, verb, unasked))
+            else:
+                failed = live if live.status != 200 else reply
+                problems.append(Problem("", 0, 0, message(failed), f"{resource.kind} {_shown(key)}"))
+        return Rehearsal(tuple(outcomes), tuple(problems))
+
+
+def _names(resource: Resource) -> tuple[str, ...]:
+    whole = tuple(f"{name}.{resource.group}" for name in (resource.plural, resource.singular) if resource.group)
+    return (resource.plural, resource.singular, *resource.short_names, *whole)
+
+
+def message(reply: Reply) -> str:
+    """The server's own words, on one line."""
+    try:
+        found = str(orjson.loads(reply.body)["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        found = reply.body.decode(errors="replace")
+    return " ".join(found.split()) or f"the API answers {reply.status}"
+
+
+def _outcome(one: _Wanted, live: Object | None, new: Object | None) -> Outcome:
+    change = Change(_stored(one.resource), one.key, live, new)
+    if live is None:
+        return Outcome(change, "created")
+    return Outcome(change, "unchanged" if _written(live) == _written(new or live) else "configured")
+
+
+def _stored(resource: Resource) -> Resource:
+    """What the mesh is made of is one, in whichever version it is served."""
+    same = (r for r in _OWN.values() if (r.group, r.kind) == (resource.group, resource.kind))
+    return next(same, resource)
+
+
+def _written(obj: Object) -> Object:
+    """What of an object people write."""
+    metadata = {name: value for name, value in obj["metadata"].items() if name not in _WRITTEN_BY_SERVER}
+    if annotations := metadata.get("annotations"):
+        metadata["annotations"] = {name: value for name, value in annotations.items() if name != LAST_APPLIED}
+    return {**obj, "metadata": metadata}

@@ -1,0 +1,108 @@
+"""Who sends requests, told apart as far as policies and places tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL
+from ambientlab.mesh.decide import admission, policy
+from ambientlab.mesh.decide.conditions import holds
+from ambientlab.mesh.ir import Authorization, Condition, Guard, Key, Mesh, Protocol, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """All that one decision holds for: `one` is any of them, None for who is no pod of the cluster. `moved` is whether
+    they come into the mesh or leave it, or change their identity."""
+
+    one: Key | None
+    members: tuple[Key | None, ...]
+    captured: bool
+    moved: bool
+
+
+class Everybody:
+    """The clients that there are before and after."""
+
+    def __init__(self, before: Mesh, after: Mesh) -> None:
+        self._groups: dict[tuple[object, ...], list[tuple[Key, Workload, Workload]]] = {}
+        for key, new in after.workloads.items():
+            old = before.workloads.get(key)
+            if old is not None and GATEWAY_NAME_LABEL not in dict(new.labels):
+                alike = (old.protocol, new.protocol, old.identity, new.identity, old.node, new.node)
+                self._groups.setdefault(alike, []).append((key, old, new))
+        self.moved = any(_moved(*pairs[0][1:]) for pairs in self._groups.values())
+
+    def told_apart(self, asked: Asked, *, places: bool) -> Iterator[Clients]:
+        """By what policies ask of them, and if `places` matter by their nodes."""
+        found: dict[tuple[object, ...], tuple[bool, bool, list[Key | None]]] = {}
+        for one, old, new in self._everybody(addresses=asked.addresses):
+            moved = old is not None and new is not None and _moved(old, new)
+            captured = new is not None and new.protocol is Protocol.HBONE
+            told = (
+                _captured(old), captured, moved, *asked.answers(old), *asked.answers(new),
+                *((old.node, new.node) if places and old is not None and new is not None else ()),
+            )  # fmt: skip
+            found.setdefault(told, (captured, moved, []))[2].extend(one)
+        for captured, moved, members in found.values():
+            pods = [member for member in members if member is not None]
+            # somebody outside is like the pods that are not in the mesh, and needs no mention beside them
+            yield Clients(pods[0] if pods else None, tuple(pods or members), captured, moved)
+
+    def _everybody(self, *, addresses: bool) -> Iterator[tuple[Sequence[Key | None], Workload | None, Workload | None]]:
+        for pairs in self._groups.values():
+            if addresses:
+                yield from (([key], old, new) for key, old, new in pairs)
+            else:
+                _, old, new = pairs[0]
+                yield [key for key, _, _ in pairs], old, new
+        yield [None], None, None
+
+
+class Asked:
+    """What policies ask of clients."""
+
+    def __init__(self, guards: Iterable[Guard | None], policies: Iterable[Authorization]) -> None:
+        at_waypoints = (
+            condition
+            for guard in guards
+            if guard is not None
+            for each in guard.policies
+            for rule in each.rules
+            for conditions in rule.sources
+            for condition in conditions
+        )
+        at_ztunnel = (
+            condition
+            for each in policies
+            for rule in each.rules
+            for clause in rule
+            for match in clause
+            for condition in match
+        )
+        self._conditions = _of_clients(at_waypoints)
+        self._of_connections = _of_clients(at_ztunnel)
+        self.addresses = any(one.attribute.endswith(".ip") for one in (*self._conditions, *self._of_connections))
+
+    def answers(self, client: Workload | None) -> Iterator[bool]:
+        identity = client.identity if client is not None and client.protocol is Protocol.HBONE else ""
+        ip = client.ip if client is not None else ""
+        attempt = policy.Attempt(None, identity, ip, "", 0)
+        connection = admission.Connection(identity, ip, "", 0)
+        yield from (holds(one, partial(policy.has, attempt)) for one in self._conditions)
+        yield from (holds(one, partial(admission.has, connection)) for one in self._of_connections)
+
+
+def _of_clients(conditions: Iterable[Condition]) -> Sequence[Condition]:
+    return tuple(dict.fromkeys(c for c in conditions if c.attribute.startswith(("source.", "remote."))))
+
+
+def _captured(workload: Workload | None) -> bool:
+    return workload is not None and workload.protocol is Protocol.HBONE
+
+
+def _moved(old: Workload, new: Workload) -> bool:
+    identities = (old.identity, new.identity) if new.protocol is Protocol.HBONE else ("", "")
+    return old.protocol is not new.protocol or identities[0] != identities[1]

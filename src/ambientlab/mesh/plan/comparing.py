@@ -1,0 +1,228 @@
+"""What a change of the mesh does to requests: two states of it, and each request that stands for others decided in
+both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ambientlab import re2
+from ambientlab.mesh.decide import Decision, Request, decide
+from ambientlab.mesh.ir import (
+    SERVICE_KIND,
+    AppProtocol,
+    Distribution,
+    Endpoint,
+    Guard,
+    Key,
+    Match,
+    Mesh,
+    Route,
+    Service,
+)
+from ambientlab.mesh.plan import parts, probes
+from ambientlab.mesh.plan.aspects import facets
+from ambientlab.mesh.plan.carried import carrying
+from ambientlab.mesh.plan.clients import Asked, Clients, Everybody
+from ambientlab.mesh.plan.differences import Difference, differences
+from ambientlab.mesh.plan.probes import Probe
+from ambientlab.mesh.plan.touched import Touched, touched
+
+
+class Fate(StrEnum):
+    """What becomes of who is asked for. Values are part of the documented JSON."""
+
+    CHANGED = "changed"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request, and the conditions of the routes that it meets, which others meet as well. `token` is the one it
+    carries, in words."""
+
+    request: Request
+    matches: tuple[Match, ...]
+    token: str
+    before: Decision
+    after: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One difference for some clients of a port: for `every` request to it, or for those like the `examples`. `target`
+    is a host, or the address of a workload that is asked for by it."""
+
+    target: str
+    port: int
+    fate: Fate
+    clients: tuple[Clients, ...]
+    every: bool
+    examples: tuple[Example, ...]
+    differences: tuple[Difference, ...]
+    service: Service | None = None
+    workload: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`services` is how many there are in one state or the other, and `untouched` how many differ for nobody."""
+
+    effects: tuple[Effect, ...]
+    services: int
+    untouched: int
+
+
+def compare(before: Mesh, after: Mesh, domain: str) -> Comparison:
+    comparing = _Comparing(before, after, domain)
+    effects = tuple(comparing.effects())
+    hosts = {*before.services, *after.services}
+    return Comparison(effects, len(hosts), len(hosts - {effect.target for effect in effects}))
+
+
+class _Comparing:
+    def __init__(self, before: Mesh, after: Mesh, domain: str) -> None:
+        self._before, self._after, self._domain = before, after, domain
+        self._touched: Touched = touched(before, after)
+        self._everybody = Everybody(before, after)
+
+    def effects(self) -> Iterator[Effect]:
+        hosts = {*self._before.services, *self._after.services}
+        for host in sorted(hosts if self._everybody.moved else hosts & self._touched.hosts):
+            yield from _joined(self._of_host(host))
+
+    def _of_host(self, host: str) -> Iterator[Effect]:
+        old, new = self._before.services.get(host), self._after.services.get(host)
+        states = [service for service in (old, new) if service is not None]
+        guards = [
+            mesh.guards.get((key, host))
+            for mesh, service in ((self._before, old), (self._after, new))
+            for key, _ in (service.waypoints if service is not None else ())
+        ]
+        clients = [*self._clients(host, states, guards)]
+        fate = Fate.ADDED if old is None else Fate.REMOVED if new is None else Fate.CHANGED
+        for port in sorted({port.number for service in states for port in service.ports} or {80}):
+            for some in clients:
+                found = list(self._of_port(host, port, some, states, guards))
+                for examples, told in _grouped(found):
+                    every = len(examples) == len(found)
+                    yield Effect(host, port, fate, (some,), every, examples, told, states[-1])
+
+    def _clients(self, host: str, states: Sequence[Service], guards: Sequence[Guard | None]) -> Iterator[Clients]:
+        pods = {
+            end.workload.key for name in self._reached(host) for end in self._ends(name) if end.workload is not None
+        }
+        policies = {
+            policy: None
+            for mesh in (self._before, self._after)
+            for key in pods
+            for policy in mesh.enforced.get(key, ())
+        }
+        places = any(service.distribution is not Distribution.ANY for service in states)
+        touched_itself = host in self._touched.hosts
+        for some in self._everybody.told_apart(Asked(guards, policies), places=places):
+            if some.moved or touched_itself:
+                yield some
+
+    def _reached(self, host: str) -> set[str]:
+        """The hosts that requests for one may be sent to."""
+        found = {host}
+        for mesh in (self._before, self._after):
+            for service in (mesh.services.get(host),):
+                for port in service.ports if service is not None else ():
+                    if (table := mesh.routes.get((host, port.number))) is not None:
+                        found |= {name for route in table.routes for name in probes.destinations(route)}
+                    if (connections := mesh.tcp_routes.get((host, port.number))) is not None:
+                        found |= {item.destination.host for item in connections.destinations}
+        return found
+
+    def _ends(self, host: str) -> Iterator[Endpoint]:
+        for mesh in (self._before, self._after):
+            if (service := mesh.services.get(host)) is not None:
+                yield from service.endpoints
+
+    def _of_port(
+        self, host: str, port: int, clients: Clients, states: Sequence[Service], guards: Sequence[Guard | None]
+    ) -> Iterator[tuple[Example, tuple[Difference, ...]]]:
+        seen = set()
+        for probe in self._probes(host, port, clients, states, guards):
+            if probe.request in seen:
+                continue
+            seen.add(probe.request)
+            try:
+                old = decide(self._before, clients.one, probe.request, domain=self._domain)
+                new = decide(self._after, clients.one, probe.request, domain=self._domain)
+            except re2.ExpressionError:
+                continue
+            told = () if old == new else differences(facets(self._before, old), facets(self._after, new))
+            yield Example(probe.request, probe.matches, probe.token, old, new), told
+
+    def _probes(
+        self, host: str, port: int, clients: Clients, states: Sequence[Service], guards: Sequence[Guard | None]
+    ) -> Iterator[Probe]:
+        protocols = {found.protocol for service in states if (found := service.port(port)) is not None}
+        first = _plainest(states[-1], port)
+        looked_into = clients.captured and any(service.waypoint is not None for service in states)
+        if not protocols or any(p.http or p is AppProtocol.UNDECLARED for p in protocols):
+            if looked_into:
+                yield from self._routed(host, port, clients, guards, first)
+            else:
+                yield Probe(first)
+        if any(not p.http for p in protocols):
+            yield Probe(replace(first, scheme="https"))
+
+    def _routed(
+        self, host: str, port: int, clients: Clients, guards: Sequence[Guard | None], first: Request
+    ) -> Iterator[Probe]:
+        old, new = self._before.routes.get((host, port)), self._after.routes.get((host, port))
+        atoms = [atom for guard in guards for atom in parts.of_guard(guard)]
+        before, after = self._before.services.get(host), self._after.services.get(host)
+        same_way = (
+            not clients.moved
+            and before is not None
+            and after is not None
+            and before.waypoints == after.waypoints
+            and before.port(port) == after.port(port)
+            and self._touched.waypoints.isdisjoint(key for key, _ in after.waypoints)
+        )
+        for token, plain in carrying(guards, first):
+            yield Probe(plain, token=token)
+            for probe in probes.of_policies(atoms, plain):
+                yield replace(probe, token=token)
+            for probe in probes.of_routes(old, new, atoms, plain, self._changed if same_way else None):
+                yield replace(probe, token=token)
+
+    def _changed(self, route: Route) -> bool:
+        return not self._touched.reached.isdisjoint(probes.destinations(route))
+
+
+def _plainest(service: Service, port: int) -> Request:
+    """A request for the service as its clients write it."""
+    host = service.host.replace("*", "any", 1)
+    named = f"{service.name}.{service.namespace}" if service.kind == SERVICE_KIND else host
+    return Request(host, port, authority=named if port == 80 else f"{named}:{port}")
+
+
+def _grouped(
+    found: Iterable[tuple[Example, tuple[Difference, ...]]],
+) -> Iterator[tuple[tuple[Example, ...], tuple[Difference, ...]]]:
+    """Requests for which the same differs."""
+    groups: dict[tuple[Difference, ...], list[Example]] = {}
+    for example, told in found:
+        if told:
+            groups.setdefault(told, []).append(example)
+    for told, examples in groups.items():
+        yield tuple(examples), told
+
+
+def _joined(effects: Iterable[Effect]) -> Iterator[Effect]:
+    """With the clients together for whom the same requests differ in the same."""
+    found: dict[tuple[object, ...], Effect] = {}
+    for effect in effects:
+        requests = () if effect.every else tuple(example.request for example in effect.examples)
+        key = (effect.port, requests, effect.differences)
+        one = found.get(key)
+        found[key] = effect if one is None else replace(one, clients=one.clients + effect.clients)
+    yield from found.values()

@@ -1,0 +1,90 @@
+"""What two decisions about one request differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ambientlab.mesh.plain import plain
+from ambientlab.mesh.plan.aspects import NONE, USUAL, Aspect, Facet, Facets
+
+_WITHOUT = {Aspect.ACTION: "passed on"}
+_BY_END = (Aspect.SETTINGS, Aspect.PODS, Aspect.LAST_LEG)
+_NOTHING = Facet(None, NONE, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Of one end, before and after; 0 where it is none."""
+
+    name: str
+    before: Fraction
+    after: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One aspect, in words. `subject` is the end that it is about, "" for the whole; `shares` are those of all ends
+    where the split differs."""
+
+    aspect: Aspect
+    before: str
+    after: str
+    subject: str = ""
+    shares: tuple[Share, ...] = ()
+
+
+def differences(before: Facets, after: Facets) -> tuple[Difference, ...]:
+    found: list[Difference] = []
+    for aspect in Aspect:
+        old, new = before.get(aspect), after.get(aspect)
+        if old == new:
+            continue
+        if aspect in _BY_END:
+            found += _by_end(aspect, old or _NOTHING, new or _NOTHING)
+        elif old is None or new is None:
+            one = old or new
+            if one is not None and not one.usual:
+                without = _WITHOUT.get(aspect, NONE)
+                found.append(Difference(aspect, old.text if old else without, new.text if new else without))
+        elif old.value != new.value:
+            found.append(_told(aspect, old, new))
+    return tuple(found)
+
+
+def _told(aspect: Aspect, old: Facet, new: Facet) -> Difference:
+    if old.text != new.text:
+        return Difference(aspect, old.text, new.text, shares=tuple(_shares(old, new)))
+    # what words leave out
+    return Difference(aspect, _whole(old), _whole(new), shares=tuple(_shares(old, new)))
+
+
+def _whole(facet: Facet) -> str:
+    value = facet.value
+    return f"{facet.text} ({plain(sorted(value, key=str) if isinstance(value, frozenset) else value)})"
+
+
+def _shares(old: Facet, new: Facet) -> Iterator[Share]:
+    before, after = dict(old.shares), dict(new.shares)
+    for name in dict.fromkeys((*before, *after)):
+        yield Share(name, before.get(name, Fraction(0)), after.get(name, Fraction(0)))
+
+
+def _by_end(aspect: Aspect, old: Facet, new: Facet) -> Iterator[Difference]:
+    """For ends that there are before and after: about others the split says all there is to say, but for settings."""
+    before = {name: (value, text) for name, value, text in old.ends}
+    for name, value, text in new.ends:
+        if name not in before:
+            if aspect is Aspect.SETTINGS and text != USUAL:
+                yield Difference(aspect, USUAL, text, name)
+        elif before[name][0] != value:
+            told = before[name][1]
+            same = told == text
+            yield Difference(
+                aspect, _exactly(told, before[name][0]) if same else told, _exactly(text, value) if same else text, name
+            )
+
+
+def _exactly(text: str, value: Hashable) -> str:
+    return f"{text} ({', '.join(map(str, value)) if isinstance(value, tuple) else value})"

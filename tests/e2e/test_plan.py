@@ -1,0 +1,146 @@
+"""What `plan` foresees is what comes of it, and planning writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from support.mesh import Mesh
+from support.waiting import eventually
+
+HELLO = "helloworld.hello:5000/hello"
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: hello-world-dr, namespace: hello}
+spec: {host: helloworld, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: hello-world-vs, namespace: hello}
+spec:
+  hosts: [helloworld]
+  http:
+  - route:
+    - {destination: {host: helloworld, subset: v1}, weight: 95}
+    - {destination: {host: helloworld, subset: v2}, weight: 5}
+"""
+WAYPOINT = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: hello, labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: hello}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+"""
+MIXED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: negative, namespace: hello}
+spec: {hosts: [helloworld], http: [{route: [{destination: {host: helloworld}, weight: -5}]}]}
+---
+apiVersion: v1
+kind: Servce
+metadata: {name: x}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: new}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: fresh, namespace: new}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: portless, namespace: new}
+spec: {}
+"""
+
+
+def planned(mesh: Mesh, text: str, *arguments: str) -> tuple[int, Any]:
+    done = mesh.ambientlab("plan", "-f", "-", "-o", "json", *arguments, stdin=text)
+    return done.code, json.loads(done.out)
+
+
+def effects(plan: Any) -> dict[tuple[str, tuple[str, ...]], dict[str, tuple[str, str]]]:
+    """By host and clients, the differences."""
+    return {
+        (effect["host"].partition(".")[0], tuple(sorted(str(c["pod"]).partition("-")[0] for c in effect["clients"]))): {
+            d["aspect"]: (d["before"], d["after"]) for d in effect["differences"]
+        }
+        for effect in plan["effects"]
+    }
+
+
+def test_deployments_and_services_are_foreseen(lab: Mesh) -> None:
+    text = Path(lab.manifest("helloworld.yaml")).read_text()
+    code, plan = planned(lab, text, "-n", "hello")
+    assert code == 2
+    assert {one["verb"] for one in plan["objects"]} == {"created"}
+    half = "50% hello/helloworld-v1, 50% hello/helloworld-v2"
+    assert [e["split"][1] for (host, _), e in effects(plan).items() if host == "helloworld"] == [half]
+    assert lab.kubectl("get", "deploy,svc", "-n", "hello", "-o", "name").strip() == ""
+    lab.kubectl("apply", "-n", "hello", "-f", "-", stdin=text)
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy", "--all", "--timeout=60s")
+    code, plan = planned(lab, text, "-n", "hello")
+    assert (code, {one["verb"] for one in plan["objects"]}, plan["effects"]) == (0, {"unchanged"}, [])
+
+
+def test_what_will_have_no_effect_is_told(lab: Mesh) -> None:
+    code, plan = planned(lab, RULES)
+    assert (code, plan["effects"]) == (0, [])
+    assert {(w["object"]["kind"], w["name"]) for w in plan["warnings"]} == {
+        ("DestinationRule", "NoWaypoint"),
+        ("VirtualService", "NoWaypoint"),
+    }
+    assert all(w["remedies"] for w in plan["warnings"])
+
+
+def test_a_waypoint_is_foreseen_as_it_comes(lab: Mesh) -> None:
+    lab.kubectl("apply", "-f", "-", stdin=RULES)
+    code, plan = planned(lab, WAYPOINT)
+    assert code == 2
+    told = effects(plan)[("helloworld", ("test/curl",))]
+    assert told["waypoint"] == ("none", "hello/waypoint")
+    foreseen = told["split"][1]
+    assert foreseen == "95% hello/helloworld-v1, 5% hello/helloworld-v2"
+    lab.kubectl("apply", "-f", "-", stdin=WAYPOINT)
+    lab.kubectl("wait", "-n", "hello", "--for=condition=Programmed", "gateway/waypoint", "--timeout=60s")
+
+    def settled() -> bool:
+        found = json.loads(lab.ambientlab("explain", HELLO, "--from", "test/curl", "-o", "json").out)
+        shares = {o["pod"].rpartition("-")[0].rpartition("-")[0]: o["share"]["percent"] for o in found["outcomes"]}
+        return shares == {"hello/helloworld-v1": 95, "hello/helloworld-v2": 5}
+
+    eventually(settled, "the split in force")
+    code, plan = planned(lab, WAYPOINT + "\n---\n" + RULES)
+    assert (code, plan["effects"]) == (0, []), plan
+
+
+def test_errors_stand_beside_what_is_good(lab: Mesh) -> None:
+    code, plan = planned(lab, MIXED)
+    assert code == 1
+    assert [one["object"]["name"] for one in plan["objects"]] == ["new", "fresh"]
+    assert [one["unasked"] for one in plan["objects"]] == ["", "namespace new is only to come"]
+    assert [(one["line"], one["document"], one["object"]) for one in plan["refused"]] == [
+        (2, 1, "VirtualService hello/negative"),
+        (7, 2, "Servce x"),
+        (20, 5, "Service new/portless"),
+    ]
+    assert "weight -5 < 0" in plan["refused"][0]["message"]
+    assert lab.kubectl("get", "ns", "new", "--ignore-not-found") == ""
+
+
+def test_deletions(lab: Mesh) -> None:
+    done = lab.ambientlab("plan", "--delete", "gtw/waypoint", "--delete", "svc/nothing", "-n", "hello")
+    assert done.code == 1
+    text = " ".join(done.out.split())
+    assert "- Gateway hello/waypoint deleted" in text
+    assert "hello/helloworld-v1: 95% → 50%" in text
+    assert 'services "nothing" not found' in text
+    assert lab.kubectl("get", "gateway", "-n", "hello", "-o", "name").strip() != ""
