@@ -66,7 +66,7 @@ class MeshWorld:
         self.tokens: dict[str, Identity] = {}
         self.istiod = ControlPlane(self.client, self.ca, self.tokens.get, self.directory / "xds" / "istiod.sock")
         self.capture = Capture(self.client, self.istiod, self.rules)
-        self.view = NodeProxyView(self.istiod)
+        self.view = NodeProxyView(self.istiod, NodeConnections().held)
         self.sandboxes: dict[str, Sandbox] = {}
         self.logs: dict[str, Path] = {}
         self.envoys: dict[str, Process] = {}

@@ -9,7 +9,7 @@ Its pod shares the node's network namespace, and so does the daemon, which answe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -33,7 +33,7 @@ hint: mod_name:\tthe module name, i.e. ztunnel::proxy
 class ZtunnelAdmin:
     """`dump` and `metrics` are asked for every answer anew."""
 
-    def __init__(self, dump: Callable[[], Any], metrics: Callable[[], str], levels: Levels) -> None:
+    def __init__(self, dump: Callable[[], Awaitable[Any]], metrics: Callable[[], str], levels: Levels) -> None:
         self._dump = dump
         self._metrics = metrics
         self._levels = levels
@@ -58,7 +58,7 @@ class ZtunnelAdmin:
 
     async def _config_dump(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response(self._dump(), dumps=lambda value: json.dumps(value, indent=2))
+        return web.json_response(await self._dump(), dumps=lambda value: json.dumps(value, indent=2))
 
     async def _stats(self, request: web.Request) -> web.Response:
         del request

@@ -1,7 +1,8 @@
 """The connections that the node proxy carries and has carried, as its access log tells of them.
 
 A connection is known when it ends, or sooner if it lasts: once in REPORT_EVERY_MS the proxy reports those that are
-open. So counting the others costs the proxy nothing more, and those open for less than that are not known to be open.
+open. So counting the others costs the proxy nothing more; for who asks what is open, `ztunnel_young` waits for the
+report.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class Daemon:
 
     async def _start_views(self, istiod: ControlPlane) -> NodeProxyView:
         """What istiod and ztunnel answer about themselves."""
-        view = NodeProxyView(istiod)
+        view = NodeProxyView(istiod, NodeConnections().held)
         debug = DebugServer(lambda: istiod.connections, view.mesh_metrics)
         admin = ZtunnelAdmin(view.dump, view.metrics, view.levels)
         for server in (debug, admin):

@@ -10,6 +10,7 @@ from ambientlab.dataplane.ztunnel_connections import Connections, Open
 from ambientlab.dataplane.ztunnel_dns import Lookups
 from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
 from ambientlab.dataplane.ztunnel_metrics import Labeller, Labels, build, gauge, samples, text
+from ambientlab.dataplane.ztunnel_young import Look, reported
 from ambientlab.mesh import configdump
 from ambientlab.mesh.ir import Key, Workload
 from ambientlab.mesh.serve.control_plane import ControlPlane
@@ -21,9 +22,10 @@ _PILOT_XDS = "Number of endpoints connected to this pilot using XDS"
 class NodeProxyView:
     """`Names` for its log, and what `ZtunnelAdmin` answers."""
 
-    def __init__(self, istiod: ControlPlane) -> None:
+    def __init__(self, istiod: ControlPlane, look: Look) -> None:
         self.levels = Levels()
         self._istiod = istiod
+        self._look = look
         index = istiod.index
         self._by_ip = index.workloads.index(lambda _, workload: (workload.ip,))
         self._by_endpoint = index.services.index(lambda _, service: {end.address for end in service.endpoints})
@@ -71,8 +73,9 @@ class NodeProxyView:
         own = [*build("pilot"), *gauge("pilot_xds", _PILOT_XDS, f'version="{ISTIO_VERSION}"', proxies)]
         return text([*samples(self._connections), *own])
 
-    def dump(self) -> configdump.Message:
-        captured = self._istiod.captured.values()
+    async def dump(self) -> configdump.Message:
+        captured = list(self._istiod.captured.values())
+        await reported(captured, self._look, self._connections.open)
         connections: dict[Key, configdump.Connections] = {}
         for one in sorted(self._connections.open(), key=lambda one: (one.source, one.destination, one.hbone)):
             ends = one.ends

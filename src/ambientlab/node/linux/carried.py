@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, PROXY_PORTS
+from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
 from ambientlab.dataplane.policywatcher import Carried
+from ambientlab.dataplane.ztunnel_young import Held
 from ambientlab.mesh.xds.messages import TUNNELLED_PRIORITY
 from ambientlab.node.linux import syscalls
 from ambientlab.node.linux.netlink import visitor
@@ -48,9 +49,24 @@ class NodeConnections:
         """None if there is no proxy."""
         return await visitor.run(netns, lambda: list(_carried(ip)))
 
+    async def held(self, netns: str, ip: str) -> Held:
+        """Of all connections that a captured pod has through the proxy."""
+        return await visitor.run(netns, lambda: _held(ip))
+
     async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
         """Connections that have ended already are no error."""
         await visitor.run(netns, lambda: _cut(lines))
+
+
+def _held(ip: str) -> Held:
+    opened = [row for row in _table() if row.state in _OPEN]
+    taken = (row.remote for row in opened if row.local[1] == OUTBOUND_PORT)
+    given = (row for row in opened if row.remote[0] == ip != row.local[0] and not _own(row))
+    return Held(frozenset(map(_text, taken)), frozenset((_text(row.local), _text(row.remote)) for row in given))
+
+
+def _text(end: tuple[str, int]) -> str:
+    return f"{end[0]}:{end[1]}"
 
 
 def _carried(ip: str) -> Iterator[Carried]:
