@@ -1,7 +1,7 @@
-"""Whether a pod may run on a node: node selector, required node affinity, taints, cordon. Pure.
+"""Whether a pod may run on a node: node selector, required node affinity, taints, cordon, how many there are. Pure.
 
-The rules are those of kube-scheduler's NodeAffinity, TaintToleration and NodeUnschedulable plugins, and so are the
-words. Resource requests are recorded, not enforced, so they never stand in the way.
+The rules are those of kube-scheduler's NodeAffinity, TaintToleration, NodeUnschedulable and NodeResourcesFit plugins,
+and so are the words. Requests of processor and memory are recorded, not enforced, so they never stand in the way.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from ambientlab.api.objects import Object, labels_of, name
 
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+TOO_MANY = "Too many pods"
 _KEEPS_OUT = ("NoSchedule", "NoExecute")
 
 
@@ -26,6 +27,12 @@ def misfit(spec: Object, node: Object) -> str | None:
     if not selector.items() <= labels_of(node).items() or not _affine(spec, node):
         return "node(s) didn't match Pod's node affinity/selector"
     return None
+
+
+def crowding(node: Object, pods: int) -> str | None:
+    """Why there is no place for one more where `pods` are."""
+    most = ((node.get("status") or {}).get("allocatable") or {}).get("pods")
+    return TOO_MANY if most is not None and pods >= int(most) else None
 
 
 def same_place(old: Object, new: Object) -> bool:

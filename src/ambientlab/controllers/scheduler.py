@@ -11,7 +11,7 @@ from ambientlab.api.objects import Object, name, namespace, timestamp, uid
 from ambientlab.controllers import conditions
 from ambientlab.controllers.base import Key, all_of, key_of
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.fit import misfit, same_place
+from ambientlab.controllers.fit import TOO_MANY, crowding, misfit, same_place
 from ambientlab.controllers.owners import is_deleting
 from ambientlab.controllers.pods import is_finished
 from ambientlab.flow.clock import Clock
@@ -28,11 +28,21 @@ class Scheduler:
         self._client = client
         self._recorder = recorder
         self._clock = clock
+        self._placed: dict[str, str] = {}
+        """Nodes by the pods that take a place on them."""
+        self._left_out: set[Key] = set()
+        """Pods for which there was none."""
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
         def pod(event: Event) -> None:
-            if event.type != "DELETED" and _waits(event.object):
-                queue.add(key_of(event.object))
+            obj, gone = event.object, event.type == "DELETED"
+            if not gone and _waits(obj):
+                queue.add(key_of(obj))
+            elif not gone and not is_finished(obj) and obj["spec"].get("nodeName"):
+                self._placed[uid(obj)] = obj["spec"]["nodeName"]
+            elif self._placed.pop(uid(obj), None):
+                while self._left_out:
+                    queue.add(self._left_out.pop())
 
         def node(event: Event) -> None:
             if event.type == "DELETED" or (event.old is not None and same_place(event.old, event.object)):
@@ -53,12 +63,20 @@ class Scheduler:
             await self._refuse(pod, message)
             return
         nodes = self._client.list(NODE)
-        reasons = {name(node): misfit(pod["spec"], node) for node in nodes}
+        pods = Counter(self._placed.values())
+        reasons = {name(node): misfit(pod["spec"], node) or crowding(node, pods[name(node)]) for node in nodes}
         chosen = next((node for node, reason in reasons.items() if reason is None), None)
         if chosen is None:
+            if TOO_MANY in reasons.values():
+                self._left_out.add(key)
             await self._refuse(pod, _explain([reason for reason in reasons.values() if reason]))
             return
-        await self._bind(pod, chosen)
+        self._placed[uid(pod)] = chosen
+        try:
+            await self._bind(pod, chosen)
+        except BaseException:
+            self._placed.pop(uid(pod), None)
+            raise
 
     async def _bind(self, pod: Object, node: str) -> None:
         """What POST pods/NAME/binding does at once is two writes here. They are staged together, the condition first:

@@ -50,6 +50,24 @@ async def test_the_reasons_of_several_nodes_are_counted(cluster):
     )
 
 
+async def test_a_full_node_takes_the_next_pod_when_one_has_gone(cluster):
+    await cluster.change(NODE, "ambientlab", {"status": {"allocatable": {"pods": "2"}}}, home="", subresource="status")
+    for name in ("one", "two", "three", "four"):
+        await cluster.create(POD, pod(name))
+
+    def placed():
+        return {found["metadata"]["name"] for found in cluster.client.list(POD) if "nodeName" in found["spec"]}
+
+    assert placed() == {"one", "two"}
+    why = "0/1 nodes are available: 1 Too many pods."
+    assert await cluster.events("three") == [("Warning", "FailedScheduling", why)]
+    await cluster.change(POD, "one", {"status": {"phase": "Succeeded"}}, subresource="status")
+    assert len(placed()) == 3, "one that has done its work takes no place"
+    await cluster.client.delete(POD, "two", "hello", grace_seconds=0)
+    await cluster.settle()
+    assert placed() == {"one", "three", "four"}
+
+
 async def test_a_scheduler_that_does_not_exist_is_named(cluster):
     await cluster.create(POD, pod("special", schedulerName="gpu-scheduler"))
     ((type_, reason, message),) = await cluster.events("special")

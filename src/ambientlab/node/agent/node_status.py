@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 KUBELET_VERSION = "v1.37.1"
 _LEASE_NAMESPACE = "kube-node-lease"
 _LEASE_SECONDS = 40  # and a renewal every quarter of it, as a kubelet does by default
-_MAX_PODS = 110
+_MAX_PODS = 500
+"""A kubelet's is 110 unless it is told otherwise (maxPods). This is the only node there is, and its pods are small: as
+many as clusters with large nodes allow."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
