@@ -50,6 +50,44 @@ def test_what_is_offered_does_away_with_the_finding(id_: str) -> None:
         assert id_ not in {each.code.id for each in after}, remedy
 
 
+UNHEARD = {"AML0001"}
+MISSING = {"AML0015"}
+UNUSED = {"AML0001", "AML0002"}
+LAB = {
+    "Deploy two versions of one service": set(),
+    "Name the two versions as subsets": UNHEARD,
+    "Ask for a 95/5 split": UNHEARD,
+    "Look at what really happens": UNHEARD,
+    "Find what is missing": UNHEARD,
+    "Ambient mode alone": UNHEARD,
+    "Add a waypoint": set(),
+    "Take the rules away": set(),
+    "The same split as an HTTPRoute": MISSING,
+    "One of the two Services": MISSING,
+    "Both Services": set(),
+    "Other weights": set(),
+    "A third version that gets nothing yet": set(),
+    "Three ways": set(),
+    "Without the label": UNUSED,
+    "Put httpbin behind a waypoint": UNUSED,
+    "Delay half of the requests": UNUSED,
+    "Abort three in ten": UNUSED,
+    "Delay and abort together": UNUSED,
+    "Faults for some users only": UNUSED,
+    "No percentage, no fault": UNUSED | {"AML0018"},
+    "Clean up": set(),
+}
+
+
+def test_every_state_of_the_lab() -> None:
+    lab = labs.load("traffic-management")
+    typed, states = TypedLab(lab), {}
+    for step in lab.steps:
+        typed.type(step)
+        states[step.title] = {finding.code.id for finding in analyse(typed.index(), ANALYSERS)}
+    assert states == LAB
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_whatever_there_is_can_be_analysed(name: str) -> None:
     for finding in analyse(indexed(*world(), *objects_in(case(name))), ANALYSERS):
