@@ -112,6 +112,7 @@ LEVELS = [
     (_tcp(maxConnectionDuration="1.5ms"), "only durations to ms precision are supported"),
     (_tcp(tcpKeepalive={"time": "1.5ms"}), "only durations to ms precision are supported"),
     (_cookie(name=""), "name required for HttpCookie"),
+    (_hash(httpCookie={"name": "c", "ttl": "soon"}), 'bad Duration: time: invalid duration "soon"'),
     (_cookie(""), "cookie attribute name cannot be empty"),
     (_cookie("Secure", "Secure"), "duplicate cookie attribute name: Secure"),
     (

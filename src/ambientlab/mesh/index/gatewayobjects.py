@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ambientlab.api import selectors
+from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object, annotations_of
 from ambientlab.flow.collection import Collection, Context
-from ambientlab.mesh.index.diagnostics import ACCEPTED, Diagnostic, ObjectRef, unsupported
+from ambientlab.mesh.index.diagnostics import ACCEPTED, Diagnostic, ObjectRef, ignored, unsupported
 from ambientlab.mesh.index.values import service_host
+from ambientlab.mesh.index.waypoints import hbone_listener
 from ambientlab.mesh.ir import Key
 
 _NAME_OVERRIDE = "gateway.istio.io/name-override"
@@ -35,9 +38,9 @@ def place(obj: Object, domain: str) -> Place:
     if not addresses or (len(addresses) == 1 and addresses[0].get("type", "IPAddress") == "IPAddress"):
         name = annotations_of(obj).get(_NAME_OVERRIDE) or meta["name"]
         return Place((service_host(Key(meta["namespace"], name), domain),))
-    hosts = [a["value"] for a in addresses if a.get("type", "Hostname") == "Hostname"]
+    hosts = [a.get("value", "") for a in addresses if a.get("type", "Hostname") == "Hostname"]
     full = [host if "." in host else service_host(Key(meta["namespace"], host), domain) for host in hosts]
-    return Place(tuple(full), tuple(a["value"] for a in addresses if a.get("type", "Hostname") != "Hostname"))
+    return Place(tuple(full), tuple(a.get("value", "") for a in addresses if a.get("type", "Hostname") != "Hostname"))
 
 
 def diagnostics(
@@ -51,6 +54,7 @@ def _of(ctx: Context, ref: ObjectRef, obj: Object, config_maps: Collection[Key, 
     if _BINDING in annotations_of(obj):
         field = f"metadata.annotations[{_BINDING}]"
         yield unsupported(ref, field, "the waypoint is reached by HBONE on port 15008")
+    yield from _allowed_namespaces(ref, hbone_listener(obj))
     reference: dict[str, Any] | None = (obj["spec"].get("infrastructure") or {}).get("parametersRef")
     if reference is None:
         return
@@ -66,3 +70,11 @@ def _of(ctx: Context, ref: ObjectRef, obj: Object, config_maps: Collection[Key, 
     for name in _NOT_BUILT:
         if name in (config_map.get("data") or {}):
             yield unsupported(ref, f"{name} of ConfigMap {where}", "nothing is made of it")
+
+
+def _allowed_namespaces(ref: ObjectRef, listener: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    try:
+        selectors.from_object(listener.get("allowedRoutes", {}).get("namespaces", {}).get("selector"))
+    except StatusError as error:
+        field = f"spec.listeners[{listener['name']}].allowedRoutes.namespaces.selector"
+        yield ignored(ref, field, f"{error.message}: it selects no namespace")

@@ -78,7 +78,7 @@ def declared(
     prefers = Distribution.ANY if resolution is Resolution.NONE else distribution(ctx, key, obj, namespaces)
     result = {}
     for host in spec["hosts"]:
-        vips = tuple(address for text in given if (address := address_of(text)))
+        vips = tuple(dict.fromkeys(address for text in given if (address := address_of(text))))
         if host in assigned:
             vips = allocated(obj, host)
         if resolution is Resolution.DYNAMIC_DNS and binding.waypoint is None:

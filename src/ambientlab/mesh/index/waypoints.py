@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api import objects, selectors
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object
+from ambientlab.api.selectors import LabelSelector
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.flow.collection import Collection, Context
 from ambientlab.mesh.ir import Canary, Key, Traffic
@@ -90,17 +92,25 @@ def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object
     labels = {**objects.labels_of(gateway_class), **objects.labels_of(obj)}
     annotations = {**objects.annotations_of(gateway_class), **objects.annotations_of(obj)}
     traffic = labels.get(WAYPOINT_FOR, Traffic.SERVICE)
-    namespaces = _hbone_listener(obj).get("allowedRoutes", {}).get("namespaces", {})
+    namespaces = hbone_listener(obj).get("allowedRoutes", {}).get("namespaces", {})
     return {
         key: WaypointGateway(
             key,
             Traffic(traffic) if traffic in set(Traffic) else Traffic.NONE,
             (ips or hosts)[0],
             namespaces.get("from", "Same"),
-            selectors.from_object(namespaces["selector"]) if namespaces.get("selector") else None,
+            _selected(namespaces),
             annotations.get(CLIENT_IDENTITY, "").lower() == "true",
         )
     }
+
+
+def _selected(namespaces: Mapping[str, Any]) -> LabelSelector | None:
+    """None if no namespace is: also of a selector that is none, which the Gateway's findings tell of."""
+    try:
+        return selectors.from_object(namespaces.get("selector"))
+    except StatusError:
+        return None
 
 
 def controller(
@@ -117,7 +127,8 @@ def class_controller(ctx: Context, name: str, classes: Collection[Key, Object]) 
     return None if found is None else str(found["spec"].get("controllerName", ""))
 
 
-def _hbone_listener(obj: Object) -> dict[str, Any]:
+def hbone_listener(obj: Object) -> dict[str, Any]:
+    """The listener of a Gateway that says who may use it as a waypoint; empty if it has none."""
     for listener in obj["spec"].get("listeners") or []:
         if listener.get("protocol") == "HBONE" and listener.get("port") == HBONE_PORT:
             found: dict[str, Any] = listener

@@ -142,6 +142,8 @@ def _consistent_hash(settings: Object) -> Messages:
     if cookie is not None:
         if not cookie.get("name"):
             problems.append("name required for HttpCookie")
+        if "ttl" in cookie and seconds(cookie["ttl"]) is None:
+            problems.append(f"bad Duration: time: invalid duration {quote(cookie['ttl'])}")
         seen: set[str] = set()
         for attribute in cookie.get("attributes") or ():
             name = attribute.get("name", "")
