@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
 from typing import Any
 
 import pytest
@@ -28,9 +35,45 @@ def test_an_even_split_for_people(hello: Mesh) -> None:
     assert first == "200 requests from test/curl to http://helloworld.hello:5000/hello"
     assert second.endswith("/s, each on a connection of its own; by version, with 95 % intervals:")
     assert [line.split()[0] for line in rest[1:3]] == ["v1", "v2"]
+    assert done.err == ""
     assert "outcomes  HTTP 200: 200" in rest
     assert any(line.startswith("✓ expected v1 50 %, v2 50 %; came v1 ") for line in rest)
-    assert all(len(line) <= 110 for line in rest)
+    assert all(len(line) <= 80 for line in rest)
+
+
+def in_terminal(mesh: Mesh, *arguments: str, columns: int = 80, **variables: str) -> str:
+    """What comes to a terminal of that width."""
+    command = [sys.executable, "-P", "-m", "ambientlab.cli.main", *arguments]
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
+    with subprocess.Popen(
+        command, stdin=follower, stdout=follower, stderr=follower, env={**mesh.env, "TERM": "xterm", **variables}
+    ) as process:
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's end
+            while piece := os.read(leader, 65536):
+                shown += piece
+        os.close(leader)
+    assert process.returncode == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_bars_grow_in_a_terminal_and_make_room_for_the_result(hello: Mesh) -> None:
+    arguments = ("traffic", "--from", "test/curl", HELLO, "--by", "instance", "--rps", "200", "-n", "100")
+    shown = in_terminal(hello, *arguments)
+    *frames, result = re.split(r"\x1b\[(?:\d+)F\x1b\[J", shown)
+    drawn = [frame.splitlines() for frame in frames]
+    assert len(drawn) > 2
+    for frame, up in zip(drawn, map(int, re.findall(r"\x1b\[(\d+)F", shown)), strict=True):
+        assert len(frame) == up
+        assert all(len(line) <= 80 for line in frame)
+        assert re.fullmatch(r"\d+ of 100 answered", frame[-1])
+        assert all(re.search(r"█ +\d+\.\d % +\d+  \d+\.\d-\d+\.\d$", line) for line in frame[:-1])
+    assert result.startswith("100 requests from test/curl to http://helloworld.hello:5000/hello\n")
+    assert all(len(line) <= 80 for line in result.splitlines())
+    assert "\x1b" not in result
+    assert "\x1b" not in in_terminal(hello, *arguments, TERM="dumb")
 
 
 def test_without_a_word_it_is_compared_with_what_explain_says(hello: Mesh) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 EXIT_USAGE = 2
 _NOTHING = "none"
-_BAR = 30
+_BAR, _NAME = 24, 22
+"""Columns; with the figures behind them a line has 80."""
 _FRAME = 0.1  # seconds between two pictures
 _BETWEEN = 0.5  # seconds between two samples that wait for a rollout
 
@@ -128,7 +130,7 @@ def traffic(
         time.sleep(_BETWEEN)
     _show(output, requests, by, tally, verdicts, significance)
     if foreseen and verdicts and output == "text":
-        click.echo("Expected is what `ambientlab explain` says; --expect v1=95,v2=5 is for something else.")
+        _say("Expected is what `ambientlab explain` says; --expect v1=95,v2=5 is for something else.")
     raise SystemExit(0 if expectations.passed(verdicts) else 1)
 
 
@@ -241,7 +243,7 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
     from ambientlab.traffic.tally import Tally
 
     tally = Tally(reader(by))
-    drawn = _Drawing() if live and sys.stderr.isatty() else None
+    drawn = _Drawing() if live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
     try:
         answers = send(kubectl.command, requests, header=header_of(by), body=by in ("version", "instance"))
         for answer in answers:
@@ -272,6 +274,12 @@ def _failed(error: Exception, requests: Requests, flags: Sequence[str]) -> NoRet
     fail(str(error), [f"see which pods there are: {command}"], code=EXIT_USAGE)
 
 
+def _say(text: str, later: str = "") -> None:
+    from ambientlab.cli.layout import wrapped
+
+    click.echo("\n".join(wrapped(text, "", later)))
+
+
 class _Drawing:
     """Bars that grow on a terminal, replaced by the result at the end."""
 
@@ -298,12 +306,12 @@ def _bars(tally: Tally) -> list[str]:
     from ambientlab.traffic.export import percent, span
 
     rows = tally.rows()
-    width = min(24, max((len(row.name) for row in rows), default=0))
+    width = min(_NAME, max((len(row.name) for row in rows), default=0))
     lines = []
     for row in rows:
         name = row.name if len(row.name) <= width else f"{row.name[: width - 1]}…"
         bar = ("█" * max(1, round(row.share * _BAR))).ljust(_BAR)
-        lines.append(f"{name.ljust(width)} {bar} {percent(row.share):>7} {row.count:>6}   {span(row)}".rstrip())
+        lines.append(f"{name.ljust(width)} {bar} {percent(row.share):>7} {row.count:>7}  {span(row)}".rstrip())
     return lines
 
 
@@ -322,14 +330,15 @@ def _show(output: str, requests: Requests, by: str, tally: Tally, verdicts: list
             return click.echo(export.as_html(requests, by, tally, verdicts), nl=False)
     pace = f", {tally.total / tally.seconds:.0f}/s" if tally.seconds else ""
     own = "" if requests.reuse else ", each on a connection of its own"
-    click.echo(f"{tally.total} requests from {requests.source} to {requests.url}")
-    click.echo(f"{tally.seconds:.1f} s{pace}{own}; by {by}, with 95 % intervals:\n")
+    _say(f"{tally.total} requests from {requests.source} to {requests.url}")
+    _say(f"{tally.seconds:.1f} s{pace}{own}; by {by}, with 95 % intervals:")
+    click.echo("")
     click.echo("\n".join(_bars(tally)))
     latency = "  ".join(f"{name} {export.milliseconds(seconds)}" for name, seconds in export.latencies(tally))
     click.echo(f"\nlatency   {latency}")
-    click.echo("outcomes  " + "  ".join(f"{name}: {count}" for name, count in tally.outcomes.most_common()))
+    _say("outcomes  " + "  ".join(f"{name}: {count}" for name, count in tally.outcomes.most_common()), " " * 10)
     if verdicts:
         click.echo("")
         for verdict in verdicts:
-            click.echo(export.text(verdict))
+            _say(export.text(verdict), "  ")
         click.echo(f"Below p={significance:g} an answer does not fit.")

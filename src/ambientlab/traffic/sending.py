@@ -59,7 +59,7 @@ def send(
         return _Exec(kubectl, requests, argv, stdin, variables)
 
     if urlsplit(requests.url).scheme == "http":
-        process = start("python3", "-I", "-S", "-", _plan(requests, header, body), stdin=_driver())
+        process = start("python3", "-I", "-S", "-", plan(requests, header, body), stdin=driver())
         began = False
         for line in process.lines():
             began = True
@@ -115,7 +115,7 @@ def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body:
         raise TrafficError(_why(said, requests))
 
 
-def _plan(requests: Requests, header: str, body: bool) -> str:
+def plan(requests: Requests, header: str, body: bool) -> str:
     url = urlsplit(requests.url)
     return orjson.dumps(
         {
@@ -136,7 +136,7 @@ def _plan(requests: Requests, header: str, body: bool) -> str:
     ).decode()
 
 
-def _driver() -> str:
+def driver() -> str:
     return resources.files(__package__).joinpath("driver.py").read_text(encoding="utf-8")
 
 
