@@ -97,6 +97,11 @@ def test_what_does_not_fit_is_exit_status_1(hello: Mesh) -> None:
     assert sum(group["count"] for group in data["groups"]) == data["total"] == 200
 
 
+def test_a_duration_of_nothing_is_none(hello: Mesh) -> None:
+    done = traffic(hello, HELLO, "--duration", "0s", "--expect", "none", "-o", "json")
+    assert json.loads(done.out)["total"] == 200
+
+
 def test_who_answered_many_at_once(hello: Mesh) -> None:
     done = traffic(hello, HELLO, "-n", "300", "-c", "10", "--by", "instance", "-o", "csv")
     rows = list(csv.DictReader(io.StringIO(done.out)))

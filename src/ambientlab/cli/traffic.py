@@ -92,7 +92,7 @@ def traffic(
     from ambientlab.traffic.answers import Requests
     from ambientlab.traffic.sending import url_of
 
-    if number is None and duration is None:
+    if number is None and not duration:
         number = 200
     try:
         requests = Requests(
