@@ -27,6 +27,8 @@ _NAMELESS = b"  src.identity="
 """Of a tunnel whose other end is not a node proxy, which would have said whom it is for."""
 
 _ACCESS = "access"
+_COMPLETE, _WELL = b"\taccess\tconnection complete\t", b"\tinfo\t"
+
 _CUT_SCOPE = b"\tproxy::connection_manager\t"
 _CUT = re.compile(rb"^(\S+)\t\w+\tproxy::connection_manager\tconnection (\S+):\d+\((\S+)\)->(\S+) .* closed because")
 _CUT_END = re.compile(
@@ -144,13 +146,14 @@ class ZtunnelLog:
         self._told = told
         self._live = live
         self._rest = b""
+        self._nowhere = b""
         self._cut: deque[tuple[float, tuple[bytes, bytes, bool]]] = deque(maxlen=_CUTS_KEPT)
 
     def __call__(self, data: bytes) -> bytes:
         """What goes to the log of `data`, of which the last line may be unfinished."""
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
         lines = whole + newline
-        if _MARK in lines or _NAMELESS in lines:
+        if _MARK in lines or _NAMELESS in lines or self._nowhere:
             lines = b"".join(map(self._finished, lines.splitlines(keepends=True)))
         if self._cut or _CUT_SCOPE in lines:
             lines = b"".join(map(self._after_cuts, lines.splitlines(keepends=True)))
@@ -166,6 +169,10 @@ class ZtunnelLog:
             named = self._named(fields.decode(errors="replace"))
             self._live(began.decode(), target.decode(errors="replace").removeprefix("-"), named.encode())
             return b""
+        if self._nowhere and _COMPLETE in line:
+            nowhere, self._nowhere = self._nowhere, b""
+            if _WELL in line and _ends(line) == nowhere:
+                return b""
         if _MARK not in line and _NAMELESS not in line:
             return line
         text = line.decode(errors="replace")
@@ -173,6 +180,10 @@ class ZtunnelLog:
         if not found:
             return self._named(text).encode()
         failure = Failure(*error.removesuffix('"\n').split(MARK)[: len(FAILURE)])
+        if failure.method == HANDSHAKE and failure.reason in ("", "-"):
+            return b""
+        if failure.method in ("", "-"):
+            self._nowhere = _ends(line)
         return self._failed(self._named(before), failure).encode()
 
     def _after_cuts(self, line: bytes) -> bytes:
@@ -222,6 +233,11 @@ class ZtunnelLog:
     def _shown(self, line: bytes) -> bool:
         columns = line.decode(errors="replace").split("\t", 3)
         return len(columns) < 4 or self._levels.shows(columns[1], columns[2])
+
+
+def _ends(line: bytes) -> bytes:
+    """What a line says of both ends of its connection."""
+    return line.partition(_COMPLETE)[2].partition(b"bytes_sent=")[0]
 
 
 def _error(text: str, failure: Failure, trust_domain: str) -> Error:

@@ -85,6 +85,22 @@ def test_what_went_wrong_is_said_in_ztunnels_words(fields: str, given: dict[str,
     assert through(failed(fields, **given)) == line(fields, "error", f' error="{error}"')
 
 
+def test_what_led_nowhere_is_said_once() -> None:
+    """Envoy says it twice, the second time as if it had ended well."""
+    log = ZtunnelLog(Mesh(), Levels())
+    twice = failed(OUT, flags="UF", reason="delayed connect error: Connection refused") + line(OUT)
+    elsewhere = line(OUT.replace(":40000", ":40001"))
+    once = log(twice.encode()) + log((line(OUT) + twice).encode()) + log(elsewhere.encode())
+    refused = line(OUT, "error", ' error="io error: Connection refused (os error 111)"')
+    assert once.decode() == refused + line(OUT) + refused + elsewhere
+    early = log((failed(PLAIN, flags="UH", target="10.96.0.9:80") + line(OUT)).encode()).decode()
+    assert early.endswith(line(OUT)), "another connection"
+
+
+def test_of_connections_that_tunnels_came_of_no_handshake_is_told() -> None:
+    assert through(failed(IN, method="TLS"), line(IN)) == line(IN)
+
+
 def test_a_port_of_tunnels_that_does_not_answer_hints_at_a_network_policy() -> None:
     slow = failed(OUT, flags="UF,URX").replace('"3ms"', '"10001ms"')
     hint = "connection timed out, maybe a NetworkPolicy is blocking HBONE port 15008: deadline has elapsed"
