@@ -15,7 +15,8 @@ from ambientlab.api.objects import Object
 from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent.actions import Outcome
 
-_FIRST_PAUSE = 0.01  # seconds between the first two attempts; each pause is half as long again as the one before
+_FIRST_PAUSE = 0.01  # seconds between the first two attempts
+_LONGER = 1.2  # times each pause is as long as the one before: what takes long is seen when it has taken a fifth longer
 _GRACE = 1.0  # seconds before a failure counts, at most a period: a program needs a moment to listen
 
 Attempt = Callable[[Object, float], Awaitable[Outcome]]
@@ -96,7 +97,7 @@ async def _first_success(
         if now >= due:
             due = now + period
         await sleep(clock, max(min(pause, due - now), 0.001))
-        pause = min(1.5 * pause, period)
+        pause = min(_LONGER * pause, period)
 
 
 async def _until_failed(name: str, probe: Object, attempt: Attempt, listener: Listener, clock: Clock) -> None:
