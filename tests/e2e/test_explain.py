@@ -166,6 +166,40 @@ def test_a_credential_plugin_is_left_to_kubectl(hello: Mesh, tmp_path: Path) -> 
     assert (done.code, done.out) == (1, "")
 
 
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody-gets, namespace: hello}
+spec:
+  selector: {matchLabels: {app: helloworld}}
+  action: DENY
+  rules: [{to: [{operation: {methods: [GET]}}]}]
+"""
+
+
+def test_a_policy_that_lets_pass_is_found_and_cured_by_what_is_offered(hello: Mesh, tmp_path: Path) -> None:
+    def found(*arguments: str) -> Any:
+        done = hello.ambientlab("analyze", "-n", "hello", "-o", "json", "--kubeconfig", kubeconfig, *arguments)
+        return done.code, [each for each in json.loads(done.out)["findings"] if each["object"]["name"] == "nobody-gets"]
+
+    kubeconfig, file = str(hello.root / "kubeconfig"), tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    code, [foretold] = found("-f", str(file))
+    assert (code, foretold["code"], foretold["location"]) == (79, "AML0020", {"file": str(file), "line": 8})
+    assert found()[1] == []
+    hello.apply(POLICY)
+    eventually(lambda: "nobody-gets" in hello.ambientlab("istioctl", "ztunnel-config", "policy").out, "ztunnel has it")
+    assert set(measured(hello, HELLO)) == {"v1", "v2"}
+    code, [told] = found()
+    assert (code, told["message"]) == (79, foretold["message"])
+    assert "what it denies passes" in told["message"]
+    done = hello.shell("\n".join(["set -e", *(command for each in told["remedies"] for command in each["commands"])]))
+    assert done.code == 0, done.text
+    eventually(lambda: set(measured(hello, HELLO)) == {"403"}, "the waypoint denies")
+    assert found()[1] == []
+    hello.kubectl("delete", "authorizationpolicy", "nobody-gets", "-n", "hello")
+
+
 def test_what_is_wrong_has_its_exit_code(hello: Mesh) -> None:
     assert hello.ambientlab("explain", "nowhere.hello").code == 65
     assert hello.ambientlab("explain", "http://a:b").code == 2

@@ -34,15 +34,29 @@ _WHO = ("source.principal", "source.namespace", "source.serviceAccount", "source
 """What rules ask of a client's identity."""
 
 
+class _Around:
+    """Pods, and the services that have them, by namespace."""
+
+    def __init__(self, index: MeshIndex) -> None:
+        self.workloads: dict[str, list[Workload]] = {}
+        self.services: dict[str, list[Service]] = {}
+        for workload in index.workloads.values():
+            self.workloads.setdefault(workload.namespace, []).append(workload)
+        for _, service in sorted(index.mesh.services.items()):
+            self.services.setdefault(service.namespace, []).append(service)
+        self.identities = {workload.identity for workload in index.workloads.values()}
+
+
 def analyse(index: MeshIndex) -> Iterator[Finding]:
+    around = _Around(index)
     for key, obj in sorted(index.sources[AUTHORIZATIONPOLICY].items()):
         ref = ObjectRef(_KIND, *key)
         if targets(obj):
             yield from _unattached(index, ref, index.security.attachments.get(key, ()))
         elif (reading := index.security.ztunnel.policies.get(key)) is not None:
-            yield from _beyond_ztunnel(index, ref, obj, reading)
-        yield from _for_nobody(index, ref, obj)
-    yield from _against_waypoints(index)
+            yield from _beyond_ztunnel(index, around, ref, obj, reading)
+        yield from _for_nobody(index, around, ref, obj)
+    yield from _against_waypoints(index, around)
 
 
 def _unattached(index: MeshIndex, ref: ObjectRef, attachments: Sequence[Attachment]) -> Iterator[Finding]:
@@ -70,13 +84,17 @@ def _declared_by(index: MeshIndex, ref: ObjectRef) -> Service | None:
     return next(found, None)
 
 
-def _beyond_ztunnel(index: MeshIndex, ref: ObjectRef, obj: Object, reading: ZtunnelReading) -> Iterator[Finding]:
+def _beyond_ztunnel(
+    index: MeshIndex, around: _Around, ref: ObjectRef, obj: Object, reading: ZtunnelReading
+) -> Iterator[Finding]:
     """What it is told of a policy, if that is not all of it."""
     acceptance = reading.acceptance
     if acceptance is None or acceptance.reason == "Accepted":
         return
     found = [acceptance.message.rstrip("."), *_consequences(reading)]
-    yield Finding(codes.NEEDS_WAYPOINT, ref, "; ".join(found), "spec.rules", tuple(_to_waypoints(index, ref, obj)))
+    yield Finding(
+        codes.NEEDS_WAYPOINT, ref, "; ".join(found), "spec.rules", tuple(_to_waypoints(index, around, ref, obj))
+    )
 
 
 def _consequences(reading: ZtunnelReading) -> Iterator[str]:
@@ -91,15 +109,15 @@ def _consequences(reading: ZtunnelReading) -> Iterator[str]:
         yield "no rule is left: it lets nobody in"
 
 
-def _to_waypoints(index: MeshIndex, ref: ObjectRef, obj: Object) -> Iterator[Remedy]:
+def _to_waypoints(index: MeshIndex, around: _Around, ref: ObjectRef, obj: Object) -> Iterator[Remedy]:
     """To the waypoint of the service whose pods it selects, or of all that have some of them."""
     reading = index.security.ztunnel.policies[remedies.key_of(ref)]
     pods = {
         workload.key
-        for workload in index.workloads.values()
-        if workload.namespace == ref.namespace and reading.selector.selects(dict(workload.labels))
+        for workload in around.workloads.get(ref.namespace, ())
+        if reading.selector.selects(dict(workload.labels))
     }
-    behind = {service: _pods(service) & pods for service in _services(index) if service.namespace == ref.namespace}
+    behind = {service: _pods(service) & pods for service in around.services.get(ref.namespace, ())}
     whole = [service for service, some in behind.items() if some == pods == _pods(service)]
     meant = whole[:1] or [service for service, some in behind.items() if some]
     if not meant:
@@ -111,29 +129,24 @@ def _to_waypoints(index: MeshIndex, ref: ObjectRef, obj: Object) -> Iterator[Rem
         yield remedies.come_by_waypoint(index, services[0], index.shapes[meant[0].host].binding)
 
 
-def _services(index: MeshIndex) -> Iterator[Service]:
-    return (service for _, service in sorted(index.mesh.services.items()))
-
-
 def _pods(service: Service) -> set[Key]:
     return {endpoint.workload.key for endpoint in service.endpoints if endpoint.workload is not None}
 
 
-def _for_nobody(index: MeshIndex, ref: ObjectRef, obj: Object) -> Iterator[Finding]:
+def _for_nobody(index: MeshIndex, around: _Around, ref: ObjectRef, obj: Object) -> Iterator[Finding]:
     """ALLOW policies with rules none of which any identity of the mesh meets."""
     spec = obj.get("spec") or {}
     if (spec.get("action") or PolicyAction.ALLOW) != PolicyAction.ALLOW or not spec.get("rules"):
         return
-    identities = {workload.identity for workload in index.workloads.values()}
     key = remedies.key_of(ref)
     if targets(obj):
         asked = index.security.policies[key].policy.rules
-        met = any(_waypoint_meets(conditions, identities) for rule in asked for conditions in rule.sources)
+        met = any(_waypoint_meets(conditions, around.identities) for rule in asked for conditions in rule.sources)
     else:
         told = index.security.ztunnel.policies[key].policy
         if told is None or not told.rules:
             return
-        met = any(_ztunnel_meets(told, identity) for identity in identities)
+        met = any(_ztunnel_meets(told, identity) for identity in around.identities)
     if not met:
         message = "no pod there is has an identity that a rule asks for, so that it lets nobody in"
         yield Finding(codes.ADMITS_NOBODY, ref, message, "spec.rules", (cures.edit(ref, "spec.rules"),))
@@ -156,10 +169,10 @@ def _ztunnel_meets(told: Authorization, identity: str) -> bool:
     return any(all(any(map(match, clause)) for clause in rule) for rule in told.rules)
 
 
-def _against_waypoints(index: MeshIndex) -> Iterator[Finding]:
+def _against_waypoints(index: MeshIndex, around: _Around) -> Iterator[Finding]:
     """Policies of ztunnel that refuse the waypoint of a service whatever it sends there."""
     refused: dict[tuple[ObjectRef, Waypoint], dict[str, None]] = {}
-    for service in _services(index):
+    for service in (service for some in around.services.values() for service in some):
         for key, _ in service.waypoints:
             waypoint = index.mesh.waypoints[key]
             for workload in (e.workload for e in service.endpoints):
@@ -172,7 +185,7 @@ def _against_waypoints(index: MeshIndex) -> Iterator[Finding]:
             f"ztunnel refuses what waypoint {waypoint.key} sends to {names(services)}: it sees "
             f"{words.identity(identity)}, not the client"
         )
-        found = tuple(_let_in(index, ref, identity.removeprefix("spiffe://")))
+        found = tuple(_let_in(index, around, ref, identity.removeprefix("spiffe://")))
         yield Finding(codes.WAYPOINT_NOT_ADMITTED, ref, message, "spec.rules", found)
 
 
@@ -198,11 +211,11 @@ def _meant(index: MeshIndex, told: Authorization) -> bool:
     return not (index.sources[AUTHORIZATIONPOLICY].get(told.key, {}).get("spec") or {}).get("rules")
 
 
-def _let_in(index: MeshIndex, ref: ObjectRef, principal: str) -> Iterator[Remedy]:
+def _let_in(index: MeshIndex, around: _Around, ref: ObjectRef, principal: str) -> Iterator[Remedy]:
     obj = remedies.object_of(index, ref) or {}
     spec = obj.get("spec") or {}
     if (spec.get("action") or PolicyAction.ALLOW) == PolicyAction.ALLOW:
         rule = {"from": [{"source": {"principals": [principal]}}]}
         path, value = ("/spec/rules/-", rule) if spec.get("rules") else ("/spec/rules", [rule])
         yield Remedy("let the waypoint in", (remedies.patch(ref, ("add", path, value)),))
-    yield from _to_waypoints(index, ref, obj)
+    yield from _to_waypoints(index, around, ref, obj)
