@@ -54,6 +54,20 @@ PROBES = """,
 APART = "ambient.istio.io/bypass-inbound-capture: 'true', ambient.istio.io/dns-capture: 'false'"
 NEVER = ", readinessProbe: {exec: {command: ['false']}}"
 
+ASKED_BY_GRPC = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {}, namespace: meshed}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: echo
+    image: registry.k8s.io/gateway-api/conformance/echo-advanced
+    readinessProbe: {{grpc: {{port: 7070}}, periodSeconds: 1}}
+    livenessProbe: {{grpc: {{port: 7070}}, periodSeconds: 1}}
+---
+"""
+
 SERVICES = """
 apiVersion: v1
 kind: Service
@@ -118,7 +132,7 @@ def cluster(mesh: Mesh) -> Mesh:
     pods = [pod("client", namespace, "client", ["sleep", "100000"]) for namespace in CLIENTS]
     pods += [pod(f"web-{n}", "meshed", "web", SERVING, PROBES) for n in (1, 2)]
     pods += [pod("hidden", "meshed", "hidden", SERVING, NEVER), pod("apart", "meshed", "apart", SERVING, "", APART)]
-    mesh.apply("".join(pods) + SERVICES)
+    mesh.apply("".join(pods) + ASKED_BY_GRPC.format("rpc") + SERVICES)
     mesh.kubectl("wait", "pod/client", "-n", "outside", "--for=condition=Ready", "--timeout=60s")
     running = "--for=jsonpath={.status.containerStatuses[0].started}=true"
     mesh.kubectl("wait", "pod/hidden", "-n", "meshed", running, "--timeout=60s")
@@ -157,6 +171,7 @@ def _reached(mesh: Mesh, name: str, number: int) -> bool:
 
 def test_probes_pass_into_captured_pods(cluster: Mesh) -> None:
     cluster.kubectl("wait", "pod", "-l", "app=web", "-n", "meshed", "--for=condition=Ready", "--timeout=60s")
+    cluster.kubectl("wait", "pod/rpc", "-n", "meshed", "--for=condition=Ready", "--timeout=60s")
 
 
 @pytest.mark.parametrize("namespace", CLIENTS)
@@ -254,6 +269,9 @@ def test_probes_pass_where_only_tunnels_may_and_so_does_all_to_a_pod_that_stays_
     cluster.apply(STRICT)
     web, apart = address(cluster, "web-1", "meshed"), address(cluster, "apart", "meshed")
     eventually(lambda: calls(cluster, "outside", web, 8080) == [("56", "")], "refused")
+    cluster.apply(ASKED_BY_GRPC.format("strict-rpc"))
+    cluster.kubectl("wait", "pod/strict-rpc", "-n", "meshed", "--for=condition=Ready", "--timeout=60s")
+    assert calls(cluster, "outside", address(cluster, "strict-rpc", "meshed"), 7070)[0][0] in ("52", "56"), "refused"
     assert calls(cluster, "meshed", web, 8080) == [("web-1", address(cluster, "client", "meshed"))]
     assert calls(cluster, "outside", apart, 8080) == [("apart", address(cluster, "client", "outside"))]
     assert calls(cluster, "meshed", apart, 8080) == [("apart", address(cluster, "client", "meshed"))]
@@ -264,6 +282,6 @@ def test_probes_pass_where_only_tunnels_may_and_so_does_all_to_a_pod_that_stays_
     before = {pod: probed(cluster, pod) for pod in ("web-1", "web-2")}
     for pod, number in before.items():  # a fourth failure in a row restarts a pod
         eventually(partial(_reached, cluster, pod, number + 4), f"four probes of each kind of {pod}")
-    for pod in ("web-1", "web-2"):
+    for pod in ("web-1", "web-2", "rpc", "strict-rpc"):
         [status] = cluster.json("get", "pod", pod, "-n", "meshed")["status"]["containerStatuses"]
         assert (status["ready"], status["restartCount"]) == (True, 0)

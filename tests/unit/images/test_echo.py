@@ -133,6 +133,14 @@ def test_a_grpc_library_is_answered_on_one_connection(echo: tuple[int, int, int]
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_its_health_can_be_asked(echo: tuple[int, int, int]) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{echo[1]}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=5) == b"\x08\x01", "serving"
+        with pytest.raises(grpc.RpcError, match="unknown service"):
+            check(b"\x0a\x01x", timeout=5)
+
+
 def test_websockets(echo: tuple[int, int, int]) -> None:
     for message in ("knock", "long" * 100, "longer" * 20000):
         found = lines(f"ws://127.0.0.1:{echo[0]}/ws", f"--msg={message}", "-H", "x-one:1")

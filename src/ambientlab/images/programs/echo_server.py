@@ -20,7 +20,9 @@ else:
     import web
 
 _METHOD = "/proto.EchoTestService/Echo"
-_UNIMPLEMENTED = 12
+_HEALTH = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"
+_NOT_FOUND, _UNIMPLEMENTED = 5, 12
 _PORTS = {"port": "http", "grpc": "grpc", "tcp": "tcp"}
 _VALUES = ("version", "cluster", "crt", "key", "istio-version")
 _UNITS = (("ms", 0.001), ("us", 0.000001), ("s", 1.0), ("m", 60.0))
@@ -84,16 +86,17 @@ class Echo:
         return self._text(lines)
 
     def _grpc(self, request: web.Request) -> web.Response:
+        message = web.first_field((web.grpc_messages(request.body) or [b""])[0])
+        if request.target == _HEALTH:
+            return web.grpc_error(_NOT_FOUND, "unknown service") if message else web.grpc_answer(_SERVING)
         if request.target != _METHOD:
             return web.grpc_error(_UNIMPLEMENTED, f"unknown method {request.target}")
-        message = web.first_field((web.grpc_messages(request.body) or [b""])[0])
         metadata = [(name, value) for name, value in request.raw if name == ":authority" or not name.startswith(":")]
         lines = [f"RequestHeader={name}:{value}" for name, value in metadata if not name.endswith("-bin")]
         lines += ["StatusCode=200", *self._about(request.port, Host=request.host)]
         lines += [f"IP={request.peer}", "Proto=GRPC", f"Echo={message}"]
         print(f"GRPC {request.target}", flush=True)
-        answer = web.grpc_message(web.field(1, self._text(lines)))
-        return web.Response(200, [("content-type", "application/grpc")], answer, [("grpc-status", "0")])
+        return web.grpc_answer(web.field(1, self._text(lines)))
 
     def tcp(self, connection: socket.socket) -> None:
         peer, port = connection.getpeername()[0], connection.getsockname()[1]

@@ -307,6 +307,11 @@ def first_field(message: bytes) -> str:
             return message[at : at + size].decode(errors="replace")
 
 
+def grpc_answer(message: bytes) -> Response:
+    headers = [("content-type", "application/grpc")]
+    return Response(200, headers, grpc_message(message), [("grpc-status", "0")])
+
+
 def grpc_error(status: int, text: str) -> Response:
     headers = [("content-type", "application/grpc"), ("grpc-status", str(status)), ("grpc-message", text)]
     return Response(200, headers, b"")
