@@ -15,6 +15,8 @@ PAGE = Path(__file__).parents[2] / "docs/clusters.md"
 
 
 def test_the_readers_role_permits_what_is_read_and_no_more() -> None:
-    role, _ = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    role, planner, _ = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     wanted = {Permission(resource.group, resource.plural, "list") for resource in LISTED}
-    assert permissions(yaml.safe_load(role)) == wanted | {Permission(CONFIGMAP.group, CONFIGMAP.plural, "get")}
+    config = Permission(CONFIGMAP.group, CONFIGMAP.plural, "get")
+    assert permissions(yaml.safe_load(role)) == wanted | {config}
+    assert permissions(yaml.safe_load(planner)) == {each._replace(verb="get") for each in wanted} | {config}

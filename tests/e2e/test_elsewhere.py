@@ -47,7 +47,7 @@ spec:
     volumeMounts: [{name: programs, mountPath: /programs}]
 """
 PAGE = (Path(__file__).parents[2] / "docs/clusters.md").read_text()
-READER, SENDER = (
+READER, PLANNER, SENDER = (
     permissions(yaml.safe_load(role)) for role in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 )
 
@@ -91,6 +91,38 @@ def test_a_reader_reads_each_thing_once_and_writes_nothing(
     assert {method for method, _ in gate.seen} == {"GET"}
     paths = [path for _, path in gate.seen]
     assert len(paths) == len(set(paths)) == len(READER)
+
+
+ALL_TO_V1 = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: planned, namespace: hello}
+spec:
+  parentRefs: [{group: "", kind: Service, name: helloworld, port: 5000}]
+  rules: [{matches: [{path: {value: /hello}}], backendRefs: [{name: helloworld-v1, port: 5000}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: helloworld, namespace: hello}
+spec: {ports: [{name: http, port: 5000}], selector: {app: helloworld, version: v1}}
+"""
+
+
+def test_a_plan_is_rehearsed_by_who_may_and_judged_by_our_own_rules_for_others(elsewhere: Mesh, gate: Gate) -> None:
+    gate.permitted |= PLANNER
+    told = "the API does not let you try it"
+    done = elsewhere.ambientlab("plan", "--context", "gate", "-f", "-", stdin=ALL_TO_V1)
+    assert (done.code, told in done.out) == (2, True), done.text
+    assert {method for method, _ in gate.seen} == {"GET"}
+    gate.permitted |= {
+        Permission("", "services", "patch"),
+        Permission("gateway.networking.k8s.io", "httproutes", "create"),
+    }
+    done = elsewhere.ambientlab("plan", "--context", "gate", "-f", "-", stdin=ALL_TO_V1)
+    assert (done.code, told in done.out) == (2, False), done.text
+    written = [(method, path) for method, path in gate.seen if method != "GET"]
+    assert {method for method, _ in written} == {"POST", "PATCH"}
+    assert all("dryRun=All" in path for _, path in written)
 
 
 def test_traffic_is_sent_by_who_may_and_nothing_is_written(elsewhere: Mesh, gate: Gate) -> None:
