@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 
 from support.mesh import Mesh, Result
+from support.waiting import eventually
 
 SUBSETS = """
 apiVersion: networking.istio.io/v1
@@ -28,6 +29,14 @@ metadata: {name: first, namespace: hello}
 spec:
   hosts: [helloworld]
   http: [{match: [{uri: {prefix: /hello}}], route: [{destination: {host: helloworld, subset: v1}}]}]
+"""
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: hello}
+spec:
+  parentRefs: [{group: "", kind: Service, name: helloworld}]
+  rules: [{backendRefs: [{name: NAME, port: 5000}]}]
 """
 HOST = "helloworld.hello.svc.cluster.local"
 CHAIN = f"inbound-vip|5000|http|{HOST}"
@@ -223,3 +232,25 @@ def test_dashboards_lead_to_pages(hello: Mesh, page: list[str], path: str, shown
 def test_what_has_no_page_says_so(hello: Mesh) -> None:
     assert "no pods found with selector app=kiali" in istioctl(hello, "dashboard", "kiali").err
     assert "has no ControlZ at port 9876" in istioctl(hello, "dashboard", "controlz", "deploy/istiod").err
+
+
+def test_analyze(hello: Mesh) -> None:
+    clean = istioctl(hello, "analyze", "-n", "hello")
+    assert (clean.code, clean.out) == (0, "\n"), clean.text
+    assert clean.err == "✔ No validation issues found when analyzing namespace: hello.\n"
+    extra = (
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: hello-world}\n"
+    )
+    done = hello.ambientlab("istioctl", "analyze", "-n", "hello", "-", stdin=extra)
+    words = "The host hello-world defined in the DestinationRule does not match any services in the mesh."
+    assert done.out == f"Warning [IST0174] (DestinationRule hello/d -:4) {words}\n"
+    hello.apply(ROUTE.replace("NAME", "nobody"))
+    message = "type=ResolvedRefs, reason=BackendNotFound, message=backend(nobody.hello.svc.cluster.local) not found."
+    said = f"Warning [IST0171] (HTTPRoute hello/r) A condition with a negative status is present: {message}\n"
+    eventually(lambda: istioctl(hello, "analyze", "-n", "hello").out == said, "the finding")
+    assert istioctl(hello, "analyze", "-n", "hello", "--failure-threshold", "Warning").code == 79
+    hello.kubectl("delete", "httproute", "r", "-n", "hello")
+    everywhere = istioctl(hello, "analyze", "-A").out
+    assert "Info [IST0102] (Namespace httpbin) The namespace is not enabled for Istio injection. " in everywhere
+    assert "(Namespace hello)" not in everywhere
+    assert istioctl(hello, "analyze", "-n", "nowhere").err == 'namespace "nowhere" not found\n'

@@ -21,6 +21,7 @@ _ALIASES = {
     "ztunnel-config": ("zc",),
 }
 _COMMANDS = {
+    "analyze": Place(f"{_ISTIO}.analyze", "analyze", "Analyze Istio configuration and print validation messages"),
     "dashboard": Place(f"{_ISTIO}.dashboard", "dashboard", "Access to Istio web UIs"),
     "experimental": Place(
         f"{_ISTIO}.experimental", "experimental", "Experimental commands that may be modified or deprecated"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from ambientlab.cli.output import fail
 
 if TYPE_CHECKING:
+    from ambientlab.api.resources import Resource
     from ambientlab.host.kubeapi import KubeApi
+    from ambientlab.host.manifests import Manifests
     from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.foreseen import Listed
     from ambientlab.mesh.index import MeshIndex
@@ -63,15 +65,18 @@ def _opened(context: str | None, kubeconfig: Path | None, rehearsing: bool) -> I
         raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
 
 
-def read(api: KubeApi, *flags: str, changed: Change | None = None) -> tuple[MeshIndex, list[Unseen]]:
+def read(
+    api: KubeApi, *flags: str, changed: Change | None = None, also: Sequence[Resource] = ()
+) -> tuple[MeshIndex, list[Unseen]]:
     """The mesh of the objects as they are, or as they would be changed, and what of it could not be seen, with commands
-    of these flags. Raises ApiError where nothing can be read at all."""
+    of these flags. `also` are resources that decide about no traffic. Raises ApiError where nothing can be read at
+    all."""
     from ambientlab.host.listing import listing
     from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.explain.remedies import aimed
     from ambientlab.mesh.index import index
 
-    listed = listing(api)
+    listed = listing(api, also)
     unseen = [Unseen(gap.what, gap.why, tuple(aimed(each, *flags) for each in gap.commands)) for gap in listed.gaps]
 
     def failed(name: str, key: Hashable, error: Exception) -> None:
@@ -79,6 +84,14 @@ def read(api: KubeApi, *flags: str, changed: Change | None = None) -> tuple[Mesh
 
     found = listed.objects if changed is None else changed(listed.objects)
     return index(found, home=listed.home, failed=failed), unseen
+
+
+def changed_by(written: Manifests) -> Change:
+    """What files make of a cluster's objects."""
+    from ambientlab.mesh.foreseen import foreseen
+
+    known = [obj for some in written.objects.values() for obj in some if "template" in (obj.get("spec") or {})]
+    return lambda live: foreseen(live, written.objects, [*known, *written.foreign])
 
 
 def texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -44,14 +44,16 @@ class Listing:
     home: Home
 
 
-def listing(api: KubeApi) -> Listing:
-    """Raises ApiError where nothing can be read at all."""
+def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
+    """With other resources of the index, which decide about no traffic here. Raises ApiError where nothing can be read
+    at all."""
     found: dict[Resource, list[Object]] = {}
     gaps: list[Gap] = []
-    replies = api.get([_path(resource) for resource in LISTED])
+    asked = (*LISTED, *also)
+    replies = api.get([_path(resource) for resource in asked])
     if all(reply.status != 200 for reply in replies):
         raise _refused(replies[0])
-    served = dict(zip(LISTED, replies, strict=True))
+    served = dict(zip(asked, replies, strict=True))
     served |= dict(_in_other_versions(api, [r for r, reply in served.items() if reply.status == 404]))
     for resource, reply in served.items():
         if reply.status == 200:

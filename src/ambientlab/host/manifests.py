@@ -69,13 +69,15 @@ def _below(node: Any, step: str) -> tuple[int, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a document, or with the object `named` in it; `line` is where it begins."""
+    """What is wrong with a document, or with the object `named` in it, of a `namespace` if it says so; `line` is where
+    it begins."""
 
     file: str
     number: int
     line: int
     message: str
     named: str = ""
+    namespace: str = ""
 
     @property
     def where(self) -> str:
@@ -90,7 +92,9 @@ class Written:
     value: Any
 
     def problem(self, message: str) -> Problem:
-        return Problem(self.origin.file, self.origin.number, self.origin.line_of(), message, _named(self.value))
+        return Problem(
+            self.origin.file, self.origin.number, self.origin.line_of(), message, _named(self.value), _home(self.value)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,11 @@ def _named(value: object) -> str:
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return f"{value.get('kind', 'no kind')} {name or 'without a name'}"
+
+
+def _home(value: object) -> str:
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return str(metadata.get("namespace") or "") if isinstance(metadata, dict) else ""
 
 
 def _admitted(registry: Registry, value: object, namespace: str) -> tuple[Resource, Object]:

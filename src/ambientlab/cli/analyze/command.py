@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ambientlab.host.manifests import Manifests
     from ambientlab.mesh.analysis import Finding
     from ambientlab.mesh.explain import Unseen
-    from ambientlab.mesh.foreseen import Listed
     from ambientlab.mesh.index import MeshIndex
 
 EXIT_FOUND = 79
@@ -103,21 +102,10 @@ def _written(files: Sequence[str], namespace: str) -> Manifests:
     return manifests.read(reading.texts(files), namespace)
 
 
-def _change(written: Manifests | None) -> Callable[[Listed], Listed] | None:
-    """What the files make of a cluster's objects."""
-    if written is None:
-        return None
-    from ambientlab.mesh.foreseen import foreseen
-
-    known = [obj for some in written.objects.values() for obj in some if "template" in (obj.get("spec") or {})]
-    return lambda live: foreseen(live, written.objects, [*known, *written.foreign])
-
-
 def _offline(written: Manifests | None) -> tuple[MeshIndex, list[Unseen]]:
     from ambientlab.mesh.index import index
 
-    change = _change(written)
-    return index({} if change is None else change({})), []
+    return index({} if written is None else reading.changed_by(written)({})), []
 
 
 def _online(
@@ -132,7 +120,8 @@ def _online(
         if name is not None:
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig, *flags) as api:
-            return reading.read(api, *flags, changed=_change(written))
+            changed = None if written is None else reading.changed_by(written)
+            return reading.read(api, *flags, changed=changed)
     except ApiError as error:
         fail(str(error), error.hints)
     except (KubeconfigError, ToolError) as error:

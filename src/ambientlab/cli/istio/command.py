@@ -7,7 +7,8 @@ not there is named in cobra's words. Exit codes are istioctl's: 64 for a command
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 if TYPE_CHECKING:
+    from ambientlab.host.kubeapi import KubeApi
     from ambientlab.host.kubectl import Kubectl
 
 EXIT_USAGE = 64
@@ -41,6 +43,24 @@ class Cluster:
         from ambientlab.host.kubectl import Kubectl
 
         return Kubectl(self.kubeconfig, self.context, self.impersonated)
+
+    @contextmanager
+    def api(self) -> Iterator[KubeApi]:
+        """To read it at once. Who else is to ask than the kubeconfig says, kubectl has to tell the API."""
+        from ambientlab.cli import reading
+
+        if not self.impersonated:
+            with reading.api(self.context, self.kubeconfig) as opened:
+                yield opened
+            return
+        from ambientlab.host.access import Access
+        from ambientlab.host.kubeapi import KubeApi
+
+        with (
+            self.kubectl.proxy() as port,
+            KubeApi(Access(self.context or "", f"http://127.0.0.1:{port}")) as opened,
+        ):
+            yield opened
 
     @property
     def namespace(self) -> str:

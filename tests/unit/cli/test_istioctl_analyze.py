@@ -1,0 +1,157 @@
+"""`istioctl analyze` over files alone: formats, thresholds, suppressions and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PAGE = "https://istio.io/v1.31/docs/reference/config/analysis"
+FILE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: versions}
+spec:
+  hosts: [helloworld]
+  http:
+  - route: [{destination: {host: helloworld, subset: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: db, namespace: data}
+spec: {host: db, trafficPolicy: {tls: {mode: SIMPLE}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: none}
+spec: {host: helloworld, trafficPolicy: {loadBalancer: {simple: SOMETIMES}}}
+"""
+MISSING = 'Referenced host+subset in destinationrule not found: "helloworld+v1"'
+UNVERIFIED = (
+    "DestinationRule data/db in namespace data has TLS mode set to SIMPLE but no caCertificates are set to validate"
+    " server identity for host: db"
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "all.yaml"
+    path.write_text(FILE)
+    return str(path)
+
+
+def analyze(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", "analyze", "--use-kube=false", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
+
+
+def test_lines_say_where_in_a_file(file: str) -> None:
+    done = analyze(file)
+    first, second = done.stdout.splitlines()
+    assert first == f"Error [IST0101] (VirtualService default/versions {file}:8) {MISSING}"
+    assert second.startswith(f"Error [IST0106] (DestinationRule default/none {file}:15) Schema validation error: ")
+    assert "SOMETIMES" in second
+    assert done.returncode == 79
+    assert done.stderr == (
+        "Error: Analyzers found issues when analyzing namespace: default.\n"
+        f"See {PAGE} for more information about causes and resolutions.\n"
+    )
+
+
+def test_namespaces_are_chosen(file: str) -> None:
+    # what names no namespace is in the one that is analyzed
+    found = analyze("-n", "data", file).stdout
+    assert f"Error [IST0101] (VirtualService data/versions {file}:8) {MISSING}\n" in found
+    assert f"Warning [IST0128] (DestinationRule data/db {file}:13) {UNVERIFIED}\n" in found
+    assert UNVERIFIED not in analyze(file).stdout
+    found = analyze("-A", file).stdout
+    assert [line.split("]")[0] for line in found.splitlines()] == [
+        "Error [IST0101",
+        "Error [IST0106",
+        "Warning [IST0128",
+    ]
+
+
+def test_documents(file: str) -> None:
+    done = analyze("-A", "-o", "json", "--output-threshold=Error", file)
+    [found, refused] = json.loads(done.stdout)
+    assert found == {
+        "code": "IST0101",
+        "documentationUrl": f"{PAGE}/ist0101/?ref=istioctl-analyze",
+        "level": "Error",
+        "message": MISSING,
+        "origin": "VirtualService default/versions",
+        "reference": f"{file}:8",
+    }
+    assert done.returncode == 0
+    assert yaml.safe_load(analyze("-A", "-o", "yaml", "--output-threshold=Error", file).stdout) == [found, refused]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "shown"),
+    [
+        (["-n", "data", "-S", "IST0101=*", "-S", "IST0106=*"], 0, ["IST0128"]),
+        (["-n", "data", "-S", "IST0101=*", "-S", "IST0106=*", "--failure-threshold=warning"], 79, ["IST0128"]),
+        (["-S", "IST0101=VirtualService versions.default", "-S", "IST0106=DestinationRule default/none"], 0, []),
+        (["-S", "IST0101=VirtualService *.other"], 79, ["IST0101", "IST0106"]),
+        (["--analyzer", "virtualservice.GatewayAnalyzer", "-S", "IST0106=*"], 0, []),
+    ],
+)
+def test_what_is_shown_and_what_it_ends_with(file: str, arguments: list[str], code: int, shown: list[str]) -> None:
+    done = analyze(*arguments, file)
+    assert (done.returncode, [line.partition("[")[2][:7] for line in done.stdout.splitlines() if line]) == (code, shown)
+
+
+def test_nothing_is_wrong(file: str) -> None:
+    fine = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
+    done = analyze("-", stdin=fine)
+    assert (done.returncode, done.stdout) == (0, "\n")
+    assert done.stderr == "✔ No validation issues found when analyzing -.\n"
+    suppressed = analyze("-S", "IST0101=*", "-S", "IST0106=*", file, "-", stdin=fine)
+    assert suppressed.stderr == f"✔ No validation issues found when analyzing:\n  - {file}\n  - -\n"
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: [\n")
+    (tmp_path / "notes.txt").write_text("a: [")
+    done = analyze(str(tmp_path))
+    assert done.returncode == 65
+    assert f"Skipping file {tmp_path}/notes.txt, recognized file extensions are: [.json .yaml .yml]\n" in done.stderr
+    assert f"Error(s) adding files: {tmp_path}/a.yaml:2: it is no YAML" in done.stderr
+    assert (
+        "namespace: default (but 1 file could not be parsed).\nError: Some files couldn't be parsed.\n" in done.stderr
+    )
+    assert analyze("--ignore-unknown", str(tmp_path)).returncode == 0
+    assert analyze("nowhere.yaml").stderr == "Error: stat nowhere.yaml: no such file or directory\n"
+    assert analyze().stderr == "Error: at least one file and/or Kubernetes source must be provided\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["-o", "xml"], 64, "xml not a valid option for format. See istioctl analyze --help"),
+        (["--output-threshold", "Bad"], 64, 'invalid argument "Bad" for "--output-threshold" flag: '),
+        (["-S", "IST0101"], 1, "IST0101 is not a valid suppression value. See istioctl analyze --help"),
+    ],
+)
+def test_what_makes_no_sense(file: str, arguments: list[str], code: int, words: str) -> None:
+    done = analyze(*arguments, file)
+    assert (done.returncode, done.stderr.startswith(f"Error: {words}")) == (code, True), done.stderr
+
+
+def test_analyzers_are_listed_and_told(file: str) -> None:
+    listed = analyze("-L").stdout
+    assert "* auth.AuthorizationPoliciesAnalyzer:\n    Checks the validity of authorization policies\n" in listed
+    told = analyze("-v", file).stderr
+    skipped, _, run = told.partition("Executed analyzers:\n")
+    assert "\t virtualservice.DestinationHostAnalyzer\n" in skipped
+    assert "\t virtualservice.DestinationRuleAnalyzer\n" in run
+
+
+def test_an_unknown_code_is_told(file: str) -> None:
+    words = "Warning: Supplied message code 'IST9999' is an unknown message code and will not have any effect.\n"
+    assert analyze("-S", "IST9999=*", file).stderr.startswith(words)
