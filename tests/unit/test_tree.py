@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.cluster import HOST_NAME
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/ambientlab"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -51,6 +53,17 @@ def test_a_module_says_what_it_is_for_and_stays_small(module: Path) -> None:
     text = module.read_text()
     assert ast.get_docstring(ast.parse(text)), "a module opens with why it is there"
     assert text.count("\n") <= MOST_LINES, f"more than {MOST_LINES} lines want to be two modules"
+
+
+def test_the_map_of_the_code_names_what_is_there() -> None:
+    """Modules in ARCHITECTURE.md, by their dots from a room on, and files of rooms."""
+    rooms = "|".join(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
+    named = re.findall(rf"`((?:{rooms})(?:[./]\w+)*)`", (ROOT / "ARCHITECTURE.md").read_text())
+    places = {name: SOURCE / name.removesuffix(".py").replace(".", "/") for name in named}
+    del places[HOST_NAME]
+    assert len(places) > 40
+    missing = [name for name, path in places.items() if not (path.is_dir() or path.with_suffix(".py").is_file())]
+    assert missing == []
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
