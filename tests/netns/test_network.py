@@ -123,6 +123,30 @@ async def connections_are_spread_over_endpoints(world):
             await world.connect(client.netns, "10.96.1.2", 80)
 
 
+async def services_have_addresses_of_ipv6(world):
+    """One Service with both, whose endpoints of each family are its own."""
+    client, one, two = [await world.sandbox(name) for name in ("client", "one", "two")]
+    vip, here = "fd00:10:96::7", in_ipv6(client.spec.ip)
+    async with contextlib.AsyncExitStack() as stack:
+        for sandbox, word in ((one, "one"), (two, "two")):
+            await stack.enter_async_context(world.greeting(sandbox.netns, 5000, word, "::"))
+        await world.put(service("hello", "10.96.1.7", HTTP, clusterIPs=["10.96.1.7", vip]))
+        with pytest.raises(ConnectionRefusedError):
+            await world.connect(client.netns, vip, 80)
+        slice_ = endpoints("hello", [in_ipv6(one.spec.ip), in_ipv6(two.spec.ip)], ("http", "TCP", 5000))
+        await world.put(slice_)
+        answers = {await world.hear(client.netns, vip, 80) for _ in range(40)}
+        assert answers == {f"one {here}", f"two {here}"}
+        assert {await world.hear("", vip, 80) for _ in range(40)} == {"one fd00:10:244::1", "two fd00:10:244::1"}
+        hairpin = {await world.hear(one.netns, vip, 80) for _ in range(40)}
+        assert hairpin == {"one fd00:10:244::1", f"two {in_ipv6(one.spec.ip)}"}
+        for netns, host, port in ((client.netns, vip, 81), ("", vip, 81), (client.netns, "10.96.1.7", 80)):
+            with pytest.raises(ConnectionRefusedError):
+                await world.connect(netns, host, port)
+        await world.put(service("hello", "10.96.1.7", HTTP, clusterIPs=["10.96.1.7", vip], sessionAffinity="ClientIP"))
+        assert len({await world.hear(client.netns, vip, 80) for _ in range(20)}) == 1
+
+
 async def clients_stay_with_an_endpoint_when_asked(world):
     clients = [await world.sandbox(f"client{index}") for index in range(12)]
     servers = [await world.sandbox(f"server{index}") for index in range(3)]
@@ -240,6 +264,7 @@ SCENARIOS = [
     a_pod_cannot_use_anothers_address_of_ipv6,
     removed_pods_leave_no_device_or_route,
     connections_are_spread_over_endpoints,
+    services_have_addresses_of_ipv6,
     clients_stay_with_an_endpoint_when_asked,
     nobody_there_is_refused_at_once,
     udp_services,

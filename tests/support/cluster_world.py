@@ -16,6 +16,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import labels_of, name, timestamp
 from ambientlab.controllers import Options, all_controllers
 from ambientlab.controllers.events import WRITE_DELAY
+from ambientlab.node.network import in_ipv6
 
 NODE_NAME = "ambientlab"
 
@@ -129,7 +130,8 @@ class Cluster:
             "lastTransitionTime": timestamp(self.clock.now()),
         }
         ip = pod["status"].get("podIP") or next(self._ips)
-        status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [*others, condition]}
+        ips = [{"ip": ip}, {"ip": in_ipv6(ip)}]
+        status = {"phase": "Running", "podIP": ip, "podIPs": ips, "conditions": [*others, condition]}
         where = name(pod), pod["metadata"]["namespace"]
         await self.client.patch(POD, *where, {"status": status}, subresource="status")
 

@@ -89,7 +89,7 @@ class Pods:
     def listeners(self, pod: str, policies: inpod.Policies) -> list[dict[str, Any]]:
         captured = Captured(pod, "hello", pod, self.addresses[pod], "", SERVER)
         name = inpod.route_name(captured)
-        routes = as_json(inpod.inbound_routes(name, captured.ip, (), policies))
+        routes = as_json(inpod.inbound_routes(name, {captured.ip: ()}, policies))
         [(_, tunnels)] = inpod.hbone_listener(captured).items()
         choice = None if policies is None else inpod.plain_choice(policies)
         [(_, plain)] = inpod.plaintext_listener(captured, choice).items()

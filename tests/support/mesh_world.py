@@ -37,6 +37,7 @@ from ambientlab.host.ztunnel import NodeProxyView
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity
+from ambientlab.node.linux import links
 from ambientlab.node.linux.capture import InPodRules
 from ambientlab.node.linux.carried import NodeConnections
 from ambientlab.node.linux.launch import Node
@@ -49,6 +50,7 @@ from support.waiting import until
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+IPV6 = Path("/proc/net/if_inet6").exists()
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 
 
@@ -64,7 +66,8 @@ class MeshWorld:
         self.rules = InPodRules()
         self.ca = CertificateAuthority.create()
         self.tokens: dict[str, Identity] = {}
-        self.istiod = ControlPlane(self.client, self.ca, self.tokens.get, self.directory / "xds" / "istiod.sock")
+        socket_ = self.directory / "xds" / "istiod.sock"
+        self.istiod = ControlPlane(self.client, self.ca, self.tokens.get, socket_, ipv6=IPV6)
         self.capture = Capture(self.client, self.istiod, self.rules)
         self.view = NodeProxyView(self.istiod, NodeConnections().held)
         self.sandboxes: dict[str, Sandbox] = {}
@@ -128,14 +131,14 @@ class MeshWorld:
         self, name: str, namespace: str = "default", *, labels: dict[str, str] | None = None, account: str = "default"
     ) -> Sandbox:
         """A running, ready pod, captured if its labels or its namespace's ask for it."""
-        ip = self.network.addresses.allocate()
+        ips = self.network.addresses.all_of(self.network.addresses.allocate())
         obj: Object = {
             "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
             "spec": {"nodeName": "ambientlab", "serviceAccountName": account, "containers": self._containers()},
-            "status": {"podIP": ip, "phase": "Pending"},
+            "status": {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips], "phase": "Pending"},
         }
         obj = self.client.put(POD, obj)
-        sandbox = await self.runtime.create_sandbox(SandboxSpec(obj["metadata"]["uid"], name, ip))
+        sandbox = await self.runtime.create_sandbox(SandboxSpec(obj["metadata"]["uid"], name, *ips))
         self.sandboxes[name] = sandbox
         await self.capture.sandbox_ready(obj, sandbox)
         await self.client.patch(
@@ -217,14 +220,16 @@ class MeshWorld:
     def service(
         self, name: str, namespace: str, vip: str, ports: dict[int, int], pods: list[str], **labels: str
     ) -> None:
+        """`vip` may be two addresses, with a comma between them."""
+        vips = vip.split(",")
         self.client.put(
             SERVICE,
             {
                 "metadata": {"name": name, "namespace": namespace, "labels": labels_from(labels)},
                 "spec": {
                     "type": "ClusterIP",
-                    "clusterIP": vip,
-                    "clusterIPs": [vip],
+                    "clusterIP": vips[0],
+                    "clusterIPs": vips,
                     "ports": [
                         {"name": f"http-{port}", "port": port, "targetPort": target, "protocol": "TCP"}
                         for port, target in ports.items()
@@ -232,24 +237,27 @@ class MeshWorld:
                 },
             },
         )
-        self.endpoints(name, namespace, ports, pods)
+        for one in vips:
+            self.endpoints(name, namespace, ports, pods, ipv6=":" in one)
 
-    def endpoints(self, name: str, namespace: str, ports: dict[int, int], pods: list[str]) -> None:
+    def endpoints(
+        self, name: str, namespace: str, ports: dict[int, int], pods: list[str], *, ipv6: bool = False
+    ) -> None:
         self.client.put(
             ENDPOINTSLICE,
             {
                 "metadata": {
-                    "name": f"{name}-abcde",
+                    "name": f"{name}-{'fghij' if ipv6 else 'abcde'}",
                     "namespace": namespace,
                     "labels": {"kubernetes.io/service-name": name},
                 },
-                "addressType": "IPv4",
+                "addressType": "IPv6" if ipv6 else "IPv4",
                 "ports": [
                     {"name": f"http-{port}", "port": target, "protocol": "TCP"} for port, target in ports.items()
                 ],
                 "endpoints": [
                     {
-                        "addresses": [self.sandboxes[pod].spec.ip],
+                        "addresses": [self.sandboxes[pod].spec.ip6 if ipv6 else self.sandboxes[pod].spec.ip],
                         "conditions": {"ready": True, "serving": True, "terminating": False},
                         "targetRef": {"kind": "Pod", "namespace": namespace, "name": pod},
                     }
@@ -258,13 +266,18 @@ class MeshWorld:
             },
         )
 
-    async def listen(self, pod: str, port: int, talk: Talk, context: ssl.SSLContext | None = None) -> None:
+    async def listen(
+        self, pod: str, port: int, talk: Talk, context: ssl.SSLContext | None = None, *, ipv6: bool = False
+    ) -> None:
         """An application in a pod, or on the node for "", that does `talk` with everybody who connects."""
         netns = self.sandboxes[pod].netns if pod else ""
-        listening = await socket_in(netns, socket.AF_INET, socket.SOCK_STREAM)
+        host = ("::" if ipv6 else "0.0.0.0") if pod else NODE_IP
+        listening = await socket_in(netns, links.family_of(host), socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("0.0.0.0" if pod else NODE_IP, port))
-        self.servers[(pod, port)] = await asyncio.start_server(talk, sock=listening, ssl=context)
+        if ipv6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        self.servers[(pod, -port if ipv6 else port)] = await asyncio.start_server(talk, sock=listening, ssl=context)
 
     async def serve(self, pod: str, port: int = 8080, body: str = "") -> None:
         """An HTTP application in a pod, which says its name and who called."""
@@ -283,9 +296,11 @@ class MeshWorld:
                 writer.close()
 
         await self.listen(pod, port, answer)
+        if IPV6:
+            await self.listen(pod, port, answer, ipv6=True)
 
     async def connect(self, pod: str, ip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        sock = await socket_in(self.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+        sock = await socket_in(self.sandboxes[pod].netns, links.family_of(ip), socket.SOCK_STREAM)
         try:
             await asyncio.get_running_loop().sock_connect(sock, (ip, port))
         except BaseException:

@@ -68,7 +68,7 @@ def endpoints(name: str, addresses: list[str], *ports: Port) -> Object:
     return {
         "kind": "EndpointSlice",
         "metadata": {"name": f"{name}-1", "namespace": "default", "labels": {"kubernetes.io/service-name": name}},
-        "addressType": "IPv4",
+        "addressType": "IPv6" if ":" in "".join(addresses) else "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         "ports": [_port(port) for port in ports],
     }
@@ -96,7 +96,7 @@ class World:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopped.set)
         self.network.start()
         self.runtime.start()
-        self.proxy.start()
+        self.proxy.start(ipv6=self.network.ipv6)
         self.rules.start(ipv6=self.network.ipv6)
         await self.dns.start()
 

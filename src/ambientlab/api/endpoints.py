@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ambientlab.api.objects import Object, condition_holds, labels_of, name
+from ambientlab.api.objects import Object, condition_holds, labels_of, name, pod_ips
 
 
 class Port(NamedTuple):
@@ -48,12 +48,17 @@ def is_headless(service: Object) -> bool:
     return bool(service["spec"].get("clusterIP") == "None")
 
 
-def group(service: Object, pods: Iterable[Object]) -> Groups:
-    """The endpoints of `service` by their ports: a named targetPort may be another number in every pod."""
+def families(service: Object) -> list[str]:
+    """Of IP: those that the service has endpoints of, its own first one first."""
+    return service["spec"].get("ipFamilies") or ["IPv4"]
+
+
+def group(service: Object, pods: Iterable[Object], family: str) -> Groups:
+    """The endpoints in a family of `service` by their ports: a named targetPort may be another number in every pod."""
     tolerant = bool(service["spec"].get("publishNotReadyAddresses"))
     groups: Groups = {}
     for pod in pods:
-        address = (pod.get("status") or {}).get("podIP")
+        address = next((ip for ip in pod_ips(pod) if (":" in ip) == (family == "IPv6")), "")
         if not address or _ended(pod) or not matches(service, labels_of(pod)):
             continue
         serving, terminating = condition_holds(pod, "Ready"), bool(pod["metadata"].get("deletionTimestamp"))

@@ -65,3 +65,9 @@ def micro_timestamp(moment: datetime) -> str:
 
 def parse_timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def pod_ips(pod: Object) -> list[str]:
+    """A pod's addresses, its own family first."""
+    status = pod.get("status") or {}
+    return [each["ip"] for each in status.get("podIPs") or ()] or ([status["podIP"]] if status.get("podIP") else [])

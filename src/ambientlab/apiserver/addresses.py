@@ -8,39 +8,43 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.kinds import SERVICE
 from ambientlab.api.objects import Object, name
+from ambientlab.apiserver import families
+from ambientlab.apiserver.families import IPV4, IPV6
 from ambientlab.apiserver.refusals import invalid
-from ambientlab.cluster import SERVICE_CIDR
+from ambientlab.cluster import SERVICE_CIDR, SERVICE_CIDR_6
 
-SERVICE_NETWORK = ipaddress.IPv4Network(SERVICE_CIDR)
+_NETWORKS = {IPV4: ipaddress.ip_network(SERVICE_CIDR), IPV6: ipaddress.ip_network(SERVICE_CIDR_6)}
 NODE_PORTS = range(30000, 32768)
 # min(max(16, size / 16), 256), the size of the band kept for explicit addresses.
 _BAND = 256
 
 
 def inherit(service: Object, old: Object) -> None:
-    """An update that leaves addresses out keeps those the Service has, in place."""
+    """An update that leaves addresses out keeps those the Service has, in place (patchAllocatedValues)."""
     spec, before = service.setdefault("spec", {}), old["spec"]
     if "ExternalName" in (spec.get("type"), before.get("type")):
         return
-    if not spec.get("clusterIP") and not spec.get("clusterIPs"):
-        for field in ("clusterIP", "clusterIPs"):
-            if field in before:
-                spec[field] = before[field]
-    for field in ("ipFamilies", "ipFamilyPolicy"):
-        if field not in spec and field in before:
-            spec[field] = before[field]
+    if not spec.get("clusterIP") and before.get("clusterIP"):
+        spec["clusterIP"] = before["clusterIP"]
+    if spec.get("clusterIP") == before.get("clusterIP"):
+        if not spec.get("clusterIPs") and before.get("clusterIPs"):
+            spec["clusterIPs"] = before["clusterIPs"]
+    elif spec.get("clusterIPs") == before.get("clusterIPs"):
+        spec["clusterIPs"] = [spec["clusterIP"]]  # by a client that knows of one
 
 
 class Addresses:
-    """Both allocators. `taken` state is rebuilt from the Services at start, and follows the store."""
+    """Both allocators. `taken` state is rebuilt from the Services at start, and follows the store. `configured` are the
+    families of the cluster, the default one first."""
 
-    def __init__(self, chooser: random.Random | None = None) -> None:
+    def __init__(self, chooser: random.Random | None = None, configured: Sequence[str] = (IPV4,)) -> None:
         self._random = chooser or random.SystemRandom()
+        self._configured = configured
         self._ips: set[str] = set()
         self._ports: set[int] = set()
 
@@ -61,7 +65,8 @@ class Addresses:
             self.hold(successor)
 
     def allocate(self, service: Object, old: Object | None = None) -> None:
-        """Fill in `service`'s addresses and ports, in place. Raises 422 for one that is taken or out of range.
+        """Fill in `service`'s addresses and ports, in place. Raises 422 for one that is taken, out of range or of a
+        family that the cluster does not have.
 
         Nothing is held yet: that is for whoever stores the Service.
         """
@@ -70,54 +75,57 @@ class Addresses:
             for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
                 spec.pop(field, None)
             return
-        self._allocate_ip(service, old)
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        if spec.get("clusterIP") and not spec.get("clusterIPs"):
+            spec["clusterIPs"] = [spec["clusterIP"]]
+        families.settle(service, old, self._configured)
+        self._allocate_ips(service, old)
         unwanted = spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is False
         if spec.get("type") in ("NodePort", "LoadBalancer") and not unwanted:
             self._allocate_ports(service, old)
 
-    def _allocate_ip(self, service: Object, old: Object | None) -> None:
+    def _allocate_ips(self, service: Object, old: Object | None) -> None:
         spec = service["spec"]
-        before = (old or {}).get("spec", {}).get("clusterIP", "")
-        wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "") or before
-        if wanted == "None":
-            spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
+        if spec.get("clusterIP") == "None":
+            spec["clusterIPs"] = ["None"]
             return
-        if not wanted:
-            wanted = self._free_ip()
-        elif wanted != before:
-            self._check_ip(service, wanted)
-        spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
+        held = _ips(old) if old else set()
+        given = spec.get("clusterIPs") or ()
+        ips = []
+        for index, family in enumerate(spec["ipFamilies"]):
+            wanted = given[index] if index < len(given) else ""
+            if not wanted:
+                wanted = self._free_ip(family)
+            elif wanted not in held:
+                self._check_ip(service, wanted, family)
+            ips.append(wanted)
+        spec["clusterIP"], spec["clusterIPs"] = ips[0], ips
 
-    def _check_ip(self, service: Object, wanted: str) -> None:
-        try:
-            address = ipaddress.IPv4Address(wanted)
-        except ValueError:
-            return  # validation says what is wrong with it
-        if address not in SERVICE_NETWORK:
+    def _check_ip(self, service: Object, wanted: str, family: str) -> None:
+        network = _NETWORKS[family]
+        if ipaddress.ip_address(wanted) not in network:
             detail = (
                 "failed to allocate IP "
                 f"{wanted}: the provided IP ({wanted}) is not in the valid range. "
-                f"The range of valid IPs is {SERVICE_NETWORK}"
+                f"The range of valid IPs is {network}"
             )
         elif wanted in self._ips:
             detail = f"failed to allocate IP {wanted}: provided IP is already allocated"
         else:
             return
-        message = f'Invalid value: ["{wanted}"]: {detail}'
+        given = ",".join(f'"{ip}"' for ip in service["spec"]["clusterIPs"])
+        message = f"Invalid value: [{given}]: {detail}"
         raise invalid(SERVICE, name(service), Cause("FieldValueInvalid", message, "spec.clusterIPs"))
 
-    def _free_ip(self) -> str:
-        base = int(SERVICE_NETWORK.network_address)
-        size = SERVICE_NETWORK.num_addresses - 2
+    def _free_ip(self, family: str) -> str:
+        network = _NETWORKS[family]
+        size = network.num_addresses - 2
         for low, high in ((_BAND + 1, size), (1, _BAND)):
             for _ in range(64):
-                address = str(ipaddress.IPv4Address(base + self._random.randint(low, high)))
+                address = str(network[self._random.randint(low, high)])
                 if address not in self._ips:
                     return address
         for offset in range(1, size + 1):
-            address = str(ipaddress.IPv4Address(base + offset))
+            address = str(network[offset])
             if address not in self._ips:
                 return address
         raise StatusError(
@@ -154,7 +162,8 @@ class Addresses:
 
 
 def _ips(service: Object) -> set[str]:
-    return {ip for ip in (service["spec"].get("clusterIP"),) if ip and ip != "None"}
+    spec = service["spec"]
+    return {ip for ip in spec.get("clusterIPs") or (spec.get("clusterIP"),) if ip and ip != "None"}
 
 
 def _node_ports(service: Object) -> set[int]:

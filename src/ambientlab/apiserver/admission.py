@@ -7,6 +7,7 @@ their conditions.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from ambientlab.api import kinds
 from ambientlab.api.errors import Cause
@@ -36,11 +37,11 @@ CRDS = collection(kinds.CUSTOMRESOURCEDEFINITION)
 
 
 class Admission:
-    def __init__(self, store: Store, registry: Registry, chooser: random.Random) -> None:
+    def __init__(self, store: Store, registry: Registry, chooser: random.Random, families: Sequence[str]) -> None:
         self._store = store
         self._registry = registry
         self._chooser = chooser
-        self._addresses = Addresses(chooser)
+        self._addresses = Addresses(chooser, families)
 
     def rebuild(self) -> None:
         """Take stock of the addresses in use: at start, and when a write that took one has failed."""

@@ -16,6 +16,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.apiserver import admission, crds
 from ambientlab.apiserver.client import LocalClient
 from ambientlab.apiserver.deletion import CustomCleanup
+from ambientlab.apiserver.families import IPV4
 from ambientlab.apiserver.http.api import API, MAX_BODY
 from ambientlab.apiserver.options import WriteOptions
 from ambientlab.apiserver.pki import PKI
@@ -32,12 +33,20 @@ _GRACE_SECONDS = 1.0
 
 
 class APIServer:
-    """`store` is open. Constructing does no I/O; `kubelet` may be set later, before the first stream request."""
+    """`store` is open. Constructing does no I/O; `kubelet` may be set later, before the first stream request.
+    `families` are those of Services' addresses."""
 
     def __init__(
-        self, store: Store, registry: Registry, *, pki: PKI, signer: TokenSigner, kubelet: Kubelet | None = None
+        self,
+        store: Store,
+        registry: Registry,
+        *,
+        pki: PKI,
+        signer: TokenSigner,
+        kubelet: Kubelet | None = None,
+        families: Sequence[str] = (IPV4,),
     ) -> None:
-        self.verbs = Verbs(store, registry)
+        self.verbs = Verbs(store, registry, families=families)
         self.registry = registry
         self._client = LocalClient(self.verbs)
         self._api = API(self.verbs, signer, kubelet)

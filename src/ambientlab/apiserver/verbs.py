@@ -10,7 +10,7 @@ resourceVersion checked is still current when the write takes its place.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import orjson
@@ -22,6 +22,7 @@ from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import admission, metadata, patching, refusals, strategy
 from ambientlab.apiserver.admission import Admission
+from ambientlab.apiserver.families import IPV4
 from ambientlab.apiserver.options import WriteOptions
 from ambientlab.apiserver.patch import apply as server_side
 from ambientlab.apiserver.patch import fields, managed
@@ -45,12 +46,14 @@ class Verbs:
         *,
         clock: Callable[[], datetime] = utc_now,
         chooser: random.Random | None = None,
+        families: Sequence[str] = (IPV4,),
     ) -> None:
+        """`families` of IP are those that Services can have, the default one first."""
         self.store = store
         self.registry = registry
         self.clock = clock
         self._chooser = chooser or random.SystemRandom()
-        self.admission = Admission(store, registry, self._chooser)
+        self.admission = Admission(store, registry, self._chooser, families)
 
     def now(self) -> str:
         return timestamp(self.clock())

@@ -82,7 +82,8 @@ def _xds(built: MeshIndex) -> Any:
     for workload in built.mesh.workloads.values():
         if workload.protocol is Protocol.HBONE:
             where = f"/run/netns/{workload.name}"
-            pod = Captured(workload.uid, workload.namespace, workload.name, workload.ip, where, workload.identity)
+            names = workload.uid, workload.namespace, workload.name
+            pod = Captured(*names, workload.ip, where, workload.identity, ip6=workload.second_ip)
             proxies.ztunnel.captured.set(workload.key, pod)
     for key in built.mesh.waypoints:
         proxies.waypoints.served.set(key, key)

@@ -8,7 +8,7 @@ from typing import Any
 from ambientlab.api.client import Client, Event
 from ambientlab.api.endpoints import matches
 from ambientlab.api.kinds import POD, SERVICE
-from ambientlab.api.objects import Object, labels_of, namespace
+from ambientlab.api.objects import Object, labels_of, namespace, pod_ips
 from ambientlab.controllers.base import Key, key_of
 from ambientlab.controllers.owners import is_deleting
 from ambientlab.controllers.pods import is_finished, is_ready
@@ -39,6 +39,5 @@ class ServiceWatcher:
 
 def _as_endpoint(pod: Object) -> Any:
     """What of a pod its endpoints depend on: a change of anything else is none of theirs."""
-    status = pod.get("status") or {}
     node = pod["spec"].get("nodeName")
-    return labels_of(pod), status.get("podIP"), is_finished(pod), is_ready(pod), is_deleting(pod), node
+    return labels_of(pod), pod_ips(pod), is_finished(pod), is_ready(pod), is_deleting(pod), node

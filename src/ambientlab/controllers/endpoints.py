@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ambientlab.api.endpoints import Endpoint, Groups, group, is_headless, selects
+from ambientlab.api.endpoints import Endpoint, Groups, families, group, is_headless, selects
 from ambientlab.api.kinds import ENDPOINTS, POD, SERVICE
 from ambientlab.api.objects import Object, labels_of, name, namespace, uid
 from ambientlab.controllers.base import Key, delete_quietly
@@ -29,7 +29,7 @@ class EndpointsController(ServiceWatcher):
         labels = {**labels_of(service), MANAGED_BY: MANAGER}
         if is_headless(service):
             labels[HEADLESS] = ""
-        subsets = _subsets(group(service, self._client.list(POD, key.namespace)))
+        subsets = _subsets(group(service, self._client.list(POD, key.namespace), families(service)[0]))
         draft = {
             "apiVersion": "v1",
             "kind": "Endpoints",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ambientlab.api.client import Client, Event
-from ambientlab.api.endpoints import Endpoint, Port, group, is_headless, selects
+from ambientlab.api.endpoints import Endpoint, Port, families, group, is_headless, selects
 from ambientlab.api.kinds import ENDPOINTSLICE, NODE, POD, SERVICE
 from ambientlab.api.objects import Object, labels_of, name, namespace, timestamp, uid
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of
@@ -75,16 +75,18 @@ class EndpointSliceController(ServiceWatcher):
             await all_of(writes)
 
     def _wanted(self, service: Object) -> Iterator[Object]:
-        groups = group(service, self._client.list(POD, namespace(service)))
-        for ports, endpoints in (groups or {(): []}).items():
-            for start in range(0, max(1, len(endpoints)), _MAX_ENDPOINTS):
-                yield self._slice(service, ports, endpoints[start : start + _MAX_ENDPOINTS])
+        pods = self._client.list(POD, namespace(service))
+        for family in families(service):
+            groups = group(service, pods, family)
+            for ports, endpoints in (groups or {(): []}).items():
+                for start in range(0, max(1, len(endpoints)), _MAX_ENDPOINTS):
+                    yield self._slice(service, family, ports, endpoints[start : start + _MAX_ENDPOINTS])
 
     def _zone(self, pod: Object) -> str:
         node = self._client.get(NODE, pod["spec"].get("nodeName") or "")
         return labels_of(node).get(ZONE, "") if node is not None else ""
 
-    def _slice(self, service: Object, ports: tuple[Port, ...], endpoints: list[Endpoint]) -> Object:
+    def _slice(self, service: Object, family: str, ports: tuple[Port, ...], endpoints: list[Endpoint]) -> Object:
         labels = {key: value for key, value in labels_of(service).items() if key != HEADLESS}
         return {
             "apiVersion": "discovery.k8s.io/v1",
@@ -102,7 +104,7 @@ class EndpointSliceController(ServiceWatcher):
                 "annotations": {_TRIGGER_TIME: timestamp(self._clock.now())},
                 "ownerReferences": [controller_reference(SERVICE, service)],
             },
-            "addressType": "IPv4",
+            "addressType": family,
             "endpoints": [_endpoint(one, service, self._zone(one.pod)) for one in endpoints],
             "ports": [
                 {
@@ -163,6 +165,7 @@ def _says(old: Object, draft: Object) -> bool:
 
 
 def _closest(spare: list[Object], draft: Object) -> Object | None:
-    """A slice to rewrite: one with the same ports if there is one."""
-    same = (old for old in spare if (old.get("ports") or []) == draft["ports"])
-    return next(same, spare[0] if spare else None)
+    """A slice to rewrite: one with the same ports if there is one. A slice cannot change its family."""
+    able = [old for old in spare if old["addressType"] == draft["addressType"]]
+    same = (old for old in able if (old.get("ports") or []) == draft["ports"])
+    return next(same, able[0] if able else None)

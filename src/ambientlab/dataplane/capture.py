@@ -232,6 +232,7 @@ def _captured(key: str, entry: _Entry, pod: Object) -> Captured:
         workload_name=names.workload,
         canonical_name=names.service,
         canonical_revision=names.revision,
+        ip6=entry.sandbox.spec.ip6,
     )
 
 

@@ -17,6 +17,7 @@ from ambientlab.api import crds, kinds
 from ambientlab.api.client import Client, Event
 from ambientlab.api.objects import Object, condition_holds, namespace
 from ambientlab.api.registry import Registry
+from ambientlab.apiserver.families import IPV4, IPV6
 from ambientlab.apiserver.pki import PKI
 from ambientlab.apiserver.server import APIServer
 from ambientlab.apiserver.subresources import create_token
@@ -134,14 +135,14 @@ class Daemon:
         """Returns when everything is Ready."""
         keys = Keys.load(self.paths)
         network = self._start_network()
-        api = await self._start_api(keys)
+        api = await self._start_api(keys, network)
         progress.step("Kubernetes API")
-        dns = await self._start_services(api.client)
+        dns = await self._start_services(api.client, network)
         progress.step("Node network, Services and DNS")
         ca = await self._start_ca(api.client)
         self._start_controllers(api, keys, ca)
         tokens = ProxyTokens(api.client, keys.signer)
-        istiod = await self._start_istiod(api.client, ca, tokens, dns)
+        istiod = await self._start_istiod(api.client, ca, tokens, dns, network)
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod, network)
         ztunnel = await self._start_views(istiod)
@@ -169,11 +170,12 @@ class Daemon:
         self._stops.append(network.close)
         return network
 
-    async def _start_api(self, keys: Keys) -> APIServer:
+    async def _start_api(self, keys: Keys, network: NodeNetwork) -> APIServer:
         store = Store(self.paths.database)
         store.open()
         self._stops.append(store.close)
-        api = APIServer(store, Registry(), pki=keys.pki, signer=keys.signer)
+        families = (IPV4, IPV6) if network.ipv6 else (IPV4,)
+        api = APIServer(store, Registry(), pki=keys.pki, signer=keys.signer, families=families)
         await self._seed(api, [(kinds.CUSTOMRESOURCEDEFINITION, crd) for crd in crds.shipped()])
         await self._seed(api, seeds.namespaces())
         await self._seed(api, seeds.services())
@@ -182,9 +184,9 @@ class Daemon:
         kubeconfig.write_standalone(self.paths.kubeconfig, self.paths.context, credentials(self.paths))
         return api
 
-    async def _start_services(self, client: Client) -> DnsServer:
+    async def _start_services(self, client: Client, network: NodeNetwork) -> DnsServer:
         proxy = Proxy(client)
-        proxy.start()
+        proxy.start(ipv6=network.ipv6)
         self._stops.append(proxy.close)
         dns = DnsServer(client)
         await dns.start()
@@ -205,10 +207,10 @@ class Daemon:
             self._stops.append(controller.stop)
 
     async def _start_istiod(
-        self, client: Client, ca: CertificateAuthority, tokens: ProxyTokens, dns: DnsServer
+        self, client: Client, ca: CertificateAuthority, tokens: ProxyTokens, dns: DnsServer, network: NodeNetwork
     ) -> ControlPlane:
         self.paths.xds.mkdir(mode=0o700, exist_ok=True)
-        istiod = ControlPlane(client, ca, tokens.verify, self.paths.xds_socket)
+        istiod = ControlPlane(client, ca, tokens.verify, self.paths.xds_socket, ipv6=network.ipv6)
 
         gateway = self._start_host_gateway()
 

@@ -27,8 +27,10 @@ class NodeProxyView:
         self._istiod = istiod
         self._look = look
         index = istiod.index
-        self._by_ip = index.workloads.index(lambda _, workload: (workload.ip,))
-        self._by_endpoint = index.services.index(lambda _, service: {end.address for end in service.endpoints})
+        self._by_ip = index.workloads.index(lambda _, workload: workload.ips)
+        self._by_endpoint = index.services.index(
+            lambda _, service: {ip for end in service.endpoints for ip in end.addresses}
+        )
         self._labeller = Labeller(self._find, index.services.get)
         self._connections = self._none_yet()
         self._lookups = Lookups()
@@ -60,7 +62,7 @@ class NodeProxyView:
     def service(self, ip: str, port: int) -> str:
         """Of several the first, as in what tunnels bring."""
         found = self._by_endpoint.select(ip)
-        ends = ((one.host, end) for one in found for end in one.endpoints if end.address == ip)
+        ends = ((one.host, end) for one in found for end in one.endpoints if ip in end.addresses)
         return min((host for host, end in ends if port in dict(end.ports).values()), default="")
 
     def metrics(self) -> str:

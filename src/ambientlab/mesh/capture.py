@@ -15,7 +15,8 @@ class Captured:
     """A pod whose traffic the node proxy carries. `netns` is a path Envoy can open; `identity` its SPIFFE ID, in
     whatever trust domain: the control plane knows the mesh's.
 
-    The last three are what metrics call it, as when it was captured; "" is unknown.
+    The three after that are what metrics call it, as when it was captured; "" is unknown. `ip6` is "" on a node without
+    IPv6.
     """
 
     uid: str
@@ -27,6 +28,11 @@ class Captured:
     workload_name: str = ""
     canonical_name: str = ""
     canonical_revision: str = ""
+    ip6: str = ""
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        return (self.ip, self.ip6) if self.ip6 else (self.ip,)
 
 
 class CaptureSink(Protocol):

@@ -158,7 +158,7 @@ def _workload(workload: Workload, waypoints: _Waypoints) -> Message:
     region, zone, subzone = nearness.parts(workload.locality)
     return {
         "uid": workload.uid,
-        "workloadIps": [workload.ip] if workload.ip else [],
+        "workloadIps": list(workload.ips),
         **waypoints.address(workload.waypoint),
         "protocol": str(workload.protocol),
         "networkMode": "Standard",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ambientlab.api import objects
-from ambientlab.api.endpoints import Groups, group, selects
+from ambientlab.api.endpoints import families, group, selects
 from ambientlab.api.kinds import (
     ENDPOINTSLICE,
     GATEWAY,
@@ -248,13 +248,12 @@ class _World:
                 old, new = self._sources[SERVICE].get(key), self.get(SERVICE, key)
                 if new is None:
                     self._withdraw(key)
-                elif selects(new) and (
-                    old is None or _groups(group(new, pods)) != _groups(group(old, old_pods) if selects(old) else {})
-                ):
+                elif selects(new) and (old is None or _published(new, pods) != _published(old, old_pods)):
                     self._withdraw(key)
-                    for number, (ports, endpoints) in enumerate(group(new, pods).items()):
+                    slices = ((family, *one) for family in families(new) for one in group(new, pods, family).items())
+                    for number, (family, ports, endpoints) in enumerate(slices):
                         place = Key(name, f"{key.name}-{_FORESEEN}-{number}")
-                        self._now[ENDPOINTSLICE, place] = _slice(key, place, ports, endpoints)
+                        self._now[ENDPOINTSLICE, place] = _slice(key, place, family, ports, endpoints)
 
     def _withdraw(self, service: Key) -> None:
         for key, found in list(self.objects(ENDPOINTSLICE, service.namespace)):
@@ -302,16 +301,19 @@ def _annotated(pod: Object, captured: bool) -> Object:
     return {**pod, "metadata": {**pod["metadata"], "annotations": found}}
 
 
-def _groups(groups: Groups) -> Mapping[Any, Any]:
-    return {ports: [(e.address, e.ready) for e in endpoints] for ports, endpoints in groups.items()}
+def _published(service: Object, pods: Sequence[Object]) -> list[Any]:
+    if not selects(service):
+        return []
+    groups = (one for family in families(service) for one in group(service, pods, family).items())
+    return [(ports, [(e.address, e.ready) for e in endpoints]) for ports, endpoints in groups]
 
 
-def _slice(service: Key, place: Key, ports: Iterable[Any], endpoints: Iterable[Any]) -> Object:
+def _slice(service: Key, place: Key, family: str, ports: Iterable[Any], endpoints: Iterable[Any]) -> Object:
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": place.name, "namespace": place.namespace, "labels": {SERVICE_NAME: service.name}},
-        "addressType": "IPv4",
+        "addressType": family,
         "endpoints": [
             {
                 "addresses": [endpoint.address],

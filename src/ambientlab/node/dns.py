@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
-from ambientlab.api.objects import annotations_of, name, namespace
+from ambientlab.api.objects import annotations_of, name, namespace, pod_ips
 from ambientlab.cluster import DNS_IP, HOST_IP, HOST_NAME
 from ambientlab.node.dnswire import (
     CLASS_IN,
@@ -82,7 +82,7 @@ def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None
 
 
 def _ours(name_: bytes) -> bool:
-    return _below(name_, APEX) or _below(name_, REVERSE)
+    return any(_below(name_, apex) for apex in (APEX, *REVERSE))
 
 
 def _below(name_: bytes, apex: bytes) -> bool:
@@ -192,10 +192,10 @@ class DnsServer:
         owner = ("pod", namespace(event.object), name(event.object))
         self.zone.replace(owner, [] if gone else pod_records(event.object))
         self._captured.discard(self._addresses.pop(owner[1:], ""))
-        ip = (event.object.get("status") or {}).get("podIP")
-        if ip and not gone and _has_mesh_names(annotations_of(event.object)):
-            self._addresses[owner[1:]] = ip
-            self._captured.add(ip)
+        addresses = pod_ips(event.object)
+        if addresses and not gone and _has_mesh_names(annotations_of(event.object)):
+            self._addresses[owner[1:]] = addresses[0]
+            self._captured.add(addresses[0])
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(writer)

@@ -12,20 +12,24 @@ from collections.abc import Iterable
 from ambientlab.node.dnswire import TYPE_A, TYPE_AAAA, encode_name, parent, record
 
 _TTL = 5
+_TYPES = {4: TYPE_A, 6: TYPE_AAAA}
 _WILDCARD = b"\x01*"
 
 
 class MeshNames:
     def __init__(self) -> None:
-        self._records: dict[bytes, list[bytes]] = {}
+        self._records: dict[bytes, dict[int, list[bytes]]] = {}
 
     def put(self, host: str, addresses: Iterable[str]) -> None:
-        """IPv4 addresses; none: the host is gone. A name that DNS cannot carry is not known either."""
+        """Without addresses the host is gone. A name that DNS cannot carry is not known either."""
         try:
             name = encode_name(host)
         except ValueError:
             return
-        found = [record(TYPE_A, _TTL, ipaddress.IPv4Address(address).packed) for address in addresses]
+        found: dict[int, list[bytes]] = {}
+        for address in map(ipaddress.ip_address, addresses):
+            kind = _TYPES[address.version]
+            found.setdefault(kind, []).append(record(kind, _TTL, address.packed))
         if found:
             self._records[name] = found
         else:
@@ -40,4 +44,4 @@ class MeshNames:
         while found is None and not taken and above != b"\0":
             above = parent(above)
             found = self._records.get(_WILDCARD + above)
-        return found if found is None or kind == TYPE_A else []
+        return None if found is None else found.get(kind, [])

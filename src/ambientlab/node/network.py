@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -52,6 +53,7 @@ _SETTINGS = {
 _SETTINGS_6 = {"ipv6/conf/all/forwarding": "1"}
 _MAC = b"\xee" * 6
 """Of the node's end of every device (as Calico has it)."""
+_MOST_LOOKS, _BETWEEN_LOOKS = 10_000, 0.0002  # seconds
 _POD_MAC = b"\x0a\x58"
 """Begins a pod's, which ends with its address (as CNI's plugins have it)."""
 
@@ -119,7 +121,8 @@ class NodeNetwork:
     def start(self) -> None:
         """Bring the node's own addresses, forwarding and the route of the service network up. Less than a millisecond.
 
-        The service route gives connections of the node itself a source address before they are translated.
+        The service route gives connections of the node itself a source address before they are translated. IPv6 knows
+        none that leads to the loopback device, but for what is local.
         """
         self.ipv6 = self.addresses.ipv6 = _guarded_ipv6()
         for name, value in (_SETTINGS | (_SETTINGS_6 if self.ipv6 else {})).items():
@@ -142,7 +145,7 @@ class NodeNetwork:
                 [
                     links.add_address(lo, NODE_IP_6),
                     links.add_unreachable(POD_CIDR_6),
-                    links.add_route(SERVICE_CIDR_6, device=lo, source=NODE_IP_6, scope=links.SCOPE_LINK),
+                    links.add_local(SERVICE_CIDR_6, NODE_IP_6),
                 ]
             )
 
@@ -157,7 +160,7 @@ class NodeNetwork:
         self._next_index += 1
         self._indexes[ip] = index
         await self._attaching.run("", lambda: self._make_device(netns, ip, index))
-        await self._attaching.run(netns, lambda: _configure_pod(ip, self.ipv6))
+        await self._attaching.run(netns, lambda: self._configure_pod(ip, index))
 
     def _make_device(self, netns: str, ip: str, index: int) -> None:
         there = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
@@ -172,6 +175,26 @@ class NodeNetwork:
             )
         finally:
             os.close(there)
+
+    def _configure_pod(self, ip: str, index: int) -> None:
+        pod = Socket(NETLINK_ROUTE)
+        try:
+            pod.request(
+                [
+                    links.set_up(links.LOOPBACK),
+                    links.set_up(_ETH0),
+                    links.add_address(_ETH0, ip),
+                    links.add_route(f"{NODE_IP}/32", device=_ETH0, scope=links.SCOPE_LINK),
+                    links.add_route("0.0.0.0/0", device=_ETH0, gateway=NODE_IP),
+                    *(_pod_in_ipv6(in_ipv6(ip)) if self.ipv6 else ()),
+                    links.settle(_ETH0),
+                ]
+            )
+            if self.ipv6:
+                _await(pod, in_ipv6(ip))
+        finally:
+            pod.close()
+        self._attacher.request([links.settle(index)])
 
     async def detach(self, ip: str) -> None:
         """Remove the device of `ip`, its route with it. Idempotent; the namespace may be gone already."""
@@ -192,6 +215,25 @@ def _way_in_ipv6(index: int, ip: str, mac: bytes) -> tuple[Message, ...]:
         links.add_neighbour(index, ip, mac),
         links.add_route(f"{ip}/128", device=index, source=NODE_IP_6, scope=links.SCOPE_LINK),
     )
+
+
+def _pod_in_ipv6(ip: str) -> tuple[Message, ...]:
+    return (
+        links.add_address(_ETH0, ip),
+        links.add_neighbour(_ETH0, NODE_IP_6, _MAC),
+        links.add_route(f"{NODE_IP_6}/128", device=_ETH0, scope=links.SCOPE_LINK),
+        links.add_route("::/0", device=_ETH0, gateway=NODE_IP_6),
+    )
+
+
+def _await(pod: Socket, ip: str) -> None:
+    """The kernel puts an address of IPv6 in service by and by, even if nobody has to be asked about it
+    (net/ipv6/addrconf.c, addrconf_dad_start). Raises TimeoutError."""
+    for _ in range(_MOST_LOOKS):
+        if links.is_local(pod, ip):
+            return
+        time.sleep(_BETWEEN_LOOKS)
+    raise TimeoutError(f"the kernel does not put {ip} in service")
 
 
 def _guarded_ipv6() -> bool:
@@ -226,28 +268,3 @@ def _guard() -> Batch:
     batch.add_chain("prerouting", Hook("filter", "prerouting", -300))
     batch.add_rule("prerouting", load_way_back(), equal(bytes(4)), decide(Verdict.DROP))
     return batch
-
-
-def _configure_pod(ip: str, ipv6: bool) -> None:
-    pod = Socket(NETLINK_ROUTE)
-    try:
-        pod.request(
-            [
-                links.set_up(links.LOOPBACK),
-                links.set_up(_ETH0),
-                links.add_address(_ETH0, ip),
-                links.add_route(f"{NODE_IP}/32", device=_ETH0, scope=links.SCOPE_LINK),
-                links.add_route("0.0.0.0/0", device=_ETH0, gateway=NODE_IP),
-            ]
-        )
-        if ipv6:
-            pod.request(
-                [
-                    links.add_address(_ETH0, in_ipv6(ip)),
-                    links.add_neighbour(_ETH0, NODE_IP_6, _MAC),
-                    links.add_route(f"{NODE_IP_6}/128", device=_ETH0, scope=links.SCOPE_LINK),
-                    links.add_route("::/0", device=_ETH0, gateway=NODE_IP_6),
-                ]
-            )
-    finally:
-        pod.close()

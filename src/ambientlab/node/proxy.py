@@ -1,7 +1,8 @@
 """kube-proxy's role: connections to a service's address go to one of its endpoints.
 
 Pure part: `service_rules` turns a Service and its EndpointSlices into map elements. The kernel's part is fixed rules
-over maps and sets of table `kube-proxy`, so that a change is a difference of elements, applied in one atomic batch:
+over maps and sets of table `kube-proxy`, which each family of IP has, so that a change is a difference of elements,
+applied in one atomic batch:
 
     services   address . protocol . port              -> goto endpoints-N (or sticky-N), N being how many there are
     elsewhere  address . protocol . port              dropped: traffic is for this node, and all endpoints are on others
@@ -20,16 +21,17 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from ambientlab.api.client import Client
 from ambientlab.api.objects import Object
-from ambientlab.cluster import DNS_IP, NODE_NAME, SERVICE_CIDR
+from ambientlab.cluster import DNS_IP, NODE_NAME, SERVICE_CIDR, SERVICE_CIDR_6
 from ambientlab.node.linux.nft import Batch, Goto, Hook, Nft, concatenate, octets, port
 from ambientlab.node.linux.nft_expr import (
     TCP,
     UDP,
+    Family,
     Meta,
     Verdict,
     decide,
@@ -56,7 +58,8 @@ log = logging.getLogger("ambientlab.kube-proxy")
 TABLE = "kube-proxy"
 
 _PROTOCOLS = {"TCP": TCP, "UDP": UDP}
-_SERVICE_NETWORK = IPv4Network(SERVICE_CIDR)
+_SERVICE_NETWORKS = {Family.IPV4: ip_network(SERVICE_CIDR), Family.IPV6: ip_network(SERVICE_CIDR_6)}
+_NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _BATCH_ELEMENTS = 2000  # what the send buffer of a netlink socket holds for certain
 
 T = TypeVar("T")
@@ -84,16 +87,16 @@ class Rules:
     elsewhere: frozenset[bytes] = frozenset()
 
 
-def service_rules(service: Object, slices: Iterable[Object]) -> Rules:
-    """One Service's elements; none for a headless, external or address-less one, and for the DNS address, which the
-    node serves itself."""
+def service_rules(service: Object, slices: Iterable[Object], family: Family = Family.IPV4) -> Rules:
+    """One Service's elements in a family; none for a headless, external or address-less one, and for the DNS address,
+    which the node serves itself."""
     spec = service["spec"]
-    address = spec.get("clusterIP") or "None"
-    virtual = _packed(address)
-    if spec.get("type") == "ExternalName" or virtual is None or address == DNS_IP:
+    addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or "None"]
+    virtual = next((packed for address in addresses if (packed := _packed(address, family))), None)
+    if spec.get("type") == "ExternalName" or virtual is None or addresses[0] == DNS_IP:
         return Rules()
     sticky = spec.get("sessionAffinity") == "ClientIP"
-    known = list(slices)
+    known = [one for one in slices if one.get("addressType") == _NAMES[family]]
     services: dict[bytes, Pool] = {}
     endpoints: dict[bytes, bytes] = {}
     hairpins: set[bytes] = set()
@@ -104,10 +107,10 @@ def service_rules(service: Object, slices: Iterable[Object]) -> Rules:
         if protocol is None:
             continue
         tolerant = bool(spec.get("publishNotReadyAddresses"))
-        targets = sorted(_targets(known, service_port, tolerant, local=local))
+        targets = sorted(_targets(known, service_port, family, tolerant, local=local))
         key = concatenate(virtual, protocol, port(service_port["port"]))
         if not targets:
-            if local and _targets(known, service_port, tolerant):
+            if local and _targets(known, service_port, family, tolerant):
                 elsewhere.add(key)
             continue
         services[key] = Pool(len(targets), sticky)
@@ -118,21 +121,19 @@ def service_rules(service: Object, slices: Iterable[Object]) -> Rules:
 
 
 def _targets(
-    slices: Iterable[Object], service_port: Object, publish_not_ready: bool, *, local: bool = False
+    slices: Iterable[Object], service_port: Object, family: Family, publish_not_ready: bool, *, local: bool = False
 ) -> set[tuple[bytes, int]]:
     """Ready endpoints, or those that terminate but still serve when there are no ready ones (KEP-1669); with `local`,
     those of this node."""
     ready: set[tuple[bytes, int]] = set()
     terminating: set[tuple[bytes, int]] = set()
     for endpoint_slice in slices:
-        if endpoint_slice.get("addressType") != "IPv4":
-            continue
         number = endpoint_port(endpoint_slice, service_port)
         if number is None:
             continue
         for endpoint in endpoint_slice.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
-            packed = _packed(endpoint["addresses"][0])
+            packed = _packed(endpoint["addresses"][0], family)
             if packed is None or (local and endpoint.get("nodeName") != NODE_NAME):
                 continue
             target = (packed, number)
@@ -143,12 +144,13 @@ def _targets(
     return ready or terminating
 
 
-def _packed(address: str) -> bytes | None:
-    """None for "None" (headless) and for what is no IPv4 address."""
+def _packed(text: str, family: Family) -> bytes | None:
+    """None for "None" (headless) and for what is no address of the family."""
     try:
-        return IPv4Address(address).packed
+        address = ip_address(text)
     except ValueError:
         return None
+    return address.packed if _NAMES[family] == f"IPv{address.version}" else None
 
 
 class Proxy:
@@ -156,14 +158,12 @@ class Proxy:
 
     def __init__(self, client: Client) -> None:
         self._services = ServiceIndex(client, self._apply)
-        self._applied: dict[Key, Rules] = {}
-        self._hairpins: Counter[bytes] = Counter()
-        self._chains: set[str] = set()
+        self._tables: list[_Table] = []
 
-    def start(self) -> None:
+    def start(self, *, ipv6: bool) -> None:
         """The fixed rules stand and every service that exists is served when this returns."""
         self._nft = Nft()
-        self._nft.commit(_fixed_rules())
+        self._tables = [_Table(self._nft, family) for family in Family if ipv6 or family is Family.IPV4]
         self._services.start()
 
     def close(self) -> None:
@@ -171,10 +171,25 @@ class Proxy:
         self._nft.close()
 
     def _apply(self, changed: Collection[Key]) -> None:
-        changes = _Changes()
-        for key in changed:
-            service, slices = self._services.get(key)
-            rules = service_rules(service, slices) if service else Rules()
+        for table in self._tables:
+            table.apply({key: self._services.get(key) for key in changed})
+
+
+class _Table:
+    """Of a family, and what is in it."""
+
+    def __init__(self, nft: Nft, family: Family) -> None:
+        self._nft = nft
+        self._family = family
+        self._applied: dict[Key, Rules] = {}
+        self._hairpins: Counter[bytes] = Counter()
+        self._chains: set[str] = set()
+        nft.commit(_fixed_rules(family))
+
+    def apply(self, changed: Mapping[Key, tuple[Object | None, Collection[Object]]]) -> None:
+        changes = _Changes(self._family)
+        for key, (service, slices) in changed.items():
+            rules = service_rules(service, slices, self._family) if service else Rules()
             changes.replace(self._applied.pop(key, Rules()), rules, self._hairpins)
             if service:
                 self._applied[key] = rules
@@ -190,13 +205,13 @@ class Proxy:
         self._chains |= changes.chains()
 
     def _rebuild(self) -> None:
-        away = Batch(TABLE)
+        away = Batch(TABLE, self._family)
         away.add_table()
         away.delete_table()
-        self._nft.commit(away, _fixed_rules())
+        self._nft.commit(away, _fixed_rules(self._family))
         self._chains.clear()
         self._hairpins.clear()
-        everything = _Changes()
+        everything = _Changes(self._family)
         for rules in self._applied.values():
             everything.replace(Rules(), rules, self._hairpins)
         self._commit(everything)
@@ -205,7 +220,8 @@ class Proxy:
 class _Changes:
     """Elements to delete and to add, by map. Deletions come first: an element that changes is in both."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: Family = Family.IPV4) -> None:
+        self._family = family
         self._delete: dict[str, list[bytes]] = {"services": [], "endpoints": [], "hairpin": [], "elsewhere": []}
         self._add: dict[str, list[tuple[bytes, Goto | bytes | None]]] = {
             "hairpin": [],
@@ -239,27 +255,26 @@ class _Changes:
 
     def batches(self, existing: set[str]) -> Iterator[Batch]:
         """One batch, unless there is more than a socket takes: then services are the last to appear."""
-        batch = Batch(TABLE)
+        batch = Batch(TABLE, self._family)
         for chain in sorted(self.chains() - existing):
-            _add_endpoint_chain(batch, chain)
+            _add_endpoint_chain(batch, chain, self._family)
         room = _BATCH_ELEMENTS
         for name_, keys in self._delete.items():
             for some in _split(keys):
-                batch, room = yield from _room(batch, room, len(some))
+                batch, room = yield from self._room(batch, room, len(some))
                 batch.delete_elements(name_, some)
         for name_, elements in self._add.items():
             for part in _split(elements):
-                batch, room = yield from _room(batch, room, len(part))
+                batch, room = yield from self._room(batch, room, len(part))
                 batch.add_elements(name_, part)
         if batch.messages:
             yield batch
 
-
-def _room(batch: Batch, room: int, needed: int) -> Generator[Batch, None, tuple[Batch, int]]:
-    if needed <= room:
-        return batch, room - needed
-    yield batch
-    return Batch(TABLE), _BATCH_ELEMENTS - needed
+    def _room(self, batch: Batch, room: int, needed: int) -> Generator[Batch, None, tuple[Batch, int]]:
+        if needed <= room:
+            return batch, room - needed
+        yield batch
+        return Batch(TABLE, self._family), _BATCH_ELEMENTS - needed
 
 
 def _split(items: list[T]) -> Iterator[list[T]]:
@@ -267,42 +282,51 @@ def _split(items: list[T]) -> Iterator[list[T]]:
         yield items[start : start + _BATCH_ELEMENTS]
 
 
-_FLOW = (load_destination(0), load_meta(Meta.PROTOCOL, 1), load_destination_port(2))
+def _flow(family: Family) -> tuple[bytes, ...]:
+    """What services are known by, in the first registers."""
+    next_ = family.registers
+    return load_destination(0, family), load_meta(Meta.PROTOCOL, next_), load_destination_port(next_ + 1)
 
 
-def _fixed_rules() -> Batch:
-    batch = Batch(TABLE)
+def _fixed_rules(family: Family) -> Batch:
+    address = 4 * family.registers
+    batch = Batch(TABLE, family)
     batch.add_table()
-    batch.add_set("services", key=12, value=Goto)
-    batch.add_set("endpoints", key=16, value=8)
-    batch.add_set("hairpin", key=8)
-    batch.add_set("elsewhere", key=12)
+    batch.add_set("services", key=address + 8, value=Goto)
+    batch.add_set("endpoints", key=address + 12, value=address + 4)
+    batch.add_set("hairpin", key=2 * address)
+    batch.add_set("elsewhere", key=address + 8)
     for chain in ("services", "unserved"):
         batch.add_chain(chain)
     for hook in ("prerouting", "output"):
         batch.add_chain(f"nat-{hook}", Hook("nat", hook, -100))
         batch.add_rule(f"nat-{hook}", decide(Verdict.JUMP, "services"))
-    batch.add_rule("services", *_FLOW, lookup_verdict("services"))
+    batch.add_rule("services", *_flow(family), lookup_verdict("services"))
     batch.add_chain("nat-postrouting", Hook("nat", "postrouting", 100))
-    batch.add_rule("nat-postrouting", load_source(0), load_destination(1), lookup("hairpin"), masquerade())
-    for hook in ("forward", "output"):
+    pair = load_source(0, family), load_destination(family.registers, family)
+    batch.add_rule("nat-postrouting", *pair, lookup("hairpin"), masquerade())
+    for hook in ("forward" if family is Family.IPV4 else "input", "output"):  # where the node's routes lead it
         batch.add_chain(f"filter-{hook}", Hook("filter", hook, 0))
         batch.add_rule(f"filter-{hook}", decide(Verdict.JUMP, "unserved"))
+    network = _SERVICE_NETWORKS[family]
     still_a_service = (
-        load_destination(),
-        differ(octets(DNS_IP)),
-        mask(_SERVICE_NETWORK.netmask.packed),
-        equal(_SERVICE_NETWORK.network_address.packed),
+        load_destination(0, family),
+        *((differ(octets(DNS_IP)),) if family is Family.IPV4 else ()),
+        mask(network.netmask.packed),
+        equal(network.network_address.packed),
     )
-    batch.add_rule("unserved", *_FLOW, lookup("elsewhere"), decide(Verdict.DROP))
+    batch.add_rule("unserved", *_flow(family), lookup("elsewhere"), decide(Verdict.DROP))
     batch.add_rule("unserved", *still_a_service, load_meta(Meta.PROTOCOL), equal(TCP), reject_tcp())
-    batch.add_rule("unserved", *still_a_service, reject())
+    batch.add_rule("unserved", *still_a_service, reject(family))
     return batch
 
 
-def _add_endpoint_chain(batch: Batch, chain: str) -> None:
+def _add_endpoint_chain(batch: Batch, chain: str, family: Family) -> None:
     kind, _, size = chain.partition("-")
-    by_client = (load_source(3), jenkins_hash(3, 4, int(size), 3))
-    choice = by_client if kind == "sticky" else (random(int(size), 3),)
+    words = family.registers
+    last, target = words + 2, words + 3
+    by_client = (load_source(last, family), jenkins_hash(last, 4 * words, int(size), last))
+    choice = by_client if kind == "sticky" else (random(int(size), last),)
     batch.add_chain(chain)
-    batch.add_rule(chain, *_FLOW, *choice, lookup("endpoints", 0, into=4), destination_nat(4, 5))
+    found = lookup("endpoints", 0, into=target)
+    batch.add_rule(chain, *_flow(family), *choice, found, destination_nat(target, target + words, family))

@@ -1,9 +1,11 @@
 """The names of cluster.local, derived from objects: Kubernetes' DNS specification 1.1.0, else what CoreDNS does.
 
-    SERVICE.NS.svc                   A of the cluster IP, or of a headless service's endpoints; CNAME for ExternalName
+    SERVICE.NS.svc                   A and AAAA of cluster IPs, or of a headless service's endpoints;
+                                     CNAME for ExternalName
     _PORT._PROTO.SERVICE.NS.svc      SRV
-    HOST.SERVICE.NS.svc              A of one endpoint of a headless service: its hostname, or its address with dashes
-    A-B-C-D.NS.pod                   A of a pod
+    HOST.SERVICE.NS.svc              A and AAAA of one endpoint of a headless service: its hostname, or its address
+                                     with dashes
+    A-B-C-D.NS.pod                   A of a pod; AAAA of its other address, with dashes for colons
     PTR                              of cluster IPs, and of headless services' endpoints
 
 A name that exists without records of the type asked for answers NODATA; only names that do not exist answer NXDOMAIN,
@@ -18,7 +20,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from ambientlab.api.objects import Object, name, namespace
+from ambientlab.api.objects import Object, name, namespace, pod_ips
 from ambientlab.cluster import DOMAIN
 from ambientlab.node.dnswire import (
     TYPE_A,
@@ -36,7 +38,8 @@ from ambientlab.node.services import endpoint_port
 
 TTL = 5  # CoreDNS's kubernetes plugin's default
 APEX = encode_name(DOMAIN)
-REVERSE = encode_name("10.in-addr.arpa")
+REVERSE = (encode_name("10.in-addr.arpa"), encode_name("0.1.0.0.0.0.d.f.ip6.arpa"))
+"""Of what this cluster's addresses begin with, 10 and fd00:10:."""
 _SERVICES = encode_name(f"svc.{DOMAIN}")
 _SOA = (
     encode_name(f"ns.dns.{DOMAIN}")
@@ -69,12 +72,13 @@ def _service_records(service: Object, slices: Iterable[Object]) -> list[Record]:
     host = f"{name(service)}.{namespace(service)}.svc.{DOMAIN}"
     if spec.get("type") == "ExternalName":
         return [Record(host, TYPE_CNAME, encode_name(spec["externalName"]))]
-    address = spec.get("clusterIP") or ""
-    if address == "None":
+    addresses: list[str] = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
+    if addresses[0] == "None":
         return _headless_records(host, service, slices)
-    if not address:
+    if not addresses[0]:
         return []
-    records = [Record(host, _address_type(address), _packed(address)), _pointer(address, host)]
+    records = [Record(host, _address_type(address), _packed(address)) for address in addresses]
+    records += [_pointer(address, host) for address in addresses]
     for port in spec.get("ports") or ():
         if port.get("name"):
             records.append(_service_location(host, port, port["port"], host))
@@ -93,7 +97,7 @@ def _headless_records(host: str, service: Object, slices: Iterable[Object]) -> l
             if not ready and not spec.get("publishNotReadyAddresses"):
                 continue
             address = endpoint["addresses"][0]
-            label = endpoint.get("hostname") or address.replace(".", "-").replace(":", "-")
+            label = endpoint.get("hostname") or _dashed(address)
             kind, packed = _address_type(address), _packed(address)
             member = f"{label}.{host}"
             records += [Record(host, kind, packed), Record(member, kind, packed), _pointer(address, member)]
@@ -102,11 +106,14 @@ def _headless_records(host: str, service: Object, slices: Iterable[Object]) -> l
 
 
 def pod_records(pod: Object) -> list[Record]:
-    address = pod.get("status", {}).get("podIP") or ""
-    if not address or pod["spec"].get("hostNetwork"):
+    if pod["spec"].get("hostNetwork"):
         return []
-    dashed = address.replace(".", "-").replace(":", "-")
-    return [Record(f"{dashed}.{namespace(pod)}.pod.{DOMAIN}", _address_type(address), _packed(address))]
+    below = f"{namespace(pod)}.pod.{DOMAIN}"
+    return [Record(f"{_dashed(ip)}.{below}", _address_type(ip), _packed(ip)) for ip in pod_ips(pod)]
+
+
+def _dashed(address: str) -> str:
+    return address.replace(".", "-").replace(":", "-")
 
 
 def _service_location(host: str, port: Object, number: int, target: str) -> Record:

@@ -33,7 +33,12 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "s"},
-        "spec": {"type": "NodePort", "clusterIPs": ["10.96.1.1"], "ports": [{"name": "a", "port": 80}]},
+        "spec": {
+            "type": "NodePort",
+            "clusterIP": "10.96.1.1",
+            "clusterIPs": ["10.96.1.1"],
+            "ports": [{"name": "a", "port": 80}],
+        },
     },
     "/apis/apps/v1/namespaces/default/deployments": {
         "apiVersion": "apps/v1",

@@ -34,7 +34,7 @@ async def cluster(request, clock, tmp_path):
 
     for crd in shipped():
         registry.put_crd(crd)
-    client = LocalClient(Verbs(store, registry, clock=clock.now))
+    client = LocalClient(Verbs(store, registry, clock=clock.now, families=("IPv4", "IPv6")))
     try:
         async with running(Cluster(client, clock, registry.resources, serve)) as cluster:
             yield cluster

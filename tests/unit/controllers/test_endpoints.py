@@ -60,6 +60,22 @@ async def test_the_life_of_an_endpoint(cluster):
     assert conditions(cluster) == {}
 
 
+async def test_each_family_has_slices_of_its_own(cluster):
+    families = {"ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack"}
+    await cluster.create(SERVICE, service(selector={"app": "web"}, **families))
+    await web(cluster, "one")
+    await cluster.run_pods()
+    here = [each["ip"] for each in cluster.client.get(POD, "one", "hello")["status"]["podIPs"]]
+    found = {piece["addressType"]: piece["endpoints"][0]["addresses"] for piece in slices(cluster)}
+    assert found == {"IPv4": here[:1], "IPv6": here[1:]}
+    (subset,) = cluster.client.get(ENDPOINTS, "web", "hello")["subsets"]
+    assert [each["ip"] for each in subset["addresses"]] == here[1:], "the older form knows the first family"
+    vips = cluster.client.get(SERVICE, "web", "hello")["spec"].get("clusterIPs")
+    own = {"clusterIPs": vips[:1]} if vips else {}
+    await cluster.change(SERVICE, "web", {"spec": {"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack", **own}})
+    assert [piece["addressType"] for piece in slices(cluster)] == ["IPv6"]
+
+
 async def test_pods_come_in_and_leave_by_their_labels(cluster):
     await cluster.create(SERVICE, service(selector={"app": "web"}))
     await web(cluster, "one")

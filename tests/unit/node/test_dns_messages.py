@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 
@@ -95,6 +96,32 @@ def test_addresses(zone, name, addresses):
     assert rcode == NOERROR
     assert {socket.inet_ntoa(data) for _, data in found} == addresses
     assert decode(respond(zone, ask(zone, name, TYPE_AAAA), datagram=True)) == (NOERROR, [])
+
+
+def test_addresses_of_both_families(zone):
+    vips = ["10.96.1.9", "fd00:10:96::9"]
+    zone.replace("both", service_records(service("both", vips[0], clusterIPs=vips), []))
+    there = endpoint_slice(("fd00:10:244::5", {"hostname": "db-0"}), ("fd00:10:244::6", {}))
+    zone.replace("db6", service_records(service("db6", "None"), [{**there, "addressType": "IPv6"}]))
+    ips = [{"ip": "10.244.0.8"}, {"ip": "fd00:10:244::8"}]
+    pod = {"metadata": {"name": "q", "namespace": "hello"}, "spec": {}, "status": {"podIPs": ips}}
+    zone.replace("pod6", pod_records(pod))
+    for name, addresses in (
+        ("both.hello.svc.cluster.local", {"fd00:10:96::9"}),
+        ("db6.hello.svc.cluster.local", {"fd00:10:244::5", "fd00:10:244::6"}),
+        ("db-0.db6.hello.svc.cluster.local", {"fd00:10:244::5"}),
+        ("fd00-10-244--6.db6.hello.svc.cluster.local", {"fd00:10:244::6"}),
+        ("fd00-10-244--8.hello.pod.cluster.local", {"fd00:10:244::8"}),
+    ):
+        rcode, found = decode(respond(zone, ask(zone, name, TYPE_AAAA), datagram=True))
+        assert (rcode, {socket.inet_ntop(socket.AF_INET6, data) for _, data in found}) == (NOERROR, addresses)
+    rcode, found = decode(respond(zone, ask(zone, "both.hello.svc.cluster.local"), datagram=True))
+    assert [socket.inet_ntoa(data) for _, data in found] == vips[:1]
+    pointer = ipaddress.ip_address(vips[1]).reverse_pointer
+    found = decode(respond(zone, ask(zone, pointer, TYPE_PTR), datagram=True))
+    assert found == (NOERROR, [(TYPE_PTR, encode_name("both.hello.svc.cluster.local"))])
+    nobody = ipaddress.ip_address("fd00:10:96::ff").reverse_pointer
+    assert decode(respond(zone, ask(zone, nobody, TYPE_PTR), datagram=True)) == (NXDOMAIN, [])
 
 
 @pytest.mark.parametrize(

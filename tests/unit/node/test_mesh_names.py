@@ -21,6 +21,7 @@ def names() -> MeshNames:
     made.put("api.example.com", ["240.240.0.1"])
     made.put("*.example.com", ["240.240.0.2"])
     made.put("two.example.org", ["192.0.2.1", "192.0.2.2"])
+    made.put("both.example.org", ["240.240.0.3", "2001:2::3"])
     return made
 
 
@@ -35,10 +36,17 @@ def ask(names: MeshNames | None, name: str, kind: int = TYPE_A, zone: Zone | Non
     assert reply is not None
     flags, _, answers, _, _ = struct.unpack_from(">5H", reply, 2)
     records = reply[len(packet) :]
-    return flags & 0xF, [socket.inet_ntoa(records[16 * i + 12 : 16 * i + 16]) for i in range(answers)]
+    size = len(records) // max(answers, 1)
+    return flags & 0xF, [_text(records[size * i + 12 : size * i + size]) for i in range(answers)]
+
+
+def _text(packed: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 CASES = [
+    ("both.example.org", TYPE_A, (NOERROR, ["240.240.0.3"])),
+    ("both.example.org", TYPE_AAAA, (NOERROR, ["2001:2::3"])),
     ("api.example.com", TYPE_A, (NOERROR, ["240.240.0.1"])),
     ("API.Example.com", TYPE_A, (NOERROR, ["240.240.0.1"])),
     ("other.example.com", TYPE_A, (NOERROR, ["240.240.0.2"])),

@@ -21,9 +21,6 @@ def service(obj: Object) -> None:
             port["targetPort"] = port["port"]
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
-        both = max(len(spec["ipFamilies"] or ()), len(spec.get("clusterIPs") or ())) > 1
-        spec.setdefault("ipFamilyPolicy", "RequireDualStack" if both else "SingleStack")
     if spec["type"] in ("NodePort", "LoadBalancer"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":

@@ -55,9 +55,11 @@ def service(obj: Object, old: Object | None, errors: Errors) -> None:
                 "may only be set for externally-accessible services",
             )
         )
-    _addresses(spec, errors)
+    for index, one in enumerate(spec.get("externalIPs") or ()):
+        if not _is_address(one):
+            errors.append(invalid(f"spec.externalIPs[{index}]", one, _ADDRESS))
     if kind != "ExternalName":
-        _families(spec, errors)
+        _addresses(spec, errors)
     if old is not None:
         _update(spec, old.get("spec") or {}, errors)
 
@@ -104,34 +106,37 @@ def _ports(spec: Object, kind: str | None, errors: Errors) -> None:
 
 
 def _addresses(spec: Object, errors: Errors) -> None:
-    address = spec.get("clusterIP")
-    if address and address != "None" and not _is_address(address):
-        errors.append(invalid("spec.clusterIPs[0]", address, _ADDRESS))
-    for index, one in enumerate(spec.get("externalIPs") or ()):
-        if not _is_address(one):
-            errors.append(invalid(f"spec.externalIPs[{index}]", one, _ADDRESS))
-
-
-def _families(spec: Object, errors: Errors) -> None:
-    """As a cluster with IPv4 alone does it (pkg/registry/core/service/storage/alloc.go, initIPFamilyFields): only a
-    Service without an address and a selector may be of another family, which is then somebody else's concern."""
-    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
-    scalars.one_of("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES, errors, needed=False)
+    """ValidateServiceClusterIPsRelatedFields. What the cluster has of it is the allocator's concern."""
+    first = spec.get("clusterIP") or ""
+    ips = _listed(spec, "clusterIPs")
+    if first and ips[0] != first:
+        errors.append(invalid("spec.clusterIPs", ips, "first value must match `clusterIP`"))
+    elif ips and not first:
+        errors.append(invalid("spec.clusterIPs", ips, "must be empty when `clusterIP` is not specified"))
+    families: list[str] = spec.get("ipFamilies") or []
     for index, family in enumerate(families):
         scalars.one_of(f"spec.ipFamilies[{index}]", family, _FAMILIES, errors)
         if family in families[:index]:
             errors.append(duplicate(f"spec.ipFamilies[{index}]", family))
-    if policy == "SingleStack" and len(families) > 1:
-        why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
-        errors.append(invalid("spec.ipFamilyPolicy", policy, why))
-    if spec.get("clusterIP") == "None" and not spec.get("selector"):
+    scalars.one_of("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), _FAMILY_POLICIES, errors, needed=False)
+    wrong: Errors = []
+    for index, ip in enumerate(ips):
+        if index == 0 and ip == "None":
+            if len(ips) > 1:
+                wrong.append(invalid("spec.clusterIPs", ips, "'None' must be the first and only value"))
+        elif not _is_address(ip):
+            wrong.append(invalid(f"spec.clusterIPs[{index}]", ip, _ADDRESS))
+    errors += wrong
+    if len(ips) > 2:
+        errors.append(invalid("spec.clusterIPs", ips, "may only hold up to 2 values"))
+    if wrong:
         return
-    if policy == "RequireDualStack":
-        errors.append(invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"))
-    elsewhere = [index for index, family in enumerate(families) if family == "IPv6"]
-    if not elsewhere and ":" in (spec.get("clusterIP") or ""):
-        elsewhere = [0]
-    errors += [invalid(f"spec.ipFamilies[{index}]", "IPv6", "not configured on this cluster") for index in elsewhere]
+    if len(ips) > 1 and len({":" in ip for ip in ips}) == 1:
+        errors.append(invalid("spec.clusterIPs", ips, "may specify no more than one IP for each IP family"))
+    for index, (ip, family) in enumerate(zip(ips, families, strict=False)):
+        if first != "None" and family in _FAMILIES and (family == "IPv6") != (":" in ip):
+            article = f"expected an {family} value as indicated by `ipFamilies[{index}]`"
+            errors.append(invalid(f"spec.clusterIPs[{index}]", ip, article))
 
 
 def _is_address(text: str) -> bool:
@@ -143,11 +148,32 @@ def _is_address(text: str) -> bool:
 
 
 def _update(spec: Object, old: Object, errors: Errors) -> None:
-    before, after = old.get("clusterIP"), spec.get("clusterIP")
-    if old.get("type") == "ExternalName" or spec.get("type") == "ExternalName" or not before:
+    """validateUpgradeDowngradeClusterIPs and validateUpgradeDowngradeIPFamilies: what is second may come and go, with
+    the policy that says so."""
+    if "ExternalName" in (old.get("type"), spec.get("type")):
         return
-    if after != before:
-        errors.append(invalid("spec.clusterIPs[0]", after, "may not change once set"))
+    headless = [one.get("clusterIP") == "None" for one in (spec, old)]
+    for field, one in (("clusterIPs", "clusterIP"), ("ipFamilies", "ipFamily")):
+        if all(headless) or (field == "ipFamilies" and any(headless)):
+            continue
+        after, before = _listed(spec, field), _listed(old, field)
+        where = f"spec.{field}"
+        if before and not after:
+            if field == "clusterIPs":
+                errors.append(invalid(f"{where}[0]", after, f"primary {one} can not be unset"))
+            continue
+        for index, (now, then) in enumerate(zip(after, before, strict=False)):
+            if now != then:
+                errors.append(invalid(f"{where}[{index}]", after, "may not change once set"))
+        if len(after) < len(before) and spec.get("ipFamilyPolicy") != "SingleStack":
+            why = f"must be set to 'SingleStack' when releasing the secondary {one}"
+            errors.append(invalid("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), why))
+
+
+def _listed(spec: Object, field: str) -> list[str]:
+    """An address may be written in the older field alone."""
+    only = spec.get("clusterIP") if field == "clusterIPs" else None
+    return spec.get(field) or ([only] if only else [])
 
 
 def endpoint_slice(obj: Object, old: Object | None, errors: Errors) -> None:
@@ -169,5 +195,5 @@ def endpoint_slice(obj: Object, old: Object | None, errors: Errors) -> None:
         if not endpoint.get("addresses"):
             errors.append(required(where, "must contain at least 1 address"))
         for at, address in enumerate(endpoint.get("addresses") or ()):
-            if kind in ("IPv4", "IPv6") and not _is_address(address):
-                errors.append(invalid(f"{where}[{at}]", address, _ADDRESS))
+            if kind in _FAMILIES and not (_is_address(address) and (":" in address) == (kind == "IPv6")):
+                errors.append(invalid(f"{where}[{at}]", address, f"must be a valid {kind} address"))

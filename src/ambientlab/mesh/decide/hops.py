@@ -181,7 +181,7 @@ def _to_any(mesh: Mesh, source: Source, addresses: Sequence[str], request: Reque
     """One of several addresses, of workloads or of anything else."""
     if not addresses:
         return _Way(None, Why.OUTSIDE, _failed(Reason.UNRESOLVED))
-    by_ip = {workload.ip: workload for workload in mesh.workloads.values()}
+    by_ip = {ip: workload for workload in mesh.workloads.values() for ip in workload.ips}
     ways = [_to_address(mesh, source, address, by_ip.get(address), request) for address in addresses]
     first = ways[0]
     alike = all((way.waypoint, way.why) == (first.waypoint, first.why) for way in ways)

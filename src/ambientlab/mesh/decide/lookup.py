@@ -34,7 +34,7 @@ def found(mesh: Mesh, client: Key | None, host: str, port: int, domain: str) -> 
     having += _around(mesh, address, port)
     if having:
         return Found(address, having[0])
-    return Found(address, None, next((w for w in mesh.workloads.values() if w.ip == address), None))
+    return Found(address, None, next((w for w in mesh.workloads.values() if address in w.ips), None))
 
 
 def _around(mesh: Mesh, address: str, port: int) -> list[Service]:

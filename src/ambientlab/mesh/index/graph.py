@@ -66,11 +66,16 @@ RESOURCES = (
 class MeshIndex:
     """The mesh as of the last `settle`. Feed objects with `put` and `remove`, or events with `apply`.
 
-    `failed` is told of what could not be derived: see `Graph`.
+    `failed` is told of what could not be derived: see `Graph`. Without `ipv6` nobody can be reached by it.
     """
 
     def __init__(
-        self, *, domain: str = DOMAIN, home: meshconfig.Home = meshconfig.HOME, failed: Failed | None = None
+        self,
+        *,
+        domain: str = DOMAIN,
+        home: meshconfig.Home = meshconfig.HOME,
+        failed: Failed | None = None,
+        ipv6: bool = True,
     ) -> None:
         self.domain, self.home = domain, home
         self.graph = graph = Graph(failed)
@@ -112,7 +117,7 @@ class MeshIndex:
         def rules_for(shapes: Collection[str, Shape]) -> destinationrules.Rules:
             return destinationrules.Rules(home.root, self.rules, self.backend_policies.rules(shapes))
 
-        self.registry = Registry(graph, sources, gateways, self.workloads, nodes, rules_for, domain, trust)
+        self.registry = Registry(graph, sources, gateways, self.workloads, nodes, rules_for, domain, trust, ipv6)
         self.shapes, self.services = self.registry.shapes, self.registry.services
         self.routes = routing.Routes(graph, sources, self.shapes, self.registry.rules, domain)
         self.effects = effects.Effects(

@@ -8,7 +8,7 @@ from ambientlab.api.kinds import ENDPOINTSLICE, NAMESPACE, SERVICE, SERVICEENTRY
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Collection, Context, Graph, Source
-from ambientlab.mesh.index import destinationrules, serviceentries, services, workloads
+from ambientlab.mesh.index import destinationrules, serviceentries, services, values, workloads
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
 from ambientlab.mesh.index.findings import Said, of_diagnostics
 from ambientlab.mesh.index.serviceentries import Declared
@@ -32,10 +32,12 @@ class Registry:
         rules_for: Callable[[Collection[str, Shape]], destinationrules.Rules],
         domain: str,
         trust: Collection[str, TrustDomains],
+        ipv6: bool,
     ) -> None:
+        known = values.Addresses(ipv6)
         namespaces, entry_objects = sources[NAMESPACE], sources[SERVICEENTRY]
         slices = sources[ENDPOINTSLICE].index(services.slice_of)
-        by_ip = pods.index(lambda _, workload: (workload.ip,))
+        by_ip = pods.index(lambda _, workload: workload.ips)
         of_services: Collection[str, Shape] = graph.derive(
             "Service shapes",
             sources[SERVICE],
@@ -44,7 +46,7 @@ class Registry:
         self.declared: Collection[tuple[str, Key], Declared] = graph.derive(
             "hosts of ServiceEntries",
             entry_objects,
-            lambda ctx, key, obj: serviceentries.declared(ctx, key, obj, gateways, namespaces),
+            lambda ctx, key, obj: serviceentries.declared(ctx, key, obj, gateways, namespaces, known),
         )
         by_host = self.declared.index(lambda place, _: (place[0],))
         of_entries: Collection[str, Shape] = graph.derive(
@@ -57,9 +59,11 @@ class Registry:
         workload_entries: Collection[Key, Workload] = graph.derive(
             "WorkloadEntry workloads",
             sources[WORKLOADENTRY],
-            lambda ctx, key, obj: workloads.from_entry(ctx, key, obj, gateways, namespaces, trust),
+            lambda ctx, key, obj: workloads.from_entry(ctx, key, obj, gateways, namespaces, trust, known),
         )
-        behind = serviceentries.Behind(entry_objects, sources[WORKLOADENTRY], pods, workload_entries, nodes, trust)
+        behind = serviceentries.Behind(
+            entry_objects, sources[WORKLOADENTRY], pods, workload_entries, nodes, trust, known
+        )
 
         def service(ctx: Context, host: str, shape: Shape) -> Mapping[str, Service]:
             if shape.kind == serviceentries.KIND:
@@ -75,7 +79,7 @@ class Registry:
         self.entry_findings: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "ServiceEntry findings",
             entry_objects,
-            lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes),
+            lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes, known),
         )
 
     def binding(self, ctx: Context, kind: str, key: Key, host: str) -> Binding:

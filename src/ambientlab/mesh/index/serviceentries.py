@@ -18,7 +18,7 @@ from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, un
 from ambientlab.mesh.index.distribution import distribution
 from ambientlab.mesh.index.distribution import findings as distribution_findings
 from ambientlab.mesh.index.services import Shape, place_on, protocol_named
-from ambientlab.mesh.index.values import address_of, network_of
+from ambientlab.mesh.index.values import Addresses
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
 from ambientlab.mesh.index.workloads import outside
 from ambientlab.mesh.ir import (
@@ -57,10 +57,11 @@ def declared(
     obj: Object,
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
+    known: Addresses,
 ) -> Mapping[tuple[str, Key], Declared]:
     spec = obj["spec"]
     given: list[str] = spec.get("addresses") or []
-    networks = tuple(sorted({network for text in given if (network := network_of(text))}))
+    networks = tuple(sorted({network for text in given if (network := known.network(text))}))
     binding = bind(ctx, obj, Traffic.SERVICE, gateways, namespaces)
     ports = tuple(
         Port(
@@ -78,9 +79,9 @@ def declared(
     prefers = Distribution.ANY if resolution is Resolution.NONE else distribution(ctx, key, obj, namespaces)
     result = {}
     for host in spec["hosts"]:
-        vips = tuple(dict.fromkeys(address for text in given if (address := address_of(text))))
+        vips = tuple(dict.fromkeys(address for text in given if (address := known.single(text))))
         if host in assigned:
-            vips = allocated(obj, host)
+            vips = allocated(obj, host, known)
         if resolution is Resolution.DYNAMIC_DNS and binding.waypoint is None:
             vips = ()  # only a waypoint can find out which host is meant
         names = tuple(spec.get("subjectAltNames") or ())
@@ -98,11 +99,11 @@ def _is_served(obj: Object, port: Mapping[str, Any]) -> bool:
     return protocol != "UDP"
 
 
-def allocated(obj: Object, host: str) -> tuple[str, ...]:
-    """The IPv4 addresses that `status.addresses` assigns to a host."""
+def allocated(obj: Object, host: str, known: Addresses) -> tuple[str, ...]:
+    """The addresses that `status.addresses` assigns to a host."""
     addresses = (obj.get("status") or {}).get("addresses") or []
     return tuple(
-        address for item in addresses if item.get("host") == host and (address := address_of(item.get("value", "")))
+        address for item in addresses if item.get("host") == host and (address := known.single(item.get("value", "")))
     )
 
 
@@ -126,7 +127,9 @@ class Behind:
         entries: Collection[Key, Workload],
         nodes: Collection[Key, str],
         trust: Collection[str, TrustDomains],
+        known: Addresses,
     ) -> None:
+        self._known = known
         self._service_entries = service_entries
         self._workload_entries = workload_entries
         self._pods = pods.index(lambda key, _: (key.namespace,))
@@ -148,7 +151,7 @@ class Behind:
             found = self._listed(shape, obj, targets, meshconfig.trust_of(ctx, self._trust))
         return tuple(
             sorted(
-                (e for e in found if shape.resolution.by_name or address_of(e.address)),
+                (e for e in found if shape.resolution.by_name or self._known.single(e.address)),
                 key=lambda e: (e.address, e.ports),
             )
         )
@@ -161,7 +164,7 @@ class Behind:
             Endpoint(
                 item["address"],
                 _ports(shape, item.get("ports") or {}, targets),
-                outside(obj, item, item.get("labels") or {}, trust),
+                outside(obj, item, item.get("labels") or {}, trust, self._known),
                 item.get("weight") or 0,
                 _place(shape, item),
             )
@@ -175,7 +178,13 @@ class Behind:
         wanted: Labels = tuple(sorted(labels.items()))
         namespace = shape.key.namespace
         found = [
-            Endpoint(pod.ip, _ports(shape, {}, targets), pod, place=place_on(ctx, shape, pod.node, self._nodes))
+            Endpoint(
+                pod.ip,
+                _ports(shape, {}, targets),
+                pod,
+                place=place_on(ctx, shape, pod.node, self._nodes),
+                second=pod.second_ip,
+            )
             for pod in ctx.select(self._pods, namespace)
             if pod.ready and set(wanted) <= set(pod.labels)
         ]
@@ -201,14 +210,14 @@ def _ports(shape: Shape, own: Mapping[str, int], targets: Mapping[str, int]) -> 
 
 
 def findings(
-    ctx: Context, key: Key, obj: Object, shapes: Collection[str, Shape]
+    ctx: Context, key: Key, obj: Object, shapes: Collection[str, Shape], known: Addresses
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """What Istio passes over in silence, or this mesh does not do, of the values of a ServiceEntry."""
     ref, spec = ObjectRef(KIND, key.namespace, key.name), obj["spec"]
     notes = list(distribution_findings(ref, obj))
     for i, address in enumerate(spec.get("addresses") or []):
-        if address_of(address) is None and network_of(address) is None:
-            notes.append(unsupported(ref, f"spec.addresses[{i}]", "pods have no IPv6 here"))
+        if known.single(address) is None and known.network(address) is None:
+            notes.append(unsupported(ref, f"spec.addresses[{i}]", "this machine has no IPv6"))
     for i, port in enumerate(spec.get("ports") or []):
         if (port.get("protocol") or "").upper() == "UDP":
             notes.append(ignored(ref, f"spec.ports[{i}]", "UDP is not captured in ambient mode"))
@@ -218,7 +227,7 @@ def findings(
     resolution = resolution_of(obj)
     for i, item in enumerate(spec.get("endpoints") or []):
         address = item.get("address") or ""
-        if not resolution.by_name and address_of(address) is None:
+        if not resolution.by_name and known.single(address) is None:
             notes.append(ignored(ref, f"spec.endpoints[{i}].address", f"{address or 'no address'} is never called"))
     for i, host in enumerate(spec["hosts"]):
         notes += _of_host(ref, f"spec.hosts[{i}]", host, obj, ctx.fetch(shapes, host))

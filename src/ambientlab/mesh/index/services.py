@@ -31,6 +31,7 @@ from ambientlab.mesh.ir import (
     Traffic,
     TrafficPolicy,
     Workload,
+    is_ipv6,
     localities,
 )
 
@@ -133,7 +134,8 @@ def endpoints(
     by_ip: Index[str, Key, Workload],
     nodes: Collection[Key, str],
 ) -> tuple[Endpoint, ...]:
-    """Those of a Service. Where they are is known of pods alone (workloads.go, endpointSlicesBuilder)."""
+    """Those of a Service, of the families of IP that it has addresses of. Where they are is known of pods alone
+    (workloads.go, endpointSlicesBuilder); one that has two addresses is one endpoint."""
     ports: dict[str, dict[int, int]] = {}
     on: dict[str, str] = {}
     for endpoint_slice in ctx.select(slices, value.key):
@@ -145,12 +147,19 @@ def endpoints(
                     ports.setdefault(ip, {}).update(numbers)
                     if (endpoint.get("targetRef") or {}).get("kind") == "Pod":
                         on[ip] = endpoint.get("nodeName") or ""
+    families = {is_ipv6(vip) for vip in value.vips}
+    owned: dict[Key | str, tuple[Workload | None, list[str]]] = {}
+    for ip in sorted(ports):
+        if not families or is_ipv6(ip) in families:
+            workload = next(iter(ctx.select(by_ip, ip)), None)
+            owned.setdefault(workload.key if workload is not None else ip, (workload, []))[1].append(ip)
     found = []
-    for ip, numbers in sorted(ports.items()):
-        owners = ctx.select(by_ip, ip)
-        workload = owners[0] if owners else None
-        place = place_on(ctx, value, workload.node if workload is not None else on.get(ip, ""), nodes)
-        found.append(Endpoint(ip, tuple(sorted(numbers.items())), workload, place=place))
+    for workload, ips in owned.values():
+        first = next(iter(value.vips), workload.ip if workload is not None else ips[0])
+        ips.sort(key=lambda ip: is_ipv6(ip) != is_ipv6(first))
+        place = place_on(ctx, value, workload.node if workload is not None else on.get(ips[0], ""), nodes)
+        second = ips[1] if len(ips) > 1 else ""
+        found.append(Endpoint(ips[0], tuple(sorted(ports[ips[0]].items())), workload, place=place, second=second))
     return tuple(found)
 
 

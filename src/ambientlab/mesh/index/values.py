@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import Any
 
 from ambientlab.api.durations import seconds
@@ -31,22 +32,28 @@ def parts_per_million(percent: Any) -> int:
     return int(float(percent) * 10_000)
 
 
-def address_of(text: str) -> str | None:
-    """The one IPv4 address that `text` is, possibly written as a network of one; None for anything else."""
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        return None
-    return str(network.network_address) if network.version == 4 and network.num_addresses == 1 else None
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What is known as an address: of IPv6 only where that is."""
 
+    ipv6: bool
 
-def network_of(text: str) -> str | None:
-    """The IPv4 network of more than one address that `text` is, its host bits cut off (helpers.go, parseCidrOrIP)."""
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return str(network) if network.version == 4 and network.num_addresses > 1 else None
+    def single(self, text: str) -> str | None:
+        """The one address that `text` is, possibly written as a network of one; None for anything else."""
+        network = self._network(text, strict=True)
+        return str(network.network_address) if network is not None and network.num_addresses == 1 else None
+
+    def network(self, text: str) -> str | None:
+        """The network of more than one address that `text` is, its host bits cut off (helpers.go, parseCidrOrIP)."""
+        network = self._network(text, strict=False)
+        return str(network) if network is not None and network.num_addresses > 1 else None
+
+    def _network(self, text: str, *, strict: bool) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+        try:
+            network = ipaddress.ip_network(text, strict=strict)
+        except ValueError:
+            return None
+        return network if self.ipv6 or network.version == 4 else None
 
 
 def service_host(key: Key, domain: str) -> str:

@@ -12,7 +12,7 @@ from ambientlab.api.workload_names import workload_names
 from ambientlab.cluster import CLUSTER_ID, HBONE_PORT
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.meshconfig import trust_of
-from ambientlab.mesh.index.values import address_of
+from ambientlab.mesh.index.values import Addresses
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
 from ambientlab.mesh.ir import Key, Protocol, Traffic, TrustDomains, Waypoint, Workload, takes_tunnels
 
@@ -39,8 +39,8 @@ def workload(
     """None for a pod without an address, or one that has ended. `nodes` is where they are. Pods `at_node` share its
     address, and so nothing can be sent to them as to workloads: they are apart from all others."""
     spec, status = pod["spec"], pod.get("status", {})
-    ip = status.get("podIP", "")
-    if not ip or bool(spec.get("hostNetwork")) is not at_node or status.get("phase") in ("Succeeded", "Failed"):
+    ips = objects.pod_ips(pod)
+    if not ips or bool(spec.get("hostNetwork")) is not at_node or status.get("phase") in ("Succeeded", "Failed"):
         return {}
     labels = objects.labels_of(pod)
     account = spec.get("serviceAccountName") or "default"
@@ -50,7 +50,7 @@ def workload(
             uid=f"{CLUSTER_ID}//Pod/{key}",
             namespace=key.namespace,
             name=key.name,
-            ip=ip,
+            ip=ips[0],
             identity=trust_of(ctx, trust).identity(key.namespace, account),
             node=spec.get("nodeName", ""),
             protocol=Protocol.HBONE if speaks_hbone(pod) else Protocol.TCP,
@@ -61,6 +61,7 @@ def workload(
             canonical_name=names.service,
             canonical_revision=names.revision,
             locality=_own_locality(labels) or ctx.fetch(nodes, Key("", spec.get("nodeName", ""))) or "",
+            second_ip=ips[1] if len(ips) > 1 else "",
         )
     }
 
@@ -84,12 +85,17 @@ def speaks_hbone(obj: Object) -> bool:
 
 
 def outside(
-    obj: Object, spec: Mapping[str, Any], labels: Mapping[str, str], trust: TrustDomains, waypoint: Key | None = None
+    obj: Object,
+    spec: Mapping[str, Any],
+    labels: Mapping[str, str],
+    trust: TrustDomains,
+    known: Addresses,
+    waypoint: Key | None = None,
 ) -> Workload:
     """What the spec of a WorkloadEntry says, as part of the object `obj`. One that has a host name in place of an IP
     address has no tunnel: the name is resolved by whoever calls it."""
     key, address = Key(objects.namespace(obj), objects.name(obj)), spec.get("address") or ""
-    ip = address_of(address) or ""
+    ip = known.single(address) or ""
     names = workload_names(obj)
     part = "" if obj["kind"] == "WorkloadEntry" else f"/{address}"
     return Workload(
@@ -117,12 +123,13 @@ def from_entry(
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
     trust: Collection[str, TrustDomains],
+    known: Addresses,
 ) -> Mapping[Key, Workload]:
     """A WorkloadEntry. Labels of the object go before those in its spec (serviceentry/conversion.go)."""
     spec = entry["spec"]
     labels = {**(spec.get("labels") or {}), **objects.labels_of(entry)}
     waypoint = bind(ctx, entry, Traffic.WORKLOAD, gateways, namespaces).waypoint
-    return {key: outside(entry, spec, labels, trust_of(ctx, trust), waypoint)}
+    return {key: outside(entry, spec, labels, trust_of(ctx, trust), known, waypoint)}
 
 
 def _ready(pod: Object) -> bool:

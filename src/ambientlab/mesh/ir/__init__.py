@@ -12,6 +12,7 @@ again has nothing to tell the stages behind it.
 
 from __future__ import annotations
 
+from ambientlab.mesh.ir.addresses import is_ipv6, with_port
 from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Clause, Clauses, Scope, allowed_by, denied_by
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.identities import TrustDomains, trust_domain_of
@@ -155,6 +156,8 @@ __all__ = [
     "allowed_by",
     "by_address",
     "denied_by",
+    "is_ipv6",
     "takes_tunnels",
     "trust_domain_of",
+    "with_port",
 ]

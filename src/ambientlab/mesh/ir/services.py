@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ambientlab.mesh.ir.addresses import is_ipv6
 from ambientlab.mesh.ir.nearness import Distribution, Place
 from ambientlab.mesh.ir.traffic import TrafficPolicy
 from ambientlab.mesh.ir.workloads import Canary, Key, Labels, Workload
@@ -70,7 +71,8 @@ class Endpoint:
     """One ready address of a service, or with a resolution by DNS its name.
 
     `ports` maps service ports to target ports; no `workload`, no mesh identity. Weights are relative to each other's, 0
-    is as good as 1. `place` is known where the service's distribution asks for it.
+    is as good as 1. `place` is known where the service's distribution asks for it. `second` is its address in the other
+    family of IP.
     """
 
     address: str
@@ -78,6 +80,17 @@ class Endpoint:
     workload: Workload | None
     weight: int = 0
     place: Place | None = None
+    second: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, self.second) if self.second else (self.address,)
+
+    def reached_by(self, address: str) -> str:
+        """Which of its addresses clients get to that have called `address`: that of the same family if it has one
+        (istio/ztunnel, src/state.rs, pick_workload_destination_or_resolve)."""
+        other = self.second and is_ipv6(self.second) == is_ipv6(address) != is_ipv6(self.address)
+        return self.second if other else self.address
 
     def target(self, port: int) -> int | None:
         """The port to connect to for service port `port`, or None where this endpoint does not serve it."""

@@ -59,6 +59,7 @@ class Workload:
     """A pod that has an address, or what is said to be a workload outside of the cluster.
 
     `identity` is its SPIFFE ID; `waypoint` is set only while it can be used. `locality` is `region/zone/subzone`.
+    `second_ip` is its address in the other family of IP.
 
     Metrics tell it by the last three: what made it, and Istio's canonical service and revision; "" is unknown.
     """
@@ -77,10 +78,15 @@ class Workload:
     canonical_name: str = ""
     canonical_revision: str = ""
     locality: str = ""
+    second_ip: str = ""
 
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        return tuple(ip for ip in (self.ip, self.second_ip) if ip)
 
     @property
     def captured(self) -> bool:

@@ -74,7 +74,8 @@ ACKNOWLEDGE_TIMEOUT = 5.0
 class ControlPlane:
     """The whole of istiod, and the node agent's `CaptureSink`. `start` needs a running event loop.
 
-    `socket` is where proxies reach it, below a directory that only the user of this process can enter.
+    `socket` is where proxies reach it, below a directory that only the user of this process can enter. `ipv6` is
+    whether the node has that.
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class ControlPlane:
         *,
         clock: Clock = utc_now,
         patience: float = ACKNOWLEDGE_TIMEOUT,
+        ipv6: bool = True,
     ) -> None:
         self._client = client
         self._patience = patience
         self._node_proxy_present = asyncio.Event()
         self._clock = clock
-        self.index = MeshIndex(failed=_tell)
+        self.index = MeshIndex(failed=_tell, ipv6=ipv6)
         self._ca = ca
         self.secrets = Secrets(
             ca,
@@ -107,7 +109,7 @@ class ControlPlane:
         self._writer = StatusWriter(client)
         self._keys = KeyFetcher(self._keys_fetched, self._address_of)
         self._captured: dict[str, Captured] = {}
-        self._proxies = Proxies(self.index.graph, self.index.mesh)
+        self._proxies = Proxies(self.index.graph, self.index.mesh, ipv6=ipv6)
         self._proxies.resources.watch(self._changed)
         self.index.mesh.services.watch(self._moved)
         self._carried = self._proxies.ztunnel.captured.index(lambda _, pod: (pod.identity,))

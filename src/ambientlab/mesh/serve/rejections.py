@@ -81,12 +81,13 @@ class Rejections:
         kind, _, rest = resource.partition("|")
         if kind == "vip":
             address, _, port = rest.rpartition(":")
+            address = address.strip("[]")
             service = by_address(ctx.everything(self._index.services).values()).get((address, int(port)))
             if service is not None:
                 yield ObjectRef(service.kind, *service.key)
         elif kind == "ip":
             for workload in ctx.everything(self._index.workloads).values():
-                if workload.ip == rest:
+                if rest in workload.ips:
                     yield ObjectRef(POD.kind, workload.namespace, workload.name)
         elif "/" in rest:
             pod = Key(*rest.split("/", 1))

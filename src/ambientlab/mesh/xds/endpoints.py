@@ -24,6 +24,7 @@ from ambientlab.mesh.ir import (
     Workload,
     localities,
     nearness,
+    with_port,
 )
 from ambientlab.mesh.xds import access_log, labels
 from ambientlab.mesh.xds.messages import (
@@ -49,13 +50,15 @@ def of_service(
     if not waypoints:
         targets = dict(_serving(service, port))
         reached = nearness.nearest(service.distribution, {endpoint: endpoint.place for endpoint in targets}, here)
-        return _assignment(name, [_weighted(endpoint, targets[endpoint], service) for endpoint in reached])
+        found = [_weighted(e, e.reached_by(vip), targets[e], service) for e in reached]
+        return _assignment(name, found)
     result = ClusterLoadAssignment(cluster_name=name)
     for waypoint, percent in waypoints:
         if percent and waypoint.members:
             locality = result.endpoints.add()
             for member in waypoint.members:
-                locality.lb_endpoints.append(_tunnelled(member, waypoint.hbone_port, f"{vip}:{port}", service.host))
+                target = with_port(vip, port)
+                locality.lb_endpoints.append(_tunnelled(member, member.ip, waypoint.hbone_port, target, service.host))
             if len(waypoints) > 1:
                 locality.locality.sub_zone = str(waypoint.key)
                 locality.load_balancing_weight.value = percent
@@ -82,7 +85,7 @@ def of_endpoints(
         if group.weight:
             locality.load_balancing_weight.value = group.weight
         for endpoint in group.endpoints:
-            found = _weighted(endpoint, targets[endpoint], service)
+            found = _weighted(endpoint, endpoint.address, targets[endpoint], service)
             if endpoint.workload is not None:
                 found.endpoint.hostname = labels.destination(endpoint.workload)
             locality.lb_endpoints.append(found)
@@ -96,35 +99,36 @@ def _serving(service: Service, port: int) -> Iterator[tuple[Endpoint, int]]:
             yield endpoint, target
 
 
-def of_workload(name: str, workload: Workload, waypoint: Waypoint | None) -> ClusterLoadAssignment:
-    """For connections to a workload's address, on whatever port: that comes along as filter state."""
+def of_workload(name: str, workload: Workload, ip: str, waypoint: Waypoint | None) -> ClusterLoadAssignment:
+    """For connections to one of a workload's addresses, on whatever port: that comes along as filter state."""
     if waypoint is not None:
-        return _assignment(name, [_tunnelled(member, waypoint.hbone_port, "", "") for member in waypoint.members])
-    return _assignment(name, [_tunnelled(workload, HBONE_PORT, "", "")])
+        members = [_tunnelled(member, member.ip, waypoint.hbone_port, "", "") for member in waypoint.members]
+        return _assignment(name, members)
+    return _assignment(name, [_tunnelled(workload, ip, HBONE_PORT, "", "")])
 
 
-def _weighted(endpoint: Endpoint, port: int, service: Service) -> LbEndpoint:
-    result = _direct(endpoint, port, service)
+def _weighted(endpoint: Endpoint, address: str, port: int, service: Service) -> LbEndpoint:
+    result = _direct(endpoint, address, port, service)
     if endpoint.weight:
         result.load_balancing_weight.value = endpoint.weight
     return result
 
 
-def _direct(endpoint: Endpoint, port: int, service: Service) -> LbEndpoint:
+def _direct(endpoint: Endpoint, address: str, port: int, service: Service) -> LbEndpoint:
     workload = endpoint.workload
-    target = f"{endpoint.address}:{port}"
     if workload is not None and workload.protocol is Protocol.HBONE:
-        return _tunnelled(workload, HBONE_PORT, target, service.host, service.subject_alt_names)
+        target = with_port(address, port)
+        return _tunnelled(workload, address, HBONE_PORT, target, service.host, service.subject_alt_names)
     log = access_log.plain_fields(service.host, workload)
     result = LbEndpoint(metadata=metadata({ISTIO_METADATA: {access_log.TARGET: log}}))
-    result.endpoint.address.CopyFrom(socket_address(endpoint.address, port))
+    result.endpoint.address.CopyFrom(socket_address(address, port))
     return result
 
 
-def _tunnelled(to: Workload, hbone_port: int, target: str, host: str, names: Sequence[str] = ()) -> LbEndpoint:
-    """`target` is what to ask for inside the tunnel, "" for the address the client asked for; `names` are what its
-    certificate may bear in place of the workload's identity."""
-    tunnel = f"{to.ip}:{hbone_port}"
+def _tunnelled(to: Workload, ip: str, hbone_port: int, target: str, host: str, names: Sequence[str] = ()) -> LbEndpoint:
+    """`ip` is which address of the workload the tunnel leads to, `target` what to ask for inside it, "" for the address
+    the client asked for; `names` are what its certificate may bear in place of the workload's identity."""
+    tunnel = with_port(ip, hbone_port)
     fields: dict[str, Mapping[str, str]] = {
         SOCKET_MATCH_METADATA: {"tunnel": "h2"},
         ISTIO_METADATA: {
@@ -138,7 +142,7 @@ def _tunnelled(to: Workload, hbone_port: int, target: str, host: str, names: Seq
         fields[ORIGINAL_DST_METADATA] = {"local": target}
     result = LbEndpoint(metadata=metadata(fields))
     # as Istio names it where that is unique; a waypoint has several targets behind one tunnel
-    endpoint_id = target if target.startswith(f"{to.ip}:") else "/".join(filter(None, (tunnel, target)))
+    endpoint_id = target if target.startswith(with_port(ip, 0)[:-1]) else "/".join(filter(None, (tunnel, target)))
     result.endpoint.address.CopyFrom(internal_address(CONNECT_ORIGINATE, endpoint_id))
     return result
 

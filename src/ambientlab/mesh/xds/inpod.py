@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from importlib import import_module
 from itertools import groupby
@@ -12,7 +12,7 @@ from typing import Any
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
@@ -34,9 +34,22 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.ip_pb2 import IPMatcher
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
-from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
+from ambientlab.cluster import (
+    HBONE_PORT,
+    INBOUND_PLAINTEXT_PORT,
+    NODE_IP,
+    NODE_IP_6,
+    OUTBOUND_PORT,
+    POD_CIDR,
+    POD_CIDR_6,
+    PROXY_PORTS,
+    SERVICE_CIDR,
+    SERVICE_CIDR_6,
+    SERVICEENTRY_CIDR,
+    SERVICEENTRY_CIDR_6,
+)
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Authorization, trust_domain_of
+from ambientlab.mesh.ir import Authorization, is_ipv6, trust_domain_of, with_port
 from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
@@ -57,16 +70,16 @@ from ambientlab.mesh.xds.messages import (
 from ambientlab.mesh.xds.types import PREFIX
 from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH, source_state
 
-SERVICE_NETWORKS = (("10.96.0.0", 12), ("240.240.0.0", 16))
+SERVICE_NETWORKS = (SERVICE_CIDR, SERVICEENTRY_CIDR, SERVICE_CIDR_6, SERVICEENTRY_CIDR_6)
 """Of Services, and of ServiceEntries that chose no address."""
-POD_NETWORK = ("10.244.0.0", 16)
-NODE = ("10.244.0.1", 32)
+POD_NETWORKS = (POD_CIDR, POD_CIDR_6)
+_NODE = (f"{NODE_IP}/32", f"{NODE_IP_6}/128")
 """The pod network's gateway is the node itself, no pod."""
 TO_SERVICE, TO_WORKLOAD, TO_ADDRESS = "service", "workload", "passthrough"
 """Chains: what a destination is looked up as, or that it is not."""
 TO_NETWORK = "network|"
 """Begins those that stand for all addresses of a network."""
-LOOPBACK = ("127.0.0.0", 8)
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 """Never redirected: such a destination is the proxy's own port, called by the application."""
 
 
@@ -123,17 +136,18 @@ def plaintext_listener(pod: Captured, choice: PlainChoice | None) -> dict[str, L
 
 
 def inbound_routes(
-    name: str, ip: str, services: Sequence[tuple[int, str]], policies: Policies = ()
+    name: str, services: Mapping[str, Sequence[tuple[int, str]]], policies: Policies = ()
 ) -> RouteConfiguration:
-    """CONNECT to the pod's own address and nothing else: who holds a mesh certificate must not be able to reach into
+    """CONNECT to the pod's own addresses and nothing else: who holds a mesh certificate must not be able to reach into
     what the pod alone can reach (istio/ztunnel, src/proxy/inbound.rs, validate_destination). Apart from the listener,
     so that it can change under open connections.
 
     Ports are written in one way only, by which policies know them. ztunnel also takes names of services, which gateways
     between networks ask for: there is one network here, and no name is known.
 
-    `services` pairs ports of the pod with the services that lead there, in order, for the log: of several the one that
-    the client's side names, and else the first, a best guess as in ztunnel (src/proxy.rs, guess_inbound_service).
+    `services` pairs, for each of the pod's addresses, ports with the services that lead there, in order, for the log:
+    of several the one that the client's side names, and else the first, a best guess as in ztunnel (src/proxy.rs,
+    guess_inbound_service).
     """
     routes = RouteConfiguration(name=name)
     routes.validate_clusters.value = False
@@ -143,19 +157,23 @@ def inbound_routes(
         return routes
     if policies:
         host.typed_per_filter_config[_RBAC].CopyFrom(packed(_authorizations().of_tunnels(policies)))
-    for port, pairs in groupby(services, itemgetter(0)):
-        if port in PROXY_PORTS:
-            continue
-        guess, *others = (service for _, service in pairs)
-        for service in (*others, guess):
-            route = _connect(host.routes.add())
-            route.match.headers.add(name=":authority").string_match.exact = f"{ip}:{port}"
-            if service != guess:
-                route.match.headers.add(name=access_log.DESTINATION_SERVICE_HEADER).string_match.exact = service
-            route.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: access_log.service_field(service)}}))
+    for ip, ports in services.items():
+        for port, pairs in groupby(ports, itemgetter(0)):
+            if port in PROXY_PORTS:
+                continue
+            guess, *others = (service for _, service in pairs)
+            for service in (*others, guess):
+                route = _connect(host.routes.add())
+                route.match.headers.add(name=":authority").string_match.exact = with_port(ip, port)
+                if service != guess:
+                    route.match.headers.add(name=access_log.DESTINATION_SERVICE_HEADER).string_match.exact = service
+                fields = {access_log.TARGET: access_log.service_field(service)}
+                route.metadata.CopyFrom(metadata({ISTIO_METADATA: fields}))
+    own = "|".join(re.escape(f"[{ip}]" if is_ipv6(ip) else ip) for ip in services)
+    pod = f"({own})" if len(services) > 1 else own
     authority = _connect(host.routes.add()).match.headers.add(name=":authority").string_match
-    authority.safe_regex.regex = rf"{re.escape(ip)}:{_OTHER_PORTS}"
-    _refuse(host.routes.add(), HTTPStatus.SERVICE_UNAVAILABLE, rf"{re.escape(ip)}:{_OWN_PORTS}|{_NAME_AND_PORT}")
+    authority.safe_regex.regex = rf"{pod}:{_OTHER_PORTS}"
+    _refuse(host.routes.add(), HTTPStatus.SERVICE_UNAVAILABLE, rf"{pod}:{_OWN_PORTS}|{_NAME_AND_PORT}")
     _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, "")
     _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, None)
     return routes
@@ -187,16 +205,20 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
     listener = Listener(
         name=listener_names(pod)[0],
         address=socket_address("127.0.0.1", OUTBOUND_PORT, pod.netns),
+        additional_addresses=_in_ipv6(pod, "::1", OUTBOUND_PORT),
         listener_filters=[_original_dst()],
         socket_options=keepalive_options(),
         traffic_direction="OUTBOUND",
         filter_chain_matcher=_by_network(
-            (NODE, TO_ADDRESS),
-            *((network, TO_SERVICE) for network in SERVICE_NETWORKS),
-            *((_prefix(network), chain) for network, chain in networks),
-            (POD_NETWORK, TO_WORKLOAD),
-            (LOOPBACK, "self-call"),
+            [
+                *((network, TO_ADDRESS) for network in _NODE),
+                *((network, TO_SERVICE) for network in SERVICE_NETWORKS),
+                *networks,
+                *((network, TO_WORKLOAD) for network in POD_NETWORKS),
+                *((network, "self-call") for network in _LOOPBACK),
+            ],
             otherwise=TO_ADDRESS,
+            ipv6=bool(pod.ip6),
         ),
     )
     source = [_netns(pod), *source_state(pod)]
@@ -242,6 +264,7 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
     return Listener(
         name=listener_names(pod)[1],
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
+        additional_addresses=_in_ipv6(pod, "::", INBOUND_PLAINTEXT_PORT),
         listener_filters=[_original_dst(), _original_src()],
         socket_options=keepalive_options(),
         traffic_direction="INBOUND",
@@ -283,6 +306,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
     return Listener(
         name=listener_names(pod)[2],
         address=socket_address("0.0.0.0", HBONE_PORT, pod.netns),
+        additional_addresses=_in_ipv6(pod, "::", HBONE_PORT),
         listener_filters=[_original_src()],
         socket_options=keepalive_options(),
         traffic_direction="INBOUND",
@@ -341,25 +365,30 @@ def _tcp_chain(name: str, state: Sequence[FilterStateValue], cluster: str, logs:
     )
 
 
-def _by_network(*networks: tuple[tuple[str, int], str], otherwise: str) -> Matcher:
+def _in_ipv6(pod: Captured, address: str, port: int) -> list[AdditionalAddress]:
+    """The same port for the other family: a socket of its own, so that addresses of one are never written as the
+    other's."""
+    if not pod.ip6:
+        return []
+    return [AdditionalAddress(address=socket_address(address, port, pod.netns))]
+
+
+def _by_network(networks: Sequence[tuple[str, str]], *, otherwise: str, ipv6: bool) -> Matcher:
     """The filter chain of the most specific network that holds the destination."""
     matcher = Matcher()
     tree = matcher.matcher_tree
     tree.input.CopyFrom(TypedExtensionConfig(name="destination-ip", typed_config=packed(DestinationIPInput())))
     addresses = IPMatcher()
-    for (prefix, length), chain in networks:
+    for network, chain in networks:
+        prefix, _, length = network.partition("/")
+        if is_ipv6(prefix) and not ipv6:
+            continue
         entry = addresses.range_matchers.add()
-        network = entry.ranges.add(address_prefix=prefix)
-        network.prefix_len.value = length
+        entry.ranges.add(address_prefix=prefix).prefix_len.value = int(length)
         _choose(entry.on_match, chain)
     tree.custom_match.CopyFrom(TypedExtensionConfig(name="ip", typed_config=packed(addresses)))
     _choose(matcher.on_no_match, otherwise)
     return matcher
-
-
-def _prefix(network: str) -> tuple[str, int]:
-    prefix, _, length = network.partition("/")
-    return prefix, int(length)
 
 
 def _choose(on_match: Matcher.OnMatch, chain: str) -> None:

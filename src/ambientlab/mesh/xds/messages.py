@@ -128,12 +128,15 @@ def filter_state(
     return value
 
 
-def bind_in_netns(priority: int = 0) -> BindConfig:
+def bind_in_netns(*, ipv6: bool, priority: int = 0) -> BindConfig:
     """Upstream connections are made in the network namespace named by filter state. The wildcard source address does
-    nothing else than make Envoy look at the override."""
+    nothing else than make Envoy look at the override. Envoy refuses one of IPv6 on a machine without that."""
     bind = BindConfig()
     bind.source_address.address = "0.0.0.0"
     bind.source_address.port_value = 0
+    if ipv6:
+        second = bind.extra_source_addresses.add().address
+        second.address, second.port_value = "::", 0
     bind.local_address_selector.CopyFrom(
         extension("envoy.upstream.local_address_selector.filter_state_override", FilterStateSelector())
     )

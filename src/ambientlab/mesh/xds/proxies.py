@@ -12,10 +12,11 @@ from ambientlab.mesh.xds.ztunnel import Ztunnel
 
 
 class Proxies:
-    """To be derived in the graph of the mesh itself. Watch `resources` for what becomes different."""
+    """To be derived in the graph of the mesh itself. Watch `resources` for what becomes different. `ipv6` is whether
+    the node has that."""
 
-    def __init__(self, graph: Graph, mesh: Mesh) -> None:
-        self.ztunnel = Ztunnel(graph, mesh)
+    def __init__(self, graph: Graph, mesh: Mesh, *, ipv6: bool = True) -> None:
+        self.ztunnel = Ztunnel(graph, mesh, ipv6=ipv6)
         self.waypoints = Waypoints(graph, mesh)
         self.resources: Collection[Owned, Message] = graph.join(
             "resources", *self.ztunnel.resources, *self.waypoints.resources

@@ -139,9 +139,13 @@ class Waypoints:
         ips = ctx.fetch(self._addresses, gateway)
         if ips is None:
             return []
+        targets = tuple((ip, 0) for ip in ips)
         http = waypoint_listeners.direct_http_chain(own)
         tcp = waypoint_listeners.tcp_chain(own, "direct-tcp", guards.DIRECT, ((ENCAP, 1),))
-        return [Chain("direct-http", ips, http, True, http=True), Chain("direct-tcp", ips, tcp, True, http=False)]
+        return [
+            Chain("direct-http", targets, http, True, http=True),
+            Chain("direct-tcp", targets, tcp, True, http=False),
+        ]
 
     def _chains_of(
         self, ctx: Context, place: tuple[Key, str], service: Service
@@ -152,7 +156,7 @@ class Waypoints:
         found = {}
         for position, port in enumerate(service.ports):
             detected = port.protocol is AppProtocol.UNDECLARED
-            targets = tuple(f"{vip}:{port.number}" for vip in service.vips if self._answers(ctx, place, vip, port))
+            targets = tuple((vip, port.number) for vip in service.vips if self._answers(ctx, place, vip, port))
             for kind, name in inbound_names(service, port).items():
                 if kind == "http":
                     dynamic = service.resolution is Resolution.DYNAMIC_DNS
@@ -257,7 +261,7 @@ def _bound(_: Key, workload: Workload) -> tuple[Key, ...]:
 
 
 def _addresses(_: Context, gateway: Key, workloads: tuple[Workload, ...]) -> Mapping[Key, tuple[str, ...]]:
-    return {gateway: tuple(sorted(workload.ip for workload in workloads))}
+    return {gateway: tuple(sorted(ip for workload in workloads for ip in workload.ips))}
 
 
 def _authorities(service: Service) -> str:

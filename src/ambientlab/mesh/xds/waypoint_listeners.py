@@ -32,7 +32,7 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.cluster import HBONE_PORT
-from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy, TrustDomains
+from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy, TrustDomains, with_port
 from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
 from ambientlab.mesh.xds.discovery import dns_cache
 from ambientlab.mesh.xds.messages import (
@@ -60,12 +60,16 @@ _HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
 """What the HTTP inspector calls the protocols it recognises."""
 
 
+Target = tuple[str, int]
+"""An address and a port, 0 for all of its ports."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A filter chain and the destinations it is for: `VIP:port`, or an address alone for all of its ports."""
+    """A filter chain and the destinations it is for."""
 
     name: str
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     chain: FilterChain
     detected: bool
     http: bool
@@ -101,13 +105,13 @@ def connect_terminate(telemetry: Telemetry, trust: TrustDomains) -> Listener:
     )
 
 
-def termination_routes(detected: tuple[str, ...]) -> RouteConfiguration:
-    """CONNECTs for `detected`, which are addresses with or without a port, go where protocols are found out."""
+def termination_routes(detected: tuple[Target, ...]) -> RouteConfiguration:
+    """CONNECTs for `detected` go where protocols are found out."""
     config = RouteConfiguration(name="connect_terminate")
     host = config.virtual_hosts.add(name="default", domains=["*"])
     for target in detected:
         _connect_route(host, MAIN_INTERNAL_DETECT, target)
-    _connect_route(host, MAIN_INTERNAL, "")
+    _connect_route(host, MAIN_INTERNAL, None)
     return config
 
 
@@ -124,9 +128,8 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool, telemetry: T
         listener.filter_chains.append(tcp_chain(telemetry, "none", ""))
     by_ip: dict[str, dict[str, list[Chain]]] = {}
     for chain in chains:
-        for target in chain.targets:
-            ip, _, port = target.partition(":")
-            by_ip.setdefault(ip, {}).setdefault(port, []).append(chain)
+        for ip, port in chain.targets:
+            by_ip.setdefault(ip, {}).setdefault(str(port or ""), []).append(chain)
     addresses: dict[str, Matcher.OnMatch] = {}
     for ip, ports in by_ip.items():
         numbered = {port: _decision(found) for port, found in ports.items() if port}
@@ -281,15 +284,16 @@ def _keep_destination() -> Filter:
     return Filter(name="envoy.filters.network.set_filter_state", typed_config=packed(state))
 
 
-def _connect_route(host: Message, cluster: str, target: str) -> None:
+def _connect_route(host: Message, cluster: str, target: Target | None) -> None:
     route = host.routes.add()  # type: ignore[attr-defined]  # a RouteConfiguration's virtual host
     route.match.connect_matcher.SetInParent()
-    if target:
+    if target is not None:
         matcher = route.match.headers.add(name=":authority").string_match
-        if ":" in target:
-            matcher.exact = target
+        authority = with_port(*target)
+        if target[1]:
+            matcher.exact = authority
         else:
-            matcher.prefix = f"{target}:"
+            matcher.prefix = authority.removesuffix("0")
     route.route.cluster = cluster
     route.route.timeout.SetInParent()
     upgrade = route.route.upgrade_configs.add(upgrade_type="CONNECT")

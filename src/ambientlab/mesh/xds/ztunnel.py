@@ -20,7 +20,7 @@ address nobody has is a cluster that does not exist: the connection is closed at
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -41,6 +41,8 @@ from ambientlab.mesh.ir import (
     Waypoint,
     Workload,
     by_address,
+    is_ipv6,
+    with_port,
 )
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
@@ -56,17 +58,19 @@ from ambientlab.mesh.xds.ztunnel_shared import (
 
 
 class Ztunnel:
-    """Derives the node proxy's resources. `captured` are the pods that it carries, by their own keys."""
+    """Derives the node proxy's resources. `captured` are the pods that it carries, by their own keys; `ipv6` is whether
+    the node has that."""
 
-    def __init__(self, graph: Graph, mesh: Mesh) -> None:
+    def __init__(self, graph: Graph, mesh: Mesh, *, ipv6: bool) -> None:
         self._mesh = mesh
+        self._ipv6 = ipv6
         self.captured: Source[Key, Captured] = graph.source("captured pods")
         constant: Source[Owned, Message] = graph.source("listeners of the node proxy without a mesh")
         for listener in (connect_originate_listener(), health()):
             constant.set((NODE_PROXY, LISTENER, listener.name), listener)
         called = graph.group("services by address", mesh.services, lambda _, service: by_address([service]))
         within = graph.group("services by port of a network", mesh.services, lambda _, one: _within_networks(one))
-        reached = graph.group("workloads by address", mesh.workloads, lambda _, workload: (workload.ip,))
+        reached = graph.group("workloads by address", mesh.workloads, lambda _, workload: workload.ips)
         around = graph.group("services by network", mesh.services, lambda _, service: _networks(service))
         self._elsewhere = graph.derive("addresses elsewhere", around, _way_to)
         served = graph.derive("ports of endpoints", mesh.services, lambda _, __, service: _served(service))
@@ -76,7 +80,7 @@ class Ztunnel:
         self._served = graph.group("ports by address", served, lambda place, _: (place[0],))
         self.resources: tuple[Collection[Owned, Message], ...] = (
             constant,
-            graph.derive("clusters for all pods", mesh.trust_domains, _shared),
+            graph.derive("clusters for all pods", mesh.trust_domains, self._shared),
             graph.derive("ways to services", called, self._service),
             graph.derive("ways to services of networks", within, self._network),
             graph.derive("ways to workloads", reached, self._workload),
@@ -91,7 +95,7 @@ class Ztunnel:
         service = by_address(services)[address]
         found = ((ctx.fetch(self._mesh.waypoints, key), share) for key, share in service.waypoints)
         waypoints = tuple((waypoint, share) for waypoint, share in found if waypoint is not None)
-        return self._behind(ctx, f"vip|{vip}:{port}", service, vip, port, waypoints)
+        return self._behind(ctx, f"vip|{with_port(vip, port)}", service, vip, port, waypoints)
 
     def _network(self, ctx: Context, place: tuple[str, int], services: tuple[Service, ...]) -> Made:
         """A waypoint answers at addresses, so that nobody is sent there for a network."""
@@ -110,7 +114,8 @@ class Ztunnel:
         assignment = endpoints.of_service(name, service, vip, port, waypoints, here)
         weighted = not waypoints and any(endpoint.weight for endpoint in service.endpoints)
         source = Discovery(resolution, assignment if resolution.by_name else None)
-        made: dict[Owned, Message] = {_cluster(name): service_cluster(name, weighted, source)}
+        ipv6 = is_ipv6(vip) or any(is_ipv6(endpoint.reached_by(vip)) for endpoint in service.endpoints)
+        made: dict[Owned, Message] = {_cluster(name): service_cluster(name, weighted, source, ipv6=ipv6)}
         if not resolution.by_name:
             made[_endpoints(name)] = assignment
         return made
@@ -119,9 +124,10 @@ class Ztunnel:
         name, workload = f"ip|{ip}", workloads[0]
         waypoint = ctx.fetch(self._mesh.waypoints, workload.waypoint) if workload.waypoint else None
         if waypoint is None and workload.protocol is Protocol.TCP:
-            return {_cluster(name): inpod_passthrough(name, access_log.plain_fields("", workload))}
-        assignment = endpoints.of_workload(name, workload, waypoint)
-        return {_cluster(name): destination_cluster(name), _endpoints(name): assignment}
+            fields = access_log.plain_fields("", workload)
+            return {_cluster(name): inpod_passthrough(name, fields, ipv6=is_ipv6(ip))}
+        assignment = endpoints.of_workload(name, workload, ip, waypoint)
+        return {_cluster(name): destination_cluster(name, ipv6=is_ipv6(ip)), _endpoints(name): assignment}
 
     def _outbound(self, ctx: Context, _: Key, pod: Captured) -> Made:
         ways = sorted(ctx.everything(self._elsewhere).items())
@@ -130,15 +136,15 @@ class Ztunnel:
     def _plaintext(self, ctx: Context, key: Key, pod: Captured) -> Made:
         return _listeners(inpod.plaintext_listener(pod, ctx.fetch(self._plain_choices, key)))
 
+    def _shared(self, _: Context, __: str, trust: TrustDomains) -> Made:
+        return {_cluster(name): cluster for name, cluster in shared_clusters(trust, ipv6=self._ipv6).items()}
+
     def _inbound_routes(self, ctx: Context, key: Key, pod: Captured) -> Made:
-        name, served = inpod.route_name(pod), ctx.fetch(self._served, pod.ip) or ()
-        services = sorted({pair for service in served for pair in service})
+        name = inpod.route_name(pod)
+        served = {ip: ctx.fetch(self._served, ip) or () for ip in pod.ips}
+        services = {ip: sorted({pair for service in found for pair in service}) for ip, found in served.items()}
         policies = ctx.fetch(self._mesh.enforced, key)
-        return {(NODE_PROXY, ROUTES, name): inpod.inbound_routes(name, pod.ip, services, policies)}
-
-
-def _shared(_: Context, __: str, trust: TrustDomains) -> Made:
-    return {_cluster(name): cluster for name, cluster in shared_clusters(trust).items()}
+        return {(NODE_PROXY, ROUTES, name): inpod.inbound_routes(name, services, policies)}
 
 
 def _hbone(_: Context, __: Key, pod: Captured) -> Made:
@@ -167,30 +173,34 @@ def _network_name(network: str) -> str:
 
 
 def _networks(service: Service) -> tuple[str, ...]:
-    return (*(f"{vip}/32" for vip in service.vips), *service.networks)
+    return (*(f"{vip}/{128 if is_ipv6(vip) else 32}" for vip in service.vips), *service.networks)
 
 
 def _way_to(_: Context, network: str, services: Sequence[Service]) -> Mapping[str, str]:
     """The chain of the listeners for the addresses of these services, none where it is that of what is around them. One
     that takes any port, since connections go on to the address as it is, is not looked up (src/state.rs,
     find_upstream)."""
-    here = IPv4Network(network)
+    here = ip_network(network)
     single = here.num_addresses == 1
     if all(one.resolution is Resolution.NONE and not (single and one.waypoint) for one in services):
-        return {network: inpod.TO_ADDRESS} if _inside(here, *inpod.SERVICE_NETWORKS, inpod.POD_NETWORK) else {}
+        return {network: inpod.TO_ADDRESS} if _inside(here, *inpod.SERVICE_NETWORKS, *inpod.POD_NETWORKS) else {}
     if not single:
         return {network: _network_name(network)}
     return {} if _inside(here, *inpod.SERVICE_NETWORKS) else {network: inpod.TO_SERVICE}
 
 
-def _inside(network: IPv4Network, *wider: tuple[str, int]) -> bool:
-    return any(network.subnet_of(IPv4Network(f"{prefix}/{length}")) for prefix, length in wider)
+def _inside(network: IPv4Network | IPv6Network, *wider: str) -> bool:
+    networks = map(ip_network, wider)
+    if isinstance(network, IPv4Network):
+        return any(isinstance(one, IPv4Network) and network.subnet_of(one) for one in networks)
+    return any(isinstance(one, IPv6Network) and network.subnet_of(one) for one in networks)
 
 
 def _served(service: Service) -> Mapping[tuple[str, str], tuple[tuple[int, str], ...]]:
     """By address and host: the ports that a service has there, each with the host."""
     found: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {}
     for endpoint in service.endpoints:
-        place = endpoint.address, service.host
-        found[place] = (*found.get(place, ()), *((target, service.host) for _, target in endpoint.ports))
+        for address in endpoint.addresses:
+            place = address, service.host
+            found[place] = (*found.get(place, ()), *((target, service.host) for _, target in endpoint.ports))
     return found

@@ -51,46 +51,48 @@ _CERTIFICATE = "envoy.tls.certificate_mappers.on_demand_secret"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
 
 
-def shared_clusters(trust: TrustDomains) -> dict[str, Message]:
-    inbound = kept_alive(original_dst_cluster(INBOUND, upstream_bind_config=bind_in_netns(TUNNELLED_PRIORITY)))
+def shared_clusters(trust: TrustDomains, *, ipv6: bool) -> dict[str, Message]:
+    bind = bind_in_netns(ipv6=ipv6, priority=TUNNELLED_PRIORITY)
+    inbound = kept_alive(original_dst_cluster(INBOUND, upstream_bind_config=bind))
     inbound.original_dst_lb_config.use_http_header = True
     inbound.original_dst_lb_config.http_header_name = ":authority"
     blackhole = Cluster(name=BLACKHOLE, type="STATIC")
-    clusters = (_connect_originate_cluster(trust), inpod_passthrough(PASSTHROUGH), inbound, blackhole)
+    passthrough = inpod_passthrough(PASSTHROUGH, ipv6=ipv6)
+    clusters = (_connect_originate_cluster(trust, ipv6=ipv6), passthrough, inbound, blackhole)
     return {cluster.name: cluster for cluster in clusters}
 
 
-def inpod_passthrough(name: str, fields: str = "") -> Cluster:
+def inpod_passthrough(name: str, fields: str = "", *, ipv6: bool) -> Cluster:
     """To the address the client asked for, from the pod's network namespace, in plain TCP. `fields` are for the log."""
-    cluster = kept_alive(original_dst_cluster(name, upstream_bind_config=bind_in_netns()))
+    cluster = kept_alive(original_dst_cluster(name, upstream_bind_config=bind_in_netns(ipv6=ipv6)))
     if fields:
         cluster.metadata.CopyFrom(metadata({ISTIO_METADATA: {access_log.TARGET: fields}}))
     return cluster
 
 
-def destination_cluster(name: str) -> Cluster:
+def destination_cluster(name: str, *, ipv6: bool) -> Cluster:
     """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does; where two
     waypoints share the connections, by their weights first."""
-    cluster = kept_alive(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns()))
+    cluster = kept_alive(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns(ipv6=ipv6)))
     cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     return reach_both_ways(cluster)
 
 
-def service_cluster(name: str, weighted: bool, source: Discovery) -> Cluster:
+def service_cluster(name: str, weighted: bool, source: Discovery, *, ipv6: bool) -> Cluster:
     """As `destination_cluster`, however endpoints are found. Envoy knows no weights at random, so that endpoints with
     weights take turns instead: their shares are the same."""
-    cluster = destination_cluster(name)
+    cluster = destination_cluster(name, ipv6=ipv6)
     if weighted:
         cluster.lb_policy = Cluster.ROUND_ROBIN
     source.apply(cluster)
     return cluster
 
 
-def _connect_originate_cluster(trust: TrustDomains) -> Cluster:
+def _connect_originate_cluster(trust: TrustDomains, *, ipv6: bool) -> Cluster:
     """HTTP/2 connections that tunnels share: one pool for each source, destination and expected identity."""
     cluster = original_dst_cluster(
         CONNECT_ORIGINATE,
-        upstream_bind_config=bind_in_netns(),
+        upstream_bind_config=bind_in_netns(ipv6=ipv6),
         typed_extension_protocol_options=http2_options(_IDLE_TUNNEL_SECONDS, windows=True),
         transport_socket=_client_tls(trust),
     )

@@ -28,7 +28,7 @@ TABLE_MAIN = 254
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR = 20
-_NEWROUTE, _DELROUTE = 24, 25
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGHBOUR = 28
 _NEWRULE, _DELRULE = 32, 33
 _ADDRESS = struct.Struct("=BBBBI")
@@ -74,6 +74,12 @@ def add_veth(here: End, there: End, netns: int) -> Message:
     name = here.name
     body = _link(here.index, up=True) + text(3, name) + attribute(1, here.mac) + info
     return Message(_NEWLINK, ACK | CREATE | EXCL, body, f"add veth {name}")
+
+
+def settle(index: int) -> Message:
+    """A device drops what it is to send until the kernel has noticed that its partner is up. It does by and by; who
+    asks for the device makes it look (net/core/rtnetlink.c, rtnl_getlink, since Linux 6.8)."""
+    return Message(_GETLINK, ACK, _link(index, up=False), f"find link {index}")
 
 
 def set_group(index: int, group: int) -> Message:
@@ -135,6 +141,12 @@ def add_unreachable(prefix: str) -> Message:
     return Message(_NEWROUTE, ACK | CREATE | EXCL, body, f"add unreachable {prefix}")
 
 
+def add_local(prefix: str, source: str) -> Message:
+    """What is for the prefix is delivered here."""
+    body = _route(prefix, device=LOOPBACK, source=source, scope=SCOPE_HOST, table=TABLE_MAIN, kind=_LOCAL)
+    return Message(_NEWROUTE, ACK | CREATE | EXCL, body, f"add local {prefix}")
+
+
 def local_table(prefix: str, table: int, *, remove: bool = False) -> Message:
     """`local PREFIX dev lo` in a table of its own: what is looked up there is delivered here."""
     body = _route(prefix, device=LOOPBACK, scope=SCOPE_HOST, table=table, kind=_LOCAL)
@@ -150,6 +162,15 @@ def mark_rule(everything: str, mark: int, mask: int, table: int, priority: int, 
 
 def _change(remove: bool) -> int:
     return ACK if remove else ACK | CREATE | EXCL
+
+
+def is_local(route: Socket, address: str) -> bool:
+    """Whether what is for the address is delivered in the namespace of `route`. Raises OSError where nothing knows the
+    way."""
+    packed = _address(address)
+    body = struct.pack("=BBBBBBBBI", family_of(address), 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(1, packed)
+    (answer,) = route.request([Message(_GETROUTE, 0, body, f"find the route to {address}")])
+    return answer[7] == _LOCAL
 
 
 def peer_index(route: Socket, index: int) -> int:

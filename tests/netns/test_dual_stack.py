@@ -1,0 +1,131 @@
+"""IPv6 through the mesh: the same proxies, rules and policies as for IPv4, in a node that has both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, SERVICEENTRY
+from support.hello_pods import VIP, captured_pods, logged, waypoint_for_hello
+from support.in_node import in_node
+
+if TYPE_CHECKING:
+    from support.mesh_world import MeshWorld
+
+VIP6 = "fd00:10:96::50"
+BOTH = f"{VIP},{VIP6}"
+PODS = ["hello-v1", "hello-v2"]
+
+
+async def dual(world: MeshWorld, **labels: str) -> None:
+    world.service("hello", "hello", BOTH, {5000: 8080}, PODS, **labels)
+
+
+@in_node
+async def test_services_and_pods_are_reached_by_tunnels_of_ipv6(world: MeshWorld) -> None:
+    await captured_pods(world)
+    await dual(world)
+    here = world.sandboxes["client"].spec.ip6
+    v1 = world.sandboxes["hello-v1"].spec.ip6
+    assert (await world.answered("client", VIP6, 5000)).split()[1] == here, "the application sees the client's address"
+    found = [await world.get("client", VIP6, 5000) for _ in range(30)]
+    assert {body for _, body in found} == {f"v1 {here}\n", f"v2 {here}\n"}
+    assert await world.get("client", v1, 8080) == (200, f"v1 {here}\n")
+    await logged(world, rf"src\.addr=\[{here}\]:\d+ .*dst\.addr=\[{v1}\]:15008 dst\.hbone_addr=\[{v1}\]:8080")
+    await logged(world, r'dst\.service="hello\.hello\.svc\.cluster\.local".*direction="inbound"')
+    (v4,) = {body for _, body in [await world.get("client", VIP, 5000) for _ in range(1)]}
+    assert v4.split()[1] == world.sandboxes["client"].spec.ip, "clients of one family stay in it"
+
+
+@in_node
+async def test_who_is_outside_of_the_mesh_is_met_in_plain_tcp(world: MeshWorld) -> None:
+    """Into the mesh through 15006, out of it as it was, and refused where a policy wants tunnels."""
+    await captured_pods(world)
+    await dual(world)
+    world.namespace("outside")
+    await world.pod("stranger", "outside")
+    await world.serve("stranger")
+    stranger, client, v1 = (world.sandboxes[pod].spec.ip6 for pod in ("stranger", "client", "hello-v1"))
+    assert await world.get("stranger", v1, 8080) == (200, f"v1 {stranger}\n")
+    await logged(world, rf"src\.addr=\[{stranger}\]:\d+ .*dst\.addr=\[fd00:10:244::\w+\]:8080 .*inbound")
+    assert await world.get("client", stranger, 8080) == (200, f"stranger {client}\n")
+    strict = {
+        "metadata": {"name": "default", "namespace": "hello"},
+        "spec": {"mtls": {"mode": "STRICT"}},
+    }
+    world.client.put(PEERAUTHENTICATION, strict)
+    await until_status(world, "stranger", v1, 8080, 0)
+    assert (await world.get("client", VIP6, 5000))[0] == 200
+
+
+@in_node
+async def test_policies_know_addresses_of_ipv6(world: MeshWorld) -> None:
+    await captured_pods(world)
+    await dual(world)
+    await world.answered("client", VIP6, 5000)
+    client = world.sandboxes["client"].spec
+
+    def allow(**source: list[str]) -> None:
+        policy = {
+            "metadata": {"name": "p", "namespace": "hello"},
+            "spec": {"action": "ALLOW", "rules": [{"from": [{"source": source}]}]},
+        }
+        world.client.put(AUTHORIZATIONPOLICY, policy)
+
+    allow(ipBlocks=["fd00:10:244::/64"])
+    await until_status(world, "client", VIP, 5000, 0)
+    assert (await world.get("client", VIP6, 5000))[0] == 200
+    await logged(world, r"policy rejection: allow policies exist, but none allowed")
+    allow(ipBlocks=[str(client.ip)])
+    await until_status(world, "client", VIP, 5000, 200)
+    await until_status(world, "client", VIP6, 5000, 0)
+    allow(notIpBlocks=["10.0.0.0/8", f"{client.ip6}/128"])
+    await until_status(world, "client", VIP, 5000, 0)
+    assert (await world.get("client", VIP6, 5000))[0] == 0
+
+
+@in_node
+async def test_a_waypoint_answers_at_the_address_of_ipv6(world: MeshWorld) -> None:
+    await waypoint_for_hello(world)
+    await dual(world, istio_DOT_io__use_waypoint="waypoint")
+    waypoint = world.sandboxes["waypoint-1"].spec.ip
+    for _ in range(500):
+        status, body = await world.get("client", VIP6, 5000)
+        if status == 200 and body.split()[1] == waypoint:
+            break
+    else:
+        raise AssertionError(f"{status} {body}")
+    await logged(world, rf"dst\.hbone_addr=\[{VIP6}\]:5000")
+
+
+@in_node
+async def test_service_entries_have_addresses_of_ipv6(world: MeshWorld) -> None:
+    """One that was chosen, with endpoints of its family, and one assigned, whose endpoints have the other."""
+    await captured_pods(world)
+    v1, v2 = (world.sandboxes[pod].spec for pod in PODS)
+    client = world.sandboxes["client"].spec
+    port = {"number": 80, "name": "http", "protocol": "HTTP", "targetPort": 8080}
+    for name, addresses, endpoint in (("chosen", ["2001:db8::80"], v1.ip6), ("assigned", [], v2.ip)):
+        entry = {
+            "kind": "ServiceEntry",
+            "metadata": {"name": name, "namespace": "hello"},
+            "spec": {
+                "hosts": [f"{name}.example.com"],
+                "addresses": addresses,
+                "ports": [port],
+                "resolution": "STATIC",
+                "location": "MESH_INTERNAL",
+                "endpoints": [{"address": endpoint}],
+            },
+            "status": {"addresses": [{"host": f"{name}.example.com", "value": "2001:2::7"}]},
+        }
+        world.client.put(SERVICEENTRY, entry)
+    assert await world.answered("client", "2001:db8::80", 80) == f"v1 {client.ip6}\n"
+    assert await world.answered("client", "2001:2::7", 80) == f"v2 {client.ip}\n"
+
+
+async def until_status(world: MeshWorld, pod: str, ip: str, port: int, wanted: int) -> None:
+    for _ in range(500):
+        status, said = await world.get(pod, ip, port)
+        if status == wanted:
+            return
+    raise AssertionError(f"{pod} does not get {wanted} from {ip}: {status} {said}")
