@@ -15,12 +15,13 @@ Key = tuple[str, str]  # namespace and name of a Service
 
 
 def endpoint_port(endpoint_slice: Object, service_port: Object) -> int | None:
-    """The port of a slice's endpoints behind a service's port: the one of the same name and protocol."""
+    """The port of a slice's endpoints behind a service's port: the one of the same name and protocol. None if there is
+    none, or if it is no port: the API takes any number (pkg/apis/discovery/validation of kubernetes)."""
     for candidate in endpoint_slice.get("ports") or ():
         same_name = (candidate.get("name") or "") == (service_port.get("name") or "")
         if same_name and candidate.get("protocol", "TCP") == service_port.get("protocol", "TCP"):
-            number: int | None = candidate.get("port")
-            return number
+            number: int = candidate.get("port") or 0
+            return number if 0 < number < 1 << 16 else None
     return None
 
 

@@ -63,6 +63,12 @@ def test_ports_meet_by_name_and_protocol():
     assert targets(rules) == [("10.244.0.5", 5353), ("10.244.0.5", 5454), ("10.244.0.5", 8080)]
 
 
+@pytest.mark.parametrize("number", [-1, 0, 65536])
+def test_what_is_no_port_is_not_behind_one(number):
+    behind = slice_of("10.244.0.5", ports=((None, "TCP", number),))
+    assert targets(service_rules(service(), [behind, slice_of("10.244.0.6")])) == [("10.244.0.6", 8080)]
+
+
 def test_only_those_that_serve():
     ready, gone = slice_of("10.244.0.5"), slice_of("10.244.0.6", ready=False)
     leaving = slice_of("10.244.0.7", ready=False, serving=True, terminating=True)

@@ -139,8 +139,8 @@ def endpoints(
     ports: dict[str, dict[int, int]] = {}
     on: dict[str, str] = {}
     for endpoint_slice in ctx.select(slices, value.key):
-        targets = {p.get("name") or "": p.get("port") for p in endpoint_slice.get("ports") or []}
-        numbers = {p.number: targets[p.name] for p in value.ports if targets.get(p.name)}
+        targets = {p.get("name") or "": p.get("port") or 0 for p in endpoint_slice.get("ports") or []}
+        numbers = {p.number: number for p in value.ports if 0 < (number := targets.get(p.name, 0)) < 1 << 16}
         for endpoint in endpoint_slice.get("endpoints") or []:
             if (endpoint.get("conditions") or {}).get("ready") is not False:
                 for ip in endpoint.get("addresses") or []:
