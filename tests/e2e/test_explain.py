@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from support import hello_rules
@@ -47,9 +48,9 @@ def foreseen(found: Any) -> dict[str, Fraction]:
     return shares
 
 
-def measured(mesh: Mesh, url: str) -> Iterator[str]:
+def measured(mesh: Mesh, url: str, requests: int = 50) -> Iterator[str]:
     """The version that answers, or else the status."""
-    for line in mesh.sample(url, 50, "-f", "-o", "-", "-w", "%{onerror}%{http_code}"):
+    for line in mesh.sample(url, requests, "-f", "-o", "-", "-w", "%{onerror}%{http_code}"):
         found = re.search(r"version: (v\d)|(\d{3})$", line)
         yield (found[1] or found[2]) if found else "200"
 
@@ -131,6 +132,69 @@ def test_it_is_drawn_anew_when_something_changes(hello: Mesh) -> None:
 
 def _until(lines: Iterable[str], text: str) -> None:
     assert any(text in line for line in lines), f"{text} was not drawn"
+
+
+TO_V1 = "rules: [{backendRefs: [{name: helloworld-v1, port: 5000}]}]"
+ALL_TO_V1 = "http: [{route: [{destination: {host: helloworld-v1.hello.svc.cluster.local, port: {number: 5000}}}]}]"
+
+
+def meant(kind: str, spec: str, namespace: str = "hello") -> str:
+    version = {"HTTPRoute": "gateway.networking.k8s.io/v1", "VirtualService": "networking.istio.io/v1"}
+    return f"""
+apiVersion: {version.get(kind, "security.istio.io/v1")}
+kind: {kind}
+metadata: {{name: meant, namespace: {namespace}}}
+spec: {{{spec}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "end"),
+    [
+        (
+            meant(
+                "HTTPRoute",
+                f'parentRefs: [{{group: "", kind: Service, name: helloworld, namespace: hello}}], {TO_V1}',
+                "test",
+            ),
+            "WrongNamespace",
+            "v1",
+        ),
+        (
+            meant("HTTPRoute", f'parentRefs: [{{group: "", kind: Service, name: helloworld, port: 80}}], {TO_V1}'),
+            "OtherPort",
+            "v1",
+        ),
+        (meant("VirtualService", f"hosts: [helloworld.hello], {ALL_TO_V1}"), "OtherHost", "v1"),
+        (meant("VirtualService", f"hosts: [helloworld], exportTo: [test], {ALL_TO_V1}"), "NotExported", "v1"),
+        (
+            meant(
+                "AuthorizationPolicy",
+                "selector: {matchLabels: {app: helloworld}}, action: DENY, "
+                "rules: [{to: [{operation: {methods: [GET]}}]}]",
+            ),
+            "SelectorWithL7",
+            "403",
+        ),
+    ],
+    ids=lambda value: value if value.isalnum() and not value.islower() else "",
+)
+def test_what_is_offered_gives_the_object_its_effect(hello: Mesh, text: str, cause: str, end: str) -> None:
+    kind = yaml.safe_load(text)["kind"]
+    hello.apply(text)
+    try:
+        found = explained(hello, HELLO)
+        assert foreseen(found) == EVEN
+        assert {*measured(hello, HELLO, 20)} == {"v1", "v2"}
+        [finding] = [one for one in found["ignored"] if (one["object"]["kind"], one["cause"]) == (kind, cause)]
+        for remedy in finding["remedies"]:
+            done = hello.shell("\n".join(["set -e", *remedy["commands"]]))
+            assert done.code == 0, done.text
+        first(lambda: foreseen(explained(hello, HELLO)), lambda now: now == {end: 1}, "its effect is foreseen")
+        first(lambda: {*measured(hello, HELLO, 10)}, lambda now: now == {end}, "its effect is there")
+    finally:
+        hello.kubectl("delete", kind, "meant", "-n", "hello", "--ignore-not-found")
+        hello.kubectl("delete", kind, "meant", "-n", "test", "--ignore-not-found")
 
 
 def test_a_mesh_is_explained_through_its_kubeconfig_alone(hello: Mesh, tmp_path: Path) -> None:
