@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import socket
+import ssl
 from base64 import b64encode
 
 from cryptography import x509
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from ambientlab.api.objects import Object
+from ambientlab.host.kubeapi import in_memory
 from ambientlab.mesh.serve.bundle import CA_CERTIFICATE, CA_KEY, CHAIN, ROOT, SigningBundle
 
 
@@ -35,6 +38,17 @@ def self_signed(name: x509.GeneralName) -> tuple[bytes, bytes]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return certificate.public_bytes(serialization.Encoding.PEM), private
+
+
+def secured(listening: socket.socket, certificate: bytes, key: bytes, clients: bytes = b"") -> socket.socket:
+    """A listening socket with TLS, that takes those clients only who show a certificate of `clients`, if given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with in_memory(certificate) as certificates, in_memory(key) as keys:
+        context.load_cert_chain(certificates, keys)
+    if clients:
+        context.load_verify_locations(cadata=clients.decode())
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
 
 
 def authority(

@@ -23,8 +23,8 @@ import yaml
 from cryptography import x509
 
 from ambientlab.host import access
-from ambientlab.host.kubeapi import in_memory, tls
-from support.certificates import self_signed
+from ambientlab.host.kubeapi import tls
+from support.certificates import secured, self_signed
 
 TOKEN = "of-a-service-account"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -72,7 +72,7 @@ class Gate:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._certificate, key = self_signed(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        self._server.socket = _secured(self._server.socket, self._certificate, key)
+        self._server.socket = secured(self._server.socket, self._certificate, key)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -132,13 +132,6 @@ class Gate:
             back.start()
             _pour(asked.connection, behind)
             back.join()
-
-
-def _secured(listening: socket.socket, certificate: bytes, key: bytes) -> socket.socket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with in_memory(certificate) as certificates, in_memory(key) as keys:
-        context.load_cert_chain(certificates, keys)
-    return context.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
 
 
 def _pour(source: socket.socket, sink: socket.socket) -> None:

@@ -107,7 +107,11 @@ class KubeApi:
     def _some(self, requests: Sequence[bytes], replies: list[Reply]) -> None:
         """Replies until the server ends the connection."""
         connected = self._connected()
-        connected.sendall(b"".join(requests))
+        try:
+            connected.sendall(b"".join(requests))
+        except OSError:
+            connected.recv(1)  # raises what the server said before it hung up, if it said anything
+            raise
         with connected.makefile("rb") as reader:
             for _ in requests:
                 reply, last = _reply(reader)
@@ -144,6 +148,9 @@ class KubeApi:
         why = str(error.strerror or error) if isinstance(error, OSError) else "it does not speak HTTP"
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"its certificate is not trusted ({error.verify_message})"
+        elif isinstance(error, ssl.SSLError) and "_ALERT_" in (error.reason or ""):
+            alert = error.reason.partition("_ALERT_")[2].replace("_", " ").lower()
+            why = f"it does not take this client's certificate ({alert})"
         return ApiError(
             f"cannot reach the API of context {context} at {server}: {why}", f"kubectl --context {context} version"
         )

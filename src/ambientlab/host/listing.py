@@ -154,6 +154,8 @@ def _why(resource: Resource, reply: Reply) -> tuple[str, tuple[str, ...]]:
     return f"the API answers {reply.status}, {meant}", ()
 
 
+_KUBECTLS = "getting credentials: "
+"""How kubectl's proxy begins to say that a credential plugin failed (client-go's exec authenticator)."""
 _REFUSALS = {401: "does not know who asks", 403: "permits nothing of what is needed"}
 
 
@@ -162,6 +164,9 @@ def _refused(reply: Reply) -> ApiError:
         why = str(orjson.loads(reply.body)["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         why = _first_line(reply)
+    if why.startswith(_KUBECTLS):
+        # only the plugin's own words tell more, and kubectl shows them
+        return ApiError(f"kubectl comes by no credentials: {why.removeprefix(_KUBECTLS)}", "kubectl get namespaces")
     what = _REFUSALS.get(reply.status, f"answers {reply.status}")
     return ApiError(f"the API {what}: {why}", "kubectl auth whoami", "docs/clusters.md has the ClusterRole it takes")
 

@@ -89,6 +89,13 @@ TROUBLE: list[tuple[str, Change, int, str, str]] = [
         "kubectl --context test auth whoami",
     ),
     (
+        "the API does not know who asks, or the credentials have expired",
+        refusing(500, "getting credentials: exec: executable gcloud failed with exit code 1"),
+        1,
+        "kubectl comes by no credentials: exec: executable gcloud failed with exit code 1",
+        "kubectl --context test get namespaces",
+    ),
+    (
         "nothing at all is permitted",
         refusing(403, "namespaces is forbidden"),
         1,

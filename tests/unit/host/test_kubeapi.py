@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SERVICE, TLSROUTE
 from ambientlab.host import access
@@ -17,6 +19,7 @@ from ambientlab.host.access import Access
 from ambientlab.host.kubeapi import ApiError, KubeApi
 from ambientlab.host.kubeconfig import KubeconfigError
 from ambientlab.host.listing import LISTED, listing
+from support.certificates import secured, self_signed
 from support.istio_pods import istio
 from support.object_server import Answer, ObjectServer, Page
 
@@ -160,6 +163,19 @@ def config(**users: Any) -> dict[str, Any]:
         "users": [{"name": name, "user": user} for name, user in users.items()],
         "contexts": [{"name": name, "context": {"cluster": "c", "user": name}} for name in users],
     }
+
+
+def test_an_api_that_does_not_take_the_clients_certificate_is_told() -> None:
+    (certificate, key), (other, others_key) = (self_signed(x509.IPAddress(IPv4Address("127.0.0.1"))) for _ in range(2))
+    server = ObjectServer({})
+    server.server.socket = secured(server.server.socket, certificate, key, clients=certificate)
+    access = Access("odd", server.access.server.replace("http:", "https:"), certificate, other, others_key)
+    with (
+        KubeApi(access) as api,
+        pytest.raises(ApiError, match=r"it does not take this client's certificate \(unknown ca\)$"),
+    ):
+        api.get(["/"])
+    server.close()
 
 
 @pytest.fixture
