@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 _WORDS = {
@@ -46,6 +46,7 @@ def _matcher() -> Callable[[str, str], Any]:
     return match
 
 
+@lru_cache(maxsize=4096)
 def search(expression: str, value: str) -> bool:
     """Whether some part of `value` matches. Raises ExpressionError."""
     return bool(_matcher()(expression, value))
