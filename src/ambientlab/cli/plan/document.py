@@ -49,7 +49,7 @@ def _effect(effect: Effect) -> Json:
         "host": effect.target,
         "port": effect.port,
         "service": None if service is None else {"kind": service.kind, **_named(service.key)},
-        "pod": None if effect.workload is None else str(effect.workload),
+        "pods": [str(pod) for pod in effect.pods],
         "fate": str(effect.fate),
         "clients": [client for some in effect.clients for client in _clients(some)],
         "everyRequest": effect.every,

@@ -14,13 +14,13 @@ from ambientlab.host.manifests import Problem
 from ambientlab.host.rehearsal import Outcome
 from ambientlab.mesh.analysis import Finding
 from ambientlab.mesh.explain import words
-from ambientlab.mesh.ir import Match
+from ambientlab.mesh.ir import Key, Match
 from ambientlab.mesh.plan import Difference, Effect, Example, Fate, ref_of
 
 _MARKS = {"created": "+", "configured": "~", "unchanged": "=", "deleted": "-", "pruned": "-"}
 _FATES = {Fate.ADDED: "+", Fate.REMOVED: "-", Fate.CHANGED: "~"}
 _COLUMN = 17
-_MOST_CLIENTS, _MOST_REQUESTS, _MOST_SERVICES = 6, 3, 4
+_MOST_REQUESTS, _MOST_SERVICES = 3, 4
 
 
 def draw(report: Report) -> str:
@@ -48,9 +48,7 @@ def _objects(outcomes: Iterable[Outcome]) -> Iterator[str]:
 def _effect(report: Report, effects: Sequence[Effect]) -> Iterator[str]:
     first = effects[0]
     yield from wrapped(f"{_FATES[first.fate]} {_targets(effects)}", "", INDENT)
-    clients = who(report.index, first)
-    more = f" and {len(clients) - _MOST_CLIENTS} more" if len(clients) > _MOST_CLIENTS else ""
-    yield from wrapped(f"from {', '.join(clients[:_MOST_CLIENTS])}{more}", INDENT, f"{INDENT}     ")
+    yield from wrapped(f"from {who(report.index, first)}", INDENT, f"{INDENT}     ")
     if not first.every:
         yield from _requests(first.examples)
     for subjects, difference in _together(first.differences):
@@ -67,18 +65,30 @@ def _together(differences: Iterable[Difference]) -> Iterator[tuple[str, Differen
 
 
 def _targets(effects: Sequence[Effect]) -> str:
-    ports: dict[str, list[int]] = {}
+    pods = dict.fromkeys(pod for effect in effects for pod in effect.pods)
+    ports: dict[str, dict[int, None]] = {}
     for effect in effects:
-        ports.setdefault(_target(effect), []).append(effect.port)
-    named = [f"{name} port{'s'[: len(some) > 1]} {', '.join(map(str, some))}" for name, some in ports.items()]
+        name = f"{effect.service.kind} {effect.service.key}" if effect.service is not None else _addressed(list(pods))
+        ports.setdefault(name, {})[effect.port] = None
+    named = [f"{name}{_ports(list(some))}" for name, some in ports.items()]
     more = f" and {plural(len(named) - _MOST_SERVICES, 'other')}" if len(named) > _MOST_SERVICES else ""
     return f"{'; '.join(named[:_MOST_SERVICES])}{more}"
 
 
-def _target(effect: Effect) -> str:
-    if effect.service is not None:
-        return f"{effect.service.kind} {effect.service.key}"
-    return f"Pod {effect.workload}, by its own address,"
+def _ports(some: Sequence[int]) -> str:
+    if list(some) == [0]:
+        return ""
+    return f" port{'s' if len(some) > 1 else ''} {', '.join(str(port) if port else 'others' for port in some)}"
+
+
+def _addressed(pods: Sequence[Key]) -> str:
+    if len(pods) == 1:
+        return f"Pod {pods[0]} by its own address"
+    if len(pods) <= _MOST_SERVICES:
+        return f"Pods {', '.join(map(str, pods))} by their own addresses"
+    homes = list(dict.fromkeys(pod.namespace for pod in pods))
+    more = f" and {plural(len(homes) - _MOST_SERVICES, 'other')}" if len(homes) > _MOST_SERVICES else ""
+    return f"{len(pods)} Pods of {', '.join(homes[:_MOST_SERVICES])}{more} by their own addresses"
 
 
 def _requests(examples: Sequence[Example]) -> Iterator[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.host.manifests import Problem
 from ambientlab.host.rehearsal import Outcome
 from ambientlab.mesh.explain import Unseen
 from ambientlab.mesh.index import MeshIndex
-from ambientlab.mesh.ir import Key
-from ambientlab.mesh.plan import Clients, Effect, Plan
+from ambientlab.mesh.ir import Key, Protocol
+from ambientlab.mesh.plan import Effect, Plan
 
 EXIT_SAME, EXIT_FAILED, EXIT_CHANGES = 0, 1, 2
 
@@ -36,35 +37,43 @@ def together(effects: Iterable[Effect]) -> Iterator[tuple[Effect, ...]]:
     """Effects that are told as one: for several services the same clients notice the same."""
     found: dict[object, list[Effect]] = {}
     for effect in effects:
-        requests = "" if effect.every else (effect.target, *(example.request for example in effect.examples))
+        asked = ((one.request.method, one.request.path, one.request.headers, one.token) for one in effect.examples)
+        requests = () if effect.every else tuple(asked)
         clients = frozenset(member for some in effect.clients for member in some.members)
-        key = (effect.fate, effect.workload is None, requests, clients, effect.differences)
+        said = tuple((one.aspect, one.subject, one.shares or (one.before, one.after)) for one in effect.differences)
+        key = (effect.fate, effect.service is None, requests, clients, said)
         found.setdefault(key, []).append(effect)
     for some in found.values():
         yield tuple(some)
 
 
-def who(index: MeshIndex, effect: Effect) -> list[str]:
-    """The clients by what made them, those in the mesh first; somebody outside where there is nobody else."""
-    found: dict[str, None] = {}
-    for some in sorted(effect.clients, key=lambda clients: not clients.captured):
-        for member in some.members:
-            found[_name(index, member)] = None
-    return sorted(found, key=lambda name: name == _OUTSIDE)
-
-
 _OUTSIDE = "outside of the mesh"
+_FEW = 3
 
 
-def _name(index: MeshIndex, member: Key | None) -> str:
-    if member is None:
+def who(index: MeshIndex, effect: Effect) -> str:
+    """The clients by what made them, or what they have in common where they are many."""
+    members = {member for some in effect.clients for member in some.members}
+    names = sorted({_name(index, member) for member in members if member is not None})
+    known = {key: w for key, w in index.mesh.workloads.items() if GATEWAY_NAME_LABEL not in dict(w.labels)}
+    inside = {key for key, workload in known.items() if workload.protocol is Protocol.HBONE}
+    outside = set(known) - inside
+    if len(names) > _FEW and members >= inside:
+        if not members - inside:
+            return f"everybody in the mesh ({len(inside)} pods)"
+        if members >= outside:
+            return f"everybody ({len(known)} pods)"
+    if len(names) > _FEW and members >= outside and not members & inside:
+        return f"everybody who is not in the mesh ({len(outside)} pods)"
+    if not names:
         return _OUTSIDE
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW + 1 else ""
+    return f"{', '.join(names if not more else names[:_FEW])}{more}{f', {_OUTSIDE}' if None in members else ''}"
+
+
+def _name(index: MeshIndex, member: Key) -> str:
     workload = index.mesh.workloads.get(member)
     return str(member) if workload is None else f"{workload.namespace}/{workload.workload_name or workload.name}"
-
-
-def captured(clients: Iterable[Clients]) -> bool:
-    return any(one.captured for one in clients)
 
 
 def aimed(plan: Plan, *flags: str) -> Plan:

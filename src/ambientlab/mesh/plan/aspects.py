@@ -56,14 +56,23 @@ class Aspect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """One end of a request and its share; `delivered` is one that an endpoint gets."""
+
+    name: str
+    share: Fraction
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Facet:
     """One aspect of a decision. Equal values make no difference. One that is `usual` follows from there being a
-    waypoint at all. `shares` and `ends` say it by the names of ends, the latter with a value and words for each."""
+    waypoint at all. `shares` are those of a split, and `ends` tell by the name of each a value and words."""
 
     value: Hashable
     text: str
     usual: bool = False
-    shares: tuple[tuple[str, Fraction], ...] = ()
+    shares: tuple[End, ...] = ()
     ends: tuple[tuple[str, Hashable, str], ...] = ()
 
 
@@ -213,14 +222,16 @@ def _settings(mesh: Mesh, destinations: Iterable[Destination]) -> Facet:
 
 def _ends(decision: Decision) -> Iterator[tuple[Aspect, Facet]]:
     split: dict[tuple[Hashable, ...], Fraction] = {}
-    names: dict[tuple[Hashable, ...], str] = {}
+    shares: dict[tuple[str, bool], Fraction] = {}
     pods: dict[str, dict[str, Fraction]] = {}
     legs: dict[str, dict[tuple[Hashable, ...], str]] = {}
     for outcome in decision.outcomes:
         value, name = _end(outcome.result)
         key: tuple[Hashable, ...] = (value, outcome.delay_ms)
         split[key] = split.get(key, Fraction(0)) + outcome.probability
-        names[key] = f"{name} after {words.duration(outcome.delay_ms)}" if outcome.delay_ms else name
+        shown = f"{name} after {words.duration(outcome.delay_ms)}" if outcome.delay_ms else name
+        place = (shown, isinstance(outcome.result, Delivered))
+        shares[place] = shares.get(place, Fraction(0)) + outcome.probability
         if isinstance(outcome.result, Delivered):
             hop = outcome.result.hop
             each = pods.setdefault(name, {})
@@ -228,11 +239,10 @@ def _ends(decision: Decision) -> Iterator[tuple[Aspect, Facet]]:
             hbone = hop.protocol is Protocol.HBONE
             text = f"HBONE to {words.identity(hop.target_identity)}" if hbone else "plain TCP"
             legs.setdefault(name, {})[hop.protocol, hop.target_identity] = text
-    shares: dict[str, Fraction] = {}
-    for key, share in split.items():
-        shares[names[key]] = shares.get(names[key], Fraction(0)) + share
-    ordered = tuple(sorted(shares.items(), key=lambda each: (-each[1], each[0])))
-    yield Aspect.SPLIT, Facet(frozenset(split.items()), _shared(ordered), shares=ordered)
+    ordered = sorted(shares.items(), key=lambda each: (-each[1], each[0]))
+    ends = tuple(End(name, share, delivered) for (name, delivered), share in ordered)
+    text = _shared((end.name, end.share) for end in ends)
+    yield Aspect.SPLIT, Facet(frozenset(split.items()), text, shares=ends)
     alike = [(name, _relative(some.values()), _pods(len(some))) for name, some in pods.items()]
     yield Aspect.PODS, Facet(frozenset(alike), ", ".join(text for _, _, text in alike), True, ends=tuple(alike))
     leg = [(name, frozenset(some), " or ".join(dict.fromkeys(some.values()))) for name, some in legs.items()]
@@ -253,6 +263,8 @@ def _end(result: Result) -> tuple[Hashable, str]:
     match result:
         case Delivered(endpoint=endpoint, hop=hop):
             workload = endpoint.workload
+            if not result.destination.host:
+                return "", "the pod"
             if workload is None:
                 return hop.endpoint, hop.endpoint
             name = f"{workload.namespace}/{workload.workload_name or workload.name}"

@@ -33,6 +33,7 @@ class Everybody:
             if old is not None and GATEWAY_NAME_LABEL not in dict(new.labels):
                 alike = (old.protocol, new.protocol, old.identity, new.identity, old.node, new.node)
                 self._groups.setdefault(alike, []).append((key, old, new))
+        self._told: dict[tuple[Condition, bool, str, str], bool] = {}
         self.moved = any(_moved(*pairs[0][1:]) for pairs in self._groups.values())
 
     def told_apart(self, asked: Asked, *, places: bool) -> Iterator[Clients]:
@@ -42,7 +43,7 @@ class Everybody:
             moved = old is not None and new is not None and _moved(old, new)
             captured = new is not None and new.protocol is Protocol.HBONE
             told = (
-                _captured(old), captured, moved, *asked.answers(old), *asked.answers(new),
+                _captured(old), captured, moved, *self._answers(asked, old), *self._answers(asked, new),
                 *((old.node, new.node) if places and old is not None and new is not None else ()),
             )  # fmt: skip
             found.setdefault(told, (captured, moved, []))[2].extend(one)
@@ -50,6 +51,17 @@ class Everybody:
             pods = [member for member in members if member is not None]
             # somebody outside is like the pods that are not in the mesh, and needs no mention beside them
             yield Clients(pods[0] if pods else None, tuple(pods or members), captured, moved)
+
+    def _answers(self, asked: Asked, client: Workload | None) -> Iterator[bool]:
+        """Policies of many services ask the same of the same clients."""
+        identity = client.identity if client is not None and client.protocol is Protocol.HBONE else ""
+        ip = client.ip if client is not None else ""
+        for conditions, judge in ((asked.of_requests, _at_waypoint), (asked.of_connections, _at_ztunnel)):
+            for condition in conditions:
+                place = (condition, judge is _at_waypoint, identity, ip if condition.attribute.endswith(".ip") else "")
+                if place not in self._told:
+                    self._told[place] = judge(condition, identity, ip)
+                yield self._told[place]
 
     def _everybody(self, *, addresses: bool) -> Iterator[tuple[Sequence[Key | None], Workload | None, Workload | None]]:
         for pairs in self._groups.values():
@@ -82,17 +94,17 @@ class Asked:
             for match in clause
             for condition in match
         )
-        self._conditions = _of_clients(at_waypoints)
-        self._of_connections = _of_clients(at_ztunnel)
-        self.addresses = any(one.attribute.endswith(".ip") for one in (*self._conditions, *self._of_connections))
+        self.of_requests = _of_clients(at_waypoints)
+        self.of_connections = _of_clients(at_ztunnel)
+        self.addresses = any(one.attribute.endswith(".ip") for one in (*self.of_requests, *self.of_connections))
 
-    def answers(self, client: Workload | None) -> Iterator[bool]:
-        identity = client.identity if client is not None and client.protocol is Protocol.HBONE else ""
-        ip = client.ip if client is not None else ""
-        attempt = policy.Attempt(None, identity, ip, "", 0)
-        connection = admission.Connection(identity, ip, "", 0)
-        yield from (holds(one, partial(policy.has, attempt)) for one in self._conditions)
-        yield from (holds(one, partial(admission.has, connection)) for one in self._of_connections)
+
+def _at_waypoint(condition: Condition, identity: str, ip: str) -> bool:
+    return holds(condition, partial(policy.has, policy.Attempt(None, identity, ip, "", 0)))
+
+
+def _at_ztunnel(condition: Condition, identity: str, ip: str) -> bool:
+    return holds(condition, partial(admission.has, admission.Connection(identity, ip, "", 0)))
 
 
 def _of_clients(conditions: Iterable[Condition]) -> Sequence[Condition]:

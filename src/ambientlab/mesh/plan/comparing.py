@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ambientlab import re2
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.mesh.decide import Decision, Request, decide
 from ambientlab.mesh.ir import (
     SERVICE_KIND,
     AppProtocol,
+    Authorization,
     Distribution,
     Endpoint,
     Guard,
@@ -27,7 +29,10 @@ from ambientlab.mesh.plan.carried import carrying
 from ambientlab.mesh.plan.clients import Asked, Clients, Everybody
 from ambientlab.mesh.plan.differences import Difference, differences
 from ambientlab.mesh.plan.probes import Probe
-from ambientlab.mesh.plan.touched import Touched, touched
+from ambientlab.mesh.plan.touched import NOBODY, Touched, touched
+
+_SOME_PORT = 1
+"""That nobody is likely to ask about."""
 
 
 class Fate(StrEnum):
@@ -53,7 +58,8 @@ class Example:
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One difference for some clients of a port: for `every` request to it, or for those like the `examples`. `target`
-    is a host, or the address of a workload that is asked for by it."""
+    is the host of a `service`, or the address of the first of `pods`, which are asked for by their own; then 0 is any
+    port that no policy asks about."""
 
     target: str
     port: int
@@ -63,7 +69,7 @@ class Effect:
     examples: tuple[Example, ...]
     differences: tuple[Difference, ...]
     service: Service | None = None
-    workload: Key | None = None
+    pods: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,45 @@ class _Comparing:
 
     def effects(self) -> Iterator[Effect]:
         hosts = {*self._before.services, *self._after.services}
-        for host in sorted(hosts if self._everybody.moved else hosts & self._touched.hosts):
+        touched = self._touched.hosts | set(self._touched.entries)
+        for host in sorted(hosts if self._everybody.moved else hosts & touched):
             yield from _joined(self._of_host(host))
+        for pods in self._pods():
+            yield from _joined(self._of_pods(pods))
+
+    def _pods(self) -> Iterator[tuple[Key, ...]]:
+        """Pods that are asked for by their own addresses: together where the same decides about them."""
+        groups: dict[tuple[object, ...], list[Key]] = {}
+        for key in sorted(self._touched.workloads):
+            old, new = self._before.workloads.get(key), self._after.workloads.get(key)
+            if old is not None and new is not None and old.ip == new.ip and GATEWAY_NAME_LABEL not in dict(new.labels):
+                decides = [
+                    (one.protocol, one.identity, one.waypoint, mesh.enforced.get(key, ()))
+                    for mesh, one in ((self._before, old), (self._after, new))
+                ]
+                groups.setdefault((key.namespace, *decides), []).append(key)
+        yield from map(tuple, groups.values())
+
+    def _of_pods(self, pods: tuple[Key, ...]) -> Iterator[Effect]:
+        key = pods[0]
+        old, new = self._before.workloads[key], self._after.workloads[key]
+        guards = [
+            mesh.guards.get((one.waypoint, ""))
+            for mesh, one in ((self._before, old), (self._after, new))
+            if one.waypoint is not None
+        ]
+        policies = [policy for mesh in (self._before, self._after) for policy in mesh.enforced.get(key, ())]
+        atoms = [atom for guard in guards for atom in parts.of_guard(guard)]
+        clients = [*self._everybody.told_apart(Asked(guards, policies), places=False)]
+        for port in (*_asked_ports(policies), 0):
+            first = Request(new.ip, port or _SOME_PORT, authority=f"{new.ip}:{port or _SOME_PORT}")
+            for some in clients:
+                if not some.moved:  # what becomes of those, all services that they ask for say
+                    asked = [Probe(first), *(probes.of_policies(atoms, first) if guards else ())]
+                    found = list(self._decided(asked, some))
+                    for examples, told in _grouped(found):
+                        every = len(examples) == len(found)
+                        yield Effect(new.ip, port, Fate.CHANGED, (some,), every, examples, told, pods=pods)
 
     def _of_host(self, host: str) -> Iterator[Effect]:
         old, new = self._before.services.get(host), self._after.services.get(host)
@@ -121,10 +164,20 @@ class _Comparing:
             for policy in mesh.enforced.get(key, ())
         }
         places = any(service.distribution is not Distribution.ANY for service in states)
-        touched_itself = host in self._touched.hosts
+        entries = self._touched.entries.get(host, NOBODY)
         for some in self._everybody.told_apart(Asked(guards, policies), places=places):
-            if some.moved or touched_itself:
+            if some.moved or host in self._touched.hosts or entries.of(self._shown(some, states)):
                 yield some
+
+    def _shown(self, clients: Clients, states: Sequence[Service]) -> Iterator[str]:
+        """The identities with which requests of clients come to pods: a waypoint's are its own."""
+        for mesh in (self._before, self._after):
+            for key in (key for service in states for key, _ in service.waypoints):
+                yield from (one.identity for one in (mesh.waypoints[key].members if key in mesh.waypoints else ()))
+        if not clients.captured:
+            yield ""
+        elif clients.one is not None and any(service.waypoint is None for service in states):
+            yield self._after.workloads[clients.one].identity
 
     def _reached(self, host: str) -> set[str]:
         """The hosts that requests for one may be sent to."""
@@ -146,8 +199,11 @@ class _Comparing:
     def _of_port(
         self, host: str, port: int, clients: Clients, states: Sequence[Service], guards: Sequence[Guard | None]
     ) -> Iterator[tuple[Example, tuple[Difference, ...]]]:
+        yield from self._decided(self._probes(host, port, clients, states, guards), clients)
+
+    def _decided(self, asked: Iterable[Probe], clients: Clients) -> Iterator[tuple[Example, tuple[Difference, ...]]]:
         seen = set()
-        for probe in self._probes(host, port, clients, states, guards):
+        for probe in asked:
             if probe.request in seen:
                 continue
             seen.add(probe.request)
@@ -164,7 +220,7 @@ class _Comparing:
     ) -> Iterator[Probe]:
         protocols = {found.protocol for service in states if (found := service.port(port)) is not None}
         first = _plainest(states[-1], port)
-        looked_into = clients.captured and any(service.waypoint is not None for service in states)
+        looked_into = (clients.captured or clients.moved) and any(service.waypoint is not None for service in states)
         if not protocols or any(p.http or p is AppProtocol.UNDECLARED for p in protocols):
             if looked_into:
                 yield from self._routed(host, port, clients, guards, first)
@@ -196,6 +252,20 @@ class _Comparing:
 
     def _changed(self, route: Route) -> bool:
         return not self._touched.reached.isdisjoint(probes.destinations(route))
+
+
+def _asked_ports(policies: Iterable[Authorization]) -> list[int]:
+    found = {
+        int(value)
+        for policy in policies
+        for rule in policy.rules
+        for clause in rule
+        for match in clause
+        for condition in match
+        if condition.attribute == "destination.port"
+        for value in (*condition.values, *condition.not_values)
+    }
+    return sorted(found)
 
 
 def _plainest(service: Service, port: int) -> Request:

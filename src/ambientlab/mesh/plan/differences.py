@@ -11,6 +11,9 @@ from ambientlab.mesh.plan.aspects import NONE, USUAL, Aspect, Facet, Facets
 
 _WITHOUT = {Aspect.ACTION: "passed on"}
 _BY_END = (Aspect.SETTINGS, Aspect.PODS, Aspect.LAST_LEG)
+DELIVERED = "delivered"
+"""To the endpoints that the service has, and as it was."""
+
 _NOTHING = Facet(None, NONE, True)
 
 
@@ -47,7 +50,8 @@ def differences(before: Facets, after: Facets) -> tuple[Difference, ...]:
             one = old or new
             if one is not None and not one.usual:
                 without = _WITHOUT.get(aspect, NONE)
-                found.append(Difference(aspect, old.text if old else without, new.text if new else without))
+                if one.text != without:
+                    found.append(Difference(aspect, old.text if old else without, new.text if new else without))
         elif old.value != new.value:
             found.append(_told(aspect, old, new))
     return tuple(found)
@@ -66,9 +70,21 @@ def _whole(facet: Facet) -> str:
 
 
 def _shares(old: Facet, new: Facet) -> Iterator[Share]:
-    before, after = dict(old.shares), dict(new.shares)
-    for name in dict.fromkeys((*before, *after)):
-        yield Share(name, before.get(name, Fraction(0)), after.get(name, Fraction(0)))
+    """Of ends that get requests in the same proportions as before, only more or less of them, what they get together:
+    which they are is nothing new."""
+    before, after = ({(end.name, end.delivered): end.share for end in facet.shares} for facet in (old, new))
+    places = dict.fromkeys((*before, *after))
+    pairs = {place: (before.get(place, Fraction(0)), after.get(place, Fraction(0))) for place in places}
+    delivered = [pairs[place] for place in places if place[1]]
+    total_before, total_after = (
+        (sum(shares, Fraction(0)) for shares in zip(*delivered, strict=True)) if delivered else (0, 0)
+    )
+    if len(delivered) < len(pairs) and all(b * total_after == a * total_before for b, a in delivered):
+        if delivered:
+            yield Share(DELIVERED, Fraction(total_before), Fraction(total_after))
+        pairs = {place: pair for place, pair in pairs.items() if not place[1]}
+    for (name, _), (b, a) in pairs.items():
+        yield Share(name, b, a)
 
 
 def _by_end(aspect: Aspect, old: Facet, new: Facet) -> Iterator[Difference]:
