@@ -209,6 +209,9 @@ def test_ztunnel_killed_under_load_is_restarted_and_every_pod_served_again(live:
     assert set(codes) <= {"200", "000"}
     assert codes[0] == codes[-1] == "200"
     assert "live/client" in enrolled(live)
+    said = live.kubectl("logs", "-n", "istio-system", "ds/istio-cni-node").splitlines()
+    came, went = "new ztunnel connected, total connected: 1", "ztunnel disconnected, total connected 0"
+    assert [line.rpartition("\t")[2] for line in said if "ztunnel" in line][-3:] == [came, went, came]
 
 
 def _pid(mesh: Mesh) -> int:

@@ -91,6 +91,7 @@ class Capture:
         self._sink = sink
         self._rules = rules
         self._entries: dict[str, _Entry] = {}
+        self._proxies = 0
         self._controller: Controller[str] = Controller(
             self,
             quiet=lambda error: isinstance(error, OSError | StatusError),
@@ -98,10 +99,21 @@ class Capture:
         )
 
     def start(self) -> None:
+        log.info("CNI ambient server starting")
+        self._sink.follow(self._proxies_changed)
         self._controller.start()
+        log.info("CNI ambient server marking ready")
 
     async def stop(self) -> None:
         await self._controller.stop()
+
+    def _proxies_changed(self, number: int) -> None:
+        """cni/pkg/nodeagent/ztunnelserver.go."""
+        if number > self._proxies:
+            log.info("new ztunnel connected, total connected: %s", number)
+        else:
+            log.info("ztunnel disconnected, total connected %s", number)
+        self._proxies = number
 
     async def sandbox_ready(self, pod: Object, sandbox: Sandbox) -> None:
         """Raises OSError (ConnectionError, TimeoutError among them) if a pod to be captured cannot be: it must not run

@@ -6,6 +6,7 @@ the node proxy, which opens its listeners inside that namespace before any traff
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +38,10 @@ class Captured:
 
 class CaptureSink(Protocol):
     """The node proxy as the capture rules see it."""
+
+    def follow(self, told: Callable[[int], None]) -> None:
+        """Call `told` with the number of proxies whenever one has come or gone."""
+        ...
 
     async def present(self) -> None:
         """Wait for a proxy that is starting, as when the node starts; raises ConnectionError if none comes."""

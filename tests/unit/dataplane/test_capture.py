@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -83,6 +83,10 @@ class Sink:
     def __init__(self, story: Story) -> None:
         self.story = story
         self.pods: list[Captured] = []
+        self.tell: Callable[[int], None] = lambda number: None
+
+    def follow(self, told: Callable[[int], None]) -> None:
+        self.tell = told
 
     async def present(self) -> None:
         """It is."""
@@ -239,6 +243,8 @@ async def test_the_log_is_worded_as_istio_cnis(world: World, caplog: pytest.LogC
     world.label({})
     await until(lambda: world.annotation is None, "out of the mesh")
     world.client.put(NAMESPACE, {"metadata": {"name": "kube-system", "labels": AMBIENT}})
+    for number in (1, 2, 1):
+        world.sink.tell(number)
     assert [record.getMessage() for record in caplog.records] == [
         "Namespace ns is enabled in ambient mesh",
         "adding pod to the mesh\tns=ns name=pod",
@@ -248,6 +254,9 @@ async def test_the_log_is_worded_as_istio_cnis(world: World, caplog: pytest.LogC
         "removing pod from mesh\tns=ns name=pod deleted=false",
         "Namespace kube-system is labeled for ambient mesh but is excluded by excludeNamespaces configuration; "
         "pods will not be enrolled",
+        "new ztunnel connected, total connected: 1",
+        "new ztunnel connected, total connected: 2",
+        "ztunnel disconnected, total connected 1",
     ]
 
 

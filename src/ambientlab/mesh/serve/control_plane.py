@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -109,6 +109,7 @@ class ControlPlane:
         self._writer = StatusWriter(client)
         self._keys = KeyFetcher(self._keys_fetched, self._address_of)
         self._captured: dict[str, Captured] = {}
+        self._followers: list[Callable[[int], None]] = []
         self._proxies = Proxies(self.index.graph, self.index.mesh, ipv6=ipv6)
         self._proxies.resources.watch(self._changed)
         self.index.mesh.services.watch(self._moved)
@@ -169,6 +170,10 @@ class ControlPlane:
         await self._keys.stop()
         await self._server.stop()
         await self._writer.stop()
+
+    def follow(self, told: Callable[[int], None]) -> None:
+        """`CaptureSink.follow`."""
+        self._followers.append(told)
 
     async def present(self) -> None:
         """`CaptureSink.present`."""
@@ -385,12 +390,21 @@ class ControlPlane:
                 connection.stage(type_url, name, message)
         connection.push()
         self._told[connection] = owner
+        if owner == NODE_PROXY:
+            self._tell_followers()
         return connection
+
+    def _tell_followers(self) -> None:
+        number = sum(owner == NODE_PROXY for owner in self._told.values())
+        for told in self._followers:
+            told(number)
 
     def _disconnected(self, connection: Connection) -> None:
         if not any(is_node_proxy(other.proxy) for other in self.connections):
             self._node_proxy_present.clear()
         owner = self._told.pop(connection, None)
+        if owner == NODE_PROXY:
+            self._tell_followers()
         if owner is not None and owner not in self._told.values():
             self._proxies.waypoints.served.delete(owner)
 
