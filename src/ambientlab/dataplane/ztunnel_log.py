@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from ambientlab.cluster import PROXY_PORTS
-from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, NO_WORKLOAD, SELF_CALL, UNKNOWN
+from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, SELF_CALL, UNKNOWN, no_workload
 from ambientlab.mesh.xds.access_log import service_field as service_text
 from ambientlab.mesh.xds.access_log import workload_fields as workload_text
 from ambientlab.mesh.xds.messages import CONNECT_TIMEOUT_MS
@@ -271,8 +271,7 @@ def _inbound_error(text: str, failure: Failure, flags: set[str]) -> Error:
     if failure.code == "400" or (failure.code == "503" and refused):
         if error := _target_error(_address(text, "dst.addr")[0], failure.target):
             return Error(error, early=True)
-        pod = f"{_quoted(text, 'dst.namespace')}/{_quoted(text, 'dst.workload')}"
-        return Error(NO_WORKLOAD.format(pod), early=True)
+        return Error(no_workload(_quoted(text, "dst.identity"), _quoted(text, "dst.workload")), early=True)
     return Error(f"connection failed: {_cause(failure.reason)}")
 
 

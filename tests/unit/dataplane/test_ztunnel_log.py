@@ -120,7 +120,7 @@ def test_a_port_of_tunnels_that_does_not_answer_hints_at_a_network_policy() -> N
         (IN, {"flags": "-", "code": "503", "target": "app.hello:80", "method": "CONNECT"}, "10.244.0.4:15008",
          "no service or workload for hostname: app.hello"),
         (IN, {"flags": "-", "code": "503", "target": "10.244.0.4:80", "method": "CONNECT"}, "10.244.0.4:15008",
-         "failed to fetch information about local workload: hello/app"),
+         "failed to fetch information about local workload: app.hello (app)"),
         (IN, {"flags": "-", "code": "400", "target": "10.244.0.4:080", "method": "CONNECT"}, "10.244.0.4:15008",
          "no valid authority pseudo header: 10.244.0.4:080"),
         (IN, {"flags": "-", "code": "400", "method": "GET"}, "10.244.0.4:15008", "expected method CONNECT, got GET"),

@@ -378,7 +378,7 @@ async def test_a_pod_that_nothing_is_known_of_gets_nothing(pods: Pods) -> None:
     tunnel.close()
     assert tunnel.status == 503
     assert not await pods.admits("unknown", Client())
-    error = 'direction="inbound" error="failed to fetch information about local workload: hello/unknown"'
+    error = 'direction="inbound" error="failed to fetch information about local workload: server.hello (unknown)"'
     ip = pods.addresses["unknown"]
     lines = [f"dst.addr={ip}:{port} {error}" for port in (pods.tunnels_port, pods.ports["a"])]
     await until(lambda: all(line in pods.log() for line in lines), f"{lines}, not {pods.log()[-2000:]}")

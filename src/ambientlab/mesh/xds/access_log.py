@@ -74,9 +74,14 @@ _FAILED_STATUS = 400
 """Statuses from here on are not those of a tunnel."""
 
 SELF_CALL = "attempted recursive call to ourselves"
-NO_WORKLOAD = "failed to fetch information about local workload: {}"
 _REFUSED = "connection closed due to policy rejection: {}"
 _POLICY = "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%"
+
+
+def no_workload(identity: str, name: str) -> str:
+    """The error about a pod that the mesh does not know (src/state.rs, WorkloadInfo)."""
+    namespace, _, account = identity.partition("/ns/")[2].partition("/sa/")
+    return f"failed to fetch information about local workload: {account}.{namespace} ({name})"
 
 
 def workload_fields(side: str, workload: str, namespace: str) -> str:

@@ -252,7 +252,7 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
     for port in PROXY_PORTS:
         _choose(tree.exact_match_map.map[str(port)], self_call.name)
     if choice is None:
-        unknown = access_log.NO_WORKLOAD.format(f"{pod.namespace}/{pod.name}")
+        unknown = access_log.no_workload(pod.identity, pod.name)
         refusing = [_closed("no-workload", "inbound", unknown)]
         _choose(own_port.on_no_match, refusing[0].name)
     else:
