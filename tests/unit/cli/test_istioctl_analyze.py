@@ -127,6 +127,12 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     )
     assert analyze("--ignore-unknown", str(tmp_path)).returncode == 0
     assert analyze("nowhere.yaml").stderr == "Error: stat nowhere.yaml: no such file or directory\n"
+    assert analyze("--meshConfigFile", "mesh.yaml", str(tmp_path)).stderr.endswith(
+        "open mesh.yaml: no such file or directory\n"
+    )
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xd0\x00")
+    assert (analyze(str(binary)).returncode, f"{binary}:1: it is no YAML" in analyze(str(binary)).stderr) == (65, True)
     assert analyze().stderr == "Error: at least one file and/or Kubernetes source must be provided\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
@@ -198,3 +199,10 @@ def test_a_file_stands_for_a_pod(name: str) -> None:
     assert "error unmarshalling config dump response from Envoy" in done.output
     both = CliRunner().invoke(istioctl.cli, ["proxy-config", name, "a.b", "-f", "-"], input="{}")
     assert "requires pod name or --file parameter" in both.output
+
+
+@pytest.mark.parametrize("command", [("proxy-config", "listener"), ("ztunnel-config", "workload")])
+def test_a_file_that_cannot_be_read_is_named(command: tuple[str, str], tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "no.json", "open {}: no such file"), (tmp_path, "read {}: is a directory")):
+        done = CliRunner().invoke(istioctl.cli, [*command, "-f", str(path)])
+        assert (done.exit_code, words.format(path) in done.output) == (1, True)

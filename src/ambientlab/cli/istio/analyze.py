@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambientlab.cli.istio.command import Cluster, Command, boolean
+from ambientlab.cli.istio.command import Cluster, Command, boolean, contents
 
 if TYPE_CHECKING:
     from ambientlab.host.manifests import Manifests, Problem
@@ -257,7 +257,7 @@ def _texts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
         path = Path(name)
         if name == "-":
-            yield name, sys.stdin.read()
+            yield name, contents(path).decode(errors="replace")
         elif path.is_dir():
             for file in sorted(each for each in path.rglob("*") if each.is_file()):
                 yield from _text(file)
@@ -269,7 +269,7 @@ def _texts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _text(path: Path) -> Iterator[tuple[str, str]]:
     if path.suffix in _EXTENSIONS:
-        yield str(path), path.read_text()
+        yield str(path), contents(path).decode(errors="replace")
     else:
         known = " ".join(_EXTENSIONS)
         click.echo(f"Skipping file {path}, recognized file extensions are: [{known}]", err=True)
@@ -296,7 +296,10 @@ def _index(
         for gap in unseen:
             click.echo(f"Warning: {gap.what} not seen: {gap.why}", err=True)
     if mesh_config is not None:
-        config = {"metadata": {"name": "istio", "namespace": ""}, "data": {"mesh": mesh_config.read_text()}}
+        config = {
+            "metadata": {"name": "istio", "namespace": ""},
+            "data": {"mesh": contents(mesh_config).decode(errors="replace")},
+        }
         meshconfig.take_up(found.mesh_config, config)
         found.settle()
     return found, written

@@ -7,6 +7,7 @@ not there is named in cobra's words. Exit codes are istioctl's: 64 for a command
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -100,6 +101,15 @@ def _persistent() -> list[click.Parameter]:
 
 
 _PERSISTENT = _persistent()
+
+
+def contents(file: Path) -> bytes:
+    """Of a file, or of stdin for `-`. What is wrong with it is said in Go's words."""
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        doing = "read" if isinstance(error, IsADirectoryError) else "open"
+        raise click.ClickException(f"{doing} {file}: {str(error.strerror).lower()}") from None
 
 
 class Boolean(click.Option):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli import pods
-from ambientlab.cli.istio.command import Group, boolean
+from ambientlab.cli.istio.command import Group, boolean, contents
 from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
 from ambientlab.cli.tabwriter import columns
@@ -108,7 +107,7 @@ class Source:
 
     def _read(self, path: str, failure: str) -> bytes:
         if self._file is not None:
-            return sys.stdin.buffer.read() if str(self._file) == "-" else self._file.read_bytes()
+            return contents(self._file)
         try:
             return pods.ask(self._cluster, self._pod, path, port=self._port)
         except KubectlError as error:

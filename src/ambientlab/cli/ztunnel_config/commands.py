@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli import pods
-from ambientlab.cli.istio.command import Group, boolean
+from ambientlab.cli.istio.command import Group, boolean, contents
 from ambientlab.cli.tabwriter import columns
 from ambientlab.cli.ztunnel_config import tables
 from ambientlab.cli.ztunnel_config.dump import Dump, DumpError
@@ -93,7 +92,7 @@ class Source:
 
     def _read(self, *, of_one: bool) -> bytes:
         if self._file is not None:
-            return sys.stdin.buffer.read() if str(self._file) == "-" else self._file.read_bytes()
+            return contents(self._file)
         ztunnel = self._ztunnel(of_one=of_one)
         try:
             return pods.ask(self._cluster, ztunnel, "config_dump", port=self._port)
