@@ -27,7 +27,7 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "to_a_nodes_network": ("explain", "node-exporter.kube-system:9100/metrics", "--from", "web/front"),
     },
     "istio-1.31": {
-        "by_anybody": ("explain", "ledger.pay/v2/entries"),
+        "by_anybody": ("explain", "ledger.pay.svc.corp.example/v2/entries"),
         "denied_everywhere": ("explain", "ledger.pay/v2", "-X", "DELETE", "--from", "app/shop"),
     },
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ambientlab.api.kinds import GATEWAY, VIRTUALSERVICE
 from ambientlab.api.objects import Object, annotations_of, condition_holds, labels_of
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.cluster import DOMAIN, ROOT_NAMESPACE
 from ambientlab.mesh.index.workloads import REDIRECTION
 from ambientlab.mesh.ir import Key
 
@@ -24,6 +24,9 @@ OLDEST = (1, 24)
 _REVISION = "istio.io/rev"
 _DEFAULT = "default"
 _GATEWAY_API = "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.5.1/standard-install.yaml"
+_EAST_WEST = "istio-east-west"
+"""The GatewayClass of gateways between clusters (pkg/config/constants)."""
+_DOMAIN_ARGUMENT = re.compile(r"--domain[= ](\S+)")
 _VERSION = re.compile(r":(\d+)\.(\d+)")
 
 
@@ -38,12 +41,14 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """The istiod of one revision. `version` is that of its image, empty where a tag tells none."""
+    """The istiod of one revision. `version` is that of its image, empty where a tag tells none; `domain` is the
+    cluster's, which it is told by an argument (templates/deployment.yaml)."""
 
     namespace: str
     revision: str
     ready: bool
     version: tuple[int, ...]
+    domain: str
 
     @property
     def config(self) -> Key:
@@ -68,6 +73,10 @@ class Installation:
     def config(self) -> Key:
         return self.chosen.config if self.chosen is not None else Key(ROOT_NAMESPACE, "istio")
 
+    @property
+    def domain(self) -> str:
+        return self.chosen.domain if self.chosen is not None else DOMAIN
+
 
 def installation(pods: Iterable[Object]) -> Installation:
     istiods: dict[tuple[str, str], list[Object]] = {}
@@ -86,10 +95,13 @@ def installation(pods: Iterable[Object]) -> Installation:
 
 
 def _plane(namespace: str, revision: str, pods: Sequence[Object]) -> ControlPlane:
-    images = [container.get("image", "") for pod in pods for container in pod["spec"].get("containers") or ()]
-    versions = [tuple(map(int, match.groups())) for image in images if (match := _VERSION.search(image))]
+    containers = [container for pod in pods for container in pod["spec"].get("containers") or ()]
+    found = (_VERSION.search(container.get("image", "")) for container in containers)
+    versions = [tuple(map(int, match.groups())) for match in found if match is not None]
+    said = " ".join(argument for container in containers for argument in container.get("args") or ())
+    domain = match[1] if (match := _DOMAIN_ARGUMENT.search(said)) else DOMAIN
     ready = any(condition_holds(pod, "Ready") for pod in pods)
-    return ControlPlane(namespace, revision, ready, min(versions, default=()))
+    return ControlPlane(namespace, revision, ready, min(versions, default=()), domain)
 
 
 def _chosen(planes: Sequence[ControlPlane], ztunnels: Sequence[Object]) -> ControlPlane | None:
@@ -105,6 +117,15 @@ def without_kinds(absent: Collection[Resource]) -> Iterator[Gap]:
         yield Gap("Gateway API", "the cluster does not have its kinds, and so no waypoint", (install,))
     if VIRTUALSERVICE in absent:
         yield Gap("Istio's kinds", "the cluster does not have them", ("istioctl install --set profile=ambient",))
+
+
+def other_clusters(gateways: Iterable[Object]) -> Iterator[Gap]:
+    """What istiod knows of them it reads from their APIs."""
+    between = [gateway for gateway in gateways if gateway["spec"].get("gatewayClassName") == _EAST_WEST]
+    for gateway in between[:1]:
+        name, namespace = (gateway["metadata"][field] for field in ("name", "namespace"))
+        why = f"Gateway {namespace}/{name} leads there, and endpoints that they have are not known here"
+        yield Gap("other clusters", why, ("istioctl remote-clusters",))
 
 
 def incomplete(found: Installation, pods: Iterable[Object]) -> Iterator[Gap]:

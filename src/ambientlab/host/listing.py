@@ -28,7 +28,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.host.installation import Gap, incomplete, installation, without_kinds
+from ambientlab.host.installation import Gap, incomplete, installation, other_clusters, without_kinds
 from ambientlab.host.kubeapi import ApiError, KubeApi, Reply
 from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.index.meshconfig import Home, home
@@ -64,6 +64,7 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
     installed = installation(found.get(POD, ()))
     if POD in found:
         gaps += incomplete(installed, found[POD])
+    gaps += other_clusters(found.get(GATEWAY, ()))
     wanted = [installed.config, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
     config_maps: dict[Key, Object] = {}
     for key, reply in zip(wanted, api.get([_config_map(key) for key in wanted]), strict=True):
@@ -72,7 +73,7 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
         elif reply.status != 404:
             gaps.append(Gap(f"ConfigMap {key}", *_why(CONFIGMAP, reply)))
     found[CONFIGMAP] = list(config_maps.values())
-    return Listing(found, tuple(gaps), home(installed.config, config_maps.get(installed.config)))
+    return Listing(found, tuple(gaps), home(installed.config, config_maps.get(installed.config), installed.domain))
 
 
 def _path(resource: Resource) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from ambientlab.api.kinds import GATEWAY, TLSROUTE, VIRTUALSERVICE
 from ambientlab.api.objects import Object
-from ambientlab.host.installation import incomplete, installation, without_kinds
+from ambientlab.host.installation import incomplete, installation, other_clusters, without_kinds
 from ambientlab.mesh.ir import Key
 from support.istio_pods import istio, istiod
 
@@ -73,6 +73,22 @@ def test_the_configuration_is_that_of_the_istiod_that_ztunnel_asks() -> None:
     assert installation(both).config == Key("istio-system", "istio-new")
     tagged = [*without("istiod"), istiod("1.31.0", "istio-system", "stable", ready=True)]
     assert installation(tagged).config == Key("istio-system", "istio-stable")
+
+
+def test_the_domain_is_what_istiod_is_told() -> None:
+    assert installation(istio()).domain == "cluster.local"
+    for arguments in (["discovery", "--domain", "corp.example"], ["--domain=corp.example"]):
+        pods = istio()
+        pods[0]["spec"]["containers"][0]["args"] = arguments
+        assert installation(pods).domain == "corp.example"
+
+
+def test_clusters_that_a_gateway_leads_to_are_not_known() -> None:
+    gateway = {"metadata": {"name": "eastwest", "namespace": "istio-system"}, "spec": {"gatewayClassName": "istio"}}
+    assert list(other_clusters([gateway])) == []
+    gateway["spec"]["gatewayClassName"] = "istio-east-west"
+    [gap] = other_clusters([gateway])
+    assert gap.why.startswith("Gateway istio-system/eastwest leads there")
 
 
 def test_a_kind_that_is_not_there_is_told_where_without_it_there_is_half_an_istio() -> None:

@@ -31,7 +31,6 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.cluster import DOMAIN
 from ambientlab.flow.collection import Collection, Context, Derive, Failed, Graph, Source
 from ambientlab.mesh.index import (
     backendtls,
@@ -70,14 +69,9 @@ class MeshIndex:
     """
 
     def __init__(
-        self,
-        *,
-        domain: str = DOMAIN,
-        home: meshconfig.Home = meshconfig.HOME,
-        failed: Failed | None = None,
-        ipv6: bool = True,
+        self, *, home: meshconfig.Home = meshconfig.HOME, failed: Failed | None = None, ipv6: bool = True
     ) -> None:
-        self.domain, self.home = domain, home
+        self.home, self.domain = home, (domain := home.domain)
         self.graph = graph = Graph(failed)
         self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
         sources = self.sources

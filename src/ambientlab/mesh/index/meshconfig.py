@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ambientlab.api.objects import Object
-from ambientlab.cluster import ROOT_NAMESPACE, TRUST_DOMAIN
+from ambientlab.cluster import DOMAIN, ROOT_NAMESPACE, TRUST_DOMAIN
 from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
 from ambientlab.mesh.ir import THE_MESH, Key, TrustDomains
@@ -53,19 +53,20 @@ Config = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where a mesh keeps what is for all of it: the ConfigMap of its configuration, and the root namespace, whose
-    policies and rules are for every namespace."""
+    policies and rules are for every namespace; and the cluster's domain, which Services are named under."""
 
     config: Key = KEY
     root: str = ROOT_NAMESPACE
+    domain: str = DOMAIN
 
 
 HOME = Home()
 
 
-def home(config: Key, config_map: Object | None) -> Home:
+def home(config: Key, config_map: Object | None, domain: str = DOMAIN) -> Home:
     """The root namespace is istiod's own unless the configuration names another (rootNamespace)."""
     root = read(config_map).get("rootNamespace") if config_map is not None else None
-    return Home(config, root if isinstance(root, str) and root else config.namespace)
+    return Home(config, root if isinstance(root, str) and root else config.namespace, domain)
 
 
 def read(config_map: Object) -> Config:
