@@ -43,21 +43,22 @@ class Index(Generic[I, K, V]):
         self._of = of
         self._keys: dict[I, set[K]] = {}
         for key, value in collection.items():
-            self._add(key, value)
+            self._add(key, self._under(key, value))
 
     def select(self, value: I) -> list[V]:
         """The entries under `value`, ordered by their keys, which must be comparable."""
         keys: list[Any] = sorted(self._keys.get(value, ()))
         return [self.collection[key] for key in keys]
 
-    def _add(self, key: K, value: V) -> set[I]:
-        under = set(self._of(key, value))
+    def _under(self, key: K, value: V) -> set[I]:
+        return set(self._of(key, value))
+
+    def _add(self, key: K, under: set[I]) -> None:
         for index_value in under:
             self._keys.setdefault(index_value, set()).add(key)
-        return under
 
     def _remove(self, key: K, value: V) -> set[I]:
-        under = set(self._of(key, value))
+        under = self._under(key, value)
         for index_value in under:
             keys = self._keys[index_value]
             keys.discard(key)
@@ -123,13 +124,15 @@ class Collection(Mapping[K, V]):
         old = self._values.get(key)
         if old is new or old == new:
             return
+        # a function of an index may raise: not before this is done is anything changed
+        filed = [(index, set() if new is None else index._under(key, new)) for index in self._indexes]
         stale: set[tuple[_Derived[Any, Any, Any, Any], Hashable]] = set()
         for token in (key, _EVERYTHING):
             stale |= self._readers.get(token, set())
-        for index in self._indexes:
-            under = set() if old is None else index._remove(key, old)
-            under |= set() if new is None else index._add(key, new)
-            for value in under:
+        for index, under in filed:
+            left = set() if old is None else index._remove(key, old)
+            index._add(key, under)
+            for value in left | under:
                 stale |= self._readers.get((index, value), set())
         if new is None:
             del self._values[key]

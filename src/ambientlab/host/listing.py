@@ -76,6 +76,10 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
     return Listing(found, tuple(gaps), home(installed.config, config_maps.get(installed.config), installed.domain))
 
 
+_OTHER_SHAPE = frozenset({(BACKENDTLSPOLICY, "v1alpha2")})
+"""Versions whose objects have other fields: until Gateway API 1.1 a `targetRef` and `tls`."""
+
+
 def _path(resource: Resource) -> str:
     return f"{resource.path}/{resource.plural}"
 
@@ -85,14 +89,14 @@ def _config_map(key: Key) -> str:
 
 
 def _in_other_versions(api: KubeApi, missing: Sequence[Resource]) -> Iterator[tuple[Resource, Reply]]:
-    """Older clusters serve some kinds in versions of before, which say the same."""
+    """Older clusters serve some kinds in versions of before, which say the same but for a few."""
     groups = sorted({resource.group for resource in missing if resource.group})
     versions = dict(zip(groups, map(_versions, api.get([f"/apis/{group}" for group in groups])), strict=True))
     tried = [
         (resource, replace(resource, version=version))
         for resource in missing
         for version in versions.get(resource.group, ())
-        if version != resource.version
+        if version != resource.version and (resource, version) not in _OTHER_SHAPE
     ]
     for (resource, _), reply in zip(tried, api.get([_path(other) for _, other in tried]), strict=True):
         if reply.status != 404:

@@ -107,6 +107,20 @@ def test_an_object_that_makes_no_sense_is_told_and_the_rest_answered(run: Run, s
     assert "hello/odd of VirtualServices read: it makes no sense" in " ".join(done.stdout.split())
 
 
+def test_an_object_without_the_shape_of_its_kind_is_left_out(run: Run, served: dict[str, Answer]) -> None:
+    odd = {"metadata": {"name": "odd", "namespace": "hello"}, "spec": {"targetRef": {"name": "helloworld"}}}
+    group = "/apis/gateway.networking.k8s.io"
+    served[f"{group}/v1/backendtlspolicies"] = (200, {"items": [odd]})
+    done = run(HELLO)
+    assert (done.exit_code, "waypoint hello/waypoint" in done.stdout) == (0, True), done.output
+    assert "hello/odd of backendtlspolicies: it makes no sense" in " ".join(done.stdout.split())
+    # the version that has that shape is not read at all
+    del served[f"{group}/v1/backendtlspolicies"]
+    served[f"{group}/v1alpha2/backendtlspolicies"] = (200, {"items": [odd]})
+    served[group] = (200, {"versions": [{"version": "v1"}, {"version": "v1alpha2"}]})
+    assert "Not seen" not in run(HELLO).stdout
+
+
 def test_without_gateway_api_and_istios_kinds_the_next_steps_are_told(run: Run, served: dict[str, Answer]) -> None:
     for path in [path for path in served if "istio.io" in path or "gateway.networking" in path]:
         del served[path]

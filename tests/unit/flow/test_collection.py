@@ -157,6 +157,18 @@ def test_of_two_inputs_for_one_key_the_first_counts_where_somebody_is_told() -> 
     assert dict(by_address) == {"10.0.0.1": "one", "10.0.0.3": "three"}
 
 
+def test_an_entry_that_cannot_be_filed_is_not_written() -> None:
+    graph = Graph()
+    items: Source[str, dict[str, str]] = graph.source("items")
+    by_colour, by_shape = items.index(lambda _, item: (item["colour"],)), items.index(lambda _, item: (item["shape"],))
+    items.set("a", {"colour": "red", "shape": "round"})
+    for key in ("a", "b"):
+        with pytest.raises(KeyError):
+            items.set(key, {"colour": "blue"})
+    assert (by_colour.select("red"), by_shape.select("round")) == ([items["a"]], [items["a"]])
+    assert (by_colour.select("blue"), "b" in items) == ([], False)
+
+
 def test_reading_a_younger_collection_is_refused() -> None:
     graph = Graph()
     first: Source[str, int] = graph.source("first")

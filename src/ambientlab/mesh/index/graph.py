@@ -223,10 +223,16 @@ def index(
     home: meshconfig.Home = meshconfig.HOME,
     failed: Failed | None = None,
 ) -> MeshIndex:
-    """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over."""
+    """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over, and
+    so is an object that has not the shape of its kind, of which `failed` is told."""
     built = MeshIndex(home=home, failed=failed)
     for resource in RESOURCES:
         for obj in listed.get(resource, ()):
-            built.put(resource, obj)
+            try:
+                built.put(resource, obj)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(resource.plural, Key(objects.namespace(obj), objects.name(obj)), error)
     built.settle()
     return built
