@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from ambientlab import labs
-from ambientlab.api.objects import copy
+from ambientlab.api.objects import Object, copy
+from ambientlab.host import manifests
 from ambientlab.mesh.analysis import ANALYSERS, CODES, analyse
+from ambientlab.mesh.decide import Answered, Reason, Request, decide
 from ambientlab.mesh.foreseen import foreseen
 from ambientlab.mesh.index import index
-from support.decisions import case, indexed, objects_in, world
+from support.decisions import CURL, case, indexed, objects_in, world
 from support.findings import HERE, by_resource, found, with_example
 from support.typed_lab import TypedLab
 
@@ -20,6 +23,15 @@ LOOKED_AT = frozenset(
      "NotPermitted", "AdmitsNobody", "NobodySelected", "NotBuilt", "Invalid"}
 )  # fmt: skip
 """Codes whose remedy depends on what is meant: it is to look, or to edit."""
+
+
+def typed_world(*objects: Object) -> TypedLab:
+    """Objects to type commands about."""
+    typed = TypedLab(labs.load("traffic-management"))
+    typed.objects = {
+        (obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): copy(obj) for obj in objects
+    }
+    return typed
 
 
 def test_nothing_is_wrong_with_the_world() -> None:
@@ -36,13 +48,7 @@ def test_the_bad_example_has_the_code_and_the_good_one_has_none(id_: str) -> Non
 def test_what_is_offered_does_away_with_the_finding(id_: str) -> None:
     [finding] = found(f"{id_}.bad")
     for remedy in finding.remedies:
-        typed = TypedLab(labs.load("traffic-management"))
-        objects = with_example(f"{id_}.bad").values()
-        typed.objects = {
-            (obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): copy(obj)
-            for some in objects
-            for obj in some
-        }
+        typed = typed_world(*(obj for some in with_example(f"{id_}.bad").values() for obj in some))
         for command in remedy.commands:
             assert any(word in command.split() for word in CHANGING), command
             typed.command(command)
@@ -50,6 +56,7 @@ def test_what_is_offered_does_away_with_the_finding(id_: str) -> None:
         assert id_ not in {each.code.id for each in after}, remedy
 
 
+BEFALLS = {Reason.NO_CLUSTER: {"MissingBackend", "Invalid"}, Reason.NO_ENDPOINT: {"NoEndpoints"}}
 UNHEARD = {"AML0001"}
 MISSING = {"AML0015"}
 UNUSED = {"AML0001", "AML0002"}
@@ -90,7 +97,36 @@ def test_every_state_of_the_lab() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_whatever_there_is_can_be_analysed(name: str) -> None:
+    """And what is patched in an object leaves one that the API takes."""
+    patched = []
     for finding in analyse(indexed(*world(), *objects_in(case(name))), ANALYSERS):
         assert finding.message
         assert finding.remedies, finding
-        assert all(remedy.commands for remedy in finding.remedies)
+        for remedy in finding.remedies:
+            assert remedy.commands
+            typed = typed_world(*world(), *objects_in(case(name)))
+            patches = [command for command in remedy.commands if command.startswith("kubectl patch ")]
+            for command in patches:
+                typed.command(command)
+            if patches:
+                kind = finding.object.kind.partition(".")[0]
+                patched.append(typed.objects[(kind, finding.object.namespace, finding.object.name)])
+    # some cases have objects that never come past the API
+    assert refused(patched) <= refused([copy(obj) for obj in objects_in(case(name))])
+
+
+def refused(objects: list[Object]) -> set[str]:
+    return {problem.named for problem in manifests.read([("case", yaml.safe_dump_all(objects))]).problems}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_befalls_requests_is_found(name: str) -> None:
+    """Requests that a waypoint answers because there is no destination, or nobody behind it."""
+    index = indexed(*world(), *objects_in(case(name)))
+    found = {finding.code.name for finding in analyse(index, ANALYSERS)}
+    for host, port in index.mesh.routes if CURL in index.mesh.workloads else ():
+        asked = Request.to(f"http://{host.replace('*', 'any')}:{port}/", "GET", ())
+        for outcome in decide(index.mesh, CURL, asked, domain=index.domain).outcomes:
+            end = outcome.result
+            if isinstance(end, Answered) and end.reason in BEFALLS:
+                assert BEFALLS[end.reason] & found, (host, port, end)

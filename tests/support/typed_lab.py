@@ -222,11 +222,12 @@ def _namespace(words: list[str], obj: Any = None) -> str:
 
 
 def _patch(obj: Any, operation: dict[str, Any]) -> None:
-    *path, last = operation["path"].strip("/").split("/")
+    steps = operation["path"].removeprefix("/").split("/")
+    *path, last = (step.replace("~1", "/").replace("~0", "~") for step in steps)
     for step in path:
         obj = obj[int(step)] if isinstance(obj, list) else obj[step]
     if operation["op"] == "remove":
-        del obj[last]
+        del obj[int(last) if isinstance(obj, list) else last]
     elif isinstance(obj, list) and last == "-":
         obj.append(operation["value"])
     elif isinstance(obj, list):

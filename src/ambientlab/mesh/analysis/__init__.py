@@ -5,7 +5,7 @@ An analyser looks at an index and yields findings; those here read what the inde
 
 from __future__ import annotations
 
-from ambientlab.mesh.analysis import codes, outsiders, policies, ports, routes, said, waypoints
+from ambientlab.mesh.analysis import backends, codes, outsiders, policies, ports, routes, said, waypoints
 from ambientlab.mesh.analysis.finding import Analyser, Code, Finding, Registry, Severity, analyse
 
 __all__ = ["ANALYSERS", "CODES", "Analyser", "Code", "Finding", "Registry", "Severity", "analyse"]
@@ -18,6 +18,7 @@ ANALYSERS: tuple[Analyser, ...] = (
     routes.weights,
     policies.analyse,
     outsiders.analyse,
+    backends.analyse,
 )
 """Ambientlab's own."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ambientlab.mesh.explain import Remedy, remedies
 from ambientlab.mesh.index import ObjectRef
 
-_STEP = re.compile(r"\[([^]]*)\]|([^.[]+)")
+_STEP = re.compile(r"\[(?P<item>[^]]*)\]|\{(?P<entry>[^}]*)\}|(?P<name>[^.[{]+)")
 
 
 def pointer(field: str) -> str:
@@ -18,7 +18,7 @@ def pointer(field: str) -> str:
 
 def steps(field: str) -> Iterator[str]:
     """`metadata.labels[istio.io/use-waypoint]` -> metadata, labels, istio.io/use-waypoint."""
-    return (found[1] if found[1] is not None else found[2] for found in _STEP.finditer(field))
+    return (found[str(found.lastgroup)] for found in _STEP.finditer(field))
 
 
 def edit(ref: ObjectRef, field: str = "") -> Remedy:

@@ -9,6 +9,7 @@ from ambientlab.mesh.analysis import codes, cures, hosts, ports
 from ambientlab.mesh.analysis.finding import Code, Finding
 from ambientlab.mesh.explain import Remedy, remedies
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
+from ambientlab.mesh.index.coverage import exempt
 from ambientlab.mesh.index.diagnostics import UNSUPPORTED, WAYPOINT_BOUND
 from ambientlab.mesh.ir import Destination
 
@@ -107,6 +108,7 @@ def _remedies(index: MeshIndex, diagnostic: Diagnostic, code: Code) -> Iterator[
         case codes.NO_SUCH_SERVICE:
             yield from hosts.completed(index, diagnostic)
         case codes.SHADOWED if diagnostic.reason != "Unreachable":
+            yield from (remedies.instead(ref, other) for other in diagnostic.first if other != ref)
             yield cures.without(ref)
         case codes.MISSING_BACKEND if diagnostic.destination is not None:
             yield from _provided(index, diagnostic.destination)
@@ -114,7 +116,7 @@ def _remedies(index: MeshIndex, diagnostic: Diagnostic, code: Code) -> Iterator[
             yield from ports.moved(index, diagnostic)
         case codes.OTHER_PROTOCOL:
             yield from ports.declared(index, diagnostic)
-        case codes.IGNORED:
+        case codes.IGNORED if exempt(ref.kind, diagnostic.field):
             yield cures.without(ref, diagnostic.field)
         case codes.NOT_BUILT:
             yield cures.look(ref)

@@ -78,6 +78,10 @@ def delete(ref: ObjectRef) -> str:
     return line("kubectl", "delete", *where(ref))
 
 
+def instead(ref: ObjectRef, first: ObjectRef) -> Remedy:
+    return Remedy(f"let {ref} decide in place of {first}", (delete(first),))
+
+
 def move(ref: ObjectRef, namespace: str) -> tuple[str, ...]:
     """The same object in another namespace. What it names without a namespace is then looked for there."""
     edit = f"/^  uid:/d;/^  resourceVersion:/d;s/^  namespace: {ref.namespace}$/  namespace: {namespace}/"

@@ -176,8 +176,7 @@ def _why_first(scope: Scope, chosen: Candidate, own: list[Candidate]) -> str:
 
 def _without(chosen: Candidate | None, ref: ObjectRef) -> Iterator[Remedy]:
     if chosen is not None and _origin(chosen) != ref:
-        first = _origin(chosen)
-        yield Remedy(f"let {ref} decide in place of {first}", (remedies.delete(first),))
+        yield remedies.instead(ref, _origin(chosen))
 
 
 def _to_port(scope: Scope, ref: ObjectRef) -> Iterator[Remedy]:

@@ -54,6 +54,7 @@ def routes(
 
 def _without_effect(shape: Shape, rule: _Rule, by: _Rule | None) -> Diagnostic:
     asking, draft = rule
+    first = () if by is None else (by[0].origin,)
     if by is not None:
         reason, why = "Shadowed", f"{by[1].field} of {by[0].origin} comes first"
     elif draft.matches and all(names not in (None, (shape.host,)) for _, names in draft.matches):
@@ -61,4 +62,5 @@ def _without_effect(shape: Shape, rule: _Rule, by: _Rule | None) -> Diagnostic:
         why = "a waypoint reads no server names, and follows only rules for TLS that name the service's host alone"
     else:
         reason, why = "NoPort", "it has no TCP port that matches"
-    return Diagnostic(asking.origin, reason, f"no effect on {shape.host}: {why}", field=draft.field, host=shape.host)
+    message = f"no effect on {shape.host}: {why}"
+    return Diagnostic(asking.origin, reason, message, field=draft.field, host=shape.host, first=first)

@@ -10,6 +10,7 @@ entry covers everything below its path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -190,6 +191,11 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
 def name_of(group: str, kind: str) -> str:
     """What a kind is called here and in findings: with its group, as kubectl has it, where another has its name."""
     return f"{kind}.{group}" if (group, kind) == (ISTIO_NETWORKING, "Gateway") else kind
+
+
+def exempt(kind: str, path: str) -> bool:
+    """Whether a field of an object, `spec.http[2].match[0].name`, is one of the tables'."""
+    return re.sub(r"\[\d+\]", "[]", path) in EXEMPTIONS.get(kind, {})
 
 
 @dataclass(slots=True)

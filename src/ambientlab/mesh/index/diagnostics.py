@@ -32,7 +32,8 @@ class Diagnostic:
 
     `condition` names the status condition it decides, with `reason` and `message` as Istio writes them; a diagnostic
     without one is a finding, which Istio leaves unsaid. `field` is the path of what it is about, `host` the service
-    where it holds for that one alone, and `destination` that of a route where it is about one.
+    where it holds for that one alone, `destination` that of a route where it is about one, and `first` what comes
+    before an object that is not heard for it.
     """
 
     object: ObjectRef
@@ -42,6 +43,7 @@ class Diagnostic:
     field: str = ""
     host: str = ""
     destination: Destination | None = None
+    first: tuple[ObjectRef, ...] = ()
 
     @property
     def text(self) -> str:

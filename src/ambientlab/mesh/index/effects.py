@@ -82,6 +82,7 @@ def _of_rule(
 
 def _overruled(ref: ObjectRef, rule: Rule, shape: Shape, waypoint: Key, first: Sequence[Rule], root: str) -> Diagnostic:
     places = (waypoint.namespace, shape.key.namespace, root)
+    before: tuple[ObjectRef, ...] = ()
     if rule.key.namespace not in places:
         reason, field = "ForeignNamespace", "spec.host"
         why = f"a waypoint looks for rules in its own namespace, the service's and {root}"
@@ -90,8 +91,10 @@ def _overruled(ref: ObjectRef, rule: Rule, shape: Shape, waypoint: Key, first: S
         why = f"exportTo does not reach {waypoint.namespace}, where its waypoint is"
     else:
         reason, field = "Shadowed", "spec.host"
-        why = f"{', '.join(f'DestinationRule {r.key}' for r in first)} comes first"
-    return Diagnostic(ref, reason, f"no effect on {shape.host}: {why}", field=field, host=shape.host)
+        before = tuple(ObjectRef("DestinationRule", *r.key) for r in first)
+        why = f"{', '.join(map(str, before))} comes first"
+    message = f"no effect on {shape.host}: {why}"
+    return Diagnostic(ref, reason, message, field=field, host=shape.host, first=before)
 
 
 def _of_backend_policy(

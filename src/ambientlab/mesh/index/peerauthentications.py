@@ -79,7 +79,8 @@ def without_effect(peer: Peer, rivals: Iterable[Peer]) -> Iterator[Diagnostic]:
     first = oldest(rival for rival in rivals if (rival.selector.labels or ()) == (peer.selector.labels or ()))
     if first is not None and first != peer:
         why = f"no effect: PeerAuthentication {first.key} is for the same workloads, and older"
-        yield Diagnostic(ObjectRef("PeerAuthentication", *peer.key), "OlderPolicy", why, field="spec")
+        older = (ObjectRef("PeerAuthentication", *first.key),)
+        yield Diagnostic(ObjectRef("PeerAuthentication", *peer.key), "OlderPolicy", why, field="spec", first=older)
 
 
 class Effective(NamedTuple):

@@ -242,7 +242,12 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
         if shape.kind == SERVICE_KIND or shape.key.namespace == ref.namespace:
             return [
                 Diagnostic(
-                    ref, "Shadowed", f"no effect on {host}: {winner} declares it already", field=field, host=host
+                    ref,
+                    "Shadowed",
+                    f"no effect on {host}: {winner} declares it already",
+                    field=field,
+                    host=host,
+                    first=(winner,),
                 )
             ]
         return [unsupported(ref, field, f"{host} is what {winner} says, in namespace {ref.namespace} too")]

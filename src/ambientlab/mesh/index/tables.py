@@ -49,7 +49,7 @@ def _tables(
     notes: list[Diagnostic],
 ) -> tuple[RouteTable, ...]:
     tables: list[RouteTable] = []
-    heard: dict[Candidate, list[tuple[int, str]]] = {candidate: [] for candidate in admitted}
+    heard: dict[Candidate, list[tuple[int, ObjectRef | None]]] = {candidate: [] for candidate in admitted}
     for port in shape.ports:
         if port.protocol.http or port.protocol is AppProtocol.UNDECLARED:
             routes, taken = _routes(admitted, port.number, waypoint, around)
@@ -66,11 +66,11 @@ def _tables(
 
 def _routes(
     admitted: list[Candidate], port: int, waypoint: Key, around: resolve.Surroundings
-) -> tuple[tuple[Route, ...], list[tuple[Candidate, str]]]:
+) -> tuple[tuple[Route, ...], list[tuple[Candidate, ObjectRef | None]]]:
     """The routes of one port; and each candidate that has some, with what takes all requests before it, if anything."""
     routes: list[Route] = []
-    taken: list[tuple[Candidate, str]] = []
-    behind = ""
+    taken: list[tuple[Candidate, ObjectRef | None]] = []
+    behind: ObjectRef | None = None
     for candidate in admitted:
         drafts = [
             draft
@@ -82,21 +82,23 @@ def _routes(
             routes += [resolve.resolved(draft.route, port, around) for draft in drafts]
         catch_all = next((draft.route.origin for draft in drafts if draft.takes_all), None)
         if catch_all is not None:
-            behind = behind or f"{catch_all[0]} {catch_all[1]}"
+            behind = behind or ObjectRef(catch_all[0], *catch_all[1])
     return tuple(routes), taken
 
 
-def _unheard(host: str, candidate: Candidate, ports: list[tuple[int, str]]) -> list[Diagnostic]:
+def _unheard(host: str, candidate: Candidate, ports: list[tuple[int, ObjectRef | None]]) -> list[Diagnostic]:
     """Findings about a candidate no request gets to, or none on some of the ports it has routes for."""
-    behind = dict.fromkeys(before for _, before in ports)
+    behind = tuple(dict.fromkeys(before for _, before in ports if before is not None))
+    first: tuple[ObjectRef, ...] = ()
     if not candidate.drafts:
         reason, message = "NoRoute", f"no effect on {host}: none of its routes can match at a waypoint"
     elif not ports:
         reason, message = "NoPort", f"no effect on {host}: it has no HTTP port that matches"
-    elif "" not in behind:
-        reason, message = "Shadowed", f"no effect on {host}: {', '.join(behind)} comes first and takes all requests"
+    elif all(before is not None for _, before in ports):
+        reason, first = "Shadowed", behind
+        message = f"no effect on {host}: {', '.join(map(str, first))} comes first and takes all requests"
     else:
-        lost = [(number, before) for number, before in ports if before]
+        lost = [(number, before) for number, before in ports if before is not None]
         return [
             Diagnostic(
                 s.origin,
@@ -104,11 +106,12 @@ def _unheard(host: str, candidate: Candidate, ports: list[tuple[int, str]]) -> l
                 f"no effect on {host}:{number}: {before} comes first and takes all requests",
                 field=s.field,
                 host=host,
+                first=(before,),
             )
             for number, before in lost
             for s in candidate.sets
         ]
-    return [Diagnostic(s.origin, reason, message, field=s.field, host=host) for s in candidate.sets]
+    return [Diagnostic(s.origin, reason, message, field=s.field, host=host, first=first) for s in candidate.sets]
 
 
 def _missing(host: str, admitted: list[Candidate], tables: list[RouteTable]) -> list[Diagnostic]:
