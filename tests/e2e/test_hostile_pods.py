@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_who_goes_by_its_ztunnel_is_nobody(hostile: Mesh) -> None:
     assert calls("through")
     denied = "explicitly denied by: istio-system/istio_converted_static_strict"
     line = rf'src.addr={inside}:\d+ src.workload="inside" .*dst.addr={victim}:8000 .*direction="inbound" .*{denied}'
-    said = first(lambda: hostile.kubectl("logs", "-n", "istio-system", "ds/ztunnel"), lambda log: denied in log, denied)
+    said = first(lambda: ztunnels(hostile), lambda log: denied in log, denied)
     assert re.search(line, said), said
     hostile.kubectl("delete", "peerauthentication", "default", "-n", "meshed")
 
@@ -225,15 +226,27 @@ def test_the_token_of_a_pod_opens_nothing_at_the_api(hostile: Mesh) -> None:
 
 
 def test_tunnels_open_for_certificates_of_the_mesh_alone(hostile: Mesh) -> None:
-    victim = address(hostile, "victim", "meshed")
+    """Who turns up without one, or with one of its own making, is turned away at once, and ztunnel says why."""
+    evil, victim = address(hostile, "evil", "default"), address(hostile, "victim", "meshed")
     forge = (
         "cd /tmp && openssl req -x509 -newkey rsa:2048 -nodes -keyout k -out c -days 1 -subj / "
         "-addext subjectAltName=URI:spiffe://cluster.local/ns/meshed/sa/default 2>/dev/null; "
     )
-    for credentials in ("", "--cert c --key k"):
+    for credentials, fault in (
+        ("", "NoCertificatesPresented"),
+        ("--cert c --key k", "InvalidCertificate(UnknownIssuer)"),
+    ):
         call = f"curl -sk -m 5 {credentials} --http2-prior-knowledge https://{victim}:15008/; echo $?"
         ended = tries(hostile, forge + call).splitlines()[-1]
-        assert ended not in ("0", "7", "28"), "connected, and turned away at once"
+        assert ended not in ("0", "7", "28"), "connected, and turned away"
+        error = f'error="tls handshake error: Custom {{ kind: InvalidData, error: {fault} }}"'
+        wanted = re.compile(rf'src\.addr={evil}:\d+ dst\.addr={victim}:15008 direction="inbound" {re.escape(error)}')
+        first(partial(ztunnels, hostile), wanted.search, fault)
+
+
+def ztunnels(mesh: Mesh) -> str:
+    """Its log."""
+    return mesh.kubectl("logs", "-n", "istio-system", "ds/ztunnel")
 
 
 LISTEN = """

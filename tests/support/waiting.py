@@ -23,7 +23,7 @@ def eventually(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> N
     first(holds, bool, what, seconds)
 
 
-def first(ask: Callable[[], T], wanted: Callable[[T], bool], what: str, seconds: float = 20.0) -> T:
+def first(ask: Callable[[], T], wanted: Callable[[T], object], what: str, seconds: float = 20.0) -> T:
     """The first answer that is as wanted; where none is in time, the test fails and shows the last."""
     deadline = time.monotonic() + seconds
     while not wanted(answer := ask()):
