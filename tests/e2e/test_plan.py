@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.mesh import Mesh
-from support.waiting import eventually
+from support.waiting import eventually, first
 
 HELLO = "helloworld.hello:5000/hello"
 RULES = """
@@ -144,3 +144,66 @@ def test_deletions(lab: Mesh) -> None:
     assert "hello/helloworld-v1: 95% → 50%" in text
     assert 'services "nothing" not found' in text
     assert lab.kubectl("get", "gateway", "-n", "hello", "-o", "name").strip() != ""
+
+
+def test_what_is_denied_and_in_use_is_told(lab: Mesh) -> None:
+    """Where it is left to ztunnel, and where a waypoint decides by what is asked for."""
+    lab.curl(HELLO)
+    strict = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: all, namespace: hello}
+spec: {mtls: {mode: STRICT}}
+"""
+    code, plan = planned(lab, strict)
+    assert (code, plan["denied"]) == (2, []), "the client is in the mesh"
+
+    def told(rules: str) -> list[Any]:
+        target = "targetRefs: [{group: '', kind: Service, name: helloworld}]"
+        text = f"""
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: no-test, namespace: hello}}
+spec: {{{target}, action: DENY, rules: [{rules}]}}
+"""
+        denied: list[Any] = planned(lab, text)[1]["denied"]
+        return denied
+
+    whole = first(
+        lambda: told("{from: [{source: {namespaces: [test]}}]}"), bool, "the connection in the log of ztunnel"
+    )
+    assert [(one["client"], one["host"].partition(".")[0], one["port"], one["everyRequest"]) for one in whole] == [
+        ("test/curl", "helloworld", 5000, True)
+    ]
+    part = told("{to: [{operation: {paths: [/hello]}}]}")
+    assert [(one["everyRequest"], [e["request"]["path"] for e in one["examples"]]) for one in part] == [
+        (False, ["/hello"])
+    ]
+    assert told("{from: [{source: {namespaces: [nobody]}}]}") == []
+
+
+def test_pruning_is_kubectls(lab: Mesh, tmp_path: Path) -> None:
+    kept, extra = (
+        f"{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: hello, labels: {{set: a}}}}, "
+        "spec: {ports: [{port: 80}]}}"
+        for name in ("kept", "extra")
+    )
+    lab.apply(f"{kept}\n---\n{extra}")
+    lab.kubectl("label", "-n", "hello", "virtualservice/hello-world-vs", "set=a")
+    allowed = ("--prune-allowlist=core/v1/Service", "-l", "set=a")
+    by_kubectl = lab.kubectl("apply", "--prune", *allowed, "-f", "-", "--dry-run=server", stdin=kept)
+    assert "service/extra pruned" in by_kubectl
+    code, plan = planned(lab, kept, "--prune", *allowed)
+    assert (code, {(one["object"]["name"], one["verb"]) for one in plan["objects"]}) == (
+        2,
+        {("kept", "unchanged"), ("extra", "pruned")},
+    )
+    assert [text.partition(":")[0] for text in plan["notPruned"]] == ["VirtualService hello/hello-world-vs stays"]
+    istio = "--prune-allowlist=networking.istio.io/v1/VirtualService"
+    _, plan = planned(lab, kept, "--prune", "-l", "set=a", istio)
+    assert ("hello-world-vs", "pruned") in {(one["object"]["name"], one["verb"]) for one in plan["objects"]}
+    assert plan["notPruned"] == []
+    (tmp_path / "kustomization.yaml").write_text("resources: [kept.yaml]\nnamespace: hello\nnameSuffix: -x\n")
+    (tmp_path / "kept.yaml").write_text(kept)
+    done = lab.ambientlab("plan", "-k", str(tmp_path), "-o", "json")
+    assert [one["object"]["name"] for one in json.loads(done.out)["objects"]] == ["kept-x"]

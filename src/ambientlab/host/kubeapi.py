@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from ambientlab.host.access import Access
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _LONGEST_LINE = 65536
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
 class ApiError(Exception):
@@ -35,8 +37,11 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """`warnings` are what the server has to say besides (the header Warning of RFC 7234, of which it is code 299)."""
+
     status: int
     body: bytes
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +218,12 @@ def _reply(reader: BinaryIO) -> tuple[Reply, bool]:
     if not version.startswith("HTTP/1."):
         raise ValueError(version)
     headers: dict[str, str] = {}
+    warnings: list[str] = []
     while line := _line(reader):
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
+        if name.lower() == "warning" and (found := _WARNING.match(value.strip())):
+            warnings.append(re.sub(r"\\(.)", r"\1", found[1]))
     last = headers.get("connection", "").lower() == "close" or version == "HTTP/1.0"
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = b"".join(_chunks(reader))
@@ -224,7 +232,7 @@ def _reply(reader: BinaryIO) -> tuple[Reply, bool]:
     else:
         body = reader.read()
         last = True
-    return Reply(int(status), body), last
+    return Reply(int(status), body, tuple(warnings)), last
 
 
 def _chunks(reader: BinaryIO) -> Iterator[bytes]:

@@ -40,11 +40,13 @@ class UnknownKindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A change, in the word that kubectl has for it, and why the server was not asked about it, if it was not."""
+    """A change, in the word that kubectl has for it, and why the server was not asked about it, if it was not.
+    `warnings` are the server's, which let it pass all the same."""
 
     change: Change
     verb: str
     unasked: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Rehearser:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         if not isinstance(name, str) or not name:
             return written.problem("it has no metadata.name, without which nothing can be applied")
-        resource = self._resource(api_version, kind)
+        resource = self.resource(api_version, kind)
         if resource is None:
             return written.problem(f'no matches for kind "{kind}" in version "{api_version}": install its CRD first')
         return self._placed(written, resource, {**value, "metadata": {**value["metadata"]}})
@@ -146,7 +148,7 @@ class Rehearser:
             obj["metadata"]["namespace"] = given or self._namespace or self._api.namespace
         return _Wanted(written, resource, obj)
 
-    def _resource(self, api_version: str, kind: str) -> Resource | None:
+    def resource(self, api_version: str, kind: str) -> Resource | None:
         """As the cluster serves it, where this program does not know it."""
         if (found := _OWN.get((api_version, kind))) is not None:
             return found
@@ -178,7 +180,7 @@ class Rehearser:
                 continue
             reply = next(replies)
             if reply.status in (200, 201):
-                yield _outcome(one, live, orjson.loads(reply.body))
+                yield replace(_outcome(one, live, orjson.loads(reply.body)), warnings=reply.warnings)
             elif reply.status == 404 and live is None and one.key.namespace in coming:
                 yield self._by_own_rules(one, live, f"namespace {one.key.namespace} is only to come")
             elif reply.status == 403 and seen.status in (200, 404):
@@ -236,7 +238,7 @@ class Rehearser:
         return resource, Key(namespace, name)
 
     def delete(self, targets: Sequence[tuple[Resource, Key]], verb: str = "deleted") -> Rehearsal:
-        """Raises ApiError where the API does not answer at all."""
+        """`verb` is what kubectl calls it. Raises ApiError where the API does not answer at all."""
         present = self._api.get([path(*target) for target in targets])
         replies = self._api.rehearse([Write("DELETE", path(*target)) for target in targets])
         outcomes: list[Outcome] = []

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ambientlab.cli.plan.report import Report
     from ambientlab.host.kubeapi import KubeApi
     from ambientlab.host.manifests import Problem, Written
+    from ambientlab.host.pruning import Pruning
+    from ambientlab.mesh.plan import Denial
 
 EXIT_NO_CHANGE, EXIT_CHANGE = 0, 2
 
@@ -26,6 +28,16 @@ EXIT_NO_CHANGE, EXIT_CHANGE = 0, 2
 @click.option("-f", "--filename", "files", multiple=True, help="Manifests to apply; a directory, or - for stdin.")
 @click.option("-k", "--kustomize", type=click.Path(exists=True, file_okay=False), help="A kustomization to apply.")
 @click.option("--delete", "deleted", multiple=True, metavar="KIND/NAME", help="An object to delete; repeatable.")
+@click.option("--prune", is_flag=True, help="Delete what was applied and is not among the manifests; with -l or --all.")
+@click.option("-l", "--selector", default="", help="Prune what has these labels.")
+@click.option("--all", "everything", is_flag=True, help="Prune whatever its labels.")
+@click.option(
+    "--prune-allowlist",
+    "allowed",
+    multiple=True,
+    metavar="GROUP/VERSION/KIND",
+    help="What to prune. [default: kubectl's]",
+)
 @click.option("-n", "--namespace", help="Of objects that name none.  [default: the context's]")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @click.option("--context", help="Plan for a cluster of your kubeconfig instead of the mesh of this machine.")
@@ -35,6 +47,10 @@ def plan(
     files: tuple[str, ...],
     kustomize: str | None,
     deleted: tuple[str, ...],
+    prune: bool,
+    selector: str,
+    everything: bool,
+    allowed: tuple[str, ...],
     namespace: str | None,
     output: str,
     context: str | None,
@@ -50,9 +66,14 @@ def plan(
     gc.disable()  # what is made lives to the end: to look for garbage in it takes as long as all the rest
     if not (files or kustomize or deleted):
         raise click.UsageError("name manifests with -f or -k, or objects to delete with --delete")
+    if prune and bool(selector) is everything:
+        raise click.UsageError("--prune takes either -l, for what has these labels, or --all")
+    if not prune and (selector or everything or allowed):
+        raise click.UsageError("-l, --all and --prune-allowlist are for --prune")
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.host.kubeconfig import KubeconfigError
     from ambientlab.host.kubectl import KubectlError
+    from ambientlab.host.pruning import PruneError, Pruning
     from ambientlab.host.tools import ToolError
 
     flags = reading.flags(context, kubeconfig)
@@ -61,10 +82,11 @@ def plan(
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig, *flags, rehearsing=True) as api:
-            report = _planned(api, found, deleted, namespace, flags)
+            pruning = Pruning(selector, allowed) if prune else None
+            report = _planned(api, found, deleted, pruning, namespace, flags)
     except ApiError as error:
         fail(str(error), error.hints)
-    except (KubeconfigError, KubectlError, ToolError) as error:
+    except (KubeconfigError, KubectlError, PruneError, ToolError) as error:
         fail(str(error))
     click.echo(_text(report, output))
     raise SystemExit(report.exit_code)
@@ -84,12 +106,15 @@ def _planned(
     api: KubeApi,
     found: Sequence[Written | Problem],
     deleted: Sequence[str],
+    pruning: Pruning | None,
     namespace: str | None,
     flags: Sequence[str],
 ) -> Report:
     from ambientlab.cli.plan import report
     from ambientlab.host.manifests import Problem
     from ambientlab.host.rehearsal import Rehearser, UnknownKindError
+    from ambientlab.host.seen import connections
+    from ambientlab.mesh.plan import denials, denying
     from ambientlab.mesh.plan import plan as planned
 
     index, unseen = reading.read(api, *flags)
@@ -99,13 +124,23 @@ def _planned(
     except UnknownKindError as error:
         fail(str(error), ["kubectl api-resources"], EXIT_FAILURE)
     applied = rehearser.apply([one for one in found if not isinstance(one, Problem)])
-    gone = rehearser.delete(targets)
-    outcomes = (*applied.outcomes, *gone.outcomes)
-    problems = (*(one for one in found if isinstance(one, Problem)), *applied.problems, *gone.problems)
-    ordered = sorted(problems, key=lambda problem: (problem.file, problem.line))
+    unreadable = [one for one in found if isinstance(one, Problem)]
+    gone = [rehearser.delete(targets)]
+    left: list[str] = []
+    if pruning is not None and not (unreadable or applied.problems):
+        gone.append(rehearser.delete(pruning.targets(api, rehearser, applied.outcomes), "pruned"))
+        left += report.left(pruning, index, applied.outcomes)
+    outcomes = (*applied.outcomes, *(outcome for some in gone for outcome in some.outcomes))
+    problems = [*unreadable, *applied.problems, *(problem for some in gone for problem in some.problems)]
     changes = [outcome.change for outcome in outcomes if outcome.verb != "unchanged"]
     result = report.aimed(planned(index, changes), *flags)
-    return report.Report(result, outcomes, tuple(ordered), index, tuple(unseen))
+    denied: list[Denial] = []
+    if denying(result.comparison):
+        seen, unreadable_logs = connections(api, index, result.before)
+        denied += denials(result.comparison, seen)
+        unseen += unreadable_logs
+    ordered = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line)))
+    return report.Report(result, outcomes, ordered, index, tuple(left), tuple(denied), tuple(unseen))
 
 
 def _text(report: Report, output: str) -> str:

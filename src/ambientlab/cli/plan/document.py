@@ -13,7 +13,7 @@ from ambientlab.host.rehearsal import Outcome
 from ambientlab.mesh.decide import Decision
 from ambientlab.mesh.explain import words
 from ambientlab.mesh.ir import Key
-from ambientlab.mesh.plan import Clients, Difference, Effect, Example, ref_of
+from ambientlab.mesh.plan import Clients, Denial, Difference, Effect, Example, ref_of
 
 Json = dict[str, Any]
 
@@ -29,6 +29,8 @@ def document(report: Report) -> Json:
         "objects": [_object(one) for one in report.outcomes],
         "effects": [_effect(one) for one in comparison.effects],
         "warnings": [finding_of(Found(one)) for one in report.plan.warnings],
+        "denied": [_denial(one) for one in report.denied],
+        "notPruned": list(report.left),
         "refused": [_refused(one) for one in report.problems],
         "summary": {
             "services": comparison.services,
@@ -40,7 +42,12 @@ def document(report: Report) -> Json:
 
 
 def _object(one: Outcome) -> Json:
-    return {"object": object_of(ref_of(one.change)), "verb": one.verb, "unasked": one.unasked}
+    return {
+        "object": object_of(ref_of(one.change)),
+        "verb": one.verb,
+        "unasked": one.unasked,
+        "warnings": list(one.warnings),
+    }
 
 
 def _effect(effect: Effect) -> Json:
@@ -96,6 +103,18 @@ def _difference(one: Difference) -> Json:
             {"name": share.name, "before": share_of(share.before), "after": share_of(share.after)}
             for share in one.shares
         ],
+    }
+
+
+def _denial(denial: Denial) -> Json:
+    one = denial.connection
+    return {
+        "client": str(one.client),
+        "host": one.host,
+        "port": one.port,
+        "connections": one.count,
+        "everyRequest": denial.every,
+        "examples": [_example(example) for example in denial.examples],
     }
 
 

@@ -12,10 +12,11 @@ from ambientlab.cli.layout import INDENT, NOT_SEEN, WIDTH, not_seen, sides, to_p
 from ambientlab.cli.plan.report import Report, together, who
 from ambientlab.host.manifests import Problem
 from ambientlab.host.rehearsal import Outcome
+from ambientlab.host.seen import MINUTES
 from ambientlab.mesh.analysis import Finding
 from ambientlab.mesh.explain import words
 from ambientlab.mesh.ir import Key, Match
-from ambientlab.mesh.plan import Difference, Effect, Example, Fate, ref_of
+from ambientlab.mesh.plan import Denial, Difference, Effect, Example, Fate, ref_of
 
 _MARKS = {"created": "+", "configured": "~", "unchanged": "=", "deleted": "-", "pruned": "-"}
 _FATES = {Fate.ADDED: "+", Fate.REMOVED: "-", Fate.CHANGED: "~"}
@@ -28,6 +29,8 @@ def draw(report: Report) -> str:
     effects = report.plan.comparison.effects
     parts += [[*_effect(report, some)] for some in together(effects)]
     for title, lines in (
+        ("Not pruned", [line for text in report.left for line in wrapped(text, INDENT, INDENT * 2)]),
+        ("Denied, and in use", [line for denial in report.denied for line in _denial(denial)]),
         ("Warnings", [line for finding in report.plan.warnings for line in _warning(finding)]),
         ("Refused", [line for problem in report.problems for line in _problem(problem)]),
         (NOT_SEEN, [*not_seen(report.unseen)]),
@@ -43,6 +46,8 @@ def _objects(outcomes: Iterable[Outcome]) -> Iterator[str]:
         yield from sides(f"{_MARKS[one.verb]} ", str(ref_of(one.change)), one.verb)
         if one.unasked:
             yield from wrapped(f"judged by ambientlab's rules: {one.unasked}", INDENT * 2)
+        for warning in one.warnings:
+            yield from wrapped(f"Warning: {warning}", INDENT * 2)
 
 
 def _effect(report: Report, effects: Sequence[Effect]) -> Iterator[str]:
@@ -124,6 +129,14 @@ def _difference(subjects: str, one: Difference, fate: Fate) -> Iterator[str]:
     change = {Fate.ADDED: one.after, Fate.REMOVED: one.before}.get(fate, f"{one.before} → {one.after}")
     later = " " * len(lead) + INDENT
     yield from wrapped(f"{subject}{change}", lead, later if len(lead) < WIDTH // 2 else INDENT * 3)
+
+
+def _denial(denial: Denial) -> Iterator[str]:
+    one = denial.connection
+    count = f"{plural(one.count, 'connection')} in the last {MINUTES} minutes"
+    yield from wrapped(f"! {one.client} to {one.host}:{one.port}: {count}", INDENT, INDENT * 3)
+    for text in [] if denial.every else list(dict.fromkeys(map(_request, denial.examples)))[:_MOST_REQUESTS]:
+        yield from wrapped(f"requests {text}", INDENT * 2, INDENT * 4)
 
 
 def _warning(finding: Finding) -> Iterator[str]:

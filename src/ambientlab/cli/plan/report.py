@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.host.manifests import Problem
+from ambientlab.host.pruning import Pruning
 from ambientlab.host.rehearsal import Outcome
 from ambientlab.mesh.explain import Unseen
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key, Protocol
-from ambientlab.mesh.plan import Effect, Plan
+from ambientlab.mesh.plan import Denial, Effect, Plan
 
 EXIT_SAME, EXIT_FAILED, EXIT_CHANGES = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`problems` are what is wrong with some of the objects; the plan is of the others."""
+    """`problems` are what is wrong with some of the objects; the plan is of the others. `left` is what `--prune` would
+    leave, though it might be meant, and `denied` are connections of the last minutes that would be."""
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
     problems: tuple[Problem, ...]
     index: MeshIndex
+    left: tuple[str, ...] = ()
+    denied: tuple[Denial, ...] = ()
     unseen: tuple[Unseen, ...] = ()
 
     @property
@@ -74,6 +78,12 @@ def who(index: MeshIndex, effect: Effect) -> str:
 def _name(index: MeshIndex, member: Key) -> str:
     workload = index.mesh.workloads.get(member)
     return str(member) if workload is None else f"{workload.namespace}/{workload.workload_name or workload.name}"
+
+
+def left(pruning: Pruning, index: MeshIndex, applied: Collection[Outcome]) -> Iterator[str]:
+    for text, obj in pruning.left(index, applied):
+        place = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+        yield f"{text.rpartition('/')[2]} {place} stays: kubectl prunes it with --prune-allowlist={text} alone"
 
 
 def aimed(plan: Plan, *flags: str) -> Plan:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from ambientlab.mesh.plan.aspects import Aspect
 from ambientlab.mesh.plan.clients import Clients
 from ambientlab.mesh.plan.comparing import Comparison, Effect, Example, Fate, compare
+from ambientlab.mesh.plan.denials import Connection, Denial, denials, denying
 from ambientlab.mesh.plan.differences import Difference, Share
 from ambientlab.mesh.plan.planning import Plan, plan, ref_of
 
@@ -24,6 +25,8 @@ __all__ = [
     "Aspect",
     "Clients",
     "Comparison",
+    "Connection",
+    "Denial",
     "Difference",
     "Effect",
     "Example",
@@ -31,6 +34,8 @@ __all__ = [
     "Plan",
     "Share",
     "compare",
+    "denials",
+    "denying",
     "plan",
     "ref_of",
 ]

@@ -9,13 +9,16 @@ from ambientlab.mesh.analysis import ANALYSERS, Finding, Severity, analyse
 from ambientlab.mesh.foreseen import Change, foresee
 from ambientlab.mesh.index import MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
+from ambientlab.mesh.ir import Mesh
 from ambientlab.mesh.plan.comparing import Comparison, compare
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`warnings` are findings about the objects that change, as they are to be, and those that there are only then."""
+    """`before` is the mesh as it is. `warnings` are findings about the objects that change, as they are to be, and
+    those that there are only then."""
 
+    before: Mesh
     comparison: Comparison
     warnings: tuple[Finding, ...]
 
@@ -30,7 +33,7 @@ def plan(index: MeshIndex, changes: Sequence[Change]) -> Plan:
         elif (old := index.sources[resource].get(key)) is not None:
             index.remove(resource, old)
     index.settle()
-    return Plan(compare(before, index.mesh, index.domain), tuple(_warnings(index, changes, known)))
+    return Plan(before, compare(before, index.mesh, index.domain), tuple(_warnings(index, changes, known)))
 
 
 def _warnings(index: MeshIndex, changes: Sequence[Change], known: frozenset[Finding]) -> list[Finding]:
