@@ -40,6 +40,16 @@ DAEMONSET = Resource(
 CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 ENDPOINTSLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+MUTATINGWEBHOOKCONFIGURATION = Resource(
+    "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False,
+    categories=("api-extensions",), verbs=("get", "list", "watch"),
+)
+VALIDATINGWEBHOOKCONFIGURATION = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False,
+    categories=("api-extensions",), verbs=("get", "list", "watch"),
+)
+"""There are none, and none can be made: nobody calls webhooks here. Istio's own istioctl waits for these lists."""
+
 CUSTOMRESOURCEDEFINITION = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False,
     short_names=("crd", "crds"), categories=("api-extensions",), subresources=("status",),
@@ -70,6 +80,7 @@ BODIES: tuple[Resource, ...] = (
 CORE: tuple[Resource, ...] = (
     POD, SERVICE, NAMESPACE, NODE, CONFIGMAP, SECRET, SERVICEACCOUNT, EVENT, ENDPOINTS,
     DEPLOYMENT, REPLICASET, DAEMONSET, CONTROLLERREVISION, ENDPOINTSLICE, LEASE, CUSTOMRESOURCEDEFINITION,
+    MUTATINGWEBHOOKCONFIGURATION, VALIDATINGWEBHOOKCONFIGURATION,
 )  # fmt: skip
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"

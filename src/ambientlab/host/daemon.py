@@ -15,7 +15,7 @@ import uvloop
 
 from ambientlab.api import crds, kinds
 from ambientlab.api.client import Client, Event
-from ambientlab.api.objects import Object, condition_holds, namespace
+from ambientlab.api.objects import Object, condition_holds, labels_of, name, namespace
 from ambientlab.api.registry import Registry
 from ambientlab.apiserver.families import IPV4, IPV6
 from ambientlab.apiserver.pki import PKI
@@ -40,6 +40,7 @@ from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.debug import DebugServer
 from ambientlab.mesh.serve.signing import Signing
+from ambientlab.mesh.serve.xdsdebug import DebugXds
 from ambientlab.node.agent.agent import NodeAgent
 from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.streams import AgentKubelet
@@ -145,7 +146,7 @@ class Daemon:
         istiod = await self._start_istiod(api.client, ca, tokens, dns, network)
         progress.step("Controllers and istiod")
         capture = self._start_capture(api.client, istiod, network)
-        ztunnel = await self._start_views(istiod)
+        ztunnel = await self._start_views(api.client, istiod, ca, tokens)
         dns.heard = ztunnel.looked_up
         made = bootstraps(tokens, self.paths.xds_socket)
         images = Images(made, {"proxyv2": waypoint_drain(istiod.in_step)}, {"ztunnel": ztunnel.output})
@@ -225,12 +226,15 @@ class Daemon:
         self._stops.append(istiod.stop)
         return istiod
 
-    async def _start_views(self, istiod: ControlPlane) -> NodeProxyView:
+    async def _start_views(
+        self, client: Client, istiod: ControlPlane, ca: CertificateAuthority, tokens: ProxyTokens
+    ) -> NodeProxyView:
         """What istiod and ztunnel answer about themselves."""
         view = NodeProxyView(istiod, NodeConnections().held)
         debug = DebugServer(lambda: istiod.connections, view.mesh_metrics)
+        asked = DebugXds(lambda: istiod.connections, lambda: _istiod_pod(client), ca, tokens.namespace_of)
         admin = ZtunnelAdmin(view.dump, view.metrics, view.levels)
-        for server in (debug, admin):
+        for server in (debug, asked, admin):
             await server.start()
             self._stops.append(server.stop)
         return view
@@ -322,3 +326,9 @@ async def _ready(client: Client) -> None:
 
 def _is_ready(pod: Object) -> bool:
     return namespace(pod) == ROOT_NAMESPACE and condition_holds(pod, "Ready")
+
+
+def _istiod_pod(client: Client) -> str:
+    """The name of the pod that stands for istiod, "" while there is none."""
+    found = [pod for pod in client.list(kinds.POD, ROOT_NAMESPACE) if labels_of(pod).get("app") == "istiod"]
+    return name(found[0]) if found else ""

@@ -69,6 +69,13 @@ class ProxyTokens:
             return None
         return Identity(claims.namespace, claims.service_account, claims.pod)
 
+    def namespace_of(self, token: str) -> str | None:
+        """Whose it is, of tokens that show somebody to istiod, bound to a pod or not."""
+        try:
+            return self._signer.verify(token, audience=AUDIENCE).namespace
+        except TokenError:
+            return None
+
 
 def _identity(pod: Object) -> Identity:
     return Identity(namespace(pod), pod["spec"].get("serviceAccountName") or "default", name(pod))

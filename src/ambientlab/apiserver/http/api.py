@@ -137,6 +137,8 @@ class API:
             raise refusals.no_such_path()
         if target.subresource and target.subresource not in resource.subresources:
             raise refusals.no_such_path()
+        if resource.verbs and target.verb not in resource.verbs:
+            raise refusals.method_not_allowed()
         if _is_stream(target):
             return await self._stream(request, target)
         form = choose(request.headers.get(hdrs.ACCEPT, ""))

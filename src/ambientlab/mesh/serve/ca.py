@@ -6,7 +6,7 @@ client and server use. https://github.com/spiffe/spiffe/blob/main/standards/X509
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -76,8 +76,9 @@ class CertificateAuthority:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)
 
-    def issue(self, identity: str, *, lifetime: timedelta = LIFETIME) -> Svid:
-        """A new key and certificate for a SPIFFE ID. The caller has checked that whoever asks may have it.
+    def issue(self, identity: str, *, lifetime: timedelta = LIFETIME, hosts: Sequence[str] = ()) -> Svid:
+        """A new key and certificate for a SPIFFE ID, and for names in DNS. The caller has checked that whoever asks may
+        have it.
 
         It outlives no CA that it depends on (minTTL of security/pkg/pki/ca/ca.go). Raises IssueError.
         """
@@ -108,7 +109,10 @@ class CertificateAuthority:
             # tells two CAs of one name apart, as the old and the new root of a rotation are
             .add_extension(_identifier(authority), critical=False)
             # RFC 5280, 4.2.1.6: critical where the subject is empty
-            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity), *map(x509.DNSName, hosts)]),
+                critical=True,
+            )
             .sign(self.signing.key, hashes.SHA256())
         )
         return Svid(

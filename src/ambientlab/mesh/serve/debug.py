@@ -27,7 +27,8 @@ class DebugServer:
     def __init__(self, connections: Callable[[], list[Connection]], metrics: Callable[[], str]) -> None:
         self._connections = connections
         self._metrics = metrics
-        app = web.Application()
+        # istioctl asks for //version
+        app = web.Application(middlewares=[web.normalize_path_middleware(append_slash=False, merge_slashes=True)])
         app.router.add_get("/debug/syncz", self._syncz)
         app.router.add_get("/version", _version)
         app.router.add_get("/debug", _index)
