@@ -75,8 +75,9 @@ def _row(proxy: dict[str, Any]) -> list[str]:
 
 
 def _verbose(proxies: list[dict[str, Any]]) -> list[list[str]]:
-    seen = {*_ALWAYS, *(_short(url) for proxy in proxies for url in proxy["resources"])}
-    types = [*_CORE, *sorted(seen - {*_CORE})]
+    """Types in the order of their full names (printAllVerbose)."""
+    always = {url for url, short in _SHORT.items() if short in _ALWAYS}
+    types = [_short(url) for url in sorted(always | {url for proxy in proxies for url in proxy["resources"]})]
     rows = [["NAME", "CLUSTER", *types, "ISTIOD", "VERSION"]]
     for proxy in proxies:
         statuses = {_short(url): _status(resource) for url, resource in proxy["resources"].items()}

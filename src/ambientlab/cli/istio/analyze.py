@@ -28,6 +28,9 @@ _LEVELS = ("Info", "Warning", "Error")
 _EXTENSIONS = (".json", ".yaml", ".yml")
 _PAGE = "https://istio.io/v1.31/docs/reference/config/analysis"
 _COLOURS = {"Warning": "\033[33m", "Error": "\033[1;31m"}
+_IGNORED = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
+"""Namespaces that istioctl never looks into (pkg/kube/inject, IgnoredNamespaces)."""
+
 _SUPPRESS = "galley.istio.io/analyze-suppress"
 
 
@@ -244,7 +247,7 @@ def _suppressed(values: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _hidden(one: Line, namespace: str, suppressed: Iterable[tuple[str, str]]) -> bool:
-    if namespace and one.home and one.home != namespace:
+    if one.home in _IGNORED or (namespace and one.home and one.home != namespace):
         return True
     if one.code in one.suppressed or "*" in one.suppressed:
         return True

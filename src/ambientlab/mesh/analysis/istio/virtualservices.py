@@ -1,16 +1,16 @@
 """VirtualServices: what they name, what they say twice, and rules that nothing comes to.
 
-pkg/config/analysis/analyzers/virtualservice and analyzeUnreachableHTTPRules in pkg/config/validation/validation.go.
+pkg/config/analysis/analyzers/virtualservice.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ambientlab.api.kinds import DESTINATIONRULE, ISTIOGATEWAY, VIRTUALSERVICE
+from ambientlab.api.validation.istio.unreachable import UnreachableRule, unused
 from ambientlab.mesh.analysis.finding import Finding
 from ambientlab.mesh.analysis.istio import codes
 from ambientlab.mesh.analysis.istio.objects import EVERYWHERE, Hosts, Item, items, scopes
@@ -152,81 +152,11 @@ def deprecated(index: MeshIndex) -> Iterator[Finding]:
 def unreachable(index: MeshIndex) -> Iterator[Finding]:
     """Rules and matches that others before them leave nothing to."""
     for item in items(index, VIRTUALSERVICE):
-        for protocol in ("http", "tls", "tcp"):
-            yield from _unreachable(item, protocol, item.spec.get(protocol) or ())
-
-
-def _unreachable(item: Item, protocol: str, rules: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    seen: dict[str, int] = {}
-    prefixes: list[_Prefix] = []
-    open_ = False
-    for i, rule in enumerate(rules):
-        field, matches = f"spec.{protocol}[{i}]", rule.get("match") or ()
-        name = _named(rule, i)
-        if not matches:
-            if open_:
-                yield codes.UNREACHABLE_RULE(item.ref, name, "only the last rule can have no matches", field=field)
-            open_ = True
-            continue
-        doubles = 0
-        for j, match in enumerate(matches):
-            if open_:
-                yield codes.UNREACHABLE_RULE(item.ref, name, "route without matches defined before", field=field)
-                continue
-            text = json.dumps({key: value for key, value in match.items() if key != "name"}, sort_keys=True)
-            if text in seen:
-                at = f"{field}.match[{j}]"
-                before = _named(rules[seen[text]], seen[text])
-                yield codes.INEFFECTIVE_MATCH(item.ref, name, _named(match, j), before, field=at)
-                doubles += 1
-                continue
-            seen[text] = i
-            if protocol == "http" and (prefix := (match.get("uri") or {}).get("prefix")):
-                prefixes.append(_Prefix(name, _named(match, j), prefix, match, f"{field}.match[{j}]"))
-        if doubles == len(matches):
-            yield codes.UNREACHABLE_RULE(item.ref, name, "all matches used by prior rules", field=field)
-    for i, former in enumerate(prefixes):
-        for later in prefixes[i + 1 :]:
-            if former.prefix != later.prefix and _covers(former, later):
-                what = f"{later.match} of prefix {later.prefix}"
-                by = f"{former.match} of prefix {former.prefix} on {former.rule}"
-                yield codes.INEFFECTIVE_MATCH(item.ref, later.rule, what, by, field=later.field)
-
-
-class _Prefix(NamedTuple):
-    rule: str
-    match: str
-    prefix: str
-    conditions: Mapping[str, Any]
-    field: str
-
-
-def _covers(former: _Prefix, later: _Prefix) -> bool:
-    """Whether the former takes all that the later one would (coveredValidation): no method stands for GET there."""
-    a, b = former.conditions, later.conditions
-    if not later.prefix.startswith(former.prefix) or a.get("port") != b.get("port"):
-        return False
-    if not _word(a.get("method"), "exactGET").startswith(_word(b.get("method"), "exactGET")):
-        return False
-    if not _word(a.get("authority")).startswith(_word(b.get("authority"))):
-        return False
-    for part in ("headers", "queryParams", "withoutHeaders"):
-        ours, theirs = a.get(part) or {}, b.get(part) or {}
-        if ours.keys() != theirs.keys():
-            return False
-        if not all(_word(value).startswith(_word(theirs[name])) for name, value in ours.items()):
-            return False
-    return True
-
-
-def _word(match: Mapping[str, str] | None, default: str = "") -> str:
-    found = match or {}
-    kind = next((kind for kind in ("exact", "prefix") if found.get(kind)), "")
-    return f"{kind}{found[kind]}" if kind else default
-
-
-def _named(part: Mapping[str, Any], number: int) -> str:
-    return f'"{part["name"]}"' if part.get("name") else f"#{number}"
+        for found in unused(item.spec):
+            if isinstance(found, UnreachableRule):
+                yield codes.UNREACHABLE_RULE(item.ref, found.rule, found.reason, field="spec")
+            else:
+                yield codes.INEFFECTIVE_MATCH(item.ref, found.rule, found.match, found.former, field="spec")
 
 
 def _destinations(spec: Mapping[str, Any]) -> Iterator[_Place]:
