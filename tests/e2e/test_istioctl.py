@@ -7,10 +7,18 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
+import grpc
 import pytest
+import yaml
+from envoy.service.discovery.v3 import ads_pb2_grpc
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
+from ambientlab.host.kubectl import Kubectl
 from support.mesh import Mesh, Result
 from support.waiting import eventually
 
@@ -38,6 +46,25 @@ spec:
   parentRefs: [{group: "", kind: Service, name: helloworld}]
   rules: [{backendRefs: [{name: NAME, port: 5000}]}]
 """
+POLICIES = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: l7, namespace: hello}
+spec:
+  targetRefs: [{kind: Service, group: "", name: helloworld}]
+  rules: [{to: [{operation: {methods: [GET]}}]}, {to: [{operation: {paths: [/x]}}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: l4, namespace: hello}
+spec: {selector: {matchLabels: {version: v1}}, action: DENY, rules: [{from: [{source: {namespaces: [nowhere]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: hello}
+spec: {mtls: {mode: STRICT}}
+"""
+HOST_OF_ISTIOD = "istiod.istio-system.svc"
 HOST = "helloworld.hello.svc.cluster.local"
 CHAIN = f"inbound-vip|5000|http|{HOST}"
 
@@ -163,7 +190,7 @@ def test_proxy_status(hello: Mesh) -> None:
     assert ztunnel[0].startswith("ztunnel-")
     only = istioctl(hello, "ps", "-n", "hello", "-v", "1").out.splitlines()
     assert len(only) == 2
-    assert re.split(r" {2,}", only[0])[2:7] == ["CDS", "LDS", "EDS", "RDS", "ECDS"]
+    assert re.split(r" {2,}", only[0])[2:7] == ["CDS", "ECDS", "EDS", "LDS", "RDS"]
     assert re.match(r"SYNCED \(\d+m?s?\d*s?\)", re.split(r" {2,}", only[1])[2])
     [found] = json.loads(istioctl(hello, "ps", "-n", "hello", "-o", "json").out)
     assert found["proxy_type"] == "waypoint"
@@ -254,3 +281,114 @@ def test_analyze(hello: Mesh) -> None:
     assert "Info [IST0102] (Namespace httpbin) The namespace is not enabled for Istio injection. " in everywhere
     assert "(Namespace hello)" not in everywhere
     assert istioctl(hello, "analyze", "-n", "nowhere").err == 'namespace "nowhere" not found\n'
+
+
+@pytest.fixture(scope="module")
+def guarded(hello: Mesh) -> Iterator[Mesh]:
+    hello.apply(POLICIES)
+    table = "ACTION   AuthorizationPolicy   RULES\nALLOW    l7.hello              2\n"
+    checked = ["x", "authz", "check", "deploy/waypoint", "-n", "hello"]
+    eventually(lambda: istioctl(hello, *checked).out == table, "the policy in Envoy")
+    yield hello
+    hello.kubectl("delete", "-f", "-", stdin=POLICIES)
+
+
+def test_policies_of_a_pod_in_ambient_mode(guarded: Mesh) -> None:
+    done = istioctl(guarded, "authz", "check", "deploy/helloworld-v1.hello")
+    ztunnel, waypoint = done.out.split("\n\n")
+    head, _, *policies = ztunnel.splitlines()
+    assert re.fullmatch(r"ztunnel, for connections to helloworld-v1-\S+\.hello:", head)
+    assert [line.split() for line in policies] == [
+        ["DENY", "istio_converted_static_strict.istio-system", "1"],
+        ["DENY", "l4.hello", "1"],
+    ]
+    assert waypoint.splitlines() == [
+        f"waypoint hello/waypoint, for requests to {HOST}:",
+        "ACTION   AuthorizationPolicy   RULES",
+        "ALLOW    l7.hello              2",
+    ]
+    other = istioctl(guarded, "authz", "check", "deploy/helloworld-v2.hello").out
+    assert ("l4.hello" in other, "istio_converted_static_strict" in other) == (False, True)
+    outside = istioctl(guarded, "authz", "check", "deploy/istiod", "-n", "istio-system")
+    assert "it is not in the mesh" in outside.err
+
+
+def test_descriptions(guarded: Mesh) -> None:
+    service = istioctl(guarded, "x", "describe", "service", "helloworld.hello").out
+    assert service == (
+        "Service: helloworld.hello\n"
+        "   Port: http 5000/HTTP targets pod port 5000\n"
+        "   Waypoint: waypoint.hello\n"
+        'DestinationRule: versions.hello for "helloworld"\n'
+        "   Matching subsets: v1\n"
+        "   Policies: load balancer\n"
+        "VirtualService: first.hello\n"
+        '   Route to host "helloworld" subset "v1" with weight 100%\n'
+        "   Match: /hello*\n"
+        "RBAC policies at waypoint waypoint.hello: ALLOW l7.hello\n"
+        "Skipping Gateway information (no ingress gateway pods)\n"
+    )
+    [v2] = guarded.json("get", "pods", "-n", "hello", "-l", "version=v2")["items"]
+    name = v2["metadata"]["name"]
+    pod = istioctl(guarded, "x", "des", "po", name, "-n", "hello").out
+    assert pod.startswith(f"Pod: {name}\n   Pod Revision: \n   Pod Ports: 5000 (helloworld)\n   Ambient: ztunnel takes")
+    assert "   WARNING POD DOES NOT MATCH ANY SUBSETS.  (Non matching subsets v1)\n" in pod
+    assert "RBAC policies at ztunnel: DENY strict (PeerAuthentication)\n" in pod
+    assert "   Workload mTLS mode: STRICT\nApplied PeerAuthentication:\n   strict.hello\n" in pod
+    missing = istioctl(guarded, "x", "describe", "pod", "nobody.hello")
+    assert (missing.code, missing.err) == (1, 'Error: pods "nobody" not found\n')
+
+
+def test_a_bug_report_has_nobodys_secrets(hello: Mesh, tmp_path: Path) -> None:
+    hello.kubectl("create", "secret", "generic", "canary", "-n", "hello", "--from-literal=key=CANARY-IN-A-SECRET")
+    token = hello.kubectl("create", "token", "default", "-n", "hello").strip()
+    hello.kubectl(
+        "run", "leaky", "-n", "hello", "--image=busybox", "--env=DB_PASSWORD=CANARY-IN-A-VARIABLE", "--command", "--",
+        "sh", "-c", f"echo {token}; sleep inf",
+    )  # fmt: skip
+    tried = istioctl(hello, "bug-report", "--dry-run", "--include", "hello", "--output-dir", str(tmp_path))
+    assert "would fetch proxies/hello/waypoint-" in tried.out
+    assert ("istiod/" in tried.out, list(tmp_path.iterdir())) == (False, [])
+    done = istioctl(hello, "bug-report", "--output-dir", str(tmp_path), "--duration", "10m", "--skip-analyze")
+    assert (done.code, done.err) == (0, ""), done.text
+    with tarfile.open(tmp_path / "bug-report.tar.gz") as archive:
+        found = {one.name: archive.extractfile(one).read().decode() for one in archive.getmembers()}  # type: ignore[union-attr]  # all are files
+    paths = {re.sub(r"(-[0-9a-f]+)?-[a-z0-9]{5}(?=/[^/]*$)", "", path.removeprefix("bug-report/")) for path in found}
+    expected = ["istiod/istio-system/istiod/discovery.log", "proxies/hello/waypoint/config_dump"]
+    expected += [f"proxies/istio-system/ztunnel/{name}" for name in ("istio-proxy.log", "config_dump")]
+    assert paths >= set(expected)
+    assert "hello          canary            Opaque" in found["bug-report/cluster/secrets"]
+    assert "leaky" in found["bug-report/cluster/k8s-resources.yaml"]
+    assert "VirtualService" in found["bug-report/cluster/istio.yaml"]
+    credentials = yaml.safe_load(Path(hello.env["KUBECONFIG"]).read_text())["users"][0]["user"]
+    root = hello.json("get", "secret", "istio-ca-secret", "-n", "istio-system")["data"]["ca-key.pem"]
+    never = ["CANARY", "PRIVATE KEY", token, token.split(".")[2], root[:60], *map(str, credentials.values())]
+    everything = "\n".join(found.values())
+    assert [secret for secret in never if secret in everything] == []
+    assert istioctl(hello, "bug-report", "--full-secrets").code == 1
+    hello.kubectl("delete", "pod", "leaky", "-n", "hello", "--wait=false")
+
+
+def test_what_istios_own_istioctl_asks_for(hello: Mesh) -> None:
+    """Lists that it waits for, and istiod's xDS with a token, which it takes for granted."""
+    for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+        assert hello.json("get", kind)["items"] == []
+    webhook = "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingWebhookConfiguration\nmetadata: {name: w}\n"
+    refused = hello.kubectl("create", "-f", "-", stdin=webhook, check=False)
+    assert "the server does not allow this method on the requested resource" in refused
+    token = hello.kubectl("create", "token", "default", "-n", "istio-system", "--audience=istio-ca").strip()
+    roots = hello.json("get", "configmap", "istio-ca-root-cert", "-n", "istio-system")["data"]["root-cert.pem"]
+    credentials = grpc.ssl_channel_credentials(roots.encode())
+    [istiod] = hello.json("get", "pods", "-n", "istio-system", "-l", "app=istiod,istio.io/rev=default")["items"]
+    name = istiod["metadata"]["name"]
+    with (
+        Kubectl(Path(hello.env["KUBECONFIG"])).forward(name, "istio-system", 15012) as port,
+        grpc.secure_channel(
+            f"127.0.0.1:{port}", credentials, [("grpc.ssl_target_name_override", HOST_OF_ISTIOD)]
+        ) as channel,
+    ):
+        stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
+        request = DiscoveryRequest(type_url="istio.io/debug/syncz")
+        [response] = stub.StreamAggregatedResources(iter([request]), metadata=[("authorization", f"Bearer {token}")])
+    assert len(response.resources) == 2
+    assert json.loads(response.control_plane.identifier)["ID"] == name

@@ -22,6 +22,8 @@ _ALIASES = {
 }
 _COMMANDS = {
     "analyze": Place(f"{_ISTIO}.analyze", "analyze", "Analyze Istio configuration and print validation messages"),
+    "authz": Place(f"{_ISTIO}.authz", "authz", "Inspect Istio AuthorizationPolicy"),
+    "bug-report": Place(f"{_ISTIO}.bug_report", "bug_report", "Cluster information and log capture support tool."),
     "dashboard": Place(f"{_ISTIO}.dashboard", "dashboard", "Access to Istio web UIs"),
     "experimental": Place(
         f"{_ISTIO}.experimental", "experimental", "Experimental commands that may be modified or deprecated"

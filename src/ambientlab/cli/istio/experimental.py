@@ -9,6 +9,8 @@ experimental = Group(
     "experimental",
     aliases={"describe": ("des",), "proxy-status": ("ps",)},
     places={
+        "authz": Place(f"{_ISTIO}.authz", "authz", "Inspect Istio AuthorizationPolicy"),
+        "describe": Place(f"{_ISTIO}.describe", "describe", "Describe resource and related Istio configuration"),
         "proxy-status": Place(
             "ambientlab.cli.proxy_status",
             "proxy_status",
