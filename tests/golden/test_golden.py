@@ -83,7 +83,8 @@ class Case:
         """All waypoints that there are in the end, and the node proxy with all pods that are captured then."""
         for w in self.index.mesh.workloads.values():
             if w.protocol is Protocol.HBONE and not w.name.startswith("waypoint"):
-                pod = Captured(w.uid, w.namespace, w.name, w.ip, f"/run/netns/{w.name}", w.identity)
+                netns = f"/run/netns/{w.name}"
+                pod = Captured(w.uid, w.namespace, w.name, w.ip, netns, w.identity, ip6=w.second_ip)
                 proxies.ztunnel.captured.set(w.key, pod)
         for key in self.index.mesh.waypoints:
             proxies.waypoints.served.set(key, key)

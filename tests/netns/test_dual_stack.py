@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, SERVICEENTRY
 from support.hello_pods import VIP, captured_pods, logged, waypoint_for_hello
 from support.in_node import in_node
+from support.mesh_world import ask
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
@@ -81,6 +84,33 @@ async def test_policies_know_addresses_of_ipv6(world: MeshWorld) -> None:
     allow(notIpBlocks=["10.0.0.0/8", f"{client.ip6}/128"])
     await until_status(world, "client", VIP, 5000, 0)
     assert (await world.get("client", VIP6, 5000))[0] == 0
+
+
+@in_node
+async def test_open_connections_end_when_a_policy_forbids_them(world: MeshWorld) -> None:
+    """By HBONE, in plain TCP, and not those of the other family."""
+    world.watch_policies()
+    await captured_pods(world)
+    await dual(world)
+    world.namespace("outside")
+    await world.pod("stranger", "outside")
+    v1 = world.sandboxes["hello-v1"].spec
+    await world.answered("client", v1.ip6, 8080)
+    by_pod = {pod: await world.connect(pod, v1.ip6, 8080) for pod in ("client", "stranger")}
+    kept = await world.connect("client", str(v1.ip), 8080)
+    for connection in (*by_pod.values(), kept):
+        assert (await ask(*connection))[0] == 200
+    policy = {
+        "metadata": {"name": "no", "namespace": "hello"},
+        "spec": {"action": "DENY", "rules": [{"from": [{"source": {"ipBlocks": ["fd00::/8"]}}]}]},
+    }
+    world.client.put(AUTHORIZATIONPOLICY, policy)
+    for reader, _ in by_pod.values():
+        async with asyncio.timeout(10):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+    assert (await ask(*kept))[0] == 200
+    await logged(world, rf"connection \[\S+\]:\d+\(spiffe\S+\)->\[{v1.ip6}\]:8080 .*no longer allowed after a policy")
 
 
 @in_node

@@ -19,19 +19,20 @@ from typing import Protocol
 from ambientlab.flow.collection import Change
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.index import MeshIndex
-from ambientlab.mesh.ir import Authorization, Key, Scope
+from ambientlab.mesh.ir import Authorization, Key, Scope, with_port
 
 log = logging.getLogger("ambientlab.ztunnel")
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A connection that the node proxy carries into a pod, from `client`, to a `port` of the pod. `inode` is of the
-    socket by which it does, and tells it from all others; `tunnelled` is one that came by HBONE. A plain connection is
-    two: the other one, `incoming`, is the client's, and has no word of its own in the log."""
+    """A connection that the node proxy carries into a pod, from `client` to a `port` of the pod's address `target`.
+    `inode` is of the socket by which it does, and tells it from all others; `tunnelled` is one that came by HBONE. A
+    plain connection is two: the other one, `incoming`, is the client's, and has no word of its own in the log."""
 
     client: str
     client_port: int
+    target: str
     port: int
     inode: int
     tunnelled: bool
@@ -41,7 +42,7 @@ class Carried:
 class CarriedConnections(Protocol):
     """How they are found and ended: raises OSError where the pod's network namespace is gone."""
 
-    async def into(self, netns: str, ip: str) -> list[Carried]: ...
+    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]: ...
 
     async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
         """Ends those with these inodes, and says in the proxy's own log why, unless that is ""."""
@@ -89,7 +90,7 @@ class PolicyWatcher:
         while self._changed:
             await self._in_step()
             changed, self._changed = self._changed, {}
-            identities = {workload.ip: workload.identity for workload in self._index.mesh.workloads.values()}
+            identities = {ip: one.identity for one in self._index.mesh.workloads.values() for ip in one.ips}
             captured = {Key(pod.namespace, pod.name): pod for pod in self._captured()}
             for key in self._older.keys() - captured.keys():
                 del self._older[key]
@@ -104,7 +105,7 @@ class PolicyWatcher:
         self, key: Key, pod: Captured, before: tuple[Authorization, ...] | None, identities: Mapping[str, str]
     ) -> None:
         """`before` is what was enforced, if that has changed."""
-        found = await self._connections.into(pod.netns, pod.ip)
+        found = await self._connections.into(pod.netns, pod.ips)
         mesh = self._index.mesh
         workload = mesh.workloads.get(key)
         if workload is None:  # gone meanwhile, and its connections with it
@@ -125,17 +126,17 @@ class PolicyWatcher:
                 continue
             own = (mesh.authorizations.get(policy) for policy in opened_with[connection.inode])
             policies = [*current, *(policy for policy in own if policy is not None)]
-            if not _allowed(policies, identity, connection, pod.ip):
+            if not _allowed(policies, identity, connection):
                 line = _line(connection, identity, pod, workload.uid)
                 lines[connection.inode] = "" if connection.incoming else line
         if lines:
             await self._connections.cut(pod.netns, lines)
 
 
-def _allowed(policies: Sequence[Authorization], identity: str, connection: Carried, target: str) -> bool:
+def _allowed(policies: Sequence[Authorization], identity: str, connection: Carried) -> bool:
     # loaded with the first change: a start has no time for it
     admission = import_module("ambientlab.mesh.decide.admission")
-    asked = admission.Connection(identity, connection.client, target, connection.port)
+    asked = admission.Connection(identity, connection.client, connection.target, connection.port)
     return bool(admission.admitted(policies, asked).allowed)
 
 
@@ -144,9 +145,9 @@ def _by_selector(policies: Iterable[Authorization]) -> tuple[Key, ...]:
 
 
 def _line(connection: Carried, identity: str, pod: Captured, uid: str) -> str:
-    source = f"{connection.client}:{connection.client_port}({identity or 'None'})"
+    source = f"{with_port(connection.client, connection.client_port)}({identity or 'None'})"
     return (
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}\tinfo\tproxy::connection_manager\t"
-        f"connection {source}->{pod.ip}:{connection.port} ({uid}) "
+        f"connection {source}->{with_port(connection.target, connection.port)} ({uid}) "
         "closed because it's no longer allowed after a policy update\n"
     )

@@ -31,8 +31,8 @@ class Held:
     entering: frozenset[tuple[str, str]]
 
 
-Look = Callable[[str, str], Awaitable[Held]]
-"""By a pod's network namespace and address. Raises OSError where the pod is gone."""
+Look = Callable[[str, tuple[str, ...]], Awaitable[Held]]
+"""By a pod's network namespace and addresses. Raises OSError where the pod is gone."""
 
 
 async def reported(
@@ -48,7 +48,7 @@ async def reported(
 
 async def _held(pod: Captured, look: Look) -> Held | None:
     with suppress(OSError):
-        return await look(pod.netns, pod.ip)
+        return await look(pod.netns, pod.ips)
     return None
 
 

@@ -154,7 +154,8 @@ class Plan:
         self.family: int = found[0]
         self.address: Any = found[4]
         names = {name.lower() for name, _ in given["headers"]}
-        authority = given["host"] if given["port"] == 80 else f"{given['host']}:{given['port']}"
+        host = f"[{given['host']}]" if ":" in given["host"] else given["host"]
+        authority = host if given["port"] == 80 else f"{host}:{given['port']}"
         own = [("Host", authority), ("User-Agent", "ambientlab"), ("Accept", "*/*")]
         if not self.reuse:
             own.append(("Connection", "close"))

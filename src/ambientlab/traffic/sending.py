@@ -37,7 +37,8 @@ def url_of(text: str) -> SplitResult:
     url = urlsplit(text if "://" in text else f"http://{text}")
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(f"{text!r} is not a URL such as http://helloworld.hello:5000/hello")
-    if re.search(r"[\s#\[\]{}]|[^\x21-\x7e]", url.geturl()):
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname  # the only place for a bracket
+    if re.search(r"[\s#\[\]{}]|[^\x21-\x7e]", url.geturl().replace(host, "", 1)):
         raise ValueError(f"{text!r} has characters that a URL must have percent-encoded")
     _ = url.port  # a ValueError of its own
     return url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,10 +34,10 @@ class World:
         self.watcher = PolicyWatcher(self.index, lambda: [POD], self._in_step, self)
         self.watcher.start()
 
-    async def into(self, netns: str, ip: str) -> list[Carried]:
+    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         if self.gone:
             raise FileNotFoundError(netns)
-        assert (netns, ip) == (POD.netns, POD.ip)
+        assert (netns, ips) == (POD.netns, POD.ips)
         return list(self.open.values())
 
     async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
@@ -49,7 +49,7 @@ class World:
         await asyncio.sleep(0)
 
     def connect(self, inode: int, *, tunnelled: bool = True, client: str = "10.244.0.10", port: int = 5000) -> None:
-        self.open[inode] = Carried(client, 40000 + inode, port, inode, tunnelled)
+        self.open[inode] = Carried(client, 40000 + inode, POD.ip, port, inode, tunnelled)
 
     async def policy(self, name: str, namespace: str = "hello", kind: str = "AuthorizationPolicy", **spec: Any) -> None:
         resource = next(r for r in (kinds.AUTHORIZATIONPOLICY, kinds.PEERAUTHENTICATION) if r.kind == kind)

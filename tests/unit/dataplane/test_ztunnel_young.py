@@ -36,8 +36,8 @@ class Node:
         self.known = [one(reporter) for reporter in told]
         self.looks = 0
 
-    async def look(self, netns: str, ip: str) -> Held:
-        assert ip in (CURL.ip, APP.ip, GONE.ip)
+    async def look(self, netns: str, ips: tuple[str, ...]) -> Held:
+        assert ips in (CURL.ips, APP.ips, GONE.ips)
         self.looks += 1
         if netns not in self.held:
             raise FileNotFoundError(netns)

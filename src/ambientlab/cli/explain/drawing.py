@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, sides, to_paste, wrapped
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
 from ambientlab.mesh.explain import Explanation, Finding, Place, words
-from ambientlab.mesh.ir import Distribution, Port, Protocol
+from ambientlab.mesh.ir import Distribution, Port, Protocol, with_port
 
 _MOST_CLOSE = 3
 _DISTRIBUTIONS = {
@@ -44,8 +44,8 @@ def _title(found: Explanation) -> list[str]:
 
 def url(request: Request) -> str:
     own = {"http": 80, "https": 443}[request.scheme]
-    port = "" if request.port == own else f":{request.port}"
-    return f"{request.scheme}://{request.host}{port}{request.path}"
+    host = with_port(request.host, request.port)
+    return f"{request.scheme}://{host.removesuffix(f':{own}')}{request.path}"
 
 
 def _way(found: Explanation) -> list[str]:

@@ -32,7 +32,7 @@ def ended(
     if not found:
         return lots.certain((0, Failed(Reason.NO_CLUSTER if found is None else Reason.NO_ENDPOINT)))
     return tuple(
-        (share, (0, entered(mesh, destination, endpoint, identity, called.source, request)))
+        (share, (0, entered(mesh, destination, endpoint, identity, called.source(endpoint), request)))
         for share, endpoint in found
     )
 

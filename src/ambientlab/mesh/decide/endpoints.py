@@ -44,10 +44,9 @@ class Called:
         """The node of who chooses."""
         return (self.viewer.node if self.viewer is not None else self.node) or NODE_NAME
 
-    @property
-    def source(self) -> str:
+    def source(self, endpoint: Endpoint) -> str:
         """The address that an endpoint sees."""
-        return self.viewer.ip if self.viewer is not None else self.client
+        return self.viewer.towards(endpoint.address) if self.viewer is not None else self.client
 
 
 def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[Endpoint] | None:
@@ -100,5 +99,7 @@ def _endpoints(service: Service, port: Port, policy: TrafficPolicy, called: Call
         case Resolution.DYNAMIC_DNS:
             host, _, number = called.authority.partition(":")
             return (Endpoint(host, ((port.number, int(number) if number.isdigit() else 80),), None),) if host else ()
-        case _:
+        case _ if called.viewer is not None:
             return service.endpoints
+        case _:
+            return tuple(endpoint.as_reached_by(called.address) for endpoint in service.endpoints)

@@ -43,6 +43,7 @@ from ambientlab.mesh.ir import (
     Service,
     Waypoint,
     Workload,
+    with_port,
 )
 
 _BAD_PATH = Answered(400, Reason.BAD_PATH)
@@ -63,10 +64,10 @@ def decide(mesh: Mesh, client: Key | None, request: Request, *, domain: str = DO
     `re2.ExpressionError` where a rewrite cannot be carried out."""
     workload = None if client is None else mesh.workloads[client]
     captured = workload is not None and workload.captured
-    identity, address = (workload.identity, workload.ip) if workload is not None else ("", "")
-    node = workload.node if workload is not None else ""
-    source = Source(client, captured, identity if captured else "", address, node)
+    identity, node = (workload.identity, workload.node) if workload is not None else ("", "")
     found = lookup.found(mesh, client, request.host, request.port, domain)
+    address = workload.towards(found.address) if workload is not None else ""
+    source = Source(client, captured, identity if captured else "", address, node)
     target = Target(
         found.address,
         request.port,
@@ -218,12 +219,12 @@ def _to_address(
         passage = _connected(passage, guard, source, called)
         end = Failed(Reason.DENIED)
         if passage.verdict.allowed:
-            end = connections.entered(mesh, there, endpoint, instance.identity, instance.ip, request)
+            end = connections.entered(mesh, there, endpoint, instance.identity, instance.towards(address), request)
     return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, end)), (passage,))
 
 
 def _hop_to_waypoint(waypoint: Waypoint, source: Source) -> Hop:
-    address = f"{waypoint.address}:{waypoint.hbone_port}"
+    address = with_port(waypoint.address, waypoint.hbone_port)
     return Hop(Protocol.HBONE, address, None, waypoint.key, source.identity, waypoint.members[0].identity)
 
 

@@ -28,6 +28,7 @@ from ambientlab.mesh.ir import (
     Route,
     Service,
     WeightedDestination,
+    with_port,
 )
 
 _CUT_OFF = "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
@@ -177,7 +178,7 @@ def handed_over(
 ) -> Result:
     """By the waypoint to an endpoint, whose ztunnel may refuse the tunnel."""
     hop = hop_to(endpoint, destination.port, at.identity)
-    entry = admission_at(at.mesh, endpoint, destination.port, hop, at.called.source)
+    entry = admission_at(at.mesh, endpoint, destination.port, hop, at.called.source(endpoint))
     if entry.allowed:
         return Delivered(destination, endpoint, hop, sent, changes, entry)
     own = headers.changed((), changes)
@@ -188,7 +189,7 @@ def handed_over(
 def hop_to(endpoint: Endpoint, port: int, identity: str) -> Hop:
     """The last leg, from a proxy that shows `identity` in tunnels."""
     workload = endpoint.workload
-    address = f"{endpoint.address}:{endpoint.target(port)}"
+    address = with_port(endpoint.address, endpoint.target(port) or port)
     if workload is None or workload.protocol is Protocol.TCP or not identity:
         return Hop(Protocol.TCP, address, workload.key if workload is not None else None)
     return Hop(Protocol.HBONE, address, workload.key, None, identity, workload.identity)

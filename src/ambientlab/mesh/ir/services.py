@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ambientlab.mesh.ir.addresses import is_ipv6
@@ -91,6 +91,12 @@ class Endpoint:
         (istio/ztunnel, src/state.rs, pick_workload_destination_or_resolve)."""
         other = self.second and is_ipv6(self.second) == is_ipv6(address) != is_ipv6(self.address)
         return self.second if other else self.address
+
+    def as_reached_by(self, address: str) -> Endpoint:
+        """With that address first."""
+        if self.reached_by(address) == self.address:
+            return self
+        return replace(self, address=self.second, second=self.address)
 
     def target(self, port: int) -> int | None:
         """The port to connect to for service port `port`, or None where this endpoint does not serve it."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from ambientlab.mesh.ir.addresses import is_ipv6
+
 
 class Key(NamedTuple):
     """What names a namespaced thing; sorts by namespace, then name."""
@@ -87,6 +89,10 @@ class Workload:
     @property
     def ips(self) -> tuple[str, ...]:
         return tuple(ip for ip in (self.ip, self.second_ip) if ip)
+
+    def towards(self, address: str) -> str:
+        """Which of its addresses it has when it calls `address`."""
+        return next((ip for ip in self.ips if is_ipv6(ip) == is_ipv6(address)), self.ip)
 
     @property
     def captured(self) -> bool:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
 from ambientlab.dataplane.policywatcher import Carried
 from ambientlab.dataplane.ztunnel_young import Held
+from ambientlab.mesh.ir import with_port
 from ambientlab.mesh.xds.messages import TUNNELLED_PRIORITY
 from ambientlab.node.linux import syscalls
 from ambientlab.node.linux.netlink import visitor
@@ -29,6 +29,8 @@ _OPEN = frozenset({1, 4, 5, 8})
 _LISTEN = 10
 _ORIGINAL_DST = 80
 """SO_ORIGINAL_DST: what a redirected connection was for."""
+_FAMILIES = {socket.AF_INET: (socket.SOL_IP, 16, 4), socket.AF_INET6: (socket.IPPROTO_IPV6, 28, 8)}
+"""Where that is asked, the length of the answer, and where in it the address is."""
 _STDOUT = 1
 
 
@@ -45,34 +47,34 @@ class _Row:
 class NodeConnections:
     """`CarriedConnections` of the node."""
 
-    async def into(self, netns: str, ip: str) -> list[Carried]:
+    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         """None if there is no proxy."""
-        return await visitor.run(netns, lambda: list(_carried(ip)))
+        return await visitor.run(netns, lambda: list(_carried(ips)))
 
-    async def held(self, netns: str, ip: str) -> Held:
+    async def held(self, netns: str, ips: Sequence[str]) -> Held:
         """Of all connections that a captured pod has through the proxy."""
-        return await visitor.run(netns, lambda: _held(ip))
+        return await visitor.run(netns, lambda: _held(ips))
 
     async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
         """Connections that have ended already are no error."""
         await visitor.run(netns, lambda: _cut(lines))
 
 
-def _held(ip: str) -> Held:
+def _held(ips: Sequence[str]) -> Held:
     opened = [row for row in _table() if row.state in _OPEN]
     taken = (row.remote for row in opened if row.local[1] == OUTBOUND_PORT)
-    given = (row for row in opened if row.remote[0] == ip != row.local[0] and not _own(row))
+    given = (row for row in opened if row.remote[0] in ips and row.remote[0] != row.local[0] and not _own(row))
     return Held(frozenset(map(_text, taken)), frozenset((_text(row.local), _text(row.remote)) for row in given))
 
 
 def _text(end: tuple[str, int]) -> str:
-    return f"{end[0]}:{end[1]}"
+    return with_port(*end)
 
 
-def _carried(ip: str) -> Iterator[Carried]:
+def _carried(ips: Sequence[str]) -> Iterator[Carried]:
     rows = list(_table())
     opened = [row for row in rows if row.state in _OPEN]
-    outgoing = [row for row in opened if row.remote[0] == ip and not _own(row)]
+    outgoing = [row for row in opened if row.remote[0] in ips and not _own(row)]
     incoming = [row for row in opened if row.local[1] == INBOUND_PLAINTEXT_PORT]
     sockets = _sockets(rows) if outgoing or incoming else None
     if sockets is None:
@@ -82,12 +84,18 @@ def _carried(ip: str) -> Iterator[Carried]:
             if (sock := sockets.copy(row.inode)) is not None:
                 with sock:
                     tunnelled = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == TUNNELLED_PRIORITY
-                yield Carried(*row.local, row.remote[1], row.inode, tunnelled)
+                yield Carried(*row.local, *row.remote, row.inode, tunnelled)
         for row in incoming:
             if (sock := sockets.copy(row.inode)) is not None:
                 with sock, suppress(OSError):
-                    _, port = struct.unpack_from("!HH", sock.getsockopt(socket.SOL_IP, _ORIGINAL_DST, 16))
-                    yield Carried(*row.remote, port, row.inode, False, incoming=True)
+                    yield Carried(*row.remote, *_asked_for(sock), row.inode, False, incoming=True)
+
+
+def _asked_for(sock: socket.socket) -> tuple[str, int]:
+    level, length, at = _FAMILIES[sock.family]
+    told = sock.getsockopt(level, _ORIGINAL_DST, length)
+    (port,) = struct.unpack_from("!H", told, 2)
+    return str(ip_address(told[at : at + (4 if at == 4 else 16)])), port
 
 
 def _cut(lines: Mapping[int, str]) -> None:
@@ -163,9 +171,11 @@ def _descriptors(pid: int) -> Iterator[tuple[int, int]]:
 
 def _table() -> Iterator[_Row]:
     """Of the thread's network namespace."""
-    for line in _read("/proc/thread-self/net/tcp").splitlines()[1:]:
-        fields = line.split()
-        yield _Row(_address(fields[1]), _address(fields[2]), int(fields[3], 16), int(fields[9]))
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError):  # a kernel without that family
+            for line in _read(f"/proc/thread-self/net/{table}").splitlines()[1:]:
+                fields = line.split()
+                yield _Row(_address(fields[1]), _address(fields[2]), int(fields[3], 16), int(fields[9]))
 
 
 def _own(row: _Row) -> bool:
@@ -174,8 +184,10 @@ def _own(row: _Row) -> bool:
 
 
 def _address(text: str) -> tuple[str, int]:
+    """Written as numbers of four bytes each, in the machine's order."""
     address, _, port = text.partition(":")
-    return str(IPv4Address(bytes.fromhex(address)[:: 1 if sys.byteorder == "big" else -1])), int(port, 16)
+    words = struct.unpack(f">{len(address) // 8}I", bytes.fromhex(address))
+    return str(ip_address(struct.pack(f"={len(words)}I", *words))), int(port, 16)
 
 
 def _read(path: str) -> str:
