@@ -22,9 +22,16 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
         return task.result()
     finally:
         timer.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+        await _given_up(task)
+
+
+async def _given_up(task: asyncio.Future[Any]) -> None:
+    """Returns when the task is over. What it failed with is not for asyncio to report: whoever wanted to know has it,
+    or was cancelled in the same moment."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
 
 
 async def unless(work: Awaitable[None], *events: asyncio.Event) -> None:
@@ -36,9 +43,9 @@ async def unless(work: Awaitable[None], *events: asyncio.Event) -> None:
         if task.done():
             task.result()
     finally:
-        for each in (task, *waits):
+        for each in waits:
             each.cancel()
-        await asyncio.wait({task})
+        await _given_up(task)
 
 
 async def wait_any(clock: Clock, seconds: float, *events: asyncio.Event) -> bool:
