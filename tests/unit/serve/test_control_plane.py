@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,7 @@ from ambientlab.mesh.configdump import Certificates
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
+from ambientlab.mesh.session import Config
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, SECRET
 from support.certificates import authority
 from support.memory_client import MemoryClient
@@ -203,6 +205,30 @@ async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carrie
         await removing
     async with world.proxy("ztunnel") as ztunnel:
         assert list((await ztunnel.ask(SECRET, CLIENT)).removed_resources) == [CLIENT]
+
+
+async def test_capturing_a_pod_looks_at_no_certificate_of_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        await captured(world, ztunnel)
+        await ztunnel.ask(SECRET, CLIENT, "ROOTCA")
+        looked: list[str] = []
+        get = world.istiod.secrets.get
+
+        def counted(proxy: Identity, name: str) -> Config | None:
+            looked.append(name)
+            return get(proxy, name)
+
+        monkeypatch.setattr(world.istiod.secrets, "get", counted)
+        other = replace(POD_OF_CLIENT, uid="u2", name="other", identity=f"{CLIENT}-2")
+        adding = asyncio.create_task(world.istiod.add(other))
+        await ztunnel.ask(ROUTES, "inbound|default/other")
+        await adding
+        assert looked == []
+        again = asyncio.create_task(world.istiod.remove(POD_OF_CLIENT.uid))
+        await ztunnel.next(LISTENER)
+        await again
+        assert looked == [CLIENT], "which it may not have any more"
 
 
 async def test_the_certificates_of_the_node_proxy_are_told_in_ztunnels_states(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Set
 from contextlib import suppress
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
@@ -89,15 +89,19 @@ class Connection:
                 self._waiters.append(waiter)
                 await waiter
 
-    def refresh_secrets(self) -> None:
-        """Look again at what the proxy may have of the secrets it subscribes to, and send what became different.
+    def refresh_secrets(self, names: Set[str] | None = None) -> None:
+        """Look again at what the proxy may have of the secrets it subscribes to, or of those `names` alone, and send
+        what became different.
 
         A secret it lost the right to is left to expire: taking it away would cut connections that are ending anyway.
         One that was fetched on demand goes, or the proxy would keep it for good; open connections do not need it.
         """
         asked = self.session.subscribed(SECRET)
+        provided = frozenset(self._provided)
+        if names is not None:
+            asked, provided = asked & names, provided & names
         self._provide(asked)
-        gone = {name for name in self._provided if name not in asked or self._secrets.withdrawn(self.proxy, name)}
+        gone = {name for name in provided if name not in asked or self._secrets.withdrawn(self.proxy, name)}
         self._provided -= gone
         self.session.update(SECRET, {}, gone)
         self._wake.set()

@@ -41,7 +41,7 @@ from ambientlab.mesh.serve.keys import KeyFetcher
 from ambientlab.mesh.serve.proxies import environment_of, gateway_of, is_node_proxy
 from ambientlab.mesh.serve.refusals import Refusals
 from ambientlab.mesh.serve.rejections import Rejections
-from ambientlab.mesh.serve.secrets import Secrets
+from ambientlab.mesh.serve.secrets import Secrets, names_of
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
 from ambientlab.mesh.session import Acked, Rejected
@@ -224,7 +224,7 @@ class ControlPlane:
             raise ConnectionError(NO_NODE_PROXY)
         self.index.settle()
         node_proxy.push()
-        node_proxy.refresh_secrets()
+        node_proxy.refresh_secrets(names_of(self._trust.renamed(pod.identity)))
         await node_proxy.in_force(LISTENER, inpod.listener_names(pod), self._patience)
         return node_proxy
 

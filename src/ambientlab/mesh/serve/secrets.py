@@ -51,6 +51,11 @@ FindCredential = Callable[[Identity, str], Credential | None]
 """What a proxy may have under a name that begins as one of `CREDENTIALS`, or None."""
 
 
+def names_of(spiffe_id: str) -> frozenset[str]:
+    """By which the node proxy asks for an identity's certificate."""
+    return frozenset({spiffe_id, f"{ON_DEMAND}{spiffe_id}"})
+
+
 class Secrets:
     """`issued` is called after every new certificate: `next_renewal` may have become earlier."""
 
