@@ -16,16 +16,13 @@ import pytest
 
 from ambientlab.host import inspect
 from support.mesh import Mesh
+from support.node_world import name_of
 
 
 def launcher(mesh: Mesh) -> int:
     pid = json.loads((mesh.root / "state/ambientlab/ambientlab/process.json").read_text())["pid"]
     assert isinstance(pid, int)
     return pid
-
-
-def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def gone(pids: list[int]) -> None:

@@ -232,8 +232,14 @@ def processes() -> dict[int, str]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
-                found[int(entry)] = Path(f"/proc/{entry}/comm").read_text().strip()
+                found[int(entry)] = name_of(int(entry))
     return found
+
+
+def name_of(pid: int) -> str:
+    """What a process is called; a sandbox's names itself, and is a program of another name."""
+    name = Path(f"/proc/{pid}/comm").read_text().strip()
+    return "pause" if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"pause\0") else name
 
 
 def veths() -> set[str]:

@@ -49,7 +49,9 @@ def run(work: Callable[[socket.socket], None], report: int) -> NoReturn:
 
 
 def sandbox(request: NewSandbox, report: socket.socket) -> None:
-    """Own a pod's network, host name and IPC until killed, as Kubernetes' pause does."""
+    """Own a pod's network, host name and IPC until killed, as Kubernetes' pause does: as a program that only sleeps,
+    since an interpreter would keep a megabyte of memory for each pod."""
+    program = os.path.realpath(_look_up("sleep", _DEFAULT_PATH))
     syscalls.set_process_name("pause")
     syscalls.unshare(syscalls.NEWIPC if request.host_network else _POD_NAMESPACES)
     if not request.host_network:
@@ -57,9 +59,9 @@ def sandbox(request: NewSandbox, report: socket.socket) -> None:
         _settle_network()
     _quiet()
     messages.send(report, Ready())
-    report.close()
-    while True:
-        signal.pause()
+    # one binary for many commands (busybox, uutils) is told by its name which it is to be
+    name = "pause" if os.path.basename(program) == "sleep" else "sleep"
+    os.execve(program, [name, "infinity"], {})
 
 
 def container(request: NewContainer, pause: int, stdio: Sequence[int]) -> None:
