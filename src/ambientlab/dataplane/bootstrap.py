@@ -59,7 +59,9 @@ class Startup:
 
 def bootstrap_for_ztunnel(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:
     """The node proxy. `envoy` and `xds_socket` are paths of the node; `token` is the pod's service account token."""
-    return _startup(_bootstrap(pod, "ztunnel", "ztunnel", token, _inside(xds_socket)), envoy, xds_socket)
+    bootstrap = _bootstrap(pod, "ztunnel", "ztunnel", token, _inside(xds_socket))
+    bootstrap["stats_config"] = _only(_OWN_STATS)
+    return _startup(bootstrap, envoy, xds_socket)
 
 
 def bootstrap_for_waypoint(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:
@@ -106,7 +108,7 @@ def proxy_bootstrap(
                 },
             }
         ],
-        "stats_config": _STATS,
+        "stats_config": _only((*_OWN_STATS, *_TRAFFIC_STATS)),
         "layered_runtime": runtime(),
         "overload_manager": {
             "resource_monitors": [
@@ -215,20 +217,19 @@ _RUNTIME = {
     "envoy.reloadable_features.http_reject_path_with_fragment": False,
 }
 
-_STATS = {
-    # Every statistic not kept saves memory for each cluster and listener; these are what Istio keeps, and its metrics.
-    "stats_matcher": {
-        "inclusion_list": {
-            "patterns": [
-                {"prefix": "cluster_manager"},
-                {"prefix": "listener_manager"},
-                {"prefix": "server"},
-                {"prefix": "cluster.xds-grpc"},
-                {"prefix": labels.PREFIX},
-                {"contains": "rbac"},
-                {"exact": OPEN_TUNNELS},
-                {"exact": TUNNELS},
-            ]
-        }
-    }
-}
+_OWN_STATS = (
+    {"prefix": "cluster_manager."},
+    {"prefix": "listener_manager."},
+    {"prefix": "server."},
+    {"prefix": "cluster.xds-grpc."},
+)
+"""Where there are no others, Envoy leaves out the rest by the first parts of their names, and does not spell out each
+(source/common/stats/stats_matcher_impl.cc, fastRejects): those of ztunnel's listeners are hundreds for each pod."""
+
+_TRAFFIC_STATS = ({"prefix": labels.PREFIX}, {"contains": "rbac"}, {"exact": OPEN_TUNNELS}, {"exact": TUNNELS})
+"""What Istio keeps of a waypoint, and its metrics."""
+
+
+def _only(patterns: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Every statistic that is not kept saves memory for each cluster and listener."""
+    return {"stats_matcher": {"inclusion_list": {"patterns": list(patterns)}}}
