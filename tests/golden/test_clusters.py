@@ -24,6 +24,12 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "through_the_waypoint": ("explain", "cart.shop/items", "--from", "web/front"),
         "of_a_sidecar": ("explain", "cart.shop/items", "--from", "legacy/reports"),
         "to_a_sidecar": ("explain", "reports.legacy:8080/", "--from", "web/front"),
+        "from_a_nodes_network": (
+            "explain",
+            "cart.shop.svc.cluster.local/items",
+            "--from",
+            "kube-system/node-exporter-gxk2m",
+        ),
         "to_a_nodes_network": ("explain", "node-exporter.kube-system:9100/metrics", "--from", "web/front"),
     },
     "istio-1.31": {

@@ -23,6 +23,8 @@ _NO_PROGRAM = re.compile(r"(?!Error from server \(NotFound\)).*(not found|no suc
 """What a line says in which a container's runtime, a shell or this one reports it: not that the pod is missing."""
 _KUBECTLS = ("Defaulted container", "command terminated with exit code")
 """Beginnings of lines that say nothing about the program."""
+_OLD_CURL = "unknown --write-out variable"
+"""What one says that does not know `%header{}` (https://curl.se/docs/manpage.html#-w)."""
 _MOST = 10_000_000
 """Requests of a curl that is stopped after its time."""
 _CURL_PROBLEMS = {6: "unknown host", 7: "refused", 28: "timeout", 52: "empty reply", 56: "reset"}
@@ -114,6 +116,8 @@ def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body:
         text = ""
     if (said := process.complaint()) and not began:
         raise TrafficError(_why(said, requests))
+    if not began and _OLD_CURL in process.said:
+        raise TrafficError(f"the curl of {requests.source} is older than 7.83, and tells too little of its requests")
 
 
 def plan(requests: Requests, header: str, body: bool) -> str:
@@ -165,7 +169,7 @@ class _Exec:
             errors="replace",
             env=None if variables is None else dict(variables),
         )
-        self._said = ""
+        self.said = ""  # on stderr
         self._stopped = False
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -200,11 +204,11 @@ class _Exec:
         """What it had to say when it failed, "" if it did not; of a program that has ended."""
         if self._process.returncode == 0 or self._stopped:
             return ""
-        lines = [line for line in self._said.strip().splitlines() if not line.startswith(_KUBECTLS)]
+        lines = [line for line in self.said.strip().splitlines() if not line.startswith(_KUBECTLS)]
         ended = f"it ended with {self._process.returncode}"
         return next(filter(_NO_PROGRAM.match, lines), lines[-1] if lines else ended)
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as stderr:
-            self._said = stderr.read()
+            self.said = stderr.read()

@@ -150,6 +150,16 @@ def test_a_url_may_leave_out_its_scheme() -> None:
     assert sending.url_of("helloworld.hello:5000/hello").geturl() == "http://helloworld.hello:5000/hello"
 
 
+def test_a_curl_that_is_too_old_is_told() -> None:
+    script = "echo \"curl: unknown --write-out variable: 'header'\" >&2; echo 'Hello version: v1'"
+
+    def kubectl(arguments: Sequence[str]) -> list[str]:
+        return ["sh", "-c", script] if here(arguments)[0] == "curl" else without_python(arguments)
+
+    with pytest.raises(TrafficError, match=r"^the curl of test/curl is older than 7\.83"):
+        answers(plan(1, number=1), kubectl)
+
+
 def test_a_shared_connection_is_noticed() -> None:
     shared = ["sh", "-c", 'printf "body\\n%s 200 0 0.1 0 \\n" "$0"']
 
