@@ -57,7 +57,7 @@ def _command(
             talk("Type the commands in: ambientlab shell")
 
 
-_command("start", guide.start, "Set up a lab's world and show its first step.")
+_command("start", guide.start, "Set up a lab's world and show the step it is at, at first the first.")
 _command("show", guide.show, "Show the current step again.")
 _command("check", guide.check, "Check the current step; go on to the next when it holds.")
 _command("hint", guide.hint, "One hint more for the current step.")
