@@ -16,15 +16,33 @@ import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, BinaryIO, Literal
+from urllib.parse import quote, urlsplit
 
 from ambientlab.host.access import Access
+
+if TYPE_CHECKING:
+    from ambientlab.api.resources import Resource
+    from ambientlab.mesh.ir import Key
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _LONGEST_LINE = 65536
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+
+
+_PATH = re.compile(r"/[!-~]*")
+
+
+def collection(resource: Resource, namespace: str = "") -> str:
+    """The path of a namespace's objects of a kind, or of all."""
+    home = f"/namespaces/{quote(namespace, safe='')}" if resource.namespaced and namespace else ""
+    return f"{resource.path}{home}/{resource.plural}"
+
+
+def path(resource: Resource, key: Key) -> str:
+    """Of one object. What names it may have been written by anybody, and names nothing else whatever it is."""
+    return f"{collection(resource, key.namespace)}/{quote(key.name, safe='')}"
 
 
 class ApiError(Exception):
@@ -126,6 +144,8 @@ class KubeApi:
                     return
 
     def _request(self, method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+        if not _PATH.fullmatch(path) or "#" in path:
+            raise ValueError(f"{path!r} is no path of a URL")
         lines = [f"{method} {self._place.base}{path} HTTP/1.1", f"Host: {self._place.authority}", *headers]
         lines += ["Accept: application/json", "User-Agent: ambientlab"]
         if self._access.token:

@@ -29,7 +29,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.host.installation import Gap, incomplete, installation, other_clusters, without_kinds
-from ambientlab.host.kubeapi import ApiError, KubeApi, Reply
+from ambientlab.host.kubeapi import ApiError, KubeApi, Reply, collection, path
 from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.index.meshconfig import Home, home
 from ambientlab.mesh.ir import Key
@@ -50,7 +50,7 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
     found: dict[Resource, list[Object]] = {}
     gaps: list[Gap] = []
     asked = (*LISTED, *also)
-    replies = api.get([_path(resource) for resource in asked])
+    replies = api.get([collection(resource) for resource in asked])
     if all(reply.status != 200 for reply in replies):
         raise _refused(replies[0])
     served = dict(zip(asked, replies, strict=True))
@@ -67,7 +67,7 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
     gaps += other_clusters(found.get(GATEWAY, ()))
     wanted = [installed.config, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
     config_maps: dict[Key, Object] = {}
-    for key, reply in zip(wanted, api.get([_config_map(key) for key in wanted]), strict=True):
+    for key, reply in zip(wanted, api.get([path(CONFIGMAP, key) for key in wanted]), strict=True):
         if reply.status == 200:
             config_maps[key] = _object(reply)
         elif reply.status != 404:
@@ -80,14 +80,6 @@ _OTHER_SHAPE = frozenset({(BACKENDTLSPOLICY, "v1alpha2")})
 """Versions whose objects have other fields: until Gateway API 1.1 a `targetRef` and `tls`."""
 
 
-def _path(resource: Resource) -> str:
-    return f"{resource.path}/{resource.plural}"
-
-
-def _config_map(key: Key) -> str:
-    return f"{CONFIGMAP.path}/namespaces/{key.namespace}/{CONFIGMAP.plural}/{key.name}"
-
-
 def _in_other_versions(api: KubeApi, missing: Sequence[Resource]) -> Iterator[tuple[Resource, Reply]]:
     """Older clusters serve some kinds in versions of before, which say the same but for a few."""
     groups = sorted({resource.group for resource in missing if resource.group})
@@ -98,7 +90,7 @@ def _in_other_versions(api: KubeApi, missing: Sequence[Resource]) -> Iterator[tu
         for version in versions.get(resource.group, ())
         if version != resource.version and (resource, version) not in _OTHER_SHAPE
     ]
-    for (resource, _), reply in zip(tried, api.get([_path(other) for _, other in tried]), strict=True):
+    for (resource, _), reply in zip(tried, api.get([collection(other) for _, other in tried]), strict=True):
         if reply.status != 404:
             yield resource, reply
 

@@ -13,9 +13,9 @@ from ambientlab.api import kinds, objects, selectors
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object, annotations_of, labels_of
 from ambientlab.api.resources import Resource
-from ambientlab.host.kubeapi import KubeApi
+from ambientlab.host.kubeapi import KubeApi, collection
 from ambientlab.host.merging import LAST_APPLIED
-from ambientlab.host.rehearsal import Outcome, Rehearser, collection
+from ambientlab.host.rehearsal import Outcome, Rehearser
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from urllib.parse import quote
 
 import orjson
 
@@ -22,7 +23,7 @@ from ambientlab.api.resources import Resource
 from ambientlab.api.strategic import StrategicError, strategic_merge_patch
 from ambientlab.apiserver.patch.merge import merge_patch
 from ambientlab.host import manifests
-from ambientlab.host.kubeapi import KubeApi, Reply, Write
+from ambientlab.host.kubeapi import KubeApi, Reply, Write, collection, path
 from ambientlab.host.manifests import Problem, Written
 from ambientlab.host.merging import LAST_APPLIED, three_way
 from ambientlab.mesh.foreseen import Change
@@ -71,15 +72,6 @@ class _Wanted:
 
     def refused(self, message: str) -> Problem:
         return replace(self.written.problem(message), named=f"{self.resource.kind} {_shown(self.key)}")
-
-
-def path(resource: Resource, key: Key) -> str:
-    return f"{collection(resource, key.namespace)}/{key.name}"
-
-
-def collection(resource: Resource, namespace: str) -> str:
-    home = f"/namespaces/{namespace}" if resource.namespaced and namespace else ""
-    return f"{resource.path}{home}/{resource.plural}"
 
 
 def _shown(key: Key) -> str:
@@ -154,7 +146,7 @@ class Rehearser:
             return found
         if (api_version, kind) not in self._known:
             group, _, version = api_version.rpartition("/")
-            root = f"/apis/{api_version}" if group else f"/api/{version}"
+            root = quote(f"/apis/{api_version}" if group else f"/api/{version}")
             reply = self._api.get([root])[0]
             listed = orjson.loads(reply.body).get("resources") or [] if reply.status == 200 else []
             self._known[api_version, kind] = next(

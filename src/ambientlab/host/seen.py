@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ambientlab.api.kinds import POD
 from ambientlab.api.objects import labels_of
-from ambientlab.host.kubeapi import KubeApi
-from ambientlab.host.rehearsal import path
+from ambientlab.host.kubeapi import KubeApi, path
 from ambientlab.mesh.explain import Unseen
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key, Mesh

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -16,9 +17,10 @@ from cryptography import x509
 from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SERVICE, TLSROUTE
 from ambientlab.host import access
 from ambientlab.host.access import Access
-from ambientlab.host.kubeapi import ApiError, KubeApi
+from ambientlab.host.kubeapi import ApiError, KubeApi, path
 from ambientlab.host.kubeconfig import KubeconfigError
 from ambientlab.host.listing import LISTED, listing
+from ambientlab.mesh.ir import Key
 from support.certificates import secured, self_signed
 from support.istio_pods import istio
 from support.object_server import Answer, ObjectServer, Page
@@ -89,8 +91,8 @@ def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Cal
         gateway: (200, {"versions": [{"version": v} for v in ("v1", "v1alpha3", "v1alpha2")]}),
         f"{gateway}/v1alpha2/tlsroutes": items("older"),
     }
-    for path in (f"{gateway}/v1/tlsroutes", "/apis/extensions.istio.io/v1alpha1/trafficextensions"):
-        del answers[path]
+    for place in (f"{gateway}/v1/tlsroutes", "/apis/extensions.istio.io/v1alpha1/trafficextensions"):
+        del answers[place]
     server = serve(answers)
     with KubeApi(server.access) as api:
         found = listing(api)
@@ -123,6 +125,26 @@ def test_config_maps_are_read_that_something_names(serve: Callable[..., ObjectSe
     assert [gap.why for gap in found.gaps if "ConfigMap" in gap.what] == [
         "not permitted, so it is not known how the mesh is configured"
     ]
+
+
+def test_names_of_objects_are_names_and_no_requests(serve: Callable[..., ObjectServer]) -> None:
+    """Whoever may write a policy must not speak to the API as who reads it."""
+    name = "ca HTTP/1.1\r\n\r\nGET /smuggled HTTP/1.1\r\nX: "
+    spec = {"validation": {"caCertificateRefs": [{"kind": "ConfigMap", "group": "", "name": name}]}}
+    policy = {"metadata": {"name": "tls", "namespace": "hello"}, "spec": spec}
+    server = serve({"/apis/gateway.networking.k8s.io/v1/backendtlspolicies": (200, {"items": [policy]})})
+    with KubeApi(server.access) as api:
+        listing(api)
+        assert "/smuggled" not in server.asked
+        assert server.asked[-1] == f"/api/v1/namespaces/hello/configmaps/{quote(name, safe='')}"
+        for wrong in ("/a b", "/a\r\nb", "/a#b", "/é", ""):
+            with pytest.raises(ValueError, match="no path of a URL"):
+                api.get([wrong])
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a/b", "a b", "a%2fb", "a\r\nb"])
+def test_a_rehearsal_is_of_what_is_named(name: str) -> None:
+    assert path(SERVICE, Key("hello", name)) == f"/api/v1/namespaces/hello/services/{quote(name, safe='')}"
 
 
 @pytest.mark.parametrize(
