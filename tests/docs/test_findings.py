@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from ambientlab.mesh.analysis import CODES, Code
+from ambientlab.mesh.analysis import CODES, Code, istio
+from ambientlab.mesh.analysis.together import LEFT_OUT, SAME
 from support.findings import HERE, found
 
 PAGE = Path(__file__).parents[2] / "docs/findings.md"
@@ -24,14 +25,31 @@ the mesh; `httpbin` in the namespace `httpbin` is not.
 """
 
 
+OF_ISTIO = """Istio's own messages, as `istioctl analyze` has them, are findings too: in its words, with its codes and
+pages. Where a code above says the same of an object, it is shown alone, since it says what to type. IST0102 is left to
+istioctl: that a namespace is not in the mesh is nothing wrong with it."""
+
+
 def test_the_page_is_what_the_codes_are() -> None:
     index = "".join(
         f"| [{code.id}](#{code.id.lower()}) | {code.severity} | {code.title} |\n" for code in CODES.values()
     )
-    page = HEAD + index + "".join(map(section, CODES.values()))
+    page = HEAD + index + "".join(map(section, CODES.values())) + of_istio()
     if os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"):
         PAGE.write_text(page)
     assert PAGE.read_text() == page
+
+
+def of_istio() -> str:
+    rows = [row(code) for code in istio.CODES.values() if code not in LEFT_OUT]
+    heads = ["| code | severity | | also |", "|---|---|---|---|"]
+    return "\n".join(["", "## Istio's own", "", textwrap.fill(OF_ISTIO, 120), "", *heads, *rows, ""])
+
+
+def row(code: Code) -> str:
+    ours = SAME.get(code, ())
+    same = "any" if len(ours) == len(CODES) else ", ".join(f"[{each.id}](#{each.id.lower()})" for each in ours)
+    return f"| [{code.id}]({code.documentation}) | {code.severity} | {code.title} | {same} |"
 
 
 def section(code: Code) -> str:

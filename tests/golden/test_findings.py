@@ -9,6 +9,7 @@ from ambientlab import labs
 from ambientlab.api.objects import Object, copy
 from ambientlab.host import manifests
 from ambientlab.mesh.analysis import ANALYSERS, CODES, analyse
+from ambientlab.mesh.analysis.together import everything
 from ambientlab.mesh.decide import Answered, Reason, Request, decide
 from ambientlab.mesh.foreseen import foreseen
 from ambientlab.mesh.index import index
@@ -35,13 +36,18 @@ def typed_world(*objects: Object) -> TypedLab:
 
 
 def test_nothing_is_wrong_with_the_world() -> None:
-    assert analyse(indexed(*world()), ANALYSERS) == ()
+    assert everything(indexed(*world())) == ()
 
 
 @pytest.mark.parametrize("id_", CODES)
 def test_the_bad_example_has_the_code_and_the_good_one_has_none(id_: str) -> None:
     assert [finding.code.id for finding in found(f"{id_}.bad")] == [id_]
     assert found(f"{id_}.good") == ()
+
+
+@pytest.mark.parametrize("id_", CODES)
+def test_what_istio_says_of_it_too_is_said_once(id_: str) -> None:
+    assert [finding.code.id for finding in everything(index(with_example(f"{id_}.bad")))] == [id_]
 
 
 @pytest.mark.parametrize("id_", [code.id for code in CODES.values() if code.name not in LOOKED_AT])
@@ -91,7 +97,7 @@ def test_every_state_of_the_lab() -> None:
     typed, states = TypedLab(lab), {}
     for step in lab.steps:
         typed.type(step)
-        states[step.title] = {finding.code.id for finding in analyse(typed.index(), ANALYSERS)}
+        states[step.title] = {finding.code.id for finding in everything(typed.index())}
     assert states == LAB
 
 
@@ -99,7 +105,7 @@ def test_every_state_of_the_lab() -> None:
 def test_whatever_there_is_can_be_analysed(name: str) -> None:
     """And what is patched in an object leaves one that the API takes."""
     patched = []
-    for finding in analyse(indexed(*world(), *objects_in(case(name))), ANALYSERS):
+    for finding in everything(indexed(*world(), *objects_in(case(name)))):
         assert finding.message
         assert finding.remedies, finding
         for remedy in finding.remedies:

@@ -102,6 +102,18 @@ def test_without_a_cluster_the_files_are_all_there_is(run: Run) -> None:
     assert codes(done) == ["AML0011", "AML0015", "AML0015"]
 
 
+def test_istios_own_findings_are_told_where_there_are_no_others(run: Run) -> None:
+    text = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: hello, annotations: {istio.io/misspelt: "true"}, labels: {istio.io/dataplane-mode: ambient}}
+"""
+    done = run("--offline", "-f", "-", "-o", "json", input=text)
+    [finding] = json.loads(done.stdout)["findings"]
+    assert (finding["code"], finding["message"]) == ("IST0108", "Unknown annotation: istio.io/misspelt")
+    assert finding["documentation"] == "https://istio.io/latest/docs/reference/config/analysis/ist0108/"
+
+
 def test_what_is_no_object_is_told_and_the_rest_analysed(run: Run) -> None:
     done = run("--offline", "-f", "-", "-o", "json", "--fail-on", "never", input=ROUTE + BROKEN)
     assert done.exit_code == 65

@@ -112,6 +112,7 @@ def _online(
     written: Manifests | None, context: str | None, kubeconfig: Path | None, name: str | None, flags: Sequence[str]
 ) -> tuple[MeshIndex, list[Unseen]]:
     """Of the mesh of this machine that is called `name`, or of a cluster of a kubeconfig."""
+    from ambientlab.api.kinds import ISTIOGATEWAY
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.host.kubeconfig import KubeconfigError
     from ambientlab.host.tools import ToolError
@@ -121,7 +122,7 @@ def _online(
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig, *flags) as api:
             changed = None if written is None else reading.changed_by(written)
-            return reading.read(api, *flags, changed=changed)
+            return reading.read(api, *flags, changed=changed, also=(ISTIOGATEWAY,))
     except ApiError as error:
         fail(str(error), error.hints)
     except (KubeconfigError, ToolError) as error:
@@ -136,13 +137,13 @@ def _report(
     flags: Sequence[str],
 ) -> Report:
     from ambientlab.cli.analyze.report import Found, Location, Refused, Report
-    from ambientlab.mesh.analysis import ANALYSERS, analyse
     from ambientlab.mesh.analysis.doubts import credible, doubted
+    from ambientlab.mesh.analysis.together import everything
     from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.explain.remedies import all_aimed
 
     names = {one.what for one in unseen}
-    found = [finding for finding in credible(analyse(index, ANALYSERS), names) if wanted(finding)]
+    found = [finding for finding in credible(everything(index), names) if wanted(finding)]
     if doubts := doubted(names):
         ids = ", ".join(code.id for code in doubts)
         unseen = [*unseen, Unseen(ids, "not looked for: what seems to be missing may only not be seen")]

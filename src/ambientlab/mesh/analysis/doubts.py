@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ambientlab.api.kinds import (
+    AUTHORIZATIONPOLICY,
     DESTINATIONRULE,
     ENDPOINTSLICE,
     GATEWAY,
     GATEWAYCLASS,
+    ISTIOGATEWAY,
     NAMESPACE,
     POD,
     REFERENCEGRANT,
@@ -20,6 +22,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.analysis import codes
 from ambientlab.mesh.analysis.finding import Code, Finding
+from ambientlab.mesh.analysis.istio import codes as theirs
 
 _OF_WAYPOINTS = (NAMESPACE, GATEWAY, GATEWAYCLASS)
 _OF_SERVICES = (SERVICE, SERVICEENTRY)
@@ -38,6 +41,13 @@ ABSENT: Mapping[Code, tuple[Resource, ...]] = {
     codes.ADMITS_NOBODY: (POD,),
     codes.NOBODY_SELECTED: (POD,),
     codes.SKIPS_WAYPOINT: _OF_WAYPOINTS,
+    theirs.NOT_FOUND.code: (*_OF_SERVICES, NAMESPACE, GATEWAY, DESTINATIONRULE, AUTHORIZATIONPOLICY),
+    theirs.NO_WORKLOADS.code: (POD,),
+    theirs.HOST_NOT_IN_GATEWAY.code: (ISTIOGATEWAY,),
+    theirs.PORT_NOT_ON_SERVICE.code: (POD, SERVICE),
+    theirs.INEFFECTIVE_SELECTOR.code: (POD, GATEWAY),
+    theirs.EMPTY_SUBSET.code: (POD,),
+    theirs.UNKNOWN_HOST.code: _OF_SERVICES,
 }
 """The kinds of which something is absent where there is a finding."""
 
