@@ -8,12 +8,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from ambientlab.cli.output import printable
 from ambientlab.mesh.explain import Remedy, Unseen
 
 WIDTH = 80
 INDENT = "  "
 NOT_SEEN = "Not seen"
 """The heading of `not_seen`."""
+
+
+def page(parts: Iterable[Iterable[str]]) -> str:
+    """Paragraphs of lines, with nothing that a terminal would obey."""
+    return printable("\n\n".join("\n".join(part) for part in parts))
 
 
 def to_paste(remedy: Remedy, indent: str = INDENT) -> Iterator[str]:

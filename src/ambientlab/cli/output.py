@@ -10,13 +10,20 @@ from typing import Any, NoReturn
 import click
 
 EXIT_FAILURE = 1
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def _colour() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
+def printable(text: str) -> str:
+    """Text of objects and pods as a terminal shows it and does not obey it (k8s.io/cli-runtime, EscapeTerminal)."""
+    return text.translate(_CONTROLS)
+
+
 def talk(text: str, *, bold: bool = False, fg: str | None = None) -> None:
+    text = printable(text)
     click.echo(click.style(text, bold=bold, fg=fg) if _colour() else text, err=True)
 
 

@@ -13,7 +13,7 @@ import click
 
 from ambientlab.cli import reading
 from ambientlab.cli.mesh import Seconds, name_option
-from ambientlab.cli.output import fail, json_out, talk
+from ambientlab.cli.output import fail, json_out, printable, talk
 
 if TYPE_CHECKING:
     from ambientlab.host.kubectl import Kubectl
@@ -277,7 +277,7 @@ def _failed(error: Exception, requests: Requests, flags: Sequence[str]) -> NoRet
 def _say(text: str, later: str = "") -> None:
     from ambientlab.cli.layout import wrapped
 
-    click.echo("\n".join(wrapped(text, "", later)))
+    click.echo("\n".join(wrapped(printable(text), "", later)))
 
 
 class _Drawing:
@@ -309,7 +309,7 @@ def _bars(tally: Tally) -> list[str]:
     width = min(_NAME, max((len(row.name) for row in rows), default=0))
     lines = []
     for row in rows:
-        name = row.name if len(row.name) <= width else f"{row.name[: width - 1]}…"
+        name = printable(row.name if len(row.name) <= width else f"{row.name[: width - 1]}…")
         bar = ("█" * max(1, round(row.share * _BAR))).ljust(_BAR)
         lines.append(f"{name.ljust(width)} {bar} {percent(row.share):>7} {row.count:>7}  {span(row)}".rstrip())
     return lines

@@ -9,9 +9,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from ambientlab.cli.layout import page
 from ambientlab.cli.main import COMMANDS, cli
 from ambientlab.cli.mesh import Seconds
-from ambientlab.cli.output import table
+from ambientlab.cli.output import table, talk
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
 
@@ -42,6 +43,12 @@ def test_durations_are_written_as_kubectl_takes_them(text: str, seconds: float) 
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a duration"):
         Seconds().convert(text, None, None)
+
+
+def test_no_terminal_obeys_what_objects_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert page([["a\x1b[2J", "b\tc"], ["\x9bd\r"]]) == "a\\x1b[2J\nb\tc\n\n\\x9bd\\x0d"
+    talk("no pod \x1b]0;x\x07")
+    assert capsys.readouterr().err == "no pod \\x1b]0;x\\x07\n"
 
 
 def test_tables_have_kubectls_columns(capsys: pytest.CaptureFixture[str]) -> None:

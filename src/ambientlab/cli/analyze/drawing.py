@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ambientlab.cli.analyze.report import Found, Report, plural, summary
-from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, page, sides, to_paste, wrapped
 from ambientlab.mesh.analysis import Code, Finding, Severity
 from ambientlab.mesh.explain import Remedy
 
@@ -25,7 +25,7 @@ def draw(report: Report) -> str:
         parts.append([NOT_SEEN, *not_seen(report.unseen)])
     refused = f"; {len(report.refused)} of the files could not be read as objects" if report.refused else ""
     parts.append([f"{summary(report.counts)} in {plural(report.objects, 'object')}{refused}"])
-    return "\n\n".join("\n".join(part) for part in parts)
+    return page(parts)
 
 
 def _finding(found: Found, *, why: bool) -> Iterator[str]:

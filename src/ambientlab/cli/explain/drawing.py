@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, page, sides, to_paste, wrapped
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
 from ambientlab.mesh.explain import Explanation, Finding, Place, words
 from ambientlab.mesh.ir import Distribution, Port, Protocol, with_port
@@ -33,7 +33,7 @@ def draw(found: Explanation) -> str:
         parts.append(["To change that", *(line for remedy in found.remedies for line in to_paste(remedy))])
     if found.unseen:
         parts.append([NOT_SEEN, *not_seen(found.unseen)])
-    return "\n\n".join("\n".join(part) for part in parts)
+    return page(parts)
 
 
 def _title(found: Explanation) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ambientlab.cli.analyze.report import plural
-from ambientlab.cli.layout import INDENT, NOT_SEEN, WIDTH, not_seen, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, WIDTH, not_seen, page, sides, to_paste, wrapped
 from ambientlab.cli.plan.report import Report, together, who
 from ambientlab.host.manifests import Problem
 from ambientlab.host.rehearsal import Outcome
@@ -38,7 +38,7 @@ def draw(report: Report) -> str:
         if lines:
             parts.append([title, *lines])
     parts.append([*wrapped(_summary(report), "")])
-    return "\n\n".join("\n".join(part) for part in parts)
+    return page(parts)
 
 
 def _objects(outcomes: Iterable[Outcome]) -> Iterator[str]:
