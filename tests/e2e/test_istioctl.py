@@ -188,12 +188,20 @@ def test_proxy_status(hello: Mesh) -> None:
     assert header == ["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"]
     assert waypoint == [f"{pod(hello)}.hello", "Kubernetes", istiod, "1.31.0", "6 (CDS,LDS,EDS,RDS,ECDS,SDS)"]
     assert ztunnel[0].startswith("ztunnel-")
+    one = istioctl(hello, "ps", "ds/ztunnel.istio-system").out
+    assert one == f"Sync diff is not available for ztunnel pod {ztunnel[0]}\n"
     only = istioctl(hello, "ps", "-n", "hello", "-v", "1").out.splitlines()
     assert len(only) == 2
     assert re.split(r" {2,}", only[0])[2:7] == ["CDS", "ECDS", "EDS", "LDS", "RDS"]
     assert re.match(r"SYNCED \(\d+m?s?\d*s?\)", re.split(r" {2,}", only[1])[2])
     [found] = json.loads(istioctl(hello, "ps", "-n", "hello", "-o", "json").out)
     assert found["proxy_type"] == "waypoint"
+
+
+def test_extensions(hello: Mesh) -> None:
+    header, *rows = pc(hello, "ecds", "deploy/waypoint.hello")
+    assert header == ["ECDS NAME", "TYPE"]
+    assert [f"http|{HOST}", "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig"] in rows
 
 
 def test_versions(hello: Mesh) -> None:
@@ -226,7 +234,7 @@ def test_installing_says_what_runs(hello: Mesh) -> None:
 
 
 def test_tags_are_listed_and_not_made(hello: Mesh) -> None:
-    assert istioctl(hello, "tag", "list").out == "No Istio revision tags found.\n"
+    assert istioctl(hello, "tag", "list").out == "TAG REVISION NAMESPACES\n    default  \n"
     refused = istioctl(hello, "tag", "set", "prod", "--revision", "default")
     assert (refused.code, "tags choose what injects sidecars" in refused.err) == (1, True)
     unknown = istioctl(hello, "tag", "set", "prod", "--revision", "x")
@@ -353,7 +361,8 @@ def test_a_bug_report_has_nobodys_secrets(hello: Mesh, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, ""), done.text
     with tarfile.open(tmp_path / "bug-report.tar.gz") as archive:
         found = {one.name: archive.extractfile(one).read().decode() for one in archive.getmembers()}  # type: ignore[union-attr]  # all are files
-    paths = {re.sub(r"(-[0-9a-f]+)?-[a-z0-9]{5}(?=/[^/]*$)", "", path.removeprefix("bug-report/")) for path in found}
+    of_pod = r"(-[a-z0-9]{8,10})?-[a-z0-9]{5}(?=/[^/]*$)"
+    paths = {re.sub(of_pod, "", path.removeprefix("bug-report/")) for path in found}
     expected = ["istiod/istio-system/istiod/discovery.log", "proxies/hello/waypoint/config_dump"]
     expected += [f"proxies/istio-system/ztunnel/{name}" for name in ("istio-proxy.log", "config_dump")]
     assert paths >= set(expected)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.api.printers.columns import duration
+from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
 from ambientlab.cli.istio.command import Command
 from ambientlab.cli.tabwriter import columns
@@ -45,7 +46,8 @@ _ALWAYS = ("CDS", "LDS", "EDS", "RDS", "ECDS")
 def proxy_status(cluster: Cluster, output: str, verbosity: int, revision: str, pod: str) -> None:
     """Retrieves the synchronization status of each Envoy in the mesh."""
     if pod:
-        raise click.ClickException("comparing one proxy with istiod is not part of this istioctl")
+        _compare(cluster, pod)
+        return
     if output not in ("json", "yaml", "table"):
         raise click.ClickException(f'output format "{output}" not supported')
     wanted = cluster.given
@@ -65,6 +67,14 @@ def proxy_status(cluster: Cluster, output: str, verbosity: int, revision: str, p
         columns(_verbose(found))
     else:
         columns([["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], *map(_row, found)])
+
+
+def _compare(cluster: Cluster, text: str) -> None:
+    pod = pods.find(cluster, text, cluster.namespace)
+    found = cluster.kubectl.get("pod", pod.name, pod.namespace) or {"metadata": {}}
+    if (found["metadata"].get("labels") or {}).get("app") != "ztunnel":
+        raise click.ClickException("comparing one proxy with istiod is not part of this istioctl")
+    click.echo(f"Sync diff is not available for ztunnel pod {pod.name}.{pod.namespace}")
 
 
 def _row(proxy: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ _WAYPOINT_FOR = "istio.io/waypoint-for"
 _USE_WAYPOINT = "istio.io/use-waypoint"
 _DATAPLANE_MODE = "istio.io/dataplane-mode"
 _REVISION = "istio.io/rev"
+_FAILED = "failed to create gateway"
 _TRAFFIC_TYPES = ["all", "none", "service", "workload"]
 
 _name = click.option("--name", default="waypoint", show_default=True, help="Name of the waypoint.")
@@ -191,9 +192,11 @@ def delete(cluster: Cluster, names: tuple[str, ...], everything: bool, revision:
 
 def _gateway(name: str, namespace: str, traffic: str, revision: str) -> dict[str, Any]:
     if name == "none":
-        raise click.ClickException("invalid name provided for waypoint, 'none' is a reserved value")
+        raise click.ClickException(f"{_FAILED}: invalid name provided for waypoint, 'none' is a reserved value")
     if traffic and traffic not in _TRAFFIC_TYPES:
-        raise click.ClickException(f"invalid traffic type: {traffic}. Valid options are: [{' '.join(_TRAFFIC_TYPES)}]")
+        raise click.ClickException(
+            f"{_FAILED}: invalid traffic type: {traffic}. Valid options are: [{' '.join(_TRAFFIC_TYPES)}]"
+        )
     labels = {key: value for key, value in ((_WAYPOINT_FOR, traffic), (_REVISION, revision)) if value}
     metadata: dict[str, Any] = {"name": name or "waypoint"}
     if namespace:

@@ -122,7 +122,7 @@ def test_waypoint_generate_prints_a_gateway() -> None:
 
 
 def test_waypoint_refuses_what_istioctl_refuses() -> None:
-    valid = "invalid traffic type: x. Valid options are: [all none service workload]"
+    valid = "failed to create gateway: invalid traffic type: x. Valid options are: [all none service workload]"
     assert valid in run("waypoint", "generate", "--for", "x")
     assert "'none' is a reserved value" in run("waypoint", "generate", "--name", "none")
     assert "must specify a waypoint name or delete all" in run("waypoint", "delete")

@@ -55,16 +55,20 @@ def list_(cluster: Cluster, output: str, arguments: tuple[str, ...]) -> None:
 
 
 def _tags(cluster: Cluster) -> list[dict[str, Any]]:
-    """A tag is a Service beside istiod's that carries its name, as installations since 1.27 make one."""
-    labels = [one["metadata"]["labels"] for one in cluster.kubectl.list("services", cluster.istio_namespace, _LABEL)]
-    found = sorted((one.get(istiod.REVISION, ""), one[_LABEL]) for one in labels)
+    """A tag is a Service beside istiod's that carries its name, as installations since 1.27 make one. A revision
+    without any is listed with none (listTags)."""
+    services = cluster.kubectl.list("services", cluster.istio_namespace, istiod.REVISION)
+    labels = [one["metadata"]["labels"] for one in services]
+    found = sorted({(one[istiod.REVISION], one.get(_LABEL, "")) for one in labels})
+    tagged = {revision for revision, name in found if name}
+    found = [(revision, name) for revision, name in found if name or revision not in tagged]
     return [
         {
             "tag": name,
             "revision": revision,
             "namespaces": [
                 each["metadata"]["name"]
-                for each in cluster.kubectl.list("namespaces", selector=f"{istiod.REVISION}={name}")
+                for each in (cluster.kubectl.list("namespaces", selector=f"{istiod.REVISION}={name}") if name else ())
             ],
         }
         for revision, name in found

@@ -35,3 +35,10 @@ def row(cluster: Message) -> list[str]:
         return [cluster["name"], "-", "-", "-", kind, owner(cluster)]
     direction, subset, host, port = parsed
     return [host, str(port), subset or "-", direction, kind, owner(cluster)]
+
+
+def prefixed(cluster: Message) -> list[str]:
+    """As `all` shows it: what is no service's name has the prefix as well."""
+    name = f"cluster/{cluster['name']}"
+    first, *rest = row(cluster)
+    return [name, name if first == cluster["name"] else first, *rest]

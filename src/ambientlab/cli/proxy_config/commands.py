@@ -12,7 +12,7 @@ import click
 
 from ambientlab.cli import pods
 from ambientlab.cli.istio.command import Group, boolean, contents
-from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, listeners, loggers, routes, secrets
+from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, extensions, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
 from ambientlab.cli.tabwriter import columns
 from ambientlab.host.kubectl import KubectlError
@@ -26,6 +26,7 @@ _ALIASES = {
     "route": ("routes", "r"),
     "endpoint": ("endpoints", "ep"),
     "bootstrap": ("b",),
+    "ecds": ("ec",),
     "log": ("o",),
     "secret": ("secrets", "s"),
     "all": ("a",),
@@ -37,6 +38,7 @@ _MASKS = {
     "route": "?mask=dynamic_route_configs,static_route_configs",
     "secret": "?mask=dynamic_active_secrets,dynamic_warming_secrets",
     "bootstrap": "?mask=bootstrap",
+    "ecds": "?mask=ecds_filters",
     "all": "?include_eds=true",
 }
 
@@ -249,6 +251,14 @@ def _secrets(section: Message) -> None:
     columns([header, *rows])
 
 
+@proxy_config.command()
+@_options(_output(), _source)
+def ecds(source: Source, output: str) -> None:
+    """Retrieves typed extension configuration for the Envoy in the specified pod."""
+    dump = source.dump()
+    _print(output, lambda: dump.section("EcdsConfigDump"), lambda: columns([extensions.HEADER, *extensions.rows(dump)]))
+
+
 @proxy_config.command(name="bootstrap")
 @_options(_output("json"), _source)
 def bootstrap_(source: Source, output: str) -> None:
@@ -322,7 +332,7 @@ def all_(
         click.echo()
         head("CLUSTER INFO")
         found = [one for one in dump.clusters() if cluster_filter.admits(one)]
-        columns([["NAME", *clusters.HEADER], *([f"cluster/{one['name']}", *clusters.row(one)] for one in found)])
+        columns([["NAME", *clusters.HEADER], *(clusters.prefixed(one) for one in found)])
         click.echo()
         head("LISTENER INFO")
         shown = listeners.ordered([one for one in dump.listeners() if listener_filter.admits(one)])

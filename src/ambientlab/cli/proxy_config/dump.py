@@ -37,11 +37,14 @@ class Dump:
         self.configs: list[Message] = configs
 
     def section(self, kind: str) -> Message:
-        """All parts of one kind, e.g. `ClustersConfigDump`: a masked dump has a part for each field."""
+        """All parts of one kind, e.g. `ClustersConfigDump`: a masked dump has a part for each field, and extensions
+        have one for each sort of filters."""
         found: Message = {}
         for config in self.configs:
             if config.get("@type", "").endswith(f".{kind}"):
-                found |= {key: value for key, value in config.items() if key != "@type"}
+                for key, value in config.items():
+                    found[key] = [*found[key], *value] if isinstance(found.get(key), list) else value
+        found.pop("@type", None)
         return found
 
     def clusters(self) -> list[Message]:

@@ -24,6 +24,10 @@ class _Field:
     convert: Convert
     omit_empty: bool = False
 
+    def omits(self, made: Any) -> bool:
+        """What may be anything is an interface in Go, and empty only where there is nothing at all."""
+        return self.omit_empty and (made is None if self.convert is _any else not made)
+
 
 def _text(value: Any) -> Any:
     return "" if value is None else value
@@ -54,8 +58,8 @@ def _struct(fields: Mapping[str, Convert | _Field]) -> Convert:
 
     def convert(value: Any) -> Message:
         given = value or {}
-        found = ((name, one.convert(given.get(name)), one.omit_empty) for name, one in known.items())
-        return {name: made for name, made, omit in found if made or not omit}
+        found = ((name, one.convert(given.get(name)), one) for name, one in known.items())
+        return {name: made for name, made, one in found if not one.omits(made)}
 
     return convert
 
