@@ -16,8 +16,8 @@ pytestmark = pytest.mark.e2e
 
 SERVER = """
 import socket, threading
-def tcp():
-    listening = socket.create_server(("0.0.0.0", 8080))
+def tcp(family, host):
+    listening = socket.create_server((host, 8080), family=family)
     while True:
         peer, address = listening.accept()
         answer = f"HTTP/1.1 200 OK\\r\\nconnection: close\\r\\n\\r\\n{socket.gethostname()} {address[0]}\\n"
@@ -34,7 +34,8 @@ def udp():
         data, address = bound.recvfrom(100)
         bound.sendto(f"{socket.gethostname()} {address[0]}\\n".encode(), address)
 threading.Thread(target=udp).start()
-tcp()
+threading.Thread(target=tcp, args=(socket.AF_INET6, "::")).start()
+tcp(socket.AF_INET, "0.0.0.0")
 """
 
 PODS = """
@@ -80,6 +81,23 @@ apiVersion: v1
 kind: Service
 metadata: {name: headless, namespace: meshed}
 spec: {selector: {app: web}, clusterIP: None, ports: [{name: tcp, port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: both, namespace: meshed}
+spec:
+  selector: {app: web}
+  ipFamilyPolicy: RequireDualStack
+  ports: [{name: tcp, port: 80, targetPort: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless-both, namespace: meshed}
+spec:
+  selector: {app: web}
+  clusterIP: None
+  ipFamilyPolicy: PreferDualStack
+  ports: [{name: tcp, port: 8080}]
 ---
 apiVersion: v1
 kind: Service
@@ -147,9 +165,11 @@ def python(mesh: Mesh, namespace: str, program: str) -> str:
     return mesh.kubectl("exec", "-n", namespace, "client", "--", "python3", "-c", program)
 
 
-def calls(mesh: Mesh, namespace: str, host: str, port: int = 80, count: int = 1) -> list[tuple[str, str]]:
+def calls(
+    mesh: Mesh, namespace: str, host: str, port: int = 80, count: int = 1, option: str = ""
+) -> list[tuple[str, str]]:
     """Who answered, and whom they saw; after a failure, curl's exit code and nothing."""
-    ask = f"curl -sS -m 5 http://{host}:{port}/ 2>/dev/null || echo $?"
+    ask = f"curl {option} -sS -m 5 http://{host}:{port}/ 2>/dev/null || echo $?"
     out = runs(mesh, namespace, f"i=0; while [ $i -lt {count} ]; do {ask}; i=$((i+1)); done")
     found = [line.partition(" ") for line in out.splitlines()]
     return [(first, rest) for first, _, rest in found]
@@ -163,6 +183,10 @@ def probed(mesh: Mesh, name: str) -> int:
     """How often each probe of a pod has reached it at least."""
     log = mesh.kubectl("logs", name, "-n", "meshed").split()
     return min(log.count("asked"), log.count("touched"))
+
+
+def _answers(mesh: Mesh, host: str, option: str) -> bool:
+    return calls(mesh, "meshed", host, option=option)[0][0].startswith("web")
 
 
 def _reached(mesh: Mesh, name: str, number: int) -> bool:
@@ -195,6 +219,16 @@ for name in ("web.meshed", "headless.meshed"):
     except socket.gaierror as error: print(error.errno == socket.EAI_NODATA)
 """
     assert python(cluster, namespace, ask).split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("namespace", CLIENTS)
+def test_services_of_both_families_are_reached_by_each(cluster: Mesh, namespace: str) -> None:
+    client = cluster.json("get", "pod", "client", "-n", namespace)["status"]["podIPs"]
+    for option, own in zip(("-4", "-6"), (each["ip"] for each in client), strict=True):
+        for host, port in (("both.meshed", 80), ("headless-both.meshed", 8080)):
+            found = calls(cluster, namespace, host, port, 12, option)
+            assert {seen for _, seen in found} == {own}, (option, host)
+            assert {name for name, _ in found} <= {"web-1", "web-2"}, (option, host)
 
 
 @pytest.mark.parametrize("namespace", CLIENTS)
@@ -275,7 +309,8 @@ def test_probes_pass_where_only_tunnels_may_and_so_does_all_to_a_pod_that_stays_
     assert calls(cluster, "meshed", web, 8080) == [("web-1", address(cluster, "client", "meshed"))]
     assert calls(cluster, "outside", apart, 8080) == [("apart", address(cluster, "client", "outside"))]
     assert calls(cluster, "meshed", apart, 8080) == [("apart", address(cluster, "client", "meshed"))]
-    eventually(lambda: calls(cluster, "meshed", "named.example.com")[0][0].startswith("web"), "the name")
+    for option in ("-4", "-6"):
+        eventually(partial(_answers, cluster, "named.example.com", option), f"the name with {option}")
     ask = "import socket; print(socket.gethostbyname('named.example.com'))"
     said = cluster.kubectl("exec", "-n", "meshed", "apart", "--", "python3", "-c", ask, check=False)
     assert "gaierror" in said

@@ -73,6 +73,16 @@ async def pods_reach_each_other_by_ipv6(world):
                 await world.connect(netns, nobody, 5000)
 
 
+async def a_node_without_ipv6_gives_pods_none(world):
+    world.network.ipv6 = world.network.addresses.ipv6 = False
+    one, two = await world.sandbox("one"), await world.sandbox("two")
+    assert world.network.addresses.all_of(one.spec.ip) == (one.spec.ip,)
+    async with world.greeting(two.netns, 5000, "two"):
+        assert await world.hear(one.netns, two.spec.ip, 5000) == f"two {one.spec.ip}"
+    with pytest.raises(OSError, match=f"Errno {errno.ENETUNREACH}"):
+        await world.connect(one.netns, in_ipv6(two.spec.ip), 5000)
+
+
 async def a_pod_cannot_use_anothers_address_of_ipv6(world):
     liar, owner, target = [await world.sandbox(name) for name in ("liar", "owner", "target")]
     to = in_ipv6(target.spec.ip)
@@ -261,6 +271,7 @@ SCENARIOS = [
     pods_and_node_reach_each_other,
     a_pod_cannot_use_anothers_address,
     pods_reach_each_other_by_ipv6,
+    a_node_without_ipv6_gives_pods_none,
     a_pod_cannot_use_anothers_address_of_ipv6,
     removed_pods_leave_no_device_or_route,
     connections_are_spread_over_endpoints,

@@ -240,20 +240,9 @@ def _guarded_ipv6() -> bool:
     """Sets the guard up, if this kernel has IPv6 and what a node needs of its packet filter."""
     if not Path("/proc/net/if_inet6").exists():
         return False
-    probe = Batch("probe", Family.IPV6)
-    probe.add_table()
-    probe.add_chain("nat", Hook("nat", "prerouting", 0))
-    address_and_port = immediate(bytes(16)), immediate(bytes(2), 4)
-    probe.add_rule("nat", *address_and_port, destination_nat(0, 4, Family.IPV6))
-    probe.add_rule("nat", *address_and_port, redirect(4))
-    probe.add_chain("post", Hook("nat", "postrouting", 0))
-    probe.add_rule("post", masquerade())
-    probe.add_chain("forward", Hook("filter", "forward", 0))
-    probe.add_rule("forward", reject(Family.IPV6))
-    probe.delete_table()
     nft = Nft()
     try:
-        nft.commit(probe, _guard())
+        nft.commit(_guard())
     except OSError:
         return False
     finally:
@@ -262,9 +251,14 @@ def _guarded_ipv6() -> bool:
 
 
 def _guard() -> Batch:
-    """IPv6 has no reverse-path filter but this: what comes from where its answer would not go is dropped."""
+    """IPv6 has no reverse-path filter but this: what comes from where its answer would not go is dropped. Nothing leads
+    to chain `needed`, whose rules the kernel refuses if it cannot do what others will ask for."""
     batch = Batch("node-guard", Family.IPV6)
     batch.add_table()
     batch.add_chain("prerouting", Hook("filter", "prerouting", -300))
     batch.add_rule("prerouting", load_way_back(), equal(bytes(4)), decide(Verdict.DROP))
+    batch.add_chain("needed")
+    address_and_port = immediate(bytes(16)), immediate(bytes(2), 4)
+    for last in (destination_nat(0, 4, Family.IPV6), redirect(4), masquerade(), reject(Family.IPV6)):
+        batch.add_rule("needed", *address_and_port, last)
     return batch

@@ -41,7 +41,7 @@ class Registry:
         of_services: Collection[str, Shape] = graph.derive(
             "Service shapes",
             sources[SERVICE],
-            lambda ctx, key, obj: services.shape(ctx, key, obj, gateways, namespaces, domain),
+            lambda ctx, key, obj: services.shape(ctx, key, obj, gateways, namespaces, domain, known),
         )
         self.declared: Collection[tuple[str, Key], Declared] = graph.derive(
             "hosts of ServiceEntries",

@@ -15,7 +15,7 @@ from ambientlab.mesh.index.destinationrules import Rules, policies_of
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.distribution import distribution
 from ambientlab.mesh.index.distribution import findings as distribution_findings
-from ambientlab.mesh.index.values import service_host
+from ambientlab.mesh.index.values import Addresses, service_host
 from ambientlab.mesh.index.waypoints import Binding, WaypointGateway, bind
 from ambientlab.mesh.ir import (
     SERVICE_KIND,
@@ -102,6 +102,7 @@ def shape(
     gateways: Collection[Key, WaypointGateway],
     namespaces: Collection[Key, Object],
     domain: str,
+    known: Addresses,
 ) -> Mapping[str, Shape]:
     """By host. None for a service that is only a DNS alias."""
     spec = obj["spec"]
@@ -114,7 +115,7 @@ def shape(
         host: Shape(
             key,
             host,
-            tuple(vip for vip in vips if vip and vip != "None"),
+            tuple(vip for vip in vips if known.single(vip)),
             tuple(Port(p["port"], p.get("name", ""), app_protocol(p)) for p in ports),
             bind(ctx, obj, Traffic.SERVICE, gateways, namespaces),
             distribution=distribution(ctx, key, obj, namespaces),
