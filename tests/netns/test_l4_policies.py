@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
@@ -160,6 +161,56 @@ async def test_open_connections_end_where_ztunnel_ends_them(world: MeshWorld) ->
     policy(world, "selected", selector=SELECTED, action="DENY", rules=[source(principals=[CLIENT])])
     assert await connections["client"][0].read() == b"", "it had the policy already when it was opened"
     assert (await ask(*connections["stranger"]))[0] == 200
+
+
+@in_node
+async def test_nobody_slips_in_while_a_policy_comes(world: MeshWorld) -> None:
+    """The proxy acknowledges a policy that its worker has yet to hear of, and opens connections meanwhile."""
+    world.namespace("default", istio_DOT_io__dataplane_mode="ambient")
+    world.namespace("hello", istio_DOT_io__dataplane_mode="ambient")
+    await world.ztunnel()
+    watcher = world.watch_policies()
+    await world.pod("client", account="client")
+    await world.pod("stranger", labels={"istio.io/dataplane-mode": "none"})
+    await world.pod("server", "hello")
+    address = world.sandboxes["server"].spec.ip or ""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
+        writer.close()
+
+    await world.listen("server", 9000, echo)
+    await world.istiod.in_step()
+    opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def keep_opening(pod: str) -> None:
+        while True:
+            with suppress(ConnectionError):
+                reader, writer = await world.connect(pod, address, 9000)
+                opened.append((reader, writer))
+                writer.write(b"x")
+                await reader.read(1)
+            await asyncio.sleep(0)
+
+    for _ in range(6):
+        opening = [asyncio.create_task(keep_opening(pod)) for pod in ("client", "stranger") for _ in range(6)]
+        await until(lambda: len(opened) > 60, "connections")
+        policy(world, "deny", action="DENY", rules=[{"to": [{"operation": {"ports": ["9000"]}}]}])
+        await until(lambda: watcher.busy, "the watcher looks")
+        await until(lambda: not watcher.busy, "the watcher has looked")
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        async with asyncio.timeout(5):
+            for reader, writer in opened:
+                with suppress(ConnectionError):
+                    await reader.read()
+                writer.close()
+        opened.clear()
+        world.client.drop(AUTHORIZATIONPOLICY, "deny", "hello")
+        await world.istiod.in_step()
 
 
 @in_node

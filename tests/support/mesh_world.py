@@ -178,12 +178,13 @@ class MeshWorld:
         self._startup = bootstrap_for_ztunnel(pod, self._token(pod, "ztunnel"), **self._paths())
         await self.start_ztunnel()
 
-    def watch_policies(self) -> None:
+    def watch_policies(self) -> PolicyWatcher:
         """Open connections end where a change of policies asks for it."""
         connections = NodeConnections()
         watcher = PolicyWatcher(self.istiod.index, self.istiod.captured.values, self.istiod.in_step, connections)
         watcher.start()
         self._stack.push_async_callback(watcher.stop)
+        return watcher
 
     async def start_ztunnel(self) -> None:
         before = len(self.istiod.connections)

@@ -42,6 +42,11 @@ class Carried:
 class CarriedConnections(Protocol):
     """How they are found and ended: raises OSError where the pod's network namespace is gone."""
 
+    async def caught_up(self) -> None:
+        """Returns when the proxy does what it has acknowledged, and opens no more connections as it did before: it
+        acknowledges what its worker has yet to hear."""
+        ...
+
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]: ...
 
     async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
@@ -89,6 +94,7 @@ class PolicyWatcher:
     async def _run(self) -> None:
         while self._changed:
             await self._in_step()
+            await self._connections.caught_up()
             changed, self._changed = self._changed, {}
             identities = {ip: one.identity for one in self._index.mesh.workloads.values() for ip in one.ips}
             captured = {Key(pod.namespace, pod.name): pod for pod in self._captured()}

@@ -27,12 +27,17 @@ class World:
         self.open: dict[int, Carried] = {}
         self.lines: list[str] = []
         self.gone = False
+        self.late: dict[int, Carried] = {}
+        """Those that the proxy opens after it has acknowledged, until it has caught up."""
         for name, namespace, ip in (("server", "hello", POD.ip), ("client", "test", "10.244.0.10")):
             metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
             self.index.put(kinds.POD, {"metadata": metadata, "spec": {}, "status": {"podIP": ip}})
         self.index.settle()
         self.watcher = PolicyWatcher(self.index, lambda: [POD], self._in_step, self)
         self.watcher.start()
+
+    async def caught_up(self) -> None:
+        self.open |= self.late
 
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         if self.gone:
@@ -83,6 +88,13 @@ async def test_a_policy_of_the_namespace_ends_what_it_denies(world: World) -> No
     )
     assert tunnelled.endswith("closed because it's no longer allowed after a policy update\n")
     assert "connection 10.244.0.20:40002(None)->10.244.0.11:5000 (Kubernetes//Pod/hello/server) closed" in plain
+
+
+async def test_what_the_proxy_opens_before_it_has_caught_up_ends_as_well(world: World) -> None:
+    world.late = {1: Carried("10.244.0.10", 40001, POD.ip, 5000, 1, True)}
+    await world.policy("p", action="DENY", rules=ANYBODY)
+    assert not world.open
+    assert world.lines
 
 
 async def test_one_that_selects_the_pod_ends_what_was_opened_under_it(world: World) -> None:

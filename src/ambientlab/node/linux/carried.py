@@ -7,6 +7,7 @@ there, which would stay half open for as long as the client says nothing.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -19,6 +20,7 @@ from ambientlab.cluster import HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT
 from ambientlab.dataplane.policywatcher import Carried
 from ambientlab.dataplane.ztunnel_young import Held
 from ambientlab.mesh.ir import with_port
+from ambientlab.mesh.xds.health import STATUS_PORT
 from ambientlab.mesh.xds.messages import TUNNELLED_PRIORITY
 from ambientlab.node.linux import syscalls
 from ambientlab.node.linux.netlink import visitor
@@ -32,6 +34,8 @@ _ORIGINAL_DST = 80
 _FAMILIES = {socket.AF_INET: (socket.SOL_IP, 16, 4), socket.AF_INET6: (socket.IPPROTO_IPV6, 28, 8)}
 """Where that is asked, the length of the answer, and where in it the address is."""
 _STDOUT = 1
+_PATIENCE = 5.0
+"""Seconds for an answer of the proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,15 @@ class _Row:
 
 class NodeConnections:
     """`CarriedConnections` of the node."""
+
+    async def caught_up(self) -> None:
+        """The worker hears in order: what it answers now, it answers after what it was told before."""
+        with suppress(OSError, TimeoutError):  # no proxy, no connections
+            async with asyncio.timeout(_PATIENCE):
+                reader, writer = await asyncio.open_connection("127.0.0.1", STATUS_PORT)
+                writer.write(b"GET /healthz/ready HTTP/1.1\r\nhost: ztunnel\r\n\r\n")
+                await reader.readline()
+                writer.close()
 
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         """None if there is no proxy."""
