@@ -18,6 +18,7 @@ DIFFERENT = (
     (r"-(?:[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-[a-z0-9]{5}\b", "-NAME"),
     (r"\b(ztunnel|istio-cni-node)-[a-z0-9]{5}\b", r"\1-NAME"),
     (r"\b10\.\d+\.\d+\.\d+\b", "IP"),
+    (r",?\bfd00:[0-9a-f:]+\b", ""),
     (r"█+", "BAR"),
     (r"(?<![\w.])\d+(?:\.\d+)?(?:e-\d+)?\b", "N"),
 )

@@ -60,12 +60,22 @@ class Gate:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                super().setup()
+                place = urlsplit(outer._behind.server)
+                context = tls(outer._behind)
+                self.behind = http.client.HTTPSConnection(place.hostname or "", place.port, context=context)
+
+            def finish(self) -> None:
+                self.behind.close()
+                super().finish()
+
             def handle_one_request(self) -> None:
                 self.raw_requestline = self.rfile.readline(65537)
                 if not self.raw_requestline or not self.parse_request():
                     self.close_connection = True
                     return
-                outer._answer(self)
+                outer._answer(self, self.behind)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -95,7 +105,7 @@ class Gate:
         file.write_text(yaml.safe_dump(config))
         return file
 
-    def _answer(self, asked: BaseHTTPRequestHandler) -> None:
+    def _answer(self, asked: BaseHTTPRequestHandler, behind: http.client.HTTPSConnection) -> None:
         size = int(asked.headers.get("Content-Length") or 0)
         body = asked.rfile.read(size)
         if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -108,12 +118,9 @@ class Gate:
         headers = [(name, value) for name, value in asked.headers.items() if name.lower() != "authorization"]
         if "upgrade" in asked.headers.get("Connection", "").lower():
             return self._through(asked, headers)
-        place = urlsplit(self._behind.server)
-        behind = http.client.HTTPSConnection(place.hostname or "", place.port, context=tls(self._behind))
         behind.request(asked.command, asked.path, body, dict(headers))
         reply = behind.getresponse()
         content = reply.read()
-        behind.close()
         asked.send_response(reply.status)
         asked.send_header("Content-Type", reply.headers["Content-Type"])
         asked.send_header("Content-Length", str(len(content)))

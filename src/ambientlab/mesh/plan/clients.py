@@ -28,7 +28,7 @@ class Everybody:
 
     def __init__(self, before: Mesh, after: Mesh) -> None:
         self._groups: dict[tuple[object, ...], list[tuple[Key, Workload, Workload]]] = {}
-        for key, new in after.workloads.items():
+        for key, new in sorted(after.workloads.items(), key=lambda item: item[0]):
             old = before.workloads.get(key)
             if old is not None and GATEWAY_NAME_LABEL not in dict(new.labels):
                 alike = (old.protocol, new.protocol, old.identity, new.identity, old.node, new.node)
