@@ -11,7 +11,7 @@ from ambientlab.host.pruning import Pruning
 from ambientlab.host.rehearsal import Outcome
 from ambientlab.mesh.explain import Unseen
 from ambientlab.mesh.index import MeshIndex
-from ambientlab.mesh.ir import Key, Protocol
+from ambientlab.mesh.ir import Key
 from ambientlab.mesh.plan import Denial, Effect, Plan
 
 EXIT_SAME, EXIT_FAILED, EXIT_CHANGES = 0, 1, 2
@@ -60,7 +60,7 @@ def who(index: MeshIndex, effect: Effect) -> str:
     members = {member for some in effect.clients for member in some.members}
     names = sorted({_name(index, member) for member in members if member is not None})
     known = {key: w for key, w in index.mesh.workloads.items() if GATEWAY_NAME_LABEL not in dict(w.labels)}
-    inside = {key for key, workload in known.items() if workload.protocol is Protocol.HBONE}
+    inside = {key for key, workload in known.items() if workload.captured}
     outside = set(known) - inside
     if len(names) > _FEW and members >= inside:
         if not members - inside:

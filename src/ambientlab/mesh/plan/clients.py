@@ -9,7 +9,7 @@ from functools import partial
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.mesh.decide import admission, policy
 from ambientlab.mesh.decide.conditions import holds
-from ambientlab.mesh.ir import Authorization, Condition, Guard, Key, Mesh, Protocol, Workload
+from ambientlab.mesh.ir import Authorization, Condition, Guard, Key, Mesh, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Everybody:
         found: dict[tuple[object, ...], tuple[bool, bool, list[Key | None]]] = {}
         for one, old, new in self._everybody(addresses=asked.addresses):
             moved = old is not None and new is not None and _moved(old, new)
-            captured = new is not None and new.protocol is Protocol.HBONE
+            captured = new is not None and new.captured
             told = (
                 _captured(old), captured, moved, *self._answers(asked, old), *self._answers(asked, new),
                 *((old.node, new.node) if places and old is not None and new is not None else ()),
@@ -54,7 +54,7 @@ class Everybody:
 
     def _answers(self, asked: Asked, client: Workload | None) -> Iterator[bool]:
         """Policies of many services ask the same of the same clients."""
-        identity = client.identity if client is not None and client.protocol is Protocol.HBONE else ""
+        identity = client.identity if client is not None and client.captured else ""
         ip = client.ip if client is not None else ""
         for conditions, judge in ((asked.of_requests, _at_waypoint), (asked.of_connections, _at_ztunnel)):
             for condition in conditions:
@@ -112,9 +112,9 @@ def _of_clients(conditions: Iterable[Condition]) -> Sequence[Condition]:
 
 
 def _captured(workload: Workload | None) -> bool:
-    return workload is not None and workload.protocol is Protocol.HBONE
+    return workload is not None and workload.captured
 
 
 def _moved(old: Workload, new: Workload) -> bool:
-    identities = (old.identity, new.identity) if new.protocol is Protocol.HBONE else ("", "")
+    identities = (old.identity, new.identity) if new.captured else ("", "")
     return old.protocol is not new.protocol or identities[0] != identities[1]
