@@ -49,11 +49,13 @@ def permissions(role: Mapping[str, Any]) -> set[Permission]:
 
 
 class Gate:
-    """Permissions may be changed at any time. `seen` are the requests that were permitted, as (method, path)."""
+    """Permissions may be changed at any time. `seen` are the requests that were permitted, as (method, path),
+    and `used` the permissions that they took."""
 
     def __init__(self, kubeconfig: Path, permitted: Iterable[Permission]) -> None:
         self.permitted = set(permitted)
         self.seen: list[tuple[str, str]] = []
+        self.used: set[Permission] = set()
         self._behind = access.of(file=kubeconfig)
         outer = self
 
@@ -115,6 +117,7 @@ class Gate:
             what = f"{wanted.resource}.{wanted.group}".rstrip(".")
             return _refuse(asked, 403, f'{what} is forbidden: User "reader" cannot {wanted.verb} resource')
         self.seen.append((asked.command, asked.path))
+        self.used |= {wanted} if wanted is not None else set()
         headers = [(name, value) for name, value in asked.headers.items() if name.lower() != "authorization"]
         if "upgrade" in asked.headers.get("Connection", "").lower():
             return self._through(asked, headers)
