@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, SERVICEENTRY
+from ambientlab.mesh.ir import with_port
+from support.forged import tunnel
 from support.hello_pods import VIP, captured_pods, logged, waypoint_for_hello
 from support.in_node import in_node
 from support.mesh_world import ask
@@ -84,6 +86,20 @@ async def test_policies_know_addresses_of_ipv6(world: MeshWorld) -> None:
     allow(notIpBlocks=["10.0.0.0/8", f"{client.ip6}/128"])
     await until_status(world, "client", VIP, 5000, 0)
     assert (await world.get("client", VIP6, 5000))[0] == 0
+
+
+@in_node
+async def test_a_tunnel_leads_to_the_address_that_it_has_come_to(world: MeshWorld) -> None:
+    """Policies go by that address, so that a pod's other one cannot be asked for; whatever the client says."""
+    await captured_pods(world)
+    await world.pod("evil", "outside")
+    v1 = world.sandboxes["hello-v1"].spec
+    identity = world.ca.issue("spiffe://cluster.local/ns/default/sa/default")
+    for here, there in ((v1.ip6, str(v1.ip)), (str(v1.ip), v1.ip6)):
+        assert await tunnel(world, "evil", here, with_port(here, 8080), identity) == 200
+        assert await tunnel(world, "evil", here, with_port(there, 8080), identity) == 400
+        assert await tunnel(world, "evil", here, with_port(here, 15001), identity) == 503
+        await logged(world, rf"ip mismatch: {here} != {there}")
 
 
 @in_node

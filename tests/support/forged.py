@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.serve.ca import Svid
+from ambientlab.node.linux import links
 from ambientlab.node.linux.netlink import socket_in
 from support import hbone
 
@@ -24,7 +25,7 @@ async def tunnel(world: MeshWorld, pod: str, ip: str, authority: str, shows: Svi
     """The status of a CONNECT that a program in `pod` sends to the tunnels' port of `ip`; 0 if there is no answer."""
     try:
         async with asyncio.timeout(10):
-            sock = await socket_in(world.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+            sock = await socket_in(world.sandboxes[pod].netns, links.family_of(ip), socket.SOCK_STREAM)
             await asyncio.get_running_loop().sock_connect(sock, (ip, HBONE_PORT))
             with _context(ssl.PROTOCOL_TLS_CLIENT, shows) as context:
                 reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="anybody")

@@ -59,6 +59,7 @@ from ambientlab.mesh.xds.messages import (
     PROXY_MARK,
     TCP_CLUSTER,
     ads,
+    extension,
     filter_state,
     keepalive_options,
     metadata,
@@ -95,6 +96,9 @@ _OWN_PORTS = "(" + "|".join(map(str, PROXY_PORTS)) + ")"
 _OTHER_PORTS = "([1-9][0-9]{0,3}|[2-9][0-9]{4}|1[0-46-9][0-9]{3}|15[1-9][0-9]{2}|150[1-9][0-9]|1500[02-579])"
 _NAME_AND_PORT = r"[^\[]*[A-Za-z][^\[]*:[1-9][0-9]{0,4}"
 _RBAC = "envoy.filters.http.rbac"
+_TUNNELLED_TO = "x-ambientlab-tunnelled-to"
+"""What is asked for must be the address that the tunnel has come to. Routes know headers alone, so that the proxy says
+it in one of its own, whatever a client says."""
 
 
 def route_name(pod: Captured) -> str:
@@ -157,26 +161,34 @@ def inbound_routes(
         return routes
     if policies:
         host.typed_per_filter_config[_RBAC].CopyFrom(packed(_authorizations().of_tunnels(policies)))
+    both = len(services) > 1
     for ip, ports in services.items():
         for port, pairs in groupby(ports, itemgetter(0)):
             if port in PROXY_PORTS:
                 continue
             guess, *others = (service for _, service in pairs)
             for service in (*others, guess):
-                route = _connect(host.routes.add())
+                route = _connect(_at(host.routes.add(), ip, both))
                 route.match.headers.add(name=":authority").string_match.exact = with_port(ip, port)
                 if service != guess:
                     route.match.headers.add(name=access_log.DESTINATION_SERVICE_HEADER).string_match.exact = service
                 fields = {access_log.TARGET: access_log.service_field(service)}
                 route.metadata.CopyFrom(metadata({ISTIO_METADATA: fields}))
-    own = "|".join(re.escape(f"[{ip}]" if is_ipv6(ip) else ip) for ip in services)
-    pod = f"({own})" if len(services) > 1 else own
-    authority = _connect(host.routes.add()).match.headers.add(name=":authority").string_match
-    authority.safe_regex.regex = rf"{pod}:{_OTHER_PORTS}"
-    _refuse(host.routes.add(), HTTPStatus.SERVICE_UNAVAILABLE, rf"{pod}:{_OWN_PORTS}|{_NAME_AND_PORT}")
+        own = re.escape(f"[{ip}]" if is_ipv6(ip) else ip)
+        authority = _connect(_at(host.routes.add(), ip, both)).match.headers.add(name=":authority").string_match
+        authority.safe_regex.regex = rf"{own}:{_OTHER_PORTS}"
+        refused = rf"{own}:{_OWN_PORTS}|{_NAME_AND_PORT}"
+        _refuse(_at(host.routes.add(), ip, both), HTTPStatus.SERVICE_UNAVAILABLE, refused)
     _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, "")
     _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, None)
     return routes
+
+
+def _at(route: Route, ip: str, both: bool) -> Route:
+    """For tunnels that have come to that address of the pod, where it has `both`."""
+    if both:
+        route.match.headers.add(name=_TUNNELLED_TO).string_match.exact = ip
+    return route
 
 
 def _refuse(route: Route, status: HTTPStatus, authority: str | None) -> None:
@@ -288,6 +300,8 @@ def _inbound_hbone(pod: Captured) -> Listener:
     manager.stream_idle_timeout.SetInParent()
     manager.generate_request_id.value = False
     manager.upgrade_configs.add(upgrade_type="CONNECT")
+    if pod.ip6:
+        manager.early_header_mutation_extensions.append(_tell_address())
     manager.rds.route_config_name = route_name(pod)
     manager.rds.config_source.CopyFrom(ads())
     # Envoy answers 403 and a text to what its policies refuse, ztunnel 401 alone (src/proxy/inbound.rs)
@@ -313,6 +327,16 @@ def _inbound_hbone(pod: Captured) -> Listener:
         filter_chains=[chain],
         access_log=access_log.refused_inbound(),
     )
+
+
+def _tell_address() -> Any:
+    mutations: Any = import_module("envoy.config.common.mutation_rules.v3.mutation_rules_pb2")
+    early: Any = import_module("envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2")
+    mutation = mutations.HeaderMutation()
+    mutation.append.header.key = _TUNNELLED_TO
+    mutation.append.header.value = "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
+    mutation.append.append_action = mutation.append.OVERWRITE_IF_EXISTS_OR_ADD
+    return extension("envoy.http.early_header_mutation.header_mutation", early.HeaderMutation(mutations=[mutation]))
 
 
 def _authorizations() -> Any:
