@@ -5,7 +5,7 @@ An analyser looks at an index and yields findings; those here read what the inde
 
 from __future__ import annotations
 
-from ambientlab.mesh.analysis import backends, codes, outsiders, policies, ports, routes, said, waypoints
+from ambientlab.mesh.analysis import backends, codes, outsiders, policies, ports, routes, said, shutout, waypoints
 from ambientlab.mesh.analysis.finding import Analyser, Code, Finding, Registry, Severity, analyse
 
 __all__ = ["ANALYSERS", "CODES", "Analyser", "Code", "Finding", "Registry", "Severity", "analyse"]
@@ -17,6 +17,7 @@ ANALYSERS: tuple[Analyser, ...] = (
     routes.nobody,
     routes.weights,
     policies.analyse,
+    shutout.analyse,
     outsiders.analyse,
     backends.analyse,
 )

@@ -138,9 +138,9 @@ EXEMPTIONS: Mapping[str, Mapping[str, Exemption]] = {
         "spec.externalIPs": _unsupported("nothing answers at them"),
         "spec.externalTrafficPolicy": _unsupported("nothing comes from outside of the cluster", only="Local"),
         "spec.healthCheckNodePort": _unsupported("nothing answers at a port of the node"),
-        "spec.loadBalancerClass": _ignored("no load balancer is there for the cluster"),
-        "spec.loadBalancerIP": _ignored("no load balancer is there for the cluster"),
-        "spec.loadBalancerSourceRanges": _ignored("no load balancer is there for the cluster"),
+        "spec.loadBalancerClass": _unsupported("no load balancer is there for the cluster"),
+        "spec.loadBalancerIP": _unsupported("no load balancer is there for the cluster"),
+        "spec.loadBalancerSourceRanges": _unsupported("no load balancer is there for the cluster"),
         "spec.ports[].nodePort": _unsupported("nothing answers at a port of the node"),
         "spec.sessionAffinity": _ignored(
             "ztunnel and waypoints choose an endpoint each time: only pods outside the mesh stay with one",
