@@ -81,7 +81,7 @@ def main() -> None:
         click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (ApiError, KubeconfigError, KubectlError, ToolError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {str(error).removeprefix('error: ')}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli.istio.command import Group, boolean
+from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.tabwriter import columns
 from ambientlab.cluster import WAYPOINT_CLASS
 from ambientlab.host.kubectl import KubectlError
@@ -30,7 +31,9 @@ _unused_name = click.option("--name", hidden=True, expose_value=False)
 """istioctl takes it for every command of the group, and these do nothing with it."""
 
 _for = click.option("--for", "traffic", default="", help=f"Traffic type: one of {_TRAFFIC_TYPES}.")
-_timeout = click.option("--waypoint-timeout", "timeout", default="1m30s", show_default=True, help="How long to wait.")
+_timeout = click.option(
+    "--waypoint-timeout", "timeout", type=Seconds(), default="1m30s", show_default=True, help="How long to wait."
+)
 _revision = click.option("-r", "--revision", default="", help="The revision to label the waypoint with.")
 
 
@@ -56,7 +59,7 @@ def apply(
     enroll_namespace: bool,
     overwrite: bool,
     wait: bool,
-    timeout: str,
+    timeout: float,
 ) -> None:
     """Apply a waypoint configuration to the cluster."""
     where = cluster.namespace
@@ -133,7 +136,7 @@ def list_(cluster: Cluster, everywhere: bool) -> None:
 @_timeout
 @click.argument("arguments", nargs=-1)
 @click.pass_obj
-def status(cluster: Cluster, everywhere: bool, wait: bool, timeout: str, arguments: tuple[str, ...]) -> None:
+def status(cluster: Cluster, everywhere: bool, wait: bool, timeout: float, arguments: tuple[str, ...]) -> None:
     """Show the status of waypoints."""
     if arguments:
         raise click.ClickException(f'unknown subcommand "{arguments[0]}"')
@@ -223,8 +226,8 @@ def _waypoints(cluster: Cluster, namespace: str | None) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
 
 
-def _await(cluster: Cluster, namespace: str, name: str, timeout: str, failure: str) -> None:
-    condition = ["--for=condition=Programmed", f"--timeout={timeout}"]
+def _await(cluster: Cluster, namespace: str, name: str, timeout: float, failure: str) -> None:
+    condition = ["--for=condition=Programmed", f"--timeout={timeout}s"]
     try:
         cluster.kubectl.run(["wait", *condition, f"{_RESOURCE}/{name}", "-n", namespace])
     except KubectlError as error:

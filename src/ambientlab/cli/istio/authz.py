@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from ambientlab.cli import pods
-from ambientlab.cli.istio.command import Cluster, Group
+from ambientlab.cli.istio.command import Cluster, Group, contents
 from ambientlab.cli.tabwriter import columns
 from ambientlab.host.kubectl import KubectlError
 
@@ -50,7 +49,7 @@ def check(cluster: Cluster, file: Path | None, port: int, names: tuple[str, ...]
     if len(names) > 1:
         raise click.ClickException("check requires only <pod-name>[.<pod-namespace>]")
     if file is not None:
-        _table(_in_dump(sys.stdin.read() if str(file) == "-" else file.read_text()))
+        _table(_in_dump(contents(file)))
         return
     if not names:
         raise click.ClickException("expecting pod name or config dump, found: 0")
@@ -66,13 +65,13 @@ def check(cluster: Cluster, file: Path | None, port: int, names: tuple[str, ...]
 
 def _in_envoy(cluster: Cluster, pod: pods.Pod, port: int) -> list[Rule]:
     try:
-        return _in_dump(pods.ask(cluster, pod, "config_dump", port=port).decode())
+        return _in_dump(pods.ask(cluster, pod, "config_dump", port=port))
     except KubectlError as error:
         words = f"failed to get config dump from pod {pod.name} in {pod.namespace}"
         raise click.ClickException(f"{words}: {error}") from None
 
 
-def _in_dump(text: str) -> list[Rule]:
+def _in_dump(text: bytes) -> list[Rule]:
     """Wherever filters are: within listeners, or in extensions that come by themselves."""
     try:
         dump = json.loads(text)
