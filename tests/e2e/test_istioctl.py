@@ -194,8 +194,12 @@ def test_proxy_status(hello: Mesh) -> None:
     assert len(only) == 2
     assert re.split(r" {2,}", only[0])[2:7] == ["CDS", "ECDS", "EDS", "LDS", "RDS"]
     assert re.match(r"SYNCED \(\d+m?s?\d*s?\)", re.split(r" {2,}", only[1])[2])
-    [found] = json.loads(istioctl(hello, "ps", "-n", "hello", "-o", "json").out)
-    assert found["proxy_type"] == "waypoint"
+    said = json.loads(istioctl(hello, "ps", "-n", "hello", "-o", "json").out)
+    [found] = said["resources"]
+    assert found["node"]["id"] == f"{pod(hello)}.hello"
+    assert found["node"]["metadata"] == {"CLUSTER_ID": "Kubernetes", "ISTIO_VERSION": "1.31.0", "NAMESPACE": "hello"}
+    assert {one["configStatus"] for one in found["genericXdsConfigs"]} == {"SYNCED"}
+    assert json.loads(said["controlPlane"]["identifier"])["ID"] == istiod
 
 
 def test_extensions(hello: Mesh) -> None:

@@ -18,6 +18,7 @@ _ALIASES = {
     "install": ("apply",),
     "proxy-config": ("pc",),
     "proxy-status": ("ps",),
+    "validate": ("v",),
     "ztunnel-config": ("zc",),
 }
 _COMMANDS = {
@@ -43,6 +44,7 @@ _COMMANDS = {
         f"{_ISTIO}.install", "uninstall", "Says how to stop this mesh, which is its only uninstallation."
     ),
     "upgrade": Place(f"{_ISTIO}.install", "upgrade", "Says what is installed: it comes with the package."),
+    "validate": Place(f"{_ISTIO}.validate", "validate", "Validate Istio policy and rules files"),
     "verify-install": Place(f"{_ISTIO}.install", "verify_install", "Verifies Istio Installation Status"),
     "version": Place(f"{_ISTIO}.version", "version", "Prints out build version information"),
     "waypoint": Place("ambientlab.cli.waypoint", "waypoint", "Manage waypoint configuration"),
@@ -52,12 +54,22 @@ _COMMANDS = {
         "Update or retrieve current Ztunnel configuration.",
     ),
 }
+_ABSENT = {
+    "admin": "this istiod has no ControlZ; its log is in `kubectl logs -n istio-system deploy/istiod`",
+    "completion": "it has none",
+    "create-remote-secret": "a mesh of ambientlab is one cluster",
+    "kube-inject": "nothing here runs sidecars",
+    "remote-clusters": "a mesh of ambientlab is one cluster",
+}
+"""Commands of Istio's, and why they are missing."""
+
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 cli = Group(
     "istioctl",
     aliases=_ALIASES,
     places=_COMMANDS,
+    absent=_ABSENT,
     context_settings=_HELP,
     help="Istio configuration command line utility for service operators to debug and diagnose their Istio mesh.",
 )

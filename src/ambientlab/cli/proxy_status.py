@@ -20,7 +20,7 @@ from ambientlab.cli.tabwriter import columns
 if TYPE_CHECKING:
     from ambientlab.cli.istio.command import Cluster
 
-_IGNORED = "IGNORED"
+_IGNORED, _NOT_SENT = "IGNORED", "NOT SENT"
 _TYPE = "type.googleapis.com/envoy."
 _SHORT = {
     f"{_TYPE}config.cluster.v3.Cluster": "CDS",
@@ -50,23 +50,52 @@ def proxy_status(cluster: Cluster, output: str, verbosity: int, revision: str, p
         return
     if output not in ("json", "yaml", "table"):
         raise click.ClickException(f'output format "{output}" not supported')
-    wanted = cluster.given
-    found = [
-        {**proxy, "istiod": name}
-        for name, proxies in istiod.syncz(cluster, wanted, revision).items()
-        for proxy in proxies
-    ]
+    served = istiod.syncz(cluster, cluster.given, revision)
+    if output != "table":
+        for name, proxies in served.items():
+            click.echo(_text(_document(name, proxies), output))
+        return
+    found = [{**proxy, "istiod": name} for name, proxies in served.items() for proxy in proxies]
     found.sort(key=lambda proxy: proxy["proxy"])
-    if output == "json":
-        click.echo(json.dumps(found, indent=4))
-    elif output == "yaml":
-        import yaml
-
-        click.echo(yaml.safe_dump(found), nl=False)
-    elif verbosity:
+    if verbosity:
         columns(_verbose(found))
     else:
         columns([["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], *map(_row, found)])
+
+
+def _text(document: dict[str, Any], output: str) -> str:
+    if output == "json":
+        return json.dumps(document, indent=4)
+    import yaml
+
+    text: str = yaml.safe_dump(document)
+    return text
+
+
+def _document(name: str, proxies: list[dict[str, Any]]) -> dict[str, Any]:
+    """istiod's answer to istio.io/debug/syncz, which istioctl shows as it is."""
+    return {
+        "resources": [_client_config(proxy) for proxy in sorted(proxies, key=lambda proxy: str(proxy["proxy"]))],
+        "typeUrl": "istio.io/debug/syncz",
+        "controlPlane": {"identifier": json.dumps({"Component": "istiod", "ID": name})},
+    }
+
+
+def _client_config(proxy: dict[str, Any]) -> dict[str, Any]:
+    configs = []
+    for url, resource in sorted(proxy["resources"].items()):
+        updated = {"lastUpdated": resource["sentTime"]} if resource.get("sentTime") else {}
+        error = {"errorState": {"details": resource["lastError"]}} if resource.get("lastError") else {}
+        status = _word(resource).replace(" ", "_")
+        configs.append({"typeUrl": url, **updated, "configStatus": status, **error})
+    metadata = {
+        "CLUSTER_ID": proxy.get("cluster_id", ""),
+        "ISTIO_VERSION": proxy.get("istio_version", ""),
+        "NAMESPACE": proxy["proxy"].rpartition(".")[2],
+    }
+    node = {"id": proxy["proxy"], "metadata": metadata}
+    kind = f"{_TYPE}service.status.v3.ClientConfig"
+    return {"@type": kind, "node": node, "genericXdsConfigs": configs}
 
 
 def _compare(cluster: Cluster, text: str) -> None:
@@ -101,14 +130,17 @@ def _short(type_url: str) -> str:
 
 
 def _status(resource: dict[str, str]) -> str:
+    word = _word(resource)
+    return f"{word} ({_age(resource['sentTime'])})" if word != _NOT_SENT and resource.get("sentTime") else word
+
+
+def _word(resource: dict[str, str]) -> str:
     """pilot/pkg/xds/statusgen.go, debugSyncStatus."""
     if resource.get("lastError"):
-        word = "ERROR"
-    elif not resource.get("sent"):
-        return "NOT SENT"
-    else:
-        word = "SYNCED" if resource.get("acked") == resource["sent"] else "STALE"
-    return f"{word} ({_age(resource['sentTime'])})" if resource.get("sentTime") else word
+        return "ERROR"
+    if not resource.get("sent"):
+        return _NOT_SENT
+    return "SYNCED" if resource.get("acked") == resource["sent"] else "STALE"
 
 
 def _age(moment: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -44,6 +45,15 @@ def test_every_command_explains_itself_and_takes_the_flags_of_the_root(path: tup
         (["x", "foo"], 64, 'unknown command "foo" for "istioctl experimental"'),
         (["waypoint", "foo"], 1, 'unknown subcommand "foo"'),
         (["dash", "foo"], 1, 'unknown dashboard "foo"'),
+        (["kube-inject"], 1, "`kube-inject` is not part of this istioctl: nothing here runs sidecars\n"),
+        (["x", "precheck"], 1, "`precheck` is not part of this istioctl: a mesh comes with its Istio, "),
+        (["authz", "check", "-f", "/nowhere"], 1, "open /nowhere: no such file or directory\n"),
+        (
+            ["waypoint", "apply", "--waypoint-timeout", "x"],
+            64,
+            "Invalid value for '--waypoint-timeout': 'x' is not a d",
+        ),
+        (["validate"], 1, "error: you must specify resources by --filename.\n"),
         (["ps", "--foo"], 64, "unknown flag: --foo"),
         (["ps", "-z"], 64, "unknown shorthand flag: 'z' in -z"),
         (["waypoint", "generate", "--for"], 64, "flag needs an argument: --for"),
@@ -127,3 +137,53 @@ def test_waypoint_refuses_what_istioctl_refuses() -> None:
     assert "'none' is a reserved value" in run("waypoint", "generate", "--name", "none")
     assert "must specify a waypoint name or delete all" in run("waypoint", "delete")
     assert "cannot specify waypoint names" in run("waypoint", "delete", "a", "--all")
+
+
+FINE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: d}
+spec: {host: helloworld}
+"""
+WARNED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: hello}
+spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}, {route: [{destination: {host: a}}]}]}
+"""
+WRONG = """
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec: {ports: [{name: web, port: 80}, {name: http-web, port: 81}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: d}
+spec: {host: a, subset: []}
+"""
+
+
+def validate(*files: str, stdin: str = "") -> tuple[int, str]:
+    arguments = [argument for file in files for argument in ("-f", file)]
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", "validate", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_validate(tmp_path: Path) -> None:
+    fine, warned, wrong = (tmp_path / name for name in ("fine.yaml", "warned.yaml", "wrong.yaml"))
+    for path, text in ((fine, FINE), (warned, WARNED), (wrong, WRONG)):
+        path.write_text(text)
+    assert validate("-", stdin=FINE) == (0, "validation succeed\n")
+    unused = "virtualService rule #1 not used (only the last rule can have no matches)"
+    warning = f'"{warned}" has warnings: \n\t* VirtualService/hello/v: {unused}\n\n'
+    assert validate(str(fine), str(warned)) == (0, f'"{fine}" is valid\n{warning}')
+    code, said = validate(str(tmp_path))
+    assert code == 1
+    assert warning in said
+    assert "Error: 2 errors occurred:\n\t* DestinationRule d: " in said
+    assert 'unknown field "spec.subset"' in said
+    assert 'port "web" does not follow the Istio naming convention. See https://istio.io/' in said
+    assert "http-web" not in said

@@ -167,13 +167,13 @@ def analyze(
         return
     if remote_contexts:
         raise click.ClickException("--remote-contexts: this istioctl analyzes one cluster at a time")
-    texts = list(_texts([*files, *also]))
+    given = list(texts([*files, *also]))
     namespace = cluster.namespace if use_kube else cluster.given or "default"
     if use_kube and cluster.kubectl.get("namespace", namespace) is None:
         click.echo(f'namespace "{namespace}" not found', err=True)
         return
     suppressed = _suppressed(suppressions)
-    index, written = _index(cluster if use_kube else None, texts, namespace, mesh_config)
+    index, written = _index(cluster if use_kube else None, given, namespace, mesh_config)
     wanted = [one for one in NAMED if one.name in chosen] or NAMED
     # of files alone it is not known which pods and Services there are
     run = [one for one in wanted if use_kube or not one.about_workloads]
@@ -196,7 +196,7 @@ def analyze(
     for problem in unread:
         click.echo(f"Error(s) adding files: {_at(problem)}: {problem.message}", err=True)
     if not shown:
-        click.echo(_nothing(target, [name for name, _ in texts], len(unread)), err=True)
+        click.echo(_nothing(target, [name for name, _ in given], len(unread)), err=True)
     if output.lower() != "log":
         return
     if any(_LEVELS.index(one.level) >= _LEVELS.index(failure_threshold) for one in lines):
@@ -256,7 +256,8 @@ def _hidden(one: Line, namespace: str, suppressed: Iterable[tuple[str, str]]) ->
     return any(code == one.code and fnmatch.fnmatchcase(name, p) for code, p in suppressed for name in names)
 
 
-def _texts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+def texts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The contents of manifests, by the names of their files, below directories too."""
     for name in names:
         path = Path(name)
         if name == "-":
@@ -279,7 +280,7 @@ def _text(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _index(
-    cluster: Cluster | None, texts: Sequence[tuple[str, str]], namespace: str, mesh_config: Path | None
+    cluster: Cluster | None, given: Sequence[tuple[str, str]], namespace: str, mesh_config: Path | None
 ) -> tuple[MeshIndex, Manifests]:
     """The cluster, if there is one, as it would be with the files in it."""
     from ambientlab.api.kinds import ISTIOGATEWAY
@@ -287,8 +288,8 @@ def _index(
     from ambientlab.host import manifests
     from ambientlab.mesh.index import index, meshconfig
 
-    written = manifests.read(texts, namespace)
-    changed = reading.changed_by(written) if texts else None
+    written = manifests.read(given, namespace)
+    changed = reading.changed_by(written) if given else None
     if cluster is None:
         if changed is None:
             raise click.ClickException("at least one file and/or Kubernetes source must be provided")

@@ -169,7 +169,8 @@ class Place(NamedTuple):
 
 
 class Group(_Flags, click.Group):
-    """`aliases` by the name they stand for; `places` of commands that are imported when they are called."""
+    """`aliases` by the name they stand for; `places` of commands that are imported when they are called; `absent` are
+    Istio's that are missing, with the reason."""
 
     command_class = Command
     group_class = type
@@ -179,12 +180,14 @@ class Group(_Flags, click.Group):
         *arguments: Any,
         aliases: Mapping[str, Sequence[str]] | None = None,
         places: Mapping[str, Place] | None = None,
+        absent: Mapping[str, str] | None = None,
         unknown: str = "",
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._full = {alias: name for name, some in (aliases or {}).items() for alias in some}
         self._places = places or {}
+        self._absent = absent or {}
         self._unknown = unknown
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -203,6 +206,8 @@ class Group(_Flags, click.Group):
         word, *rest = args
         command = self.get_command(ctx, word)
         if command is None:
+            if word in self._absent:
+                raise click.ClickException(f"`{word}` is not part of this istioctl: {self._absent[word]}")
             if self._unknown:
                 raise click.ClickException(f'{self._unknown} "{word}"')
             raise UnknownCommand(word, ctx.command_path, self._similar(ctx, word))
