@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from ambientlab.cli.explain.drawing import draw
 from ambientlab.cli.layout import WIDTH, broken
 from ambientlab.cli.output import json_text
 from ambientlab.mesh import explain
-from ambientlab.mesh.explain import Asker, Explanation, UnknownError, Unseen
+from ambientlab.mesh.explain import Asker, Explanation, UnknownError, Unseen, remedies
 from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
 from ambientlab.mesh.ir import Key
@@ -140,16 +140,29 @@ def test_explanations(named: tuple[str, Explanation]) -> None:
     assert pasted(drawn) == pasted(commands)
 
 
-def pasted(script: str) -> list[str]:
-    """The words of each command as a shell takes them."""
-    programs = "; ".join(f"""{name}() {{ printf '%s\\n' {name} "$@"; }}""" for name in ("kubectl", "istioctl"))
-    done = subprocess.run(["sh", "-c", f"{programs}\n{script}"], check=True, capture_output=True, text=True)
-    return done.stdout.split()
+def pasted(script: str) -> list[list[Any]]:
+    """The words of each command as a shell takes them, JSON texts as their values."""
+    programs = "; ".join(
+        f"""{name}() {{ printf '%s\\0' {name} "$@" '' >&3; }}""" for name in ("kubectl", "istioctl", "sed")
+    )
+    shell = ["bash", "-c", f"exec 3>&1; {programs}\n{script}"]
+    done = subprocess.run(shell, check=True, capture_output=True, text=True)
+    commands = [call.split("\0") for call in done.stdout.removesuffix("\0\0").split("\0\0")]
+    return sorted([json.loads(word) if word.startswith("[{") else word for word in words] for words in commands)
 
 
-def test_broken_commands_mean_the_same_to_a_shell() -> None:
-    patch = shlex.quote('[{"op": "add", "path": "/a b"}]' * 3)
-    command = f"kubectl patch httproute split -n hello --type=json -p {patch}"
+ROUTE = ObjectRef("HTTPRoute", "hello", "split-between-two")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        remedies.patch(ROUTE, ("add", "/metadata/annotations", {"a": 'it\'s "many" words, each with a gap ' * 3})),
+        remedies.move(ROUTE, "a-namespace-of-somebody-else"),
+        remedies.label(ROUTE, "a=b", "istio.io/use-waypoint=none", "istio.io/waypoint-for=all", overwrite=True),
+    ],
+)
+def test_broken_commands_mean_the_same_to_a_shell(command: str) -> None:
     lines = list(broken(command, "  "))
     assert len(lines) > 1
     assert pasted("\n".join(lines)) == pasted(command)

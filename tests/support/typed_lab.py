@@ -23,7 +23,7 @@ from ambientlab.mesh.index import MeshIndex
 from support.decisions import KINDS, indexed
 
 HERE_DOCUMENT = re.compile(r"cat > (\S+) <<'EOF'\n(.*?)\nEOF\n", re.DOTALL)
-MOVED = re.compile(r"(?P<get>kubectl get [^|]*) \| (?P<sed>sed [^|]*) \| kubectl apply -f -")
+MOVED = re.compile(r"(?P<get>kubectl get [^|]*) \| (?P<sed>sed [^|]*) \| kubectl apply -f - && (?P<then>.*)")
 PROGRAMS = ("kubectl", "k", "istioctl")
 PLURALS = {name: r.kind for r in KINDS.values() for name in (r.plural, r.singular, *r.short_names)}
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
@@ -57,7 +57,7 @@ class TypedLab:
             self.apply(
                 subprocess.run(edit, input=yaml.safe_dump(obj), check=True, capture_output=True, text=True).stdout
             )
-            return
+            command = moved["then"]
         for words in _statements(HERE_DOCUMENT.sub("", f"{command}\n")):
             self._run(words)
 

@@ -5,6 +5,9 @@ Lines are at most `WIDTH` wide where words can be broken; commands are broken so
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
 
@@ -15,6 +18,11 @@ WIDTH = 80
 INDENT = "  "
 NOT_SEEN = "Not seen"
 """The heading of `not_seen`."""
+_CONTINUED = " \\"
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+""")
+_APOSTROPHE = """'"'"'"""
+"""Within what a shell takes as it is."""
+_BETWEEN_VALUES = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^" ])+')
 
 
 def page(parts: Iterable[Iterable[str]]) -> str:
@@ -39,19 +47,32 @@ def not_seen(unseen: Iterable[Unseen]) -> Iterator[str]:
 
 
 def broken(command: str, indent: str) -> Iterator[str]:
-    """A command on lines that a shell takes together: broken at spaces between words, or within a JSON text, where a
-    line's end means nothing."""
+    """A command on lines that a shell takes together: broken between its words, or within one that is a JSON text,
+    where a line's end means nothing between values."""
     line = indent
-    quoted = False
-    for number, word in enumerate(command.split(" ")):
-        end = "" if quoted else " \\"
-        if number and len(line) + 1 + len(word) + len(end) > WIDTH and line.strip():
-            yield line + end
-            line = f"{indent}    {word}"
-        else:
-            line += f" {word}" if number else word
-        quoted ^= word.count("'") % 2 == 1
+    end = ""
+    for word in _WORD.findall(command):
+        *pieces, last = _pieces(word)
+        for piece, after in (*((each, "") for each in pieces), (last, _CONTINUED)):
+            if line.strip() and len(line) + 1 + len(piece) + len(after) > WIDTH:
+                yield line + end
+                line = f"{indent}    {piece}"
+            else:
+                line += f" {piece}" if line.strip() else piece
+            end = after
     yield line
+
+
+def _pieces(word: str) -> list[str]:
+    """Of a word of a shell, the parts of the JSON that it is, or it as it is."""
+    try:
+        value = json.loads(*shlex.split(word))
+    except ValueError:
+        return [word]
+    if not isinstance(value, dict | list):
+        return [word]
+    parts = _BETWEEN_VALUES.findall(word.replace(_APOSTROPHE, "\0"))
+    return [part.replace("\0", _APOSTROPHE) for part in parts]
 
 
 def sides(lead: str, left: str, right: str) -> Iterator[str]:

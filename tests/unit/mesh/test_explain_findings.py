@@ -464,9 +464,10 @@ def test_what_comes_first_is_said_with_the_reason(first: str, second: str, why: 
 
 
 def test_commands_can_be_aimed_at_another_cluster() -> None:
-    moved, _ = remedies.move(ObjectRef("HTTPRoute", "test", "split"), "hello")
+    moved = remedies.move(ObjectRef("HTTPRoute", "test", "split"), "hello")
     first, sed, last = remedies.aimed(moved, "--context", "my cluster").split(" | ")
     assert first.startswith("kubectl --context 'my cluster' get httproute split -n test")
     assert sed.startswith("sed ")
-    assert last == "kubectl --context 'my cluster' apply -f -"
+    aim = "--context 'my cluster'"
+    assert last == f"kubectl {aim} apply -f - && kubectl {aim} delete httproute split -n test"
     assert remedies.aimed(moved) == moved

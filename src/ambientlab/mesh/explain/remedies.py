@@ -52,7 +52,7 @@ def line(*words: str) -> str:
 def aimed(command: str, *flags: str) -> str:
     """The command with `flags` that say which cluster is meant, if there are any and it does not have them."""
     said = f" {line(*flags)}" if flags else ""
-    program = rf"(?:^|(?<= \| ))(kubectl|istioctl)(?= )(?!{re.escape(said)} )"
+    program = rf"(?:^|(?<= \| )|(?<= && ))(kubectl|istioctl)(?= )(?!{re.escape(said)} )"
     return re.sub(program, lambda found: f"{found[1]}{said}", command)
 
 
@@ -82,15 +82,17 @@ def instead(ref: ObjectRef, first: ObjectRef) -> Remedy:
     return Remedy(f"let {ref} decide in place of {first}", (delete(first),))
 
 
-def move(ref: ObjectRef, namespace: str) -> tuple[str, ...]:
-    """The same object in another namespace. What it names without a namespace is then looked for there."""
-    edit = f"/^  uid:/d;/^  resourceVersion:/d;s/^  namespace: {ref.namespace}$/  namespace: {namespace}/"
+def move(ref: ObjectRef, namespace: str) -> str:
+    """The same object in another namespace, and not here once it is there. What it names without a namespace is then
+    looked for there."""
+    edits = ("/^  uid:/d", "/^  resourceVersion:/d", f"s/^  namespace: {ref.namespace}$/  namespace: {namespace}/")
+    sed = line("sed", *(word for edit in edits for word in ("-e", edit)))
     get = line("kubectl", "get", *where(ref), "-o", "yaml")
-    return (f"{get} | {line('sed', edit)} | kubectl apply -f -", delete(ref))
+    return f"{get} | {sed} | kubectl apply -f - && {delete(ref)}"
 
 
 def go_home(ref: ObjectRef, home: str) -> Remedy:
-    return Remedy(f"move it to {home}, where it is looked for", move(ref, home))
+    return Remedy(f"move it to {home}, where it is looked for", (move(ref, home),))
 
 
 def export(ref: ObjectRef) -> Remedy:
