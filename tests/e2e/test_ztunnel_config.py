@@ -116,6 +116,23 @@ def test_levels(hello: Mesh) -> None:
     assert after.count('direction="outbound"') == 1
 
 
+def test_what_is_looked_up_is_logged_for_who_wants_to_know(hello: Mesh) -> None:
+    look_up = ("exec", "-n", "test", "curl", "--", "getent", "hosts")
+    for names_of, level in ((("direct.hello",), "info"), (("direct.hello", "elsewhere.example."), "dns:debug")):
+        zc(hello, "log", "--level", level)
+        for name in names_of:
+            hello.kubectl(*look_up, name, check=False)
+    zc(hello, "log", "--reset")
+    lines = [line.split("\t", 1)[1] for line in hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel").splitlines()]
+    found = [line.removeprefix("debug\tdns\t") for line in lines if line.startswith("debug\tdns\t")]
+    source = r'src.workload="curl\S*" src.namespace="test"'
+    known = rf'{source} query="A" domain="direct.hello.svc.cluster.local." result="success" endpoints=1'
+    unknown = rf'{source} query="A" domain="elsewhere.example." result="forwarding failed" endpoints=0'
+    for wanted in (known, unknown):
+        assert any(re.fullmatch(wanted, line) for line in found), found
+    assert sum(re.fullmatch(known, line) is not None for line in found) == 1, "none at the level that is usual"
+
+
 def test_open_connections(hello: Mesh) -> None:
     vip = hello.json("get", "service", "direct", "-n", "hello")["spec"]["clusterIP"]
     script = f"exec 3<>/dev/tcp/{vip}/5000; echo open; cat"

@@ -1,4 +1,5 @@
-"""ztunnel's metrics of DNS (istio/ztunnel, src/dns/metrics.rs): what captured pods have asked for.
+"""ztunnel's metrics of DNS, and its lines about it (istio/ztunnel, src/dns/metrics.rs and src/dns/server.rs,
+access_log): what captured pods have asked for.
 
 The cluster's DNS server answers in its place: what ztunnel would have asked it for counts as forwarded, and a forwarded
 question without an answer as a failure (hickory-resolver has an error for that).
@@ -9,9 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import NamedTuple
 
+from ambientlab.dataplane.ztunnel_log import DNS_SCOPE
 from ambientlab.dataplane.ztunnel_metrics import head, written
 from ambientlab.mesh.ir import Workload
 
@@ -73,6 +76,17 @@ class Lookups:
             if found:
                 lines += [*head(metric, "histogram" if metric == _SECONDS else "counter", what), *found]
         return lines
+
+
+def lookup_line(source: Workload | None, type_: str, name: str, result: str, records: int) -> bytes:
+    """Names are anybody's words: what would be more than text is written as Rust's strings have it."""
+    workload, namespace = ("unknown", "unknown") if source is None else (source.name, source.namespace)
+    asked = name.encode("unicode_escape").decode().replace('"', '\\"')
+    return (
+        f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}\tdebug\t{DNS_SCOPE}\t"
+        f'src.workload="{workload}" src.namespace="{namespace}" query="{type_.upper()}" domain="{asked}" '
+        f'result="{result}" endpoints={records}\n'
+    ).encode()
 
 
 def _samples(metric: str, question: Question, counts: _Counts) -> Iterator[str]:

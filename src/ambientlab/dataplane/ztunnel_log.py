@@ -26,7 +26,9 @@ _MARK, _LIVE = MARK.encode(), LIVE.encode()
 _NAMELESS = b"  src.identity="
 """Of a tunnel whose other end is not a node proxy, which would have said whom it is for."""
 
-_ACCESS = "access"
+DNS_SCOPE = "dns"
+_NOT_MODULES = ("access", DNS_SCOPE)
+"""Scopes that ztunnel names apart from its modules."""
 _COMPLETE, _WELL = b"\taccess\tconnection complete\t", b"\tinfo\t"
 
 _CUT_SCOPE = b"\tproxy::connection_manager\t"
@@ -105,9 +107,9 @@ class Levels:
         self._default, self._scopes = default, scopes
 
     def shows(self, level: str, scope: str) -> bool:
-        """Of the scopes that a line's begins with, the longest counts (tracing-subscriber, filter::Targets). All but
-        that of accesses are ztunnel's own modules, and lines leave its name out."""
-        whole = scope if scope == _ACCESS else f"ztunnel::{scope}"
+        """Of the scopes that a line's begins with, the longest counts (tracing-subscriber, filter::Targets). Those
+        of ztunnel's own modules begin with its name, which lines leave out."""
+        whole = scope if scope in _NOT_MODULES else f"ztunnel::{scope}"
         about = [known for known in self._scopes if whole.startswith(known)]
         wanted = self._scopes[max(about, key=len)] if about else self._default
         return self._ORDER.index(level) <= self._ORDER.index(wanted)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from ambientlab.cluster import ISTIO_VERSION
 from ambientlab.dataplane.ztunnel_connections import Connections, Open
-from ambientlab.dataplane.ztunnel_dns import Lookups
-from ambientlab.dataplane.ztunnel_log import Levels, ZtunnelLog
+from ambientlab.dataplane.ztunnel_dns import Lookups, lookup_line
+from ambientlab.dataplane.ztunnel_log import DNS_SCOPE, Levels, ZtunnelLog
 from ambientlab.dataplane.ztunnel_metrics import Labeller, Labels, build, gauge, samples, text
 from ambientlab.dataplane.ztunnel_young import Look, reported
 from ambientlab.mesh import configdump
@@ -34,9 +34,12 @@ class NodeProxyView:
         self._labeller = Labeller(self._find, index.services.get)
         self._connections = self._none_yet()
         self._lookups = Lookups()
+        self._add: Callable[[bytes], None] = lambda line: None
 
-    def output(self) -> Callable[[bytes], bytes]:
-        """For a run of the node proxy that begins: it has no connections, and has counted nothing."""
+    def output(self, add: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
+        """For a run of the node proxy that begins: it has no connections, and has counted nothing. `add` is for lines
+        of the log that are not the proxy's."""
+        self._add = add
         self._connections = self._none_yet()
         self._lookups = Lookups()
         return ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
@@ -51,6 +54,8 @@ class NodeProxyView:
             failed=asked.failed,
             seconds=asked.seconds,
         )
+        if self.levels.shows("debug", DNS_SCOPE):
+            self._add(lookup_line(found[0] if found else None, asked.type, asked.name, _outcome(asked), asked.records))
 
     def trust_domain(self) -> str:
         return self._istiod.index.mesh.trust.own
@@ -103,6 +108,12 @@ class NodeProxyView:
 
     def _find(self, namespace: str, name: str) -> Workload | None:
         return self._istiod.index.workloads.get(Key(namespace, name))
+
+
+def _outcome(asked: Lookup) -> str:
+    if not asked.forwarded:
+        return "success" if asked.records else "no records"
+    return "forwarding failed" if asked.failed else "forwarded"
 
 
 def _outbound(one: Open) -> configdump.Connection:

@@ -41,6 +41,8 @@ Drain = Callable[[int], Awaitable[None]]
 
 
 Output = Callable[[bytes], bytes]
+MakeOutput = Callable[[Callable[[bytes], None]], Output]
+"""Is given what adds whole lines to the log besides."""
 """Gets what a process writes, of which the last line may be unfinished, and returns what its log gets."""
 
 
@@ -66,7 +68,7 @@ class Program:
     component: str = ""
     bootstrap: Bootstrap | None = None
     drain: Drain | None = None
-    output: Callable[[], Output] | None = None
+    output: MakeOutput | None = None
 
     def launch(self, pod: Object, container: Object, command: Sequence[str], arguments: Sequence[str]) -> Launch:
         """The launch for a container whose `command` and `args` are already expanded.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ambientlab.dataplane import envoy
 from ambientlab.images import interpreter, reference
-from ambientlab.images.program import Bind, Bootstrap, Drain, Output, Program
+from ambientlab.images.program import Bind, Bootstrap, Drain, MakeOutput, Program
 
 _ISTIO = r"(?:istio|istio-release|istio-testing|release)"
 
@@ -215,7 +215,7 @@ class Images:
         self,
         bootstraps: Mapping[str, Bootstrap] | None = None,
         drains: Mapping[str, Drain] | None = None,
-        outputs: Mapping[str, Callable[[], Output]] | None = None,
+        outputs: Mapping[str, MakeOutput] | None = None,
     ) -> None:
         given, draining, writing = bootstraps or {}, drains or {}, outputs or {}
         if unknown := given.keys() - {name for name, _ in _PROXIES}:
@@ -254,6 +254,6 @@ class Images:
 
 
 def _proxy(
-    name: str, bootstrap: Bootstrap, drain: Drain | None, output: Callable[[], Output] | None
+    name: str, bootstrap: Bootstrap, drain: Drain | None, output: MakeOutput | None
 ) -> Callable[[re.Match[str]], Program]:
     return lambda _match: Program(name, "latest", bootstrap=bootstrap, drain=drain, output=output)

@@ -32,6 +32,7 @@ from ambientlab.node.dnswire import (
     Query,
     Rcode,
     answer,
+    decode_name,
     parent,
     parse,
     refuse,
@@ -111,13 +112,15 @@ def _follow(zone: Zone, query: Query, alias: list[bytes], limit: int) -> bytes:
 
 class Lookup(NamedTuple):
     """What a captured pod has asked. `forwarded`: ztunnel would not have known but asked a server like this; `failed`:
-    that has no such record. The type of record and the protocol are in lower case."""
+    that has no such record. The type of record and the protocol are in lower case; `records` are in the answer."""
 
     client: str
+    name: str
     type: str
     protocol: str
     forwarded: bool
     failed: bool
+    records: int
     seconds: float
 
 
@@ -175,11 +178,19 @@ class DnsServer:
         reply = respond(self.zone, packet, datagram=datagram, mesh=self.mesh)
         query = parse(packet)
         if reply is not None and isinstance(query, Query):
-            forwarded = not known_to_ztunnel(self.zone, self.mesh, query)
-            without_records = bool(reply[3] & 0xF) or reply[6:8] == b"\0\0"
-            protocol, seconds = "udp" if datagram else "tcp", time.perf_counter() - began
-            asked = type_name(query.type)
-            self.heard(Lookup(client, asked, protocol, forwarded, forwarded and without_records, seconds))
+            forwarded, records = not known_to_ztunnel(self.zone, self.mesh, query), int.from_bytes(reply[6:8], "big")
+            self.heard(
+                Lookup(
+                    client,
+                    decode_name(query.name),
+                    type_name(query.type),
+                    "udp" if datagram else "tcp",
+                    forwarded,
+                    forwarded and (bool(reply[3] & 0xF) or not records),
+                    records,
+                    time.perf_counter() - began,
+                )
+            )
         return reply
 
     def _apply(self, changed: Collection[Key]) -> None:

@@ -154,6 +154,15 @@ def encode_name(name: str) -> bytes:
     return encoded
 
 
+def decode_name(wire: bytes) -> str:
+    """As people write it, with the dot at its end."""
+    labels = []
+    while length := wire[0]:
+        labels.append(wire[1 : length + 1].decode("latin-1"))
+        wire = wire[length + 1 :]
+    return ".".join([*labels, ""]) or "."
+
+
 def type_name(kind: int) -> str:
     """In lower case; as RFC 3597 writes it if it is none that people ask for."""
     return _TYPE_NAMES.get(kind, f"type{kind}")

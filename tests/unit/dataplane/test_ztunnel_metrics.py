@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, Connections
-from ambientlab.dataplane.ztunnel_dns import Lookups
+from ambientlab.dataplane.ztunnel_dns import Lookups, lookup_line
 from ambientlab.dataplane.ztunnel_metrics import Labeller, build, samples, text
 from ambientlab.mesh.ir import Protocol, Service, Workload
 
@@ -205,3 +205,12 @@ def test_who_asks_and_is_not_known_is_called_so_and_what_was_not_forwarded_has_n
     (_, _, line) = lookups.samples()
     unknown = 'source_canonical_service="unknown",source_canonical_revision="unknown"'
     assert line == f'istio_dns_requests_total{{request_query_type="aaaa",request_protocol="tcp",{unknown}}} 1'
+
+
+def test_a_name_that_is_asked_for_cannot_be_more_than_text() -> None:
+    line = lookup_line(None, "a", 'x"\n2026\tinfo\x1b[0m\xe9.', "forwarded", 0).decode()
+    assert line.count("\n") == 1
+    assert line.split("\t", 3)[3] == (
+        'src.workload="unknown" src.namespace="unknown" query="A" domain="x\\"\\n2026\\tinfo\\x1b[0m\\xe9." '
+        'result="forwarded" endpoints=0\n'
+    )

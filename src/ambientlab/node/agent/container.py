@@ -11,6 +11,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ambientlab.api import objects
@@ -27,9 +28,7 @@ from ambientlab.node.agent.waiting import to_completion, unless, wait_any, withi
 from ambientlab.node.runtime import ContainerSpec, Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ambientlab.images.program import Drain, Output, Program
+    from ambientlab.images.program import Drain, MakeOutput, Program
 
 _MIN_GRACE = 2.0  # seconds that remain for SIGTERM when preStop used up the grace period
 _DRAIN = 5.0  # seconds a proxy has for what is under way (terminationDrainDuration of Istio's agent)
@@ -58,7 +57,7 @@ class Container:
         self._run = record.restart_count
         self._started_at = self._means.clock.now()
         self._drain: stdio.Drain | None = None
-        self._output: Callable[[], Output] | None = None
+        self._output: MakeOutput | None = None
         self._finish_work: Drain | None = None
         self._image_backoff = Backoff()
         self._crash_backoff = Backoff(at_once=True)
@@ -218,7 +217,8 @@ class Container:
             self.log.close()
             raise
         self.pipes.started()
-        self._drain = stdio.Drain(self.pipes, self.log, None if self._output is None else self._output())
+        output = None if self._output is None else self._output(partial(self.log.write, "stdout"))
+        self._drain = stdio.Drain(self.pipes, self.log, output)
         self._event("Normal", "Started", "Container started")
         if self.record.role is not Role.MAIN or not (self.spec.get("lifecycle") or {}).get("postStart"):
             self._running(self._started_at)
