@@ -67,7 +67,7 @@ def test_nobody_answers(playground: Environment) -> None:
 
 def test_no_pod(playground: Environment) -> None:
     (playground.directory.parent / "bin" / "kubectl").write_text(
-        "#!/bin/sh\necho 'pods \"curl\" not found' >&2; exit 1\n"
+        "#!/bin/sh\necho 'Error from server (NotFound): pods \"curl\" not found' >&2; exit 1\n"
     )
     verdict = checks.run(a_check(), playground)
     assert not verdict.passed
