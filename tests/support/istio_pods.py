@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from ambientlab.api.objects import Object
 
+MESH_CONFIG: Object = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "istio", "namespace": "istio-system"},
+    "data": {"mesh": "rootNamespace: istio-system"},
+}
+"""Which istiod of the default revision reads."""
+
 
 def istio(
     version: str = "1.31.0", namespace: str = "istio-system", revision: str = "default", *, ready: bool = True

@@ -84,11 +84,14 @@ class ObjectServer:
 
 
 def answers(objects: Iterable[Object]) -> dict[str, Answer]:
-    """The lists of every kind."""
+    """The lists of every kind, and single ConfigMaps."""
     found: dict[tuple[str, str], list[Object]] = {}
     for obj in objects:
         found.setdefault((obj["apiVersion"], obj["kind"]), []).append(obj)
-    return {
+    lists: dict[str, Answer] = {
         f"{resource.path}/{resource.plural}": (200, {"items": found.get((resource.api_version, resource.kind), [])})
         for resource in LISTED
     }
+    named = [(obj["metadata"], obj) for obj in found.get(("v1", "ConfigMap"), ())]
+    maps = {f"/api/v1/namespaces/{meta['namespace']}/configmaps/{meta['name']}": (200, obj) for meta, obj in named}
+    return lists | maps

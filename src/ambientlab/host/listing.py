@@ -72,6 +72,9 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
             config_maps[key] = _object(reply)
         elif reply.status != 404:
             gaps.append(Gap(f"ConfigMap {key}", *_why(CONFIGMAP, reply)))
+        elif key == installed.config and installed.chosen is not None:
+            why = f"there is none, so it is not known {_UNKNOWN[CONFIGMAP]}"
+            gaps.append(Gap(f"ConfigMap {key}", why, (f"kubectl get configmaps -n {key.namespace}",)))
     found[CONFIGMAP] = list(config_maps.values())
     return Listing(found, tuple(gaps), home(installed.config, config_maps.get(installed.config), installed.domain))
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from ambientlab.cli.main import cli
 from support.explanations import HELLO, cluster
-from support.istio_pods import istio
+from support.istio_pods import MESH_CONFIG, istio
 from support.object_server import Answer, ObjectServer, answers
 
 Run = Callable[..., Result]
@@ -20,7 +20,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def served() -> dict[str, Answer]:
     """What a cluster answers; tests may change it."""
-    return answers([*cluster().cluster(), *istio()])
+    return answers([*cluster().cluster(), *istio(), MESH_CONFIG])
 
 
 @pytest.fixture

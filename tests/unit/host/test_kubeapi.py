@@ -22,7 +22,7 @@ from ambientlab.host.kubeconfig import KubeconfigError
 from ambientlab.host.listing import LISTED, listing
 from ambientlab.mesh.ir import Key
 from support.certificates import secured, self_signed
-from support.istio_pods import istio
+from support.istio_pods import MESH_CONFIG, istio
 from support.object_server import Answer, ObjectServer, Page
 
 
@@ -69,16 +69,15 @@ def test_a_kept_connection_is_used_again(serve: Callable[..., ObjectServer]) -> 
 def test_what_is_listed_is_what_there_is(serve: Callable[..., ObjectServer]) -> None:
     everything = {f"{resource.path}/{resource.plural}": items() for resource in LISTED}
     pods = (200, {"items": istio()})
-    server = serve(everything | {"/api/v1/pods": pods, "/api/v1/services": items("a")})
+    config = "/api/v1/namespaces/istio-system/configmaps/istio"
+    server = serve(everything | {"/api/v1/pods": pods, "/api/v1/services": items("a"), config: (200, MESH_CONFIG)})
     with KubeApi(server.access) as api:
         found = listing(api)
     assert found.gaps == ()
     assert [obj["kind"] for obj in found.objects[POD]] == ["Pod"] * 3
     assert [obj["apiVersion"] for obj in found.objects[SERVICE]] == ["v1"]
     assert not any("secrets" in path for path in server.asked)
-    assert [path for path in server.asked if "configmaps" in path] == [
-        "/api/v1/namespaces/istio-system/configmaps/istio"
-    ]
+    assert [path for path in server.asked if "configmaps" in path] == [config]
 
 
 def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Callable[..., ObjectServer]) -> None:
@@ -105,6 +104,7 @@ def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Cal
             "gateways.gateway.networking.k8s.io",
             "the API answers 500, so it is not known which waypoints there are",
         ),
+        ("ConfigMap istio-system/istio", "there is none, so it is not known how the mesh is configured"),
     }
 
 
