@@ -190,6 +190,9 @@ def test_proxy_status(hello: Mesh) -> None:
     assert ztunnel[0].startswith("ztunnel-")
     one = istioctl(hello, "ps", "ds/ztunnel.istio-system").out
     assert one == f"Sync diff is not available for ztunnel pod {ztunnel[0]}\n"
+    compared = istioctl(hello, "ps", "deploy/waypoint.hello").text.splitlines()
+    assert compared[:2] == ["Clusters Match", "Listeners Match"], "\n".join(compared)
+    assert compared[2].startswith("Routes Match (RDS last loaded at ")
     only = istioctl(hello, "ps", "-n", "hello", "-v", "1").out.splitlines()
     assert len(only) == 2
     assert re.split(r" {2,}", only[0])[2:7] == ["CDS", "ECDS", "EDS", "LDS", "RDS"]

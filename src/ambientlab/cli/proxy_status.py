@@ -6,7 +6,9 @@ Asked of istiod's pods, by port-forward, as JSON of /debug/syncz.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from difflib import unified_diff
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +17,9 @@ from ambientlab.api.printers.columns import duration
 from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
 from ambientlab.cli.istio.command import Command
+from ambientlab.cli.proxy_config.dump import Dump, DumpError
 from ambientlab.cli.tabwriter import columns
+from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
     from ambientlab.cli.istio.command import Cluster
@@ -101,9 +105,64 @@ def _client_config(proxy: dict[str, Any]) -> dict[str, Any]:
 def _compare(cluster: Cluster, text: str) -> None:
     pod = pods.find(cluster, text, cluster.namespace)
     found = cluster.kubectl.get("pod", pod.name, pod.namespace) or {"metadata": {}}
-    if (found["metadata"].get("labels") or {}).get("app") != "ztunnel":
-        raise click.ClickException("comparing one proxy with istiod is not part of this istioctl")
-    click.echo(f"Sync diff is not available for ztunnel pod {pod.name}.{pod.namespace}")
+    if (found["metadata"].get("labels") or {}).get("app") == "ztunnel":
+        click.echo(f"Sync diff is not available for ztunnel pod {pod.name}.{pod.namespace}")
+        return
+    try:
+        envoy = Dump(pods.ask(cluster, pod, "config_dump"))
+    except (KubectlError, DumpError) as error:
+        raise click.ClickException(f"could not contact sidecar: {error}") from None
+    for line in compared(_sent(cluster, pod), envoy):
+        click.echo(line)
+
+
+def compared(sent: Dump, envoy: Dump) -> Iterator[str]:
+    """What istiod wants beside what Envoy runs (istioctl/pkg/writer/compare)."""
+    for what, kind, lists in _COMPARED:
+        known, there = _bodies(sent, kind, lists), _bodies(envoy, kind, lists)
+        verdict = "Match" if known == there else "Don't Match"
+        yield f"{what} {verdict}" + (f" (RDS last loaded at {_loaded(envoy)})" if what == "Routes" else "")
+        yield from unified_diff(known, there, f"Istiod {what}", f"Envoy {what}", lineterm="", n=_CONTEXT)
+
+
+_CONTEXT = 7
+_COMPARED = (
+    ("Clusters", "ClustersConfigDump", "dynamic_active_clusters"),
+    ("Listeners", "ListenersConfigDump", "dynamic_listeners"),
+    ("Routes", "RoutesConfigDump", "dynamic_route_configs"),
+)
+
+
+def _sent(cluster: Cluster, pod: pods.Pod) -> Dump:
+    """Of the istiod that serves the proxy."""
+    path = f"debug/config_dump?proxyID={pod.name}.{pod.namespace}"
+    failure: Exception | None = None
+    for one in istiod.instances(cluster):
+        try:
+            return Dump(istiod.ask(cluster, one, path))
+        except (KubectlError, DumpError) as error:
+            failure = error
+    raise click.ClickException(f"unable to find config dump in Istiod responses: {failure}")
+
+
+def _bodies(dump: Dump, kind: str, field: str) -> list[str]:
+    """Lines of JSON, by name. Versions say nothing: Envoy keeps a listener's when its filter chains alone change."""
+    found = []
+    for one in dump.section(kind).get(field) or ():
+        state = one.get("active_state") or one
+        found.append(state.get("cluster") or state.get("listener") or state.get("route_config") or {})
+    found.sort(key=lambda body: str(body.get("name", "")))
+    return json.dumps(found, indent=4, sort_keys=True).splitlines()
+
+
+def _loaded(envoy: Dump) -> str:
+    moments = [
+        one.get("last_updated", "") for one in envoy.section("RoutesConfigDump").get("dynamic_route_configs") or ()
+    ]
+    if not any(moments):
+        return "never"
+    latest = datetime.fromisoformat(max(moments).replace("Z", "+00:00"))
+    return f"{latest.astimezone():%a, %d %b %Y %H:%M:%S %Z}"
 
 
 def _row(proxy: dict[str, Any]) -> list[str]:

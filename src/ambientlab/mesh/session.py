@@ -262,6 +262,11 @@ class Session:
         channel = self._channels[type_url]
         return (channel.sent, channel.acked) if channel.opened else None
 
+    def wanted(self, type_url: str) -> Mapping[str, Config]:
+        """What the proxy should run by now of what it has asked for."""
+        channel = self._channels[type_url]
+        return {name: config for name, config in channel.desired.items() if channel.wants(name)}
+
     def held(self, type_url: str) -> Mapping[str, str]:
         """Name -> version of what the proxy runs."""
         return self._channels[type_url].held

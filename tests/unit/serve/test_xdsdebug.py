@@ -11,13 +11,18 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from envoy.admin.v3 import config_dump_shared_pb2
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import ads_pb2_grpc
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest, DiscoveryResponse
 from envoy.service.status.v3 import csds_pb2
 
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.identity import Identity
-from ambientlab.mesh.serve.xdsdebug import DEBUG, HOST, SYNCZ, DebugXds
+from ambientlab.mesh.serve.xdsdebug import DEBUG, DUMP, HOST, SYNCZ, DebugXds
+from ambientlab.mesh.session import Config, Session
+from ambientlab.mesh.xds.types import SECRET
 
 CLUSTERS, ROUTES = (
     "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -100,6 +105,25 @@ async def test_debug_pages(stub: Any) -> None:
     response = await ask(stub, DiscoveryRequest(type_url=DEBUG, resource_names=["syncz"]))
     [page] = response.resources
     assert [one["proxy"] for one in json.loads(page.value)] == ["waypoint.hello", "ztunnel.istio-system"]
+
+
+async def test_what_a_proxy_is_to_run(stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+    session.update(CLUSTERS, {name: Config.of(Cluster(name=name)) for name in ("b", "a")})
+    session.receive(DeltaDiscoveryRequest(type_url=CLUSTERS))
+    session.update(SECRET, {"default": Config.of(Secret(name="default"))})
+    session.receive(DeltaDiscoveryRequest(type_url=SECRET, resource_names_subscribe=["default"]))
+    monkeypatch.setattr(CONNECTIONS[1], "session", session)
+    response = await ask(stub, DiscoveryRequest(type_url=DUMP, resource_names=["waypoint.hello"]))
+    kinds = [one.type_url.rpartition(".")[2] for one in response.resources]
+    assert kinds == ["ClustersConfigDump", "ListenersConfigDump", "RoutesConfigDump"], "and no secrets"
+    clusters = config_dump_shared_pb2.ClustersConfigDump()
+    response.resources[0].Unpack(clusters)
+    found = [Cluster.FromString(one.cluster.value).name for one in clusters.dynamic_active_clusters]
+    assert found == ["a", "b"]
+    for caller, name in (("elsewhere", "ztunnel.istio-system"), ("root", "nobody.hello")):
+        nothing = await ask(stub, DiscoveryRequest(type_url=DUMP, resource_names=[name]), caller)
+        assert list(nothing.resources) == []
 
 
 @pytest.mark.parametrize(

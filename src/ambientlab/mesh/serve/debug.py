@@ -3,6 +3,8 @@
 /version      its version, as `istioctl version` reads it (pilot/pkg/bootstrap/monitoring.go)
 /debug        a page that leads to the others, for `istioctl dashboard istiod-debug`
 /debug/syncz  what `istioctl proxy-status` asks, in JSON as istiod's own (pilot/pkg/xds/debug.go, SyncStatus)
+/debug/config_dump?proxyID=POD.NAMESPACE
+              what a proxy is to run, as Envoy dumps it
 /metrics      in Prometheus' text format
 """
 
@@ -13,10 +15,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from ambientlab.cluster import BUILD, CLUSTER_ID, ISTIO_VERSION
 from ambientlab.mesh.serve.connection import SHORT, Connection
 from ambientlab.mesh.serve.proxies import is_node_proxy
+from ambientlab.mesh.serve.sent import sent
 
 PORT = 15014
 
@@ -30,6 +35,7 @@ class DebugServer:
         # istioctl asks for //version
         app = web.Application(middlewares=[web.normalize_path_middleware(append_slash=False, merge_slashes=True)])
         app.router.add_get("/debug/syncz", self._syncz)
+        app.router.add_get("/debug/config_dump", self._config_dump)
         app.router.add_get("/version", _version)
         app.router.add_get("/debug", _index)
         app.router.add_get("/metrics", self._serve_metrics)
@@ -51,6 +57,18 @@ class DebugServer:
         found = [one for one in self._connections() if namespace in ("", one.proxy.namespace)]
         return web.json_response([sync_status(one) for one in sorted(found, key=lambda one: str(one.proxy))])
 
+    async def _config_dump(self, request: web.Request) -> web.Response:
+        proxy = request.query.get("proxyID", "")
+        found = named(self._connections(), proxy)
+        if found is None:
+            raise web.HTTPNotFound(text=f"Proxy not connected to this Pilot instance: {proxy}")
+        return web.json_response({"configs": [_any(message) for message in sent(found.session)]})
+
+
+def _any(message: Message) -> dict[str, Any]:
+    fields = MessageToDict(message, preserving_proto_field_name=True)
+    return {"@type": f"type.googleapis.com/{message.DESCRIPTOR.full_name}", **fields}
+
 
 async def _index(request: web.Request) -> web.Response:
     del request
@@ -61,6 +79,11 @@ async def _index(request: web.Request) -> web.Response:
 async def _version(request: web.Request) -> web.Response:
     del request
     return web.Response(text=f"{ISTIO_VERSION}-{BUILD}-Clean")
+
+
+def named(connections: list[Connection], proxy: str) -> Connection | None:
+    """The newest of a proxy."""
+    return next((one for one in reversed(connections) if str(one.proxy) == proxy), None)
 
 
 def sync_status(connection: Connection) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 Requests are of types of their own (pilot/pkg/xds/statusgen.go and debuggen.go):
 istio.io/debug/syncz  a ClientConfig for each proxy; `istioctl proxy-status` and `istioctl x version`
+istio.io/debug/config_dump  with the name of a proxy, what it is to run; `istioctl proxy-status POD`
 istio.io/debug        with one name, what /debug/NAME answers; `istioctl x internal-debug`
 
 istioctl shows a token of a service account (audience istio-ca) and does not look at the certificate. Whoever comes from
@@ -22,12 +23,14 @@ import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.message import Message
 
 from ambientlab.cluster import BUILD, ISTIO_VERSION, ROOT_NAMESPACE
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.connection import Connection
-from ambientlab.mesh.serve.debug import sync_status
+from ambientlab.mesh.serve.debug import named, sync_status
 from ambientlab.mesh.serve.identity import spiffe_id
+from ambientlab.mesh.serve.sent import sent
 
 log = logging.getLogger("ambientlab.istiod")
 
@@ -35,7 +38,7 @@ PORT = 15012
 ACCOUNT = "istiod"
 HOST = f"istiod.{ROOT_NAMESPACE}.svc"
 _NONCE = "1"
-SYNCZ, DEBUG = "istio.io/debug/syncz", "istio.io/debug"
+SYNCZ, DUMP, DEBUG = "istio.io/debug/syncz", "istio.io/debug/config_dump", "istio.io/debug"
 
 Verify = Callable[[str], str | None]
 """The namespace of whose token it is; None for one that is not authentic."""
@@ -100,12 +103,19 @@ class DebugXds(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore
                 continue
             if request.type_url == SYNCZ:
                 resources = [_client_config(one) for one in self._seen_by(caller)]
+            elif request.type_url == DUMP:
+                resources = self._dump(request, caller)
             elif request.type_url == DEBUG:
                 resources = [await self._debug(request, caller, context)]
             else:
                 words = f"{request.type_url} is not served here: proxies reach istiod by its socket"
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, words)
             yield self._response(request.type_url, resources)
+
+    def _dump(self, request: DiscoveryRequest, caller: str) -> list[Packed]:
+        """Nothing for a proxy that is not served here, or not the caller's to see."""
+        found = named(self._seen_by(caller), "".join(request.resource_names[:1]))
+        return [] if found is None else [_packed(message) for message in sent(found.session)]
 
     async def _debug(self, request: DiscoveryRequest, caller: str, context: Context) -> Packed:
         if list(request.resource_names) != ["syncz"]:
@@ -168,6 +178,10 @@ def _client_config(connection: Connection) -> Packed:
             one.last_updated.FromJsonString(resource["sentTime"])
         if "lastError" in resource:
             one.error_state.details = resource["lastError"]
+    return _packed(config)
+
+
+def _packed(message: Message) -> Packed:
     packed = Packed()
-    packed.Pack(config)
+    packed.Pack(message)
     return packed
