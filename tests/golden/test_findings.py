@@ -8,6 +8,7 @@ import yaml
 from ambientlab import labs
 from ambientlab.api.objects import Object, copy
 from ambientlab.host import manifests
+from ambientlab.host.merging import as_kubectl
 from ambientlab.mesh.analysis import ANALYSERS, CODES, analyse
 from ambientlab.mesh.analysis.together import everything
 from ambientlab.mesh.decide import Answered, Reason, Request, decide
@@ -58,7 +59,7 @@ def test_what_is_offered_does_away_with_the_finding(id_: str) -> None:
         for command in remedy.commands:
             assert any(word in command.split() for word in CHANGING), command
             typed.command(command)
-        after = analyse(index(foreseen({}, by_resource(typed.objects.values()))), ANALYSERS)
+        after = analyse(index(foreseen({}, by_resource(typed.objects.values()), as_kubectl)), ANALYSERS)
         assert id_ not in {each.code.id for each in after}, remedy
 
 

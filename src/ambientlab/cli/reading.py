@@ -88,10 +88,11 @@ def read(
 
 def changed_by(written: Manifests) -> Change:
     """What files make of a cluster's objects."""
+    from ambientlab.host.merging import as_kubectl
     from ambientlab.mesh.foreseen import foreseen
 
     known = [obj for some in written.objects.values() for obj in some if "template" in (obj.get("spec") or {})]
-    return lambda live: foreseen(live, written.objects, [*known, *written.foreign])
+    return lambda live: foreseen(live, written.objects, as_kubectl, [*known, *written.foreign])
 
 
 def texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:

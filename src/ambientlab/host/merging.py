@@ -5,13 +5,20 @@ jsonmergepatch.CreateThreeWayJSONMergePatch)."""
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
+from ambientlab.api.kinds import CORE
 from ambientlab.api.objects import Object, annotations_of
+from ambientlab.api.registry import Registry
+from ambientlab.api.resources import Resource
 from ambientlab.api.schema import Node
+from ambientlab.api.strategic import strategic_merge_patch
+from ambientlab.apiserver.patch.merge import merge_patch
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _NOTHING = Node()
+_BUILT_IN = frozenset(CORE)
 
 
 def three_way(live: Object, wanted: Object, node: Node | None) -> Object:
@@ -23,6 +30,24 @@ def three_way(live: Object, wanted: Object, node: Node | None) -> Object:
     # as kubectl has it, what it applies always has annotations
     metadata = {**wanted["metadata"], "annotations": annotations_of(wanted)}
     return _object(_dict(last), live, {**wanted, "metadata": metadata}, node)
+
+
+def node_of(resource: Resource) -> Node | None:
+    """What `three_way` takes for objects of a kind."""
+    return _schemas().schema(resource) if resource in _BUILT_IN else None
+
+
+@cache
+def _schemas() -> Registry:
+    return Registry()
+
+
+def as_kubectl(resource: Resource, live: Object, wanted: Object) -> Object:
+    """What comes of that patch. Raises StrategicError."""
+    node = node_of(resource)
+    patch = three_way(live, wanted, node)
+    result: Object = merge_patch(live, patch) if node is None else strategic_merge_patch(live, patch, node)
+    return result
 
 
 def _object(last: Object, live: Object, wanted: Object, node: Node | None) -> Object:

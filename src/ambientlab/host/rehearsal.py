@@ -20,18 +20,16 @@ from ambientlab.api.kinds import NAMESPACE
 from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
-from ambientlab.api.strategic import StrategicError, strategic_merge_patch
-from ambientlab.apiserver.patch.merge import merge_patch
+from ambientlab.api.strategic import StrategicError
 from ambientlab.host import manifests
 from ambientlab.host.kubeapi import KubeApi, Reply, Write, collection, path
 from ambientlab.host.manifests import Problem, Written
-from ambientlab.host.merging import LAST_APPLIED, three_way
+from ambientlab.host.merging import LAST_APPLIED, as_kubectl, node_of, three_way
 from ambientlab.mesh.foreseen import Change
 from ambientlab.mesh.ir import Key
 
 _MANAGER = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
 _OWN = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
-_BUILT_IN = frozenset(kinds.CORE)
 _WRITTEN_BY_SERVER = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 
 
@@ -67,6 +65,11 @@ class _Wanted:
         return Key(objects.namespace(self.obj), objects.name(self.obj))
 
     @property
+    def wanted(self) -> Object:
+        """What of it is applied."""
+        return {name: value for name, value in self.obj.items() if name != "status"}
+
+    @property
     def place(self) -> str:
         return path(self.resource, self.key)
 
@@ -89,11 +92,6 @@ class Rehearser:
     @cached_property
     def _registry(self) -> Registry:
         return manifests.shipped()
-
-    @cached_property
-    def _schemas(self) -> Registry:
-        """Of Kubernetes' own kinds."""
-        return Registry()
 
     def apply(self, manifests: Iterable[Written]) -> Rehearsal:
         """Raises ApiError where the API does not answer at all."""
@@ -185,16 +183,11 @@ class Rehearser:
         if live is None:
             place = f"{collection(one.resource, one.key.namespace)}?{_MANAGER}"
             return Write("POST", place, orjson.dumps(one.obj))
-        patch = self._patch(one, live)
+        patch = three_way(live, one.wanted, node_of(one.resource))
         if not patch:
             return None
-        kind = "strategic-merge-patch" if one.resource in _BUILT_IN else "merge-patch"
+        kind = "merge-patch" if node_of(one.resource) is None else "strategic-merge-patch"
         return Write("PATCH", f"{one.place}?{_MANAGER}", orjson.dumps(patch), f"application/{kind}+json")
-
-    def _patch(self, one: _Wanted, live: Object) -> Object:
-        wanted = {name: value for name, value in one.obj.items() if name != "status"}
-        node = self._schemas.schema(one.resource) if one.resource in _BUILT_IN else None
-        return three_way(live, wanted, node)
 
     def _by_own_rules(self, one: _Wanted, live: Object | None, why: str) -> Outcome | Problem:
         registry = self._registry
@@ -202,7 +195,7 @@ class Rehearser:
         if resource is None:
             return one.refused(f"{why}, and nothing here knows its kind")
         try:
-            obj = one.obj if live is None else self._patched(one, live)
+            obj = one.obj if live is None else as_kubectl(one.resource, live, one.wanted)
             new, _ = admit.conform(registry, resource, obj)
             admit.default(registry, resource, new)
             if live is None:
@@ -212,13 +205,6 @@ class Rehearser:
         except (StatusError, StrategicError) as error:
             return one.refused(str(error))
         return replace(_outcome(one, live, new), unasked=why)
-
-    def _patched(self, one: _Wanted, live: Object) -> Object:
-        patch = self._patch(one, live)
-        if one.resource in _BUILT_IN:
-            return strategic_merge_patch(live, patch, self._schemas.schema(one.resource))
-        result: Object = merge_patch(live, patch)
-        return result
 
     def target(self, text: str) -> tuple[Resource, Key]:
         """`KIND/NAME`, where the kind is written in any way that kubectl knows. Raises UnknownKindError."""

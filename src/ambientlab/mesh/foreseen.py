@@ -8,8 +8,7 @@ from a range that no cluster uses (RFC 2544).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +37,10 @@ from ambientlab.mesh.ir import Key
 
 Listed = Mapping[Resource, Sequence[Object]]
 Objects = Mapping[Resource, Mapping[Key, Object]]
+Applied = Callable[[Resource, Object, Object], Object]
+"""What comes of an object that is there when it is applied anew."""
 
 _ENABLED = "enabled"
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_ADDRESSES = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
 _HASH = "pod-template-hash"
 _FORESEEN = "foreseen"
 _Place = tuple[Resource, Key]
@@ -68,12 +67,19 @@ def foresee(present: Objects, changes: Iterable[Change]) -> list[tuple[Resource,
     return world.result()
 
 
-def foreseen(live: Listed, files: Listed, workloads: Iterable[Object] = ()) -> dict[Resource, list[Object]]:
-    """With objects of files laid over those of their names as `kubectl apply` lays them: what only the cluster knows of
-    an object stays. `workloads` are Deployments and the like among the files: whatever has a template for pods."""
+def foreseen(
+    live: Listed, files: Listed, applied: Applied, workloads: Iterable[Object] = ()
+) -> dict[Resource, list[Object]]:
+    """With objects of files laid over those of their names, as `applied` does it. `workloads` are Deployments and the
+    like among the files: whatever has a template for pods."""
     present = {resource: {_key(obj): obj for obj in live.get(resource, ())} for resource in {*live, *files, *_MADE}}
     changes = [
-        Change(resource, _key(obj), old := present[resource].get(_key(obj)), _applied(old, obj))
+        Change(
+            resource,
+            _key(obj),
+            old := present[resource].get(_key(obj)),
+            obj if old is None else applied(resource, old, obj),
+        )
         for resource, some in files.items()
         for obj in some
         if "template" not in (obj.get("spec") or {})
@@ -329,36 +335,6 @@ def _slice(service: Key, place: Key, family: str, ports: Iterable[Any], endpoint
 
 def _key(obj: Object) -> Key:
     return Key(objects.namespace(obj), objects.name(obj))
-
-
-def _applied(live: Object | None, written: Object) -> Object:
-    """As kubectl merges: of labels and annotations stay those that somebody else set."""
-    if live is None:
-        return written
-    meta = {**live["metadata"], **written["metadata"]}
-    last = _last_applied(live)
-    for name in ("labels", "annotations"):
-        taken_back = last.get(name) or {}
-        kept = {k: v for k, v in (live["metadata"].get(name) or {}).items() if k not in taken_back}
-        meta[name] = {**kept, **(written["metadata"].get(name) or {})}
-    result = {**written, "metadata": meta}
-    if "status" in live:
-        result.setdefault("status", live["status"])
-    if written["kind"] in ("Service", "Pod") and "spec" in live:
-        # of a Service its addresses, of a Pod all that is decided when it starts
-        theirs = _ADDRESSES if written["kind"] == "Service" else tuple(live["spec"])
-        kept = {name: live["spec"][name] for name in theirs if name in live["spec"]}
-        result["spec"] = {**kept, **written.get("spec", {})}
-    return result
-
-
-def _last_applied(live: Object) -> dict[str, Any]:
-    try:
-        found = json.loads(annotations_of(live).get(_LAST_APPLIED, "{}"))
-        meta: dict[str, Any] = found.get("metadata") or {}
-    except (json.JSONDecodeError, AttributeError):
-        return {}
-    return meta
 
 
 def _waypoint_class() -> Object:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from ambientlab.api.objects import Object, copy
+from ambientlab.host.merging import as_kubectl
 from ambientlab.mesh.foreseen import foreseen
 from ambientlab.mesh.index import MeshIndex, index
 from ambientlab.mesh.ir import Key, Protocol
@@ -40,23 +41,28 @@ def after(text: str, *more: str, live: Sequence[Object] | None = None) -> MeshIn
     before = by_resource(world() if live is None else live)
     kept = {resource: [copy(obj) for obj in some] for resource, some in before.items()}
     workloads = [obj for each in more for obj in objects_in(each)]
-    found = foreseen(before, by_resource(objects_in(text)), workloads)
+    found = foreseen(before, by_resource(objects_in(text)), as_kubectl, workloads)
     assert before == kept
     return index(found)
 
 
 def test_a_new_workload_has_a_pod_that_a_service_finds() -> None:
     mesh = after(SERVICE, DEPLOYMENT).mesh
-    pod = mesh.workloads[Key("hello", "echo-0")]
+    pod = mesh.workloads[Key("hello", "echo-foreseen-0")]
     assert (pod.protocol, pod.ready, pod.identity) == (Protocol.HBONE, True, "spiffe://cluster.local/ns/hello/sa/echo")
     service = mesh.services["echo.hello.svc.cluster.local"]
     [endpoint] = service.endpoints
     assert (endpoint.workload, endpoint.target(80), len(service.vips)) == (pod, 8080, 1)
 
 
-def test_a_workload_that_runs_gets_no_other_pod() -> None:
-    runs = DEPLOYMENT.replace("app: echo", "app: helloworld")
-    assert set(after("", runs).mesh.workloads) == set(after("").mesh.workloads)
+def test_a_workload_that_runs_keeps_its_pods() -> None:
+    live = [copy(obj) for obj in world()]
+    [pod] = [obj for obj in live if obj["metadata"]["name"].startswith("helloworld-v1-") and obj["kind"] == "Pod"]
+    owner = {"kind": "ReplicaSet", "name": "helloworld-v1-5787f49bd8", "controller": True}
+    pod["metadata"] |= {"ownerReferences": [owner]}
+    pod["metadata"]["labels"]["pod-template-hash"] = "5787f49bd8"
+    runs = DEPLOYMENT.replace("name: echo, namespace", "name: helloworld-v1, namespace")
+    assert set(after("", runs, live=live).mesh.workloads) == set(after("").mesh.workloads)
 
 
 @pytest.mark.parametrize(("mode", "protocol"), [("ambient", Protocol.HBONE), ("none", Protocol.TCP)])
@@ -73,7 +79,7 @@ def test_what_only_the_cluster_knows_stays() -> None:
         "apiVersion: v1\nkind: Service\nmetadata: {name: helloworld, namespace: hello}\nspec: {ports: [{port: 81}]}\n"
     )
     service = after(text).mesh.services[HELLO]
-    assert (service.vips, [port.number for port in service.ports]) == (("10.96.0.20",), [81])
+    assert (service.vips, sorted(port.number for port in service.ports)) == (("10.96.0.20",), [81, 5000])
     assert service.waypoint == Key("hello", "waypoint")
 
 
