@@ -31,7 +31,7 @@ def rows() -> list[Row]:
             Row(f"{PODS} enrolled pods, applied to Ready", round(seconds, 2), "s"),
             Row("memory of an enrolled pod (PSS)", round((after - before) / PODS / 1024), "KB", detail="sleep in it"),
             Row("of which in ztunnel", round((grown - proxy) / PODS / 1024), "KB", detail=f"{grown >> 20} MB in all"),
-            *restart.rounds(paths, f"ztunnel killed among {PODS} pods", ROUNDS, at_most=1.0),
+            *restart.rounds(paths, f"ztunnel killed among {PODS} pods", ROUNDS),
         ]
 
 

@@ -35,5 +35,5 @@ def rows() -> list[Row]:
         memory = inspect.memory(found.pid) / (1 << 20)
     return [
         at_most("the whole lab, injected delays included", seconds, "s", 60),
-        at_most("memory of all processes, lab deployed (PSS)", memory, "MB", 400, f"{len(pids)} processes"),
+        at_most("memory of all processes, lab deployed (PSS)", memory, "MB", 300, f"{len(pids)} processes"),
     ]

@@ -51,7 +51,7 @@ def rows() -> list[Row]:
         return rounds(paths, "ztunnel killed", ROUNDS)
 
 
-def rounds(paths: MeshPaths, name: str, count: int, at_most: float = AT_MOST) -> list[Row]:
+def rounds(paths: MeshPaths, name: str, count: int) -> list[Row]:
     """In a mesh that has the pods of `WORLD`."""
     ready, answered = [], []
     with _requests() as moments:
@@ -66,9 +66,9 @@ def rounds(paths: MeshPaths, name: str, count: int, at_most: float = AT_MOST) ->
             kubectl("delete", "pod", "-n", "istio-system", "-l", "app=ztunnel")
             kubectl("rollout", "status", "-n", "istio-system", "daemonset/ztunnel")
     return [
-        timing(f"{name} to Ready", ready, at_most=at_most),
-        timing(f"{name} to Ready", ready, at_most=at_most, quantile=1.0),
-        timing(f"{name} to the next connection answered", answered, at_most=at_most),
+        timing(f"{name} to Ready", ready, at_most=AT_MOST),
+        timing(f"{name} to Ready", ready, at_most=AT_MOST, quantile=1.0),
+        timing(f"{name} to the next connection answered", answered, at_most=AT_MOST),
     ]
 
 
