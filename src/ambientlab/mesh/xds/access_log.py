@@ -15,7 +15,8 @@ there (pilot/pkg/networking/core/accesslog.go).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
@@ -75,7 +76,12 @@ _FAILED_STATUS = 400
 
 SELF_CALL = "attempted recursive call to ourselves"
 _REFUSED = "connection closed due to policy rejection: {}"
-_POLICY = "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%"
+_REQUEST = {
+    "code": "%RESPONSE_CODE%",
+    "policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%",
+    "method": "%REQ(:METHOD)%",
+}
+"""What the failure of a request has besides."""
 
 
 def no_workload(identity: str, name: str) -> str:
@@ -126,16 +132,17 @@ def tunnelled_outbound() -> list[AccessLog]:
     )
 
 
-def plain_outbound(workload: str, namespace: str, *, tunnels: bool) -> list[AccessLog]:
-    """For a captured connection that enters no tunnel: those that do are logged there. `tunnels` is whether there may
-    be any: to find out costs something for each connection."""
+def plain_outbound(workload: str, namespace: str, described_by: str = "") -> list[AccessLog]:
+    """For a captured connection that enters no tunnel: those that do are logged there. `described_by` is what has in
+    its metadata what there is to say of the destination, UPSTREAM_HOST or CLUSTER; without it there is nothing, and no
+    tunnel to ask for."""
     source = workload_fields("src", workload, namespace)
+    destination = f"%METADATA({described_by}:istio:{TARGET})%" if described_by else ""
     return _connections(
-        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% "
-        f"%METADATA(UPSTREAM_HOST:istio:{TARGET})%%METADATA(CLUSTER:istio:{TARGET})%",
+        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% {destination}",
         "outbound",
         "%DOWNSTREAM_LOCAL_ADDRESS%",
-        only_if=_PLAIN_UPSTREAM if tunnels else "",
+        only_if=_PLAIN_UPSTREAM if described_by else "",
     )
 
 
@@ -146,10 +153,11 @@ def tunnelled_inbound(workload: str, namespace: str, identity: str) -> list[Acce
         'src.identity="%DOWNSTREAM_PEER_URI_SAN%" dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% dst.hbone_addr=%REQ(:AUTHORITY)% '
         f'%METADATA(ROUTE:istio:{TARGET})%{workload_fields("dst", workload, namespace)} dst.identity="{identity}" '
     )
+    failed = _failed(fields, "inbound", "%REQ(:AUTHORITY)%", _REQUEST)
     ended, live = only(AccessLogType.DownstreamEnd), only(AccessLogType.DownstreamPeriodic)
     return [
         _stdout(_ended(fields, "inbound"), _all_of(ended, _status("LE", _FAILED_STATUS - 1))),
-        _stdout(_failed(fields, "inbound", "%REQ(:AUTHORITY)%"), _all_of(ended, _status("GE", _FAILED_STATUS))),
+        _stdout(failed, _all_of(ended, _status("GE", _FAILED_STATUS))),
         _stdout(_live(fields, "inbound", f"%REQ({DESTINATION_SERVICE_HEADER.upper()})%"), live),
     ]
 
@@ -257,22 +265,16 @@ def _ended(fields: str, direction: str) -> str:
     return _line("info", fields, direction, _bytes(direction))
 
 
-def _failed(fields: str, direction: str, target: str) -> str:
+def _failed(fields: str, direction: str, target: str, request: Mapping[str, str] = MappingProxyType({})) -> str:
     """No byte went anywhere: Envoy counts those of its own answer."""
-    error = _error(reason="%UPSTREAM_TRANSPORT_FAILURE_REASON%", target=target)
+    error = _error(reason="%UPSTREAM_TRANSPORT_FAILURE_REASON%", target=target, **request)
     return _line("error", fields, direction, _NO_BYTES, error)
 
 
-def _error(*, reason: str, target: str = "", method: str = "%REQ(:METHOD)%") -> str:
-    given = {
-        "flags": "%RESPONSE_FLAGS%",
-        "code": "%RESPONSE_CODE%",
-        "policy": _POLICY,
-        "reason": reason,
-        "target": target,
-        "method": method,
-    }
-    return f' error="{"".join(MARK + given[name] for name in FAILURE)}"'
+def _error(**given: str) -> str:
+    """Of what is `given`: a connection has no more than these, a request besides what is in _REQUEST."""
+    given["flags"] = "%RESPONSE_FLAGS%"
+    return f' error="{"".join(MARK + given.get(name, "") for name in FAILURE)}"'
 
 
 def _live(fields: str, direction: str, target: str) -> str:

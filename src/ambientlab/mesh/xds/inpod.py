@@ -234,18 +234,24 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         ),
     )
     source = [_netns(pod), *source_state(pod)]
-    logs, plain = (access_log.plain_outbound(pod.name, pod.namespace, tunnels=some) for some in (True, False))
+    to_endpoint, to_cluster, anywhere = (
+        access_log.plain_outbound(pod.name, pod.namespace, described_by)
+        for described_by in ("UPSTREAM_HOST", "CLUSTER", "")
+    )
     service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
     workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
     asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
     listener.filter_chains.extend(
         [
-            _tcp_chain(TO_SERVICE, [*source, service], BLACKHOLE, logs),
-            _tcp_chain(TO_WORKLOAD, [*source, workload, asked], BLACKHOLE, logs),
-            _tcp_chain(TO_ADDRESS, [_netns(pod)], PASSTHROUGH, plain),
+            _tcp_chain(TO_SERVICE, [*source, service], BLACKHOLE, to_endpoint),
+            _tcp_chain(TO_WORKLOAD, [*source, workload, asked], BLACKHOLE, to_cluster),
+            _tcp_chain(TO_ADDRESS, [_netns(pod)], PASSTHROUGH, anywhere),
             *(
                 _tcp_chain(
-                    chain, [*source, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")], BLACKHOLE, logs
+                    chain,
+                    [*source, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")],
+                    BLACKHOLE,
+                    to_endpoint,
                 )
                 for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)})
             ),
