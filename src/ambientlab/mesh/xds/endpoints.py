@@ -107,6 +107,12 @@ def of_workload(name: str, workload: Workload, ip: str, waypoint: Waypoint | Non
     return _assignment(name, [_tunnelled(workload, ip, HBONE_PORT, "", "")])
 
 
+def only_tunnels(assignment: ClusterLoadAssignment) -> bool:
+    """Not if there is nothing."""
+    found = [endpoint for locality in assignment.endpoints for endpoint in locality.lb_endpoints]
+    return bool(found) and all(each.endpoint.address.HasField("envoy_internal_address") for each in found)
+
+
 def _weighted(endpoint: Endpoint, address: str, port: int, service: Service) -> LbEndpoint:
     result = _direct(endpoint, address, port, service)
     if endpoint.weight:

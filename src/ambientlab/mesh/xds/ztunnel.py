@@ -47,6 +47,7 @@ from ambientlab.mesh.ir import (
 from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import health
+from ambientlab.mesh.xds.messages import bind_in_netns
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Made, Owned
 from ambientlab.mesh.xds.ztunnel_shared import (
     connect_originate_listener,
@@ -115,7 +116,8 @@ class Ztunnel:
         weighted = not waypoints and any(endpoint.weight for endpoint in service.endpoints)
         source = Discovery(resolution, assignment if resolution.by_name else None)
         ipv6 = is_ipv6(vip) or any(is_ipv6(endpoint.reached_by(vip)) for endpoint in service.endpoints)
-        made: dict[Owned, Message] = {_cluster(name): service_cluster(name, weighted, source, ipv6=ipv6)}
+        bind = None if endpoints.only_tunnels(assignment) else bind_in_netns(ipv6=ipv6)
+        made: dict[Owned, Message] = {_cluster(name): service_cluster(name, weighted, source, bind)}
         if not resolution.by_name:
             made[_endpoints(name)] = assignment
         return made
@@ -127,7 +129,7 @@ class Ztunnel:
             fields = access_log.plain_fields("", workload)
             return {_cluster(name): inpod_passthrough(name, fields, ipv6=is_ipv6(ip))}
         assignment = endpoints.of_workload(name, workload, ip, waypoint)
-        return {_cluster(name): destination_cluster(name, ipv6=is_ipv6(ip)), _endpoints(name): assignment}
+        return {_cluster(name): destination_cluster(name), _endpoints(name): assignment}
 
     def _outbound(self, ctx: Context, _: Key, pod: Captured) -> Made:
         ways = sorted(ctx.everything(self._elsewhere).items())

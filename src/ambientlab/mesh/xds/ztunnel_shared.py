@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import BindConfig
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -70,18 +71,23 @@ def inpod_passthrough(name: str, fields: str = "", *, ipv6: bool) -> Cluster:
     return cluster
 
 
-def destination_cluster(name: str, *, ipv6: bool) -> Cluster:
-    """Endpoints inside and outside tunnels, chosen anew for each connection and at random, as ztunnel does; where two
-    waypoints share the connections, by their weights first."""
-    cluster = kept_alive(eds_cluster(name, lb_policy="RANDOM", upstream_bind_config=bind_in_netns(ipv6=ipv6)))
+def destination_cluster(name: str) -> Cluster:
+    """Endpoints inside tunnels, chosen anew for each connection and at random, as ztunnel does; where two waypoints
+    share the connections, by their weights first."""
+    cluster = eds_cluster(name, lb_policy="RANDOM")
     cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     return reach_both_ways(cluster)
 
 
-def service_cluster(name: str, weighted: bool, source: Discovery, *, ipv6: bool) -> Cluster:
+def service_cluster(name: str, weighted: bool, source: Discovery, bind: BindConfig | None) -> Cluster:
     """As `destination_cluster`, however endpoints are found. Envoy knows no weights at random, so that endpoints with
-    weights take turns instead: their shares are the same."""
-    cluster = destination_cluster(name, ipv6=ipv6)
+    weights take turns instead: their shares are the same.
+
+    `bind` is for endpoints outside tunnels. Where there are none it would only cost: Envoy goes into the pod's network
+    namespace and back for each connection, although what leads into a tunnel has no socket."""
+    cluster = destination_cluster(name)
+    if bind is not None:
+        kept_alive(cluster).upstream_bind_config.CopyFrom(bind)
     if weighted:
         cluster.lb_policy = Cluster.ROUND_ROBIN
     source.apply(cluster)
