@@ -22,11 +22,9 @@ _FIELD = re.compile(r'([a-z_.]+)=(?:"([^"]*)"|(\S+))')
 
 def connections(api: KubeApi, index: MeshIndex, before: Mesh) -> tuple[list[Connection], list[Unseen]]:
     """Those that came about, by client, service and port, and whose logs could not be read. Raises ApiError."""
-    pods = [
-        key
-        for key, pod in sorted(index.sources[POD].items())
-        if key.namespace == index.home.root and labels_of(pod).get("app") == "ztunnel"
-    ][:_MOST_LOGS]
+    pods = [key for key, pod in sorted(index.sources[POD].items()) if labels_of(pod).get("app") == "ztunnel"][
+        :_MOST_LOGS
+    ]
     asked = f"sinceSeconds={MINUTES * 60}&tailLines={_LINES}"
     replies = api.get([f"{path(POD, key)}/log?{asked}" for key in pods])
     counted: dict[tuple[Key, str, int], int] = {}

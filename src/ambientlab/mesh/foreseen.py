@@ -235,7 +235,7 @@ class _World:
 
     def enrol(self) -> None:
         """What istio-cni does about pods whose labels ask for something else, or those of their namespace."""
-        for name in self._homes:
+        for name in sorted(self._homes):
             old_home, home = self._sources[NAMESPACE].get(Key("", name)), self.get(NAMESPACE, Key("", name))
             for key, pod in list(self.objects(POD, name)):
                 old = self._sources[POD].get(key)
@@ -245,12 +245,12 @@ class _World:
 
     def publish(self) -> None:
         """The endpoints of Services that select others, or that are other Services."""
-        for name in self._homes:
+        for name in sorted(self._homes):
             services = {key for key in self._sources[SERVICE] if key.namespace == name}
             services |= {key for resource, key in self._now if resource is SERVICE and key.namespace == name}
             old_pods = [pod for key, pod in self._sources[POD].items() if key.namespace == name]
             pods = [pod for _, pod in self.objects(POD, name)]
-            for key in services:
+            for key in sorted(services):
                 old, new = self._sources[SERVICE].get(key), self.get(SERVICE, key)
                 if new is None:
                     self._withdraw(key)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ambientlab.host.pruning import Pruning
     from ambientlab.mesh.plan import Denial
 
-EXIT_NO_CHANGE, EXIT_CHANGE = 0, 2
-
 
 @click.command()
 @click.option("-f", "--filename", "files", multiple=True, help="Manifests to apply; a directory, or - for stdin.")

@@ -61,6 +61,7 @@ def _effect(effect: Effect) -> Json:
         "clients": [client for some in effect.clients for client in _clients(some)],
         "everyRequest": effect.every,
         "examples": [_example(one) for one in effect.examples],
+        "others": [_asked(one) for one in effect.others],
         "differences": [_difference(one) for one in effect.differences],
     }
 
@@ -77,12 +78,14 @@ def _clients(some: Clients) -> list[Json]:
 
 
 def _example(one: Example) -> Json:
+    return {**_asked(one), "before": _decided(one.before), "after": _decided(one.after)}
+
+
+def _asked(one: Example) -> Json:
     return {
         "request": request_of(one.request),
         "token": one.token,
         "matches": [words.matching(match) for match in one.matches],
-        "before": _decided(one.before),
-        "after": _decided(one.after),
     }
 
 

@@ -20,7 +20,7 @@ from ambientlab.mesh.plan import Denial, Difference, Effect, Example, Fate, ref_
 
 _MARKS = {"created": "+", "configured": "~", "unchanged": "=", "deleted": "-", "pruned": "-"}
 _FATES = {Fate.ADDED: "+", Fate.REMOVED: "-", Fate.CHANGED: "~"}
-_COLUMN = 17
+_COLUMN = 18
 _MOST_REQUESTS, _MOST_SERVICES = 3, 4
 
 
@@ -55,7 +55,7 @@ def _effect(report: Report, effects: Sequence[Effect]) -> Iterator[str]:
     yield from wrapped(f"{_FATES[first.fate]} {_targets(effects)}", "", INDENT)
     yield from wrapped(f"from {who(report.index, first)}", INDENT, f"{INDENT}     ")
     if not first.every:
-        yield from _requests(first.examples)
+        yield from _requests(first)
     for subjects, difference in _together(first.differences):
         yield from _difference(subjects, difference, first.fate)
 
@@ -96,12 +96,16 @@ def _addressed(pods: Sequence[Key]) -> str:
     return f"{len(pods)} Pods of {', '.join(homes[:_MOST_SERVICES])}{more} by their own addresses"
 
 
-def _requests(examples: Sequence[Example]) -> Iterator[str]:
-    told = dict.fromkeys(map(_request, examples))
+def _requests(effect: Effect) -> Iterator[str]:
+    told = dict.fromkeys(map(_request, effect.examples))
     for text in list(told)[:_MOST_REQUESTS]:
         yield from wrapped(f"requests {text}", INDENT, INDENT * 3)
     if len(told) > _MOST_REQUESTS:
         yield f"{INDENT}and {plural(len(told) - _MOST_REQUESTS, 'other kind')} of requests"
+    if not any(example.matches for example in effect.examples):
+        # no route tells them apart, whose conditions would say it
+        others = dict.fromkeys(map(_request, effect.others))
+        yield from wrapped(f"but not {', '.join(list(others)[:_MOST_REQUESTS])}", INDENT, INDENT * 3)
 
 
 def _request(example: Example) -> str:
@@ -111,13 +115,15 @@ def _request(example: Example) -> str:
         f" -H '{name}: {value}'" for name, value in request.headers if not (example.token and name == "authorization")
     )
     one = f"{request.method} {request.path.partition('?')[0] if example.token else request.path}{headers}"
-    told = f"{one} {example.token}" if example.token else one
-    asked = [text for match in example.matches if match != Match() and (text := words.matching(match)) != "any request"]
-    return f"like {told}" + (f" ({'; '.join(dict.fromkeys(asked))})" if asked else "")
+    told = f"like {one} {example.token}" if example.token else f"like {one}"
+    asked = dict.fromkeys(words.matching(match) for match in example.matches if match != Match())
+    if not example.matches:
+        return told
+    return f"{told} ({'; '.join(asked) or 'and any other'})"
 
 
 def _difference(subjects: str, one: Difference, fate: Fate) -> Iterator[str]:
-    lead = f"{INDENT}{one.aspect:<{_COLUMN - 3}} "
+    lead = f"{INDENT}{one.aspect:<{_COLUMN - 2}}  "
     if one.shares and fate is Fate.CHANGED and len(one.shares) > 1:
         for number, share in enumerate(one.shares):
             before, after = words.percent(share.before), words.percent(share.after)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from ambientlab.mesh.decide import Answered, Decision, Delivered, Passage, Result, Routing, paths
+from ambientlab.mesh.decide import Answered, Decision, Delivered, Passage, Result, Routing, Verdict, paths
 from ambientlab.mesh.explain import words
 from ambientlab.mesh.ir import (
     DEFAULT_RETRIES,
@@ -21,6 +21,7 @@ from ambientlab.mesh.ir import (
     HeaderChange,
     Key,
     Mesh,
+    PolicyAction,
     Protocol,
     Route,
     WeightedDestination,
@@ -106,7 +107,7 @@ def _at_waypoint(mesh: Mesh, decision: Decision, passage: Passage) -> Iterator[t
     yield Aspect.TOKENS, Facet(rules, f"accepted from {issuers}" if issuers else "not looked at", not any(rules))
     verdicts = tuple((p.verdict.allowed, p.verdict.asks) for p in decision.passages)
     open_ = all(p.verdict.allowed and p.verdict.asks is None for p in decision.passages)
-    yield Aspect.POLICY, Facet(verdicts, words.verdict(passage.verdict), open_)
+    yield Aspect.POLICY, Facet(verdicts, _verdict(passage.verdict), open_)
     told = tuple(guard is not None and guard.tells_client for guard in guards)
     yield Aspect.CLIENT_CERTIFICATE, Facet(told, "names the client" if any(told) else NONE, not any(told))
     routing = passage.routing
@@ -121,6 +122,13 @@ def _at_waypoint(mesh: Mesh, decision: Decision, passage: Passage) -> Iterator[t
     if routing is not None and (route is None or isinstance(route.action, Forward)):
         yield from _forwarding(routing)
     yield Aspect.SETTINGS, _settings(mesh, _destinations(decision, passage))
+
+
+def _verdict(found: Verdict) -> str:
+    if not found.allowed and found.decisive is None:
+        allowing = [judged.policy for judged in found.judged if judged.policy.action is PolicyAction.ALLOW]
+        return f"not allowed by {', '.join(str(policy.key) for policy in allowing if not policy.dry_run)}"
+    return words.verdict(found)
 
 
 def _of_route(decision: Decision, route: Route) -> Iterator[tuple[Aspect, Facet]]:
@@ -291,10 +299,12 @@ def _flat(value: Any) -> str:
 
 
 def _lines(name: str, value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "kind" in value:
+        yield f"{name} {value.get('value', value['kind'])}".strip()
+    elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _lines(f"{name}.{key}" if name else key.replace("_", " "), inner)
+            yield from _lines(f"{name} {key}".strip().replace("_", " "), inner)
     elif isinstance(value, list):
-        yield f"{name} {', '.join(' '.join(_lines('', one)) if isinstance(one, dict) else str(one) for one in value)}"
+        yield f"{name} {', '.join(' '.join(_lines('', one)) for one in value)}".strip()
     else:
         yield f"{name} {value}".strip()

@@ -57,7 +57,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One difference for some clients of a port: for `every` request to it, or for those like the `examples`. `target`
+    """One difference for some clients of a port: for `every` request to it, or for those like the `examples`
+    and not for the `others`. `target`
     is the host of a `service`, or the address of the first of `pods`, which are asked for by their own; then 0 is any
     port that no policy asks about."""
 
@@ -67,6 +68,7 @@ class Effect:
     clients: tuple[Clients, ...]
     every: bool
     examples: tuple[Example, ...]
+    others: tuple[Example, ...]
     differences: tuple[Difference, ...]
     service: Service | None = None
     pods: tuple[Key, ...] = ()
@@ -130,11 +132,11 @@ class _Comparing:
             first = Request(new.ip, port or _SOME_PORT, authority=f"{new.ip}:{port or _SOME_PORT}")
             for some in clients:
                 if not some.moved:  # what becomes of those, all services that they ask for say
-                    asked = [Probe(first), *(probes.of_policies(atoms, first) if guards else ())]
+                    asked = probes.of_policies(atoms, first)
                     found = list(self._decided(asked, some))
-                    for examples, told in _grouped(found):
-                        every = len(examples) == len(found)
-                        yield Effect(new.ip, port, Fate.CHANGED, (some,), every, examples, told, pods=pods)
+                    for examples, others, told in _grouped(found):
+                        fate = Fate.CHANGED
+                        yield Effect(new.ip, port, fate, (some,), not others, examples, others, told, pods=pods)
 
     def _of_host(self, host: str) -> Iterator[Effect]:
         old, new = self._before.services.get(host), self._after.services.get(host)
@@ -149,9 +151,8 @@ class _Comparing:
         for port in sorted({port.number for service in states for port in service.ports} or {80}):
             for some in clients:
                 found = list(self._of_port(host, port, some, states, guards))
-                for examples, told in _grouped(found):
-                    every = len(examples) == len(found)
-                    yield Effect(host, port, fate, (some,), every, examples, told, states[-1])
+                for examples, others, told in _grouped(found):
+                    yield Effect(host, port, fate, (some,), not others, examples, others, told, states[-1])
 
     def _clients(self, host: str, states: Sequence[Service], guards: Sequence[Guard | None]) -> Iterator[Clients]:
         pods = {
@@ -244,10 +245,9 @@ class _Comparing:
             and self._touched.waypoints.isdisjoint(key for key, _ in after.waypoints)
         )
         for token, plain in carrying(guards, first):
-            yield Probe(plain, token=token)
-            for probe in probes.of_policies(atoms, plain):
-                yield replace(probe, token=token)
             for probe in probes.of_routes(old, new, atoms, plain, self._changed if same_way else None):
+                yield replace(probe, token=token)
+            for probe in probes.of_policies(atoms, plain):
                 yield replace(probe, token=token)
 
     def _changed(self, route: Route) -> bool:
@@ -276,15 +276,12 @@ def _plainest(service: Service, port: int) -> Request:
 
 
 def _grouped(
-    found: Iterable[tuple[Example, tuple[Difference, ...]]],
-) -> Iterator[tuple[tuple[Example, ...], tuple[Difference, ...]]]:
-    """Requests for which the same differs."""
-    groups: dict[tuple[Difference, ...], list[Example]] = {}
-    for example, told in found:
-        if told:
-            groups.setdefault(told, []).append(example)
-    for told, examples in groups.items():
-        yield tuple(examples), told
+    found: Sequence[tuple[Example, tuple[Difference, ...]]],
+) -> Iterator[tuple[tuple[Example, ...], tuple[Example, ...], tuple[Difference, ...]]]:
+    """Requests for which the same differs, and the others."""
+    for told in dict.fromkeys(differing for _, differing in found if differing):
+        alike = tuple(example for example, differing in found if differing == told)
+        yield alike, tuple(example for example, differing in found if differing != told), told
 
 
 def _joined(effects: Iterable[Effect]) -> Iterator[Effect]:

@@ -1,0 +1,97 @@
+"""docs/plan.md says what the command says. AMBIENTLAB_REFRESH_GOLDENS=1 writes the plans in it anew."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ambientlab.cli.output import EXIT_FAILURE
+from ambientlab.cli.plan.command import plan
+from ambientlab.cli.plan.report import EXIT_CHANGES, EXIT_FAILED, EXIT_SAME
+from ambientlab.mesh.plan import Aspect, Fate
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/plan.md"
+GOLDENS = ROOT / "tests/golden/plan"
+SHOWN = ("in_vain", "waypoint", "fault", "policies", "deleted")
+TYPES = {
+    frozenset({"kind", "namespace", "name"}),
+    frozenset({"fraction", "percent"}),
+    frozenset({"request", "token", "matches"}),
+    frozenset({"request", "token", "matches", "before", "after"}),
+}
+"""Fields of the types that the page describes beside the document."""
+WHOLE = ("warnings[]", "unseen[]")
+CONSOLE = re.compile(r"^```console\n(\$ [^\n]*\n)(.*?)^```", re.MULTILINE | re.DOTALL)
+SCHEMA = json.loads((ROOT / "docs/plan.schema.json").read_text())
+jsonschema: Any = importlib.import_module("jsonschema")  # it comes without types
+
+
+def rows(section: str) -> list[str]:
+    """The lines of tables in a section."""
+    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return [line for line in found[1].splitlines() if line.startswith("| ")]
+
+
+def test_the_plans_are_the_commands() -> None:
+    goldens = [(GOLDENS / f"{name}.txt").read_text() for name in SHOWN]
+    if os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"):
+        plans = iter(goldens)
+        PAGE.write_text(CONSOLE.sub(lambda match: f"```console\n{match[1]}{next(plans)}```", PAGE.read_text()))
+    assert [text for _, text in CONSOLE.findall(PAGE.read_text())] == goldens
+
+
+def test_every_aspect_is_explained() -> None:
+    first = [row.split(" | ")[0] for row in rows("How to read it")]
+    assert {name for cell in first for name in re.findall(r"`([^`]+)`", cell)} == set(Aspect)
+
+
+def test_every_option_and_exit_code_is_explained() -> None:
+    table = "\n".join(rows("Options"))
+    for parameter in plan.params:
+        assert any(re.search(rf"`{name}\b", table) for name in parameter.opts), parameter.name
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "1", "2"]
+    assert (EXIT_SAME, EXIT_FAILED, EXIT_FAILURE, EXIT_CHANGES) == (0, 1, 1, 2)
+
+
+def fields(value: Any, path: str = "") -> Iterator[str]:
+    """The paths of a document down to values of a type that the page describes."""
+    if path in WHOLE:
+        yield path
+    elif isinstance(value, dict) and frozenset(value) not in TYPES:
+        for name, inner in value.items():
+            yield from fields(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from fields(inner, f"{path}[]")
+    else:
+        yield path
+
+
+def test_every_field_of_the_json_is_explained() -> None:
+    found = {path for golden in GOLDENS.glob("*.json") for path in fields(json.loads(golden.read_text()))}
+    told = {name for row in rows("JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    # lists that are empty in every golden
+    empty = {"objects[].warnings[]", "notPruned[]", "unseen[]"}
+    assert found - told == set()
+    assert told - found == empty
+
+
+@pytest.mark.parametrize("golden", sorted(GOLDENS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_schema_describes_every_document(golden: Path) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(golden.read_text()))
+
+
+def test_the_schema_knows_every_word() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    effect = SCHEMA["properties"]["effects"]["items"]["properties"]
+    assert effect["fate"]["enum"] == list(Fate)
+    assert effect["differences"]["items"]["properties"]["aspect"]["enum"] == list(Aspect)
