@@ -162,8 +162,12 @@ class _World:
                     self._now[resource, key] = None
 
     def _roll_out(self, resource: Resource, key: Key, new: Object | None) -> None:
-        """New pods are as the template has them; pods that stay have its labels."""
-        present = [(k, pod) for k, pod in self.objects(POD, key.namespace) if _made_by(pod, resource, key)]
+        """New pods are as the template has them; pods that stay have its labels. Pods that name no owner are taken for
+        those of a workload with their labels."""
+        here = list(self.objects(POD, key.namespace))
+        present = [(k, pod) for k, pod in here if _made_by(pod, resource, key)]
+        if not present and new is not None and any(_runs(new, pod) for _, pod in here):
+            return
         wanted = _replicas(new, len(present))
         for place, (pod_key, pod) in enumerate(present):
             self._now[POD, pod_key] = _like(new, pod) if new is not None and place < wanted else None
@@ -183,7 +187,7 @@ class _World:
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {
-                    "name": f"{name}-{number}",
+                    "name": f"{key.name}-{number}",
                     "namespace": key.namespace,
                     "labels": labels,
                     "annotations": dict(metadata.get("annotations") or {}),
@@ -274,6 +278,12 @@ def _made_by(pod: Object, resource: Resource, key: Key) -> bool:
     if resource.kind == "Deployment":
         return owner["kind"] == "ReplicaSet" and workload_names(pod).workload == key.name
     return bool((owner["kind"], owner["name"]) == (resource.kind, key.name))
+
+
+def _runs(owner: Object, pod: Object) -> bool:
+    """Whether a pod without an owner may be one of a workload's."""
+    labels = ((owner["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
+    return bool(labels) and not pod["metadata"].get("ownerReferences") and labels.items() <= labels_of(pod).items()
 
 
 def _replicas(owner: Object | None, present: int) -> int:
