@@ -16,6 +16,7 @@ SUITES = {
     "lab": "the whole lab, and the memory of every process with it deployed",
     "l4": "ztunnel against hand-written Envoy configuration, and its parts below",
     "explain": "why traffic goes where it goes, on the lab and on a crowd of objects",
+    "plan": "what manifests would do to traffic, on the lab and on a crowd of objects",
     "traffic": "requests a second that the driver of `ambientlab traffic` sends from one pod",
     "l7": "waypoints against hand-written Envoy configuration, and with many routes",
 }

@@ -5,6 +5,7 @@ AMBIENTLAB_REFRESH_GOLDENS=1 writes them anew, to be read before they are commit
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +13,22 @@ from pathlib import Path
 import pytest
 
 from ambientlab import labs
+from ambientlab.api import objects
 from ambientlab.cli.layout import WIDTH
 from ambientlab.cli.output import json_text
 from ambientlab.cli.plan.document import document
 from ambientlab.cli.plan.drawing import draw
 from ambientlab.cli.plan.report import Report
+from ambientlab.mesh.foreseen import Change
 from ambientlab.mesh.ir import Key
-from ambientlab.mesh.plan import Connection
+from ambientlab.mesh.plan import Connection, plan
+from support.decisions import KINDS, case, indexed, objects_in, world
 from support.explanations import cluster
 from support.plans import planned
 from support.typed_lab import TypedLab
 
 HERE = Path(__file__).parent / "plan"
+CASES = HERE.parent / "cases"
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 LAB = labs.load("traffic-management")
 CURL_TO_HELLO = Connection(Key("test", "curl"), "helloworld.hello.svc.cluster.local", 5000, 12)
@@ -173,3 +178,18 @@ def test_plans(name: str) -> None:
 def test_exit_codes() -> None:
     codes = {name: PLANS[name]().exit_code for name in ("in_vain", "waypoint", "policies", "nothing")}
     assert codes == {"in_vain": 0, "waypoint": 2, "policies": 1, "nothing": 0}
+
+
+@pytest.mark.parametrize("name", sorted(path.name.removesuffix(".in.yaml") for path in CASES.glob("*.in.yaml")))
+def test_whatever_there_is_can_be_planned(name: str) -> None:
+    """The objects of every golden case, as they come and as they go."""
+    found = [obj for obj in objects_in(case(name)) if (obj["apiVersion"], obj["kind"]) in KINDS]
+    places = [(KINDS[(o["apiVersion"], o["kind"])], Key(objects.namespace(o), objects.name(o)), o) for o in found]
+    coming = plan(indexed(*world()), [Change(resource, key, None, obj) for resource, key, obj in places])
+    going = plan(indexed(*world(), *found), [Change(resource, key, obj, None) for resource, key, obj in places])
+    for made, index in ((coming, indexed(*world(), *found)), (going, indexed(*world()))):
+        report = Report(made, (), (), index)
+        assert [line for line in draw(report).splitlines() if len(line) > WIDTH and " " in line.strip()] == []
+        told = json.loads(json_text(document(report)))
+        assert told["summary"]["changes"] is bool(told["effects"])
+        assert all(effect["differences"] and effect["clients"] and effect["examples"] for effect in told["effects"])

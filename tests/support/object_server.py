@@ -23,10 +23,20 @@ class Page(str):
 
 
 class ObjectServer:
-    """`answers` by path, 404 for others. It counts connections, and ends each after so many replies if told to."""
+    """`answers` by path, 404 for others. It counts connections, and ends each after so many replies if told to.
 
-    def __init__(self, answers: dict[str, Answer], *, replies: int = 0, chunked: bool = False) -> None:
+    Writes are answered as `judged` has it by method and path, without the query, and others taken as they come."""
+
+    def __init__(
+        self,
+        answers: dict[str, Answer],
+        *,
+        replies: int = 0,
+        chunked: bool = False,
+        judged: dict[str, Answer] | None = None,
+    ) -> None:
         self.answers = answers
+        self.written: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.authorized: set[str | None] = set()
         self.connections = 0
@@ -58,6 +68,19 @@ class ObjectServer:
                     self.send_header("Connection", "close")
                 self.end_headers()
                 self.wfile.write(content)
+
+            def do_POST(self) -> None:
+                outer.written.append((self.command, self.path))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                place = f"{self.command} {self.path.partition('?')[0]}"
+                status, answer = (judged or {}).get(place, (201, None))
+                content = body if answer is None else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_PATCH = do_DELETE = do_POST
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -20,7 +20,7 @@ from support.decisions import CURL, indexed
 
 WORLD = route_worlds.world("10.1.2")
 CLIENTS = (CURL, Key(route_worlds.NAMESPACE, "v1"))
-AT_RANDOM = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+AT_RANDOM = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 REFUSALS = {Aspect.POLICY, Aspect.TOKENS}
 
 
@@ -53,7 +53,7 @@ def test_what_differs_for_a_request_is_told(before: list[Object], after: list[Ob
 
 
 @seed(1)
-@settings(AT_RANDOM, max_examples=20)
+@settings(AT_RANDOM, max_examples=10)
 @given(route_worlds.objects())
 def test_of_the_same_nothing_is_told(objects: list[Object]) -> None:
     old, new = mesh_of(objects), mesh_of(objects)
