@@ -8,6 +8,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,12 @@ def rows(mesh: Mesh, *arguments: str) -> list[list[str]]:
 def names(mesh: Mesh, selector: str, namespace: str) -> list[tuple[str, str]]:
     """Pods and their addresses."""
     items = mesh.json("get", "pods", "-n", namespace, "-l", selector)["items"]
-    return [(one["metadata"]["name"], one["status"]["podIP"]) for one in items]
+    return [(one["metadata"]["name"], addresses(one)) for one in items]
+
+
+def addresses(pod: Any) -> str:
+    """Those of both families, as they are shown."""
+    return ",".join(each["ip"] for each in pod["status"]["podIPs"])
 
 
 @pytest.mark.parametrize("how", ["", "ds/ztunnel", "ds/ztunnel.istio-system", "pod", "--node"])
@@ -72,8 +78,8 @@ def test_workloads(hello: Mesh, how: str) -> None:
 
 
 def test_of_a_workload_its_own(hello: Mesh) -> None:
-    ip = hello.json("get", "pod", "curl", "-n", "test")["status"]["podIP"]
-    assert rows(hello, "w", "curl.test") == [["test", "curl", ip, "ambientlab", "None", "HBONE"]]
+    ips = addresses(hello.json("get", "pod", "curl", "-n", "test"))
+    assert rows(hello, "w", "curl.test") == [["test", "curl", ips, "ambientlab", "None", "HBONE"]]
     refused = hello.ambientlab("istioctl", "zc", "w", "nobody.test")
     assert 'failed to get pod nobody.test: pods "nobody" not found' in refused.err
 

@@ -152,9 +152,10 @@ async def test_roots_are_replaced_under_load_without_a_failed_request(world: Mes
             await through_waypoint.more(5)
             await direct.more(5)
     assert through_waypoint.failures == direct.failures == []
-    assert await tunnel(world, "late-0", server, f"{server}:8080", world.ca.issue(spiffe_id("a", "b"))) == 200
+    await world.pod("evil", "outside")
+    assert await tunnel(world, "evil", server, f"{server}:8080", world.ca.issue(spiffe_id("a", "b"))) == 200
     old_ca = CertificateAuthority(old)
-    assert await tunnel(world, "late-0", server, f"{server}:8080", old_ca.issue(spiffe_id("a", "b"))) == 0
+    assert await tunnel(world, "evil", server, f"{server}:8080", old_ca.issue(spiffe_id("a", "b"))) == 0
 
 
 @in_node

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.node.network import in_ipv6
 from ambientlab.node.runtime import Mount
 from support.node_world import open_descriptors, processes, veths
 from support.waiting import until
@@ -161,7 +162,7 @@ async def exit_codes_and_signals(world):
     with pytest.raises(ProcessLookupError, match="cannot exec in a stopped container"):
         await world.run(pod, "true")
     again, out = await world.container(pod.sandbox, "hostname", "-I")
-    assert (again, out.strip()) == (0, pod.ip), "a new container of the pod has its address"
+    assert (again, out.split()) == (0, addresses(pod)), "a new container of the pod has its addresses"
     await runtime.remove_sandbox(pod.sandbox)
     await runtime.remove_sandbox(pod.sandbox)
     with pytest.raises(ProcessLookupError, match="the sandbox has ended"):
@@ -194,6 +195,10 @@ async def a_large_config_map(world):
     assert (code, out.split()[0]) == (0, str(1 << 20))
 
 
+def addresses(pod):
+    return [pod.ip, in_ipv6(pod.ip)]
+
+
 async def the_nodes_own_proxy(world):
     """hostNetwork and privileged: the node's network and processes, every capability."""
     pod = await world.pod("victim")
@@ -202,7 +207,7 @@ async def the_nodes_own_proxy(world):
         sandbox, "sh", "-c", f"hostname; nsenter --net={pod.netns} hostname -I", privileged=True
     )
     assert code == 0, out
-    assert out.split() == ["ambientlab", pod.ip]
+    assert out.split() == ["ambientlab", *addresses(pod)]
     await world.runtime.remove_sandbox(sandbox)
     assert (await world.run(pod, "true"))[0] == 0
 
