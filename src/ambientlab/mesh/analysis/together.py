@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ambientlab.mesh.analysis import ANALYSERS, codes, istio
 from ambientlab.mesh.analysis.finding import Code, Finding, analyse
@@ -30,12 +30,11 @@ LEFT_OUT = frozenset({theirs.NOT_INJECTED.code})
 
 
 def everything(index: MeshIndex) -> tuple[Finding, ...]:
-    return analyse(index, (*ANALYSERS, _of_istio))
+    ours = analyse(index, ANALYSERS)
+    said = {(finding.object, finding.code) for finding in ours}
 
+    def alone(finding: Finding) -> bool:
+        return not any((finding.object, code) in said for code in SAME.get(finding.code, ()))
 
-def _of_istio(index: MeshIndex) -> Iterator[Finding]:
-    said = {(finding.object, finding.code) for finding in analyse(index, ANALYSERS)}
-    for finding in analyse(index, istio.ANALYSERS):
-        ours = SAME.get(finding.code, ())
-        if finding.code not in LEFT_OUT and not any((finding.object, code) in said for code in ours):
-            yield finding
+    theirs = [f for f in analyse(index, istio.ANALYSERS) if f.code not in LEFT_OUT and alone(f)]
+    return analyse(index, (lambda _: ours, lambda _: theirs))
