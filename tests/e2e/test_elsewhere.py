@@ -153,8 +153,8 @@ def test_traffic_without_python_has_the_limits_of_curl(elsewhere: Mesh, gate: Ga
     done = _traffic(elsewhere, "test/slim", "-n", "40", "-c", "4", "--by", "status", "--expect-status", "200=100%")
     assert json.loads(done.out)["groups"][0]["count"] == 40, done.text
     done = _traffic(elsewhere, "test/slim", "--duration", "1s", "--rps", "20", "--by", "header:server")
-    # the second begins with the exec, which has to start first
-    assert 0 < json.loads(done.out)["total"] <= 21, done.text
+    # a busy machine ends it late, but without its pace there were hundreds
+    assert 0 < json.loads(done.out)["total"] < 60, done.text
 
 
 def _traffic(elsewhere: Mesh, source: str, *arguments: str) -> Result:

@@ -102,6 +102,7 @@ def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body:
     if requests.seconds:
         process.stop_after(requests.seconds)
     text, at, began = "", 0.0, False
+    pace = 1 / requests.rate if requests.rate else 0.0
     for line in process.lines():
         text += line
         if not line.startswith(token):
@@ -112,7 +113,7 @@ def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body:
                 raise TrafficError("a request used the connection of another, so they tell nothing about connections")
             problem = _CURL_PROBLEMS.get(report.problem, f"curl {report.problem}") if not report.status else ""
             yield Answer(at, report.seconds, report.status, problem, report.service, report.header, report.body[:SHOWN])
-            at += report.seconds
+            at += max(report.seconds / requests.parallel, pace)  # curl does not tell
         text = ""
     if (said := process.complaint()) and not began:
         raise TrafficError(_why(said, requests))

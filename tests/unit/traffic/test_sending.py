@@ -150,6 +150,11 @@ def test_a_url_may_leave_out_its_scheme() -> None:
     assert sending.url_of("helloworld.hello:5000/hello").geturl() == "http://helloworld.hello:5000/hello"
 
 
+def test_curls_pace_shows_in_when_requests_were_asked(scripted: Script) -> None:
+    found = answers(plan(scripted(V1), number=3, rate=10), without_python)
+    assert [round(answer.at, 6) for answer in found] == [0, 0.1, 0.2]
+
+
 def test_a_curl_that_is_too_old_is_told() -> None:
     script = "echo \"curl: unknown --write-out variable: 'header'\" >&2; echo 'Hello version: v1'"
 
