@@ -222,6 +222,9 @@ def test_versions(hello: Mesh) -> None:
     nowhere = istioctl(hello, "version", "-i", "nowhere")
     assert (nowhere.code, nowhere.out) == (0, "client version: 1.31.0\n")
     assert 'no running Istio pods in namespace "nowhere"' in nowhere.err
+    somebody = istioctl(hello, "waypoint", "list", "--as", "ada")
+    assert somebody.code == 1
+    assert 'User "ada" cannot list resource "gateways" in API group "gateway.networking.k8s.io"' in somebody.err
 
 
 def test_installing_says_what_runs(hello: Mesh) -> None:

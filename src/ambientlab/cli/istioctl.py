@@ -79,7 +79,7 @@ def main() -> None:
     """The program: errors on one line, as istioctl's, with its exit codes."""
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.host.kubeconfig import KubeconfigError
-    from ambientlab.host.kubectl import KubectlError
+    from ambientlab.host.kubectl import KubectlError, plain
     from ambientlab.host.tools import ToolError
 
     try:
@@ -93,7 +93,7 @@ def main() -> None:
         click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (ApiError, KubeconfigError, KubectlError, ToolError) as error:
-        click.echo(f"Error: {str(error).removeprefix('error: ')}", err=True)
+        click.echo(f"Error: {plain(str(error))}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ambientlab.host.kubectl import KubectlError
+from ambientlab.host.kubectl import KubectlError, plain
 
 if TYPE_CHECKING:
     from ambientlab.cli.istio.command import Cluster
@@ -43,8 +42,7 @@ def find_all(cluster: Cluster, text: str, namespace: str) -> list[Pod]:
     try:
         owner = json.loads(cluster.kubectl.run(["get", f"{kind}/{called}", "-n", home, "-o", "json"]))
     except KubectlError as error:
-        words = re.sub(r"^(Error from server \(\w+\)|error): ", "", str(error))
-        raise click.ClickException(f'failed retrieving: {words} in the "{home}" namespace') from None
+        raise click.ClickException(f'failed retrieving: {plain(str(error))} in the "{home}" namespace') from None
     if owner["kind"] == "Pod":
         return [Pod(called, home)]
     return select(cluster, _selector(owner, name), home)

@@ -18,6 +18,11 @@ class KubectlError(Exception):
     """kubectl refused or failed; `str()` is its own last line."""
 
 
+def plain(text: str) -> str:
+    """Without what kubectl puts before the words of others."""
+    return re.sub(r"^(Error from server \(\w+\)|error): ", "", text)
+
+
 class Served(NamedTuple):
     port: int
     process: subprocess.Popen[str]
@@ -95,7 +100,7 @@ class Kubectl:
                 found = re.match(announced, process.stdout.readline())
                 if found is None:
                     lines = process.stderr.read().strip().splitlines() or ["kubectl ended"]
-                    raise KubectlError(re.sub(r"^(Error from server \(\w+\)|error): ", "", lines[-1]))
+                    raise KubectlError(plain(lines[-1]))
                 yield Served(int(found[1]), process)
             finally:
                 process.kill()

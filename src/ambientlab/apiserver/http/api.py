@@ -17,7 +17,7 @@ from ambientlab.api.kubelet import Kubelet
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import refusals, subresources
-from ambientlab.apiserver.http import authorization, discovery, reviews
+from ambientlab.apiserver.http import authorization, discovery, impersonation, reviews
 from ambientlab.apiserver.http.authentication import ANONYMOUS, OPEN_PATHS, Authenticator, unauthorized
 from ambientlab.apiserver.http.negotiation import Form, choose, dump
 from ambientlab.apiserver.http.rendering import Renderer
@@ -74,6 +74,7 @@ class API:
                 raise unauthorized()
             user = ANONYMOUS
         else:
+            user = impersonation.asking(request, user)
             authorization.check(user, target)
         if not target.plural:
             return self._plain(request, target)
