@@ -73,6 +73,14 @@ def test_objects_lose_what_they_hold() -> None:
     assert given["data"] == {"tls.key": "c2VjcmV0"}, "the object given is as it was"
 
 
+def test_arguments_that_sound_secret_lose_their_values() -> None:
+    args = ["--token=hunter2", "--api-key", "hunter2", "-v", "--log-level=debug", "--auth", "--port=80", "serve"]
+    found = redaction.obj({"kind": "Pod", "spec": {"containers": [{"command": ["x", *args], "args": args}]}})
+    [container] = found["spec"]["containers"]
+    kept = [f"--token={redaction.REDACTED}", "--api-key", redaction.REDACTED, *args[3:]]
+    assert (container["command"], container["args"]) == (["x", *kept], kept)
+
+
 def test_variables_that_sound_secret_lose_their_values() -> None:
     env = [
         {"name": "DB_PASSWORD", "value": "hunter2"},

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 REDACTED = "[redacted]"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_TELLING = re.compile(r"passw|secret|token|credential|api_?key|private_?key|auth", re.IGNORECASE)
+_TELLING = re.compile(r"passw|secret|token|credential|api[_-]?key|private[_-]?key|auth", re.IGNORECASE)
 """In names of environment variables and arguments: their values are nobody's business."""
 
 _PATTERNS = (
@@ -68,5 +69,21 @@ def _environment(value: Any) -> None:
         for variable in value.get("env") or () if isinstance(value.get("env"), list) else ():
             if isinstance(variable, dict) and "value" in variable and _TELLING.search(str(variable.get("name", ""))):
                 variable["value"] = REDACTED
+        for name in ("command", "args"):
+            if isinstance(value.get(name), list):
+                value[name] = list(_arguments(value[name]))
         for below in value.values():
             _environment(below)
+
+
+def _arguments(given: list[Any]) -> Iterator[Any]:
+    """`--token=x` and `--token x`."""
+    named = False
+    for one in given:
+        name, equals, _ = str(one).partition("=")
+        is_flag = name.startswith("-")
+        if named and not is_flag:
+            yield REDACTED
+        else:
+            yield f"{name}={REDACTED}" if is_flag and equals and _TELLING.search(name) else one
+        named = is_flag and not equals and bool(_TELLING.search(name))
