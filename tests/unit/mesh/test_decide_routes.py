@@ -197,7 +197,8 @@ def test_a_route_behind_one_that_matches_everything_is_shadowed() -> None:
 """)
     decision = ask(text, f"{HELLO}/late")
     assert decision.routing is not None
-    assert [c.route.name for c in decision.routing.shadowed] == ["never"]
+    assert [c.route.name for c in decision.routing.candidates if c.matches] == ["all", "never"]
+    assert decision.routing.chosen is decision.routing.candidates[0]
     assert versions(decision) == {"v1": 1}
 
 

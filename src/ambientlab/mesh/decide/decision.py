@@ -98,11 +98,6 @@ class Routing:
     mirrors: tuple[Mirror, ...] = ()
 
     @property
-    def shadowed(self) -> tuple[Candidate, ...]:
-        """Routes that match as well, but behind the chosen one."""
-        return tuple(c for c in self.candidates if c.matches and c is not self.chosen)
-
-    @property
     def came_close(self) -> tuple[Candidate, ...]:
         """Routes that one condition kept from matching, the first tried first."""
         return tuple(c for c in self.candidates if len(c.failed) == 1)
