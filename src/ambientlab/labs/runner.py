@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ambientlab.labs import checks, display, world
+from ambientlab.labs import checks, display, traffic, world
 from ambientlab.labs.checks import Verdict
 from ambientlab.labs.environment import CommandError, Environment
 from ambientlab.labs.model import Lab, Output, Step
 from ambientlab.labs.shell import Shell
-from ambientlab.traffic import stats
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ def _holds(step: Step, environment: Environment) -> list[str]:
 
 
 def _summary(lab: Lab, results: list[StepResult], console: Console) -> None:
-    significance = f"splits judged by an exact test at {stats.SIGNIFICANCE:g}"
+    significance = f"splits judged by an exact test at {traffic.SIGNIFICANCE:g}"
     table = Table(title=f"{lab.definition.title} ({significance})", box=box.SIMPLE, title_justify="left")
     table.add_column("Step", ratio=3, overflow="fold")
     table.add_column("Expected", ratio=4, overflow="fold")

@@ -11,10 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-SIGNIFICANCE = 1e-6
-"""How often a true split is called false. A run judges some twenty of them: by chance it is
-wrong in fewer than one of 50,000 runs."""
-
 MAX_OUTCOMES = 500_000
 """Of a test: the enumeration takes about a second at this many."""
 

@@ -73,7 +73,7 @@ def test_all_to_one_version_never_passes_for_a_split(lab: Lab) -> None:
                 favourite = shares.index(max(shares))
                 alone = [check.requests if index == favourite else 0 for index in range(len(shares))]
                 if shares[favourite] < 100:
-                    assert stats.p_value(alone, shares) < stats.SIGNIFICANCE, step.title
+                    assert stats.p_value(alone, shares) < traffic.SIGNIFICANCE, step.title
 
 
 def test_the_transcript_is_typed_as_it_was() -> None:

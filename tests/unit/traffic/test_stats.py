@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ambientlab.labs.traffic import SIGNIFICANCE
 from ambientlab.traffic import stats
 
 
@@ -67,9 +68,9 @@ def test_a_true_split_is_called_false_as_seldom_as_promised() -> None:
     rejected = sum(
         math.comb(200, v2) * 0.95 ** (200 - v2) * 0.05**v2
         for v2 in range(201)
-        if stats.p_value([200 - v2, v2], [95, 5]) < stats.SIGNIFICANCE
+        if stats.p_value([200 - v2, v2], [95, 5]) < SIGNIFICANCE
     )
-    assert 0 < rejected <= stats.SIGNIFICANCE
+    assert 0 < rejected <= SIGNIFICANCE
 
 
 def test_a_class_of_no_share() -> None:
