@@ -87,6 +87,11 @@ class Istiod:
             },
         )
 
+    async def checked(self) -> None:
+        """Until the root has been looked at whole."""
+        looked = self.looked
+        await until(lambda: self.looked > looked + 2, "checks")
+
     async def restart(self) -> None:
         changed = asyncio.Event()
         unsubscribe = self._signing.authority.watch(changed.set)
@@ -124,8 +129,7 @@ async def test_a_root_is_renewed_before_its_end_and_keeps_its_key(
     root = (await istiod.up()).root
     issued = istiod.certificate
     istiod.now += timedelta(days=2919)
-    looked = istiod.looked
-    await until(lambda: istiod.looked > looked + 2, "whole checks")
+    await istiod.checked()
     assert istiod.root == root, "more than a fifth of its ten years is left"
     istiod.now += timedelta(days=2)
     await until(lambda: istiod.root != root, "another root")
@@ -314,6 +318,17 @@ async def test_what_cannot_be_signed_with_is_said_and_the_mesh_keeps_its_identit
     assert (await istiod.up()).root == good.root_pem, "after down and up"
     assert "signing goes on with the CA of before" in caplog.text
     assert "PRIVATE" not in caplog.text
+
+
+async def test_the_root_of_the_mesh_takes_no_place_of_a_ca_that_cannot_be_used(istiod: Istiod) -> None:
+    own = (await istiod.up()).root
+    good = authority("good")
+    istiod.client.put(SECRET, cacerts(good))
+    await istiod.restart()
+    istiod.client.put(SECRET, cacerts(authority("broken"), cert_chain=None))
+    assert (await istiod.up()).root == good.root_pem
+    await istiod.checked()
+    assert istiod.root == good.root_pem != own
 
 
 async def test_a_damaged_root_is_not_replaced_silently(istiod: Istiod, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from ambientlab.api.client import Client, Event
@@ -60,6 +61,8 @@ class Signing:
         self._kept = kept
         self._clock = clock
         self._plugged_in = False
+        self._own_root = False
+        """Whether nothing is plugged in, not even what cannot be used."""
         self._considered: bundle.Data = {}
         self._istiod = ""
         self._check_every = check_every
@@ -87,9 +90,10 @@ class Signing:
         await asyncio.gather(*filter(None, (self._checks, self._restart)), return_exceptions=True)
 
     async def _choose(self) -> SigningBundle:
+        self._own_root = False
         try:
             found = self._read_cacerts()
-            self._plugged_in = found is not None
+            self._plugged_in, self._own_root = found is not None, found is None
             if found is None:
                 log.info("Use self-signed certificate as the CA certificate")
                 found = await self._self_signed()
@@ -181,17 +185,18 @@ class Signing:
     async def _check_roots(self) -> None:
         """At once, and then as often as istiod does: a mesh here may not run for an hour."""
         while True:
-            if not self._plugged_in:
-                try:
-                    await self._check_root()
-                except (BundleError, OSError, StatusError) as error:
-                    log.error("%s: skip cert rotation job: %s", SELF_SIGNED, error)
+            try:
+                await self._check_root(self._clock())
+            except (BundleError, OSError, StatusError) as error:
+                log.error("%s: skip cert rotation job: %s", SELF_SIGNED, error)
             await asyncio.sleep(self._check_every)
 
-    async def _check_root(self) -> None:
+    async def _check_root(self, now: datetime) -> None:
         """security/pkg/pki/ca/selfsignedcarootcertrotator.go. Raises BundleError, OSError or StatusError."""
+        if not self._own_root:
+            return
         secret = self._client.get(SECRET, SELF_SIGNED, ROOT_NAMESPACE)
-        data, now = data_of(secret) if secret is not None else {}, self._clock()
+        data = data_of(secret) if secret is not None else {}
         certificate = data.get(CA_CERTIFICATE, b"")
         if bundle.renewal_due(certificate, now):
             log.info("Refresh root certificate, root cert is about to expire")
