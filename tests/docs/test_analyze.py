@@ -19,11 +19,17 @@ from ambientlab.cli.analyze.command import EXIT_FOUND, analyze
 from ambientlab.cli.output import EXIT_FAILURE
 from ambientlab.cli.reading import EXIT_BAD_INPUT
 from support.istio_pods import istio
-from support.object_server import ObjectServer, answers
+from support.object_server import Answer, ObjectServer, answers
 from support.typed_lab import TypedLab
 
 PAGE = Path(__file__).parents[2] / "docs/analyze.md"
 CONSOLE = re.compile(r"^```console\n\$ (ambientlab analyze[^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CONFIGURED: dict[str, Answer] = {
+    "/api/v1/namespaces/istio-system/configmaps/istio": (
+        200,
+        {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": "{}"}},
+    )
+}
 SHOWN = (
     "Look at what really happens",
     "The same split as an HTTPRoute",
@@ -57,7 +63,7 @@ def test_what_is_shown_is_what_the_command_says(
 
     def shown(match: re.Match[str]) -> str:
         typed, arguments = states[next(pages)], match[1].split()[2:]
-        server = ObjectServer(answers([*typed.cluster(), *istio()]))
+        server = ObjectServer(answers([*typed.cluster(), *istio()]) | CONFIGURED)
         paths = SimpleNamespace(kubeconfig=server.kubeconfig(tmp_path))
         monkeypatch.setattr(command, "running_paths", lambda _: paths)
         try:
