@@ -8,9 +8,11 @@ import contextlib
 import errno
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
+from ambientlab.node import network
 from ambientlab.node.linux.netlink import NETLINK_NETFILTER, Message, Socket, attributes, text
 from ambientlab.node.network import in_ipv6
 from support.node_world import endpoints, service, veths
@@ -74,13 +76,20 @@ async def pods_reach_each_other_by_ipv6(world):
 
 
 async def a_node_without_ipv6_gives_pods_none(world):
-    world.network.ipv6 = world.network.addresses.ipv6 = False
+    assert _found_ipv6(world, disabled="1") is False
     one, two = await world.sandbox("one"), await world.sandbox("two")
     assert world.network.addresses.all_of(one.spec.ip) == (one.spec.ip,)
     async with world.greeting(two.netns, 5000, "two"):
         assert await world.hear(one.netns, two.spec.ip, 5000) == f"two {one.spec.ip}"
     with pytest.raises(OSError, match=f"Errno {errno.ENETUNREACH}"):
         await world.connect(one.netns, in_ipv6(two.spec.ip), 5000)
+
+
+def _found_ipv6(world, disabled):
+    """As when the node starts, with what an administrator may have set."""
+    Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text(disabled)
+    world.network.ipv6 = world.network.addresses.ipv6 = network._guarded_ipv6()
+    return world.network.ipv6
 
 
 async def a_pod_cannot_use_anothers_address_of_ipv6(world):

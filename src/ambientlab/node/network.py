@@ -237,8 +237,10 @@ def _await(pod: Socket, ip: str) -> None:
 
 
 def _guarded_ipv6() -> bool:
-    """Sets the guard up, if this kernel has IPv6 and what a node needs of its packet filter."""
-    if not Path("/proc/net/if_inet6").exists():
+    """Sets the guard up, if this kernel has IPv6, lets devices of new namespaces have it, and has what a node needs of
+    its packet filter."""
+    off = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    if not off.exists() or off.read_text().strip() != "0":
         return False
     nft = Nft()
     try:
