@@ -48,7 +48,7 @@ def after(text: str, *more: str, live: Sequence[Object] | None = None) -> MeshIn
 
 def test_a_new_workload_has_a_pod_that_a_service_finds() -> None:
     mesh = after(SERVICE, DEPLOYMENT).mesh
-    pod = mesh.workloads[Key("hello", "echo-foreseen-0")]
+    pod = mesh.workloads[Key("hello", "echo-0")]
     assert (pod.protocol, pod.ready, pod.identity) == (Protocol.HBONE, True, "spiffe://cluster.local/ns/hello/sa/echo")
     service = mesh.services["echo.hello.svc.cluster.local"]
     [endpoint] = service.endpoints
