@@ -264,7 +264,9 @@ def test_tags_are_listed_and_not_made(hello: Mesh) -> None:
 )
 def test_dashboards_lead_to_pages(hello: Mesh, page: list[str], path: str, shown: bytes) -> None:
     command = [sys.executable, "-m", "ambientlab.cli.istioctl", "dashboard", *page, "--browser=false"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=hello.env) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=hello.env, preexec_fn=_as_in_a_terminal
+    ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:
@@ -272,6 +274,11 @@ def test_dashboards_lead_to_pages(hello: Mesh, page: list[str], path: str, shown
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
         assert process.stdout.read() == "skipping opening a browser\n"
+
+
+def _as_in_a_terminal() -> None:
+    """Ctrl-C ends it, even where these tests run in the background of a shell, whose jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_what_has_no_page_says_so(hello: Mesh) -> None:
