@@ -217,6 +217,13 @@ def test_ztunnel_killed_under_load_is_restarted_and_every_pod_served_again(live:
 def _pid(mesh: Mesh) -> int:
     """Of ztunnel: the proxy that is older than any waypoint."""
     [running] = json.loads(mesh.ambientlab("status", "-o", "json").out)
-    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in inspect.tree(running["pid"])}
-    proxies = [pid for pid, words in commands.items() if CONFIG.encode() in words]
+    proxies = [pid for pid in inspect.tree(running["pid"]) if CONFIG.encode() in _words(pid)]
     return min(proxies, key=lambda pid: process.identify(pid, 0).started)
+
+
+def _words(pid: int) -> list[bytes]:
+    """The command of a process; none of one that has ended since it was listed."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
