@@ -18,6 +18,7 @@ from ambientlab.cli.analyze import command
 from ambientlab.cli.analyze.command import EXIT_FOUND, analyze
 from ambientlab.cli.output import EXIT_FAILURE
 from ambientlab.cli.reading import EXIT_BAD_INPUT
+from support import pages
 from support.istio_pods import istio
 from support.object_server import Answer, ObjectServer, answers
 from support.typed_lab import TypedLab
@@ -86,14 +87,8 @@ def every_file() -> dict[str, str]:
     return typed.files
 
 
-def rows(section: str) -> list[str]:
-    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return [line for line in found[1].splitlines() if line.startswith("| ")]
-
-
 def test_every_option_and_exit_code_is_explained() -> None:
-    table = "\n".join(rows("Options"))
+    table = "\n".join(pages.rows(PAGE, "Options"))
     for parameter in analyze.params:
         assert any(f"`{name}`" in table for name in parameter.opts), parameter.name
     codes = [str(code) for code in (0, EXIT_FAILURE, 2, EXIT_BAD_INPUT, EXIT_FOUND)]
@@ -123,5 +118,5 @@ def test_every_field_of_the_json_is_explained(states: dict[str, TypedLab], tmp_p
         document = json.loads(CliRunner().invoke(analyze, flags).stdout)
     finally:
         server.close()
-    told = {name for row in rows("JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    told = {name for row in pages.rows(PAGE, "JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
     assert set(fields(document)) == told

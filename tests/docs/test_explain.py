@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from ambientlab.cli.explain.command import EXIT_UNKNOWN, EXIT_USAGE, explain
 from ambientlab.cli.output import EXIT_FAILURE
 from ambientlab.mesh.decide import Why
 from ambientlab.mesh.explain import Cause, Place
+from support import pages
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/explain.md"
@@ -30,32 +30,19 @@ TYPES = {
     frozenset({"object", "cause", "field", "message", "remedies"}): "finding",
     frozenset({"purpose", "commands"}): "remedy",
 }
-CONSOLE = re.compile(r"^```console\n(\$ [^\n]*\n)(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def rows(section: str) -> list[str]:
-    """The lines of tables in a section."""
-    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return [line for line in found[1].splitlines() if line.startswith("| ")]
 
 
 def test_the_drawings_are_the_commands() -> None:
-    goldens = [(GOLDENS / f"{name}.txt").read_text() for name in SHOWN]
-    if os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"):
-        drawings = iter(goldens)
-        PAGE.write_text(CONSOLE.sub(lambda match: f"```console\n{match[1]}{next(drawings)}```", PAGE.read_text()))
-    assert [drawing for _, drawing in CONSOLE.findall(PAGE.read_text())] == goldens
+    pages.shows(PAGE, GOLDENS, SHOWN)
 
 
 def test_every_cause_is_explained() -> None:
-    assert {name for row in rows("Why something has no effect") for name in re.findall(r"^\| `(\w+)` ", row)} == set(
-        Cause
-    )
+    told = pages.rows(PAGE, "Why something has no effect")
+    assert {name for row in told for name in re.findall(r"^\| `(\w+)` ", row)} == set(Cause)
 
 
 def test_every_option_and_exit_code_is_explained() -> None:
-    table = "\n".join(rows("Options"))
+    table = "\n".join(pages.rows(PAGE, "Options"))
     for parameter in explain.params:
         assert any(re.search(rf"`{name}\b", table) for name in (*parameter.opts, parameter.name.upper())), (
             parameter.name
@@ -83,7 +70,7 @@ def fields(value: Any, path: str = "") -> Iterator[str]:
 def test_every_field_of_the_json_is_explained() -> None:
     goldens = [json.loads(golden.read_text()) for golden in GOLDENS.glob("*.json")]
     found = {path for golden in goldens for path in fields(golden)}
-    told = {name for row in rows("JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    told = {name for row in pages.rows(PAGE, "JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
     # what is null or empty in one golden has fields in another
     parents = {path.rpartition(".")[0] for path in found}
     assert found - told - parents == set()

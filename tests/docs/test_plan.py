@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from ambientlab.cli.output import EXIT_FAILURE
 from ambientlab.cli.plan.command import plan
 from ambientlab.cli.plan.report import EXIT_CHANGES, EXIT_FAILED, EXIT_SAME
 from ambientlab.mesh.plan import Aspect, Fate
+from support import pages
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/plan.md"
@@ -29,33 +29,21 @@ TYPES = {
 }
 """Fields of the types that the page describes beside the document."""
 WHOLE = ("warnings[]", "unseen[]")
-CONSOLE = re.compile(r"^```console\n(\$ [^\n]*\n)(.*?)^```", re.MULTILINE | re.DOTALL)
 SCHEMA = json.loads((ROOT / "docs/plan.schema.json").read_text())
 jsonschema: Any = importlib.import_module("jsonschema")  # it comes without types
 
 
-def rows(section: str) -> list[str]:
-    """The lines of tables in a section."""
-    found = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return [line for line in found[1].splitlines() if line.startswith("| ")]
-
-
 def test_the_plans_are_the_commands() -> None:
-    goldens = [(GOLDENS / f"{name}.txt").read_text() for name in SHOWN]
-    if os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"):
-        plans = iter(goldens)
-        PAGE.write_text(CONSOLE.sub(lambda match: f"```console\n{match[1]}{next(plans)}```", PAGE.read_text()))
-    assert [text for _, text in CONSOLE.findall(PAGE.read_text())] == goldens
+    pages.shows(PAGE, GOLDENS, SHOWN)
 
 
 def test_every_aspect_is_explained() -> None:
-    first = [row.split(" | ")[0] for row in rows("How to read it")]
+    first = [row.split(" | ")[0] for row in pages.rows(PAGE, "How to read it")]
     assert {name for cell in first for name in re.findall(r"`([^`]+)`", cell)} == set(Aspect)
 
 
 def test_every_option_and_exit_code_is_explained() -> None:
-    table = "\n".join(rows("Options"))
+    table = "\n".join(pages.rows(PAGE, "Options"))
     for parameter in plan.params:
         assert any(re.search(rf"`{name}\b", table) for name in parameter.opts), parameter.name
     assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "1", "2"]
@@ -78,7 +66,7 @@ def fields(value: Any, path: str = "") -> Iterator[str]:
 
 def test_every_field_of_the_json_is_explained() -> None:
     found = {path for golden in GOLDENS.glob("*.json") for path in fields(json.loads(golden.read_text()))}
-    told = {name for row in rows("JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    told = {name for row in pages.rows(PAGE, "JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
     # lists that are empty in every golden
     empty = {"objects[].warnings[]", "notPruned[]", "unseen[]"}
     assert found - told == set()
