@@ -7,6 +7,7 @@ that serves it. This mesh has no injection and one istiod, so that tags cannot b
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -75,14 +76,15 @@ def _tags(cluster: Cluster) -> list[dict[str, Any]]:
     ]
 
 
+def _making(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that make a tag."""
+    for option in (_inject, _webhook, _yes, _manifests, _overwrite, _of, _TAG):
+        command = option(command)
+    return command
+
+
 @tag.command(name="set")
-@_TAG
-@_of
-@_overwrite
-@_manifests
-@_yes
-@_webhook
-@_inject
+@_making
 @click.pass_obj
 def set_(cluster: Cluster, /, names: tuple[str, ...], revision: str, **_: object) -> None:
     """Create or modify revision tags"""
@@ -90,13 +92,7 @@ def set_(cluster: Cluster, /, names: tuple[str, ...], revision: str, **_: object
 
 
 @tag.command()
-@_TAG
-@_of
-@_overwrite
-@_manifests
-@_yes
-@_webhook
-@_inject
+@_making
 @click.pass_obj
 def generate(cluster: Cluster, /, names: tuple[str, ...], revision: str, **_: object) -> None:
     """Generate configuration for a revision tag to stdout"""
