@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from support.manifests import WAYPOINT
 from support.mesh import Mesh
 from support.waiting import eventually, first
 
@@ -25,16 +26,6 @@ spec:
   - route:
     - {destination: {host: helloworld, subset: v1}, weight: 95}
     - {destination: {host: helloworld, subset: v2}, weight: 5}
-"""
-WAYPOINT = """
-apiVersion: v1
-kind: Namespace
-metadata: {name: hello, labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: waypoint, namespace: hello}
-spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
 """
 MIXED = """
 apiVersion: networking.istio.io/v1

@@ -24,6 +24,7 @@ from ambientlab.mesh.ir import Key
 from ambientlab.mesh.plan import Connection, plan
 from support.decisions import KINDS, case, indexed, objects_in, world
 from support.explanations import cluster
+from support.manifests import WAYPOINT
 from support.plans import planned
 from support.typed_lab import TypedLab
 
@@ -32,16 +33,6 @@ CASES = HERE.parent / "cases"
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 LAB = labs.load("traffic-management")
 CURL_TO_HELLO = Connection(Key("test", "curl"), "helloworld.hello.svc.cluster.local", 5000, 12)
-WAYPOINT = """
-apiVersion: v1
-kind: Namespace
-metadata: {name: hello, labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: waypoint, namespace: hello}
-spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
-"""
 POLICIES = """
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
