@@ -311,6 +311,9 @@ def _index(
 
 def _refused(problem: Problem, namespace: str) -> Line:
     """What the API says of an object of a file."""
+    from ambientlab.mesh.analysis.istio.codes import SCHEMA_ERROR
+
     kind, _, name = problem.named.partition(" ")
-    message, home = f"Schema validation error: {problem.message}", problem.namespace or namespace
-    return Line("IST0106", "Error", message, kind, home, name, (), _at(problem))
+    code, message = SCHEMA_ERROR.code, SCHEMA_ERROR.template.format(problem.message)
+    level = code.severity.value.capitalize()
+    return Line(code.id, level, message, kind, problem.namespace or namespace, name, (), _at(problem))
