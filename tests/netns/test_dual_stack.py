@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, SERVICEENTRY
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, GATEWAY, PEERAUTHENTICATION, SERVICEENTRY
 from ambientlab.mesh.ir import with_port
 from support.forged import tunnel
 from support.hello_pods import VIP, captured_pods, logged, waypoint_for_hello
@@ -141,6 +142,29 @@ async def test_a_waypoint_answers_at_the_address_of_ipv6(world: MeshWorld) -> No
     else:
         raise AssertionError(f"{status} {body}")
     await logged(world, rf"dst\.hbone_addr=\[{VIP6}\]:5000")
+
+
+@in_node
+async def test_a_waypoint_is_reached_by_the_family_that_its_client_called(world: MeshWorld) -> None:
+    """Where its Service has both; where the Gateway names one address, that one is taken."""
+    await captured_pods(world)
+    await world.waypoint(vip="10.96.0.200,fd00:10:96::200")
+    await dual(world, istio_DOT_io__use_waypoint="waypoint")
+    waypoint, client = (world.sandboxes[pod].spec for pod in ("waypoint-1", "client"))
+    assert (await world.answered("client", VIP6, 5000)).split()[1] == waypoint.ip
+    await logged(world, rf"src\.addr=\[{client.ip6}\]:\d+ .*dst\.addr=\[{waypoint.ip6}\]:15008 .*=\[{VIP6}\]:5000")
+    await world.answered("client", VIP, 5000)
+    await logged(world, rf"src\.addr={client.ip}:\d+ .*dst\.addr={waypoint.ip}:15008 .*={VIP}:5000")
+    gateway = world.client.get(GATEWAY, "waypoint", "hello")
+    assert gateway is not None
+    first = {"addresses": [{"type": "IPAddress", "value": "10.96.0.200"}]}
+    world.client.put(GATEWAY, {**gateway, "status": first})
+    for _ in range(500):
+        assert (await world.get("client", VIP6, 5000))[0] == 200
+        if re.search(rf"dst\.addr={waypoint.ip}:15008 .*=\[{VIP6}\]:5000", world.log("ztunnel")):
+            break
+    else:
+        raise AssertionError("never by the Gateway's only address")
 
 
 @in_node

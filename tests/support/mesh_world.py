@@ -198,7 +198,9 @@ class MeshWorld:
         await until(lambda: not any(c.proxy.service_account == "ztunnel" for c in self.istiod.connections), "gone")
 
     async def waypoint(self, name: str = "waypoint", namespace: str = "hello", vip: str = "10.96.0.200") -> Sandbox:
-        """Gateway, Service and a pod running the waypoint's Envoy; the Gateway's address is set."""
+        """Gateway, Service and a pod running the waypoint's Envoy; the Gateway's addresses are set. `vip` may be two
+        addresses, with a comma between them."""
+        host = {"type": "Hostname", "value": f"{name}.{namespace}.svc.cluster.local"}
         self.client.put(
             GATEWAY,
             {
@@ -207,7 +209,7 @@ class MeshWorld:
                     "gatewayClassName": "istio-waypoint",
                     "listeners": [{"name": "mesh", "port": 15008, "protocol": "HBONE"}],
                 },
-                "status": {"addresses": [{"type": "IPAddress", "value": vip}]},
+                "status": {"addresses": [*({"type": "IPAddress", "value": one} for one in vip.split(",")), host]},
             },
         )
         labels = {GATEWAY_NAME: name, "istio.io/dataplane-mode": "none"}

@@ -48,6 +48,12 @@ def is_headless(service: Object) -> bool:
     return bool(service["spec"].get("clusterIP") == "None")
 
 
+def vips(service: Object) -> list[str]:
+    """The addresses that a Service has of its own."""
+    found: list[str] = service["spec"].get("clusterIPs") or [service["spec"].get("clusterIP") or ""]
+    return [address for address in found if address not in ("", "None")]
+
+
 def families(service: Object) -> list[str]:
     """Of IP: those that the service has endpoints of, its own first one first."""
     return service["spec"].get("ipFamilies") or ["IPv4"]

@@ -425,3 +425,11 @@ def test_endpoints_that_are_near_come_before_others(field: str, waypoint: bool) 
 def test_the_node_knows_no_distance(field: str, addresses: int) -> None:
     decision = ask(DISTRIBUTED % field, client=None, url="http://helloworld.hello.svc.cluster.local:5000")
     assert len({result.endpoint.address for result in decision.delivered()}) == addresses
+
+
+def test_a_waypoint_of_both_families_is_reached_by_that_of_the_address_called() -> None:
+    decision = ask(case("dual_stack"), "http://[fd00:10:96::60]", client=Key("six", "web"))
+    assert [passage.hop.endpoint for passage in decision.passages] == ["[fd00:10:96::70]:15008"]
+    assert decision.passages[0].probability == 1
+    decision = ask(case("dual_stack"), "http://helloworld.hello:5000", client=Key("six", "web"))
+    assert [passage.hop.endpoint for passage in decision.passages] == ["10.96.0.9:15008"]

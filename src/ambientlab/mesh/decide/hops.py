@@ -134,10 +134,11 @@ def _through(
     """Only HTTP in the clear is routed as such. TLS passes where it is expected or found out; on a port of HTTP it is
     none."""
     guard = mesh.guards.get((waypoint.key, service.host))
+    source = _towards(mesh, source, waypoint, called.address)
     instance = waypoint.members[0]
     called = replace(called, viewer=instance)
     at = At(mesh, waypoint.key, instance.identity, called)
-    passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
+    passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source, called.address))
     if request.scheme == "http" and (port.protocol.http or port.protocol is AppProtocol.UNDECLARED):
         path = paths.normalised(request.path)
         if path is None:
@@ -203,7 +204,8 @@ def _to_address(
     waypoint = mesh.waypoints.get(workload.waypoint)
     if waypoint is None or not waypoint.members:
         return _Way(workload.waypoint, Why.WORKLOAD, _failed(Reason.NO_ENDPOINT))
-    passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source))
+    source = _towards(mesh, source, waypoint, address)
+    passage = Passage(lots.ALWAYS, _hop_to_waypoint(waypoint, source, address))
     instance = waypoint.members[0]
     guard, called = mesh.guards.get((waypoint.key, "")), endpoints.Called(address, request.port, viewer=instance)
     end: Result
@@ -223,8 +225,15 @@ def _to_address(
     return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, end)), (passage,))
 
 
-def _hop_to_waypoint(waypoint: Waypoint, source: Source) -> Hop:
-    address = with_port(waypoint.address, waypoint.hbone_port)
+def _towards(mesh: Mesh, source: Source, waypoint: Waypoint, called: str) -> Source:
+    """With the address that the waypoint sees it have."""
+    if source.workload is None:
+        return source
+    return replace(source, address=mesh.workloads[source.workload].towards(waypoint.towards(called)))
+
+
+def _hop_to_waypoint(waypoint: Waypoint, source: Source, called: str) -> Hop:
+    address = with_port(waypoint.towards(called), waypoint.hbone_port)
     return Hop(Protocol.HBONE, address, None, waypoint.key, source.identity, waypoint.members[0].identity)
 
 

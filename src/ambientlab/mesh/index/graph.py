@@ -80,7 +80,7 @@ class MeshIndex:
         self.gateways: Collection[Key, waypoints.WaypointGateway] = graph.derive(
             "waypoint gateways",
             sources[GATEWAY],
-            lambda ctx, key, obj: waypoints.gateway(ctx, key, obj, sources[GATEWAYCLASS]),
+            lambda ctx, key, obj: waypoints.gateway(ctx, key, obj, sources[GATEWAYCLASS], sources[SERVICE], domain),
         )
         gateways = self.gateways
         nodes = graph.derive("localities of nodes", sources[NODE], workloads.node_locality)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ambientlab.api.endpoints import vips
 from ambientlab.api.objects import Object
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index.destinationrules import Rules, policies_of
@@ -108,14 +109,13 @@ def shape(
     spec = obj["spec"]
     if spec.get("type") == "ExternalName":
         return {}
-    vips = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
     ports = [p for p in spec.get("ports") or [] if p.get("protocol", "TCP") == "TCP"]
     host = service_host(key, domain)
     return {
         host: Shape(
             key,
             host,
-            tuple(vip for vip in vips if known.single(vip)),
+            tuple(vip for vip in vips(obj) if known.single(vip)),
             tuple(Port(p["port"], p.get("name", ""), app_protocol(p)) for p in ports),
             bind(ctx, obj, Traffic.SERVICE, gateways, namespaces),
             distribution=distribution(ctx, key, obj, namespaces),

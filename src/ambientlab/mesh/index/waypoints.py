@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api import objects, selectors
+from ambientlab.api.endpoints import vips
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object
 from ambientlab.api.selectors import LabelSelector
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.flow.collection import Collection, Context
+from ambientlab.mesh.index.values import service_host
 from ambientlab.mesh.ir import Canary, Key, Traffic
 
 USE_WAYPOINT = "istio.io/use-waypoint"
@@ -39,11 +41,14 @@ class WaypointGateway:
     """A Gateway that can be used as a waypoint. `admits` is its `allowedRoutes.namespaces` as JSON has it.
 
     `tells_clients` is whether applications are told who the client is (pilot/pkg/networking/core/listener_waypoint.go).
+
+    `addresses` are those of the Service that its status names, or else the one that stands there: Istio prefers a name,
+    which has addresses of both families, and goes by the first entry of a kind (getGatewayAddress).
     """
 
     key: Key
     traffic: Traffic
-    address: str
+    addresses: tuple[str, ...]
     admits_from: str
     admits_selector: selectors.LabelSelector | None
     tells_clients: bool
@@ -82,7 +87,14 @@ class Binding:
         return self.message or "no istio.io/use-waypoint label on it or its namespace"
 
 
-def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object]) -> Mapping[Key, WaypointGateway]:
+def gateway(
+    ctx: Context,
+    key: Key,
+    obj: Object,
+    classes: Collection[Key, Object],
+    services: Collection[Key, Object],
+    domain: str,
+) -> Mapping[Key, WaypointGateway]:
     addresses = obj.get("status", {}).get("addresses") or []
     if not addresses:
         return {}
@@ -97,12 +109,22 @@ def gateway(ctx: Context, key: Key, obj: Object, classes: Collection[Key, Object
         key: WaypointGateway(
             key,
             Traffic(traffic) if traffic in set(Traffic) else Traffic.NONE,
-            (ips or hosts)[0],
+            _vips(ctx, key.namespace, hosts, services, domain) or ((ips or hosts)[0],),
             namespaces.get("from", "Same"),
             _selected(namespaces),
             annotations.get(CLIENT_IDENTITY, "").lower() == "true",
         )
     }
+
+
+def _vips(
+    ctx: Context, namespace: str, hosts: Sequence[str], services: Collection[Key, Object], domain: str
+) -> tuple[str, ...]:
+    """Of the Service beside the Gateway that the first of the hosts is; empty if there is none."""
+    host = next(iter(hosts), "")
+    key = Key(namespace, host.partition(".")[0])
+    service = ctx.fetch(services, key) if host == service_host(key, domain) else None
+    return () if service is None else tuple(vips(service))
 
 
 def _selected(namespaces: Mapping[str, Any]) -> LabelSelector | None:

@@ -146,4 +146,4 @@ def waypoint(
     ctx: Context, key: Key, gateway: WaypointGateway, instances: Index[Key, Key, Workload]
 ) -> Mapping[Key, Waypoint]:
     members = tuple(w for w in ctx.select(instances, key) if w.ready)
-    return {key: Waypoint(key.namespace, key.name, gateway.traffic, gateway.address, HBONE_PORT, members)}
+    return {key: Waypoint(key.namespace, key.name, gateway.traffic, gateway.addresses, HBONE_PORT, members)}

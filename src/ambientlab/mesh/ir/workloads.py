@@ -104,19 +104,28 @@ class Workload:
 class Waypoint:
     """A Gateway of a waypoint class that traffic can be sent to: its status names an address.
 
-    `address` is that address; `members` are the workloads that serve it, the proxies themselves.
+    `addresses` are those that it is known by; `members` are the workloads that serve them, the proxies themselves.
     """
 
     namespace: str
     name: str
     traffic: Traffic
-    address: str
+    addresses: tuple[str, ...]
     hbone_port: int
     members: tuple[Workload, ...]
 
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    def towards(self, called: str) -> str:
+        """Its address for a client that has called `called`: of the same family if it has one (istio/ztunnel,
+        src/state.rs, fetch_waypoint and pick_workload_destination_or_resolve)."""
+        return next((own for own in self.addresses if is_ipv6(own) == is_ipv6(called)), self.address)
 
 
 @dataclass(frozen=True, slots=True)

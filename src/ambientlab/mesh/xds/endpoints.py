@@ -58,7 +58,8 @@ def of_service(
             locality = result.endpoints.add()
             for member in waypoint.members:
                 target = with_port(vip, port)
-                locality.lb_endpoints.append(_tunnelled(member, member.ip, waypoint.hbone_port, target, service.host))
+                end = member.towards(waypoint.towards(vip))
+                locality.lb_endpoints.append(_tunnelled(member, end, waypoint.hbone_port, target, service.host))
             if len(waypoints) > 1:
                 locality.locality.sub_zone = str(waypoint.key)
                 locality.load_balancing_weight.value = percent
@@ -102,7 +103,9 @@ def _serving(service: Service, port: int) -> Iterator[tuple[Endpoint, int]]:
 def of_workload(name: str, workload: Workload, ip: str, waypoint: Waypoint | None) -> ClusterLoadAssignment:
     """For connections to one of a workload's addresses, on whatever port: that comes along as filter state."""
     if waypoint is not None:
-        members = [_tunnelled(member, member.ip, waypoint.hbone_port, "", "") for member in waypoint.members]
+        called = waypoint.towards(ip)
+        ends = [(member, member.towards(called)) for member in waypoint.members]
+        members = [_tunnelled(member, end, waypoint.hbone_port, "", "") for member, end in ends]
         return _assignment(name, members)
     return _assignment(name, [_tunnelled(workload, ip, HBONE_PORT, "", "")])
 

@@ -17,7 +17,7 @@ class Proxies:
 
     def __init__(self, graph: Graph, mesh: Mesh, *, ipv6: bool = True) -> None:
         self.ztunnel = Ztunnel(graph, mesh, ipv6=ipv6)
-        self.waypoints = Waypoints(graph, mesh)
+        self.waypoints = Waypoints(graph, mesh, ipv6=ipv6)
         self.resources: Collection[Owned, Message] = graph.join(
             "resources", *self.ztunnel.resources, *self.waypoints.resources
         )

@@ -51,11 +51,13 @@ class Waypoints:
 
     Endpoints change more often than anything else: only assignments are made from them, all else from `promises`, the
     services without. `trials` are of what a proxy refuses of `tables`, which are as it is to have them. Of `leaving`,
-    waypoints that a service does not use any more, are those that clients may still be on their way to.
+    waypoints that a service does not use any more, are those that clients may still be on their way to. `ipv6` is
+    whether they can be reached by it.
     """
 
-    def __init__(self, graph: Graph, mesh: Mesh) -> None:
+    def __init__(self, graph: Graph, mesh: Mesh, *, ipv6: bool = True) -> None:
         self._mesh = mesh
+        self._ipv6 = ipv6
         self.served: Source[Key, Key] = graph.source("waypoints with proxies")
         self.leaving: Source[tuple[Key, str], Key] = graph.source("services that leave waypoints")
         self._left = self.leaving.index(lambda place, _: (place[1],))
@@ -117,7 +119,7 @@ class Waypoints:
     def _doors(self, ctx: Context, gateway: Key, _: Key) -> Made:
         """Where tunnels end, and where those to endpoints begin."""
         own = self._telemetry(ctx, gateway)
-        end = waypoint_listeners.connect_terminate(own, self._trust(ctx))
+        end = waypoint_listeners.connect_terminate(own, self._trust(ctx), ipv6=self._ipv6)
         beginning = waypoint_listeners.connect_originate(own, gateway)
         return {(gateway, LISTENER, listener.name): listener for listener in (end, beginning)}
 

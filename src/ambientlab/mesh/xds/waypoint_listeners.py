@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2 import (
     FilterConfig as DynamicForwardProxy,
@@ -75,7 +75,7 @@ class Chain:
     http: bool
 
 
-def connect_terminate(telemetry: Telemetry, trust: TrustDomains) -> Listener:
+def connect_terminate(telemetry: Telemetry, trust: TrustDomains, *, ipv6: bool) -> Listener:
     """Clients of the aliases are taken as well (authn.TrustDomainsForValidation)."""
     manager = _manager("connect_terminate", "connect_terminate")
     manager.codec_type = manager.HTTP2
@@ -100,6 +100,7 @@ def connect_terminate(telemetry: Telemetry, trust: TrustDomains) -> Listener:
     return Listener(
         name="connect_terminate",
         address=socket_address("0.0.0.0", HBONE_PORT),
+        additional_addresses=[AdditionalAddress(address=socket_address("::", HBONE_PORT))] if ipv6 else [],
         filter_chains=[chain],
         access_log=access_log.waypoint_listener(telemetry),
     )

@@ -136,7 +136,9 @@ def add_route(
 
 
 def add_unreachable(prefix: str) -> Message:
-    """Destinations nobody has answer "no route to host" at once."""
+    """Destinations nobody has answer "no route to host". Where the answer of IPv6 comes before the caller has let go of
+    the socket that it connects, Linux keeps it to itself until the next try, after a second (net/ipv6/tcp_ipv6.c,
+    tcp_v6_err)."""
     body = _route(prefix, scope=SCOPE_UNIVERSE, table=TABLE_MAIN, kind=_UNREACHABLE)
     return Message(_NEWROUTE, ACK | CREATE | EXCL, body, f"add unreachable {prefix}")
 
