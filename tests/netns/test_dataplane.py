@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ambientlab.api.kinds import DESTINATIONRULE, HTTPROUTE, SERVICE, VIRTUALSERVICE
+from ambientlab.mesh.decide import Failed, Reason, Request, decide
+from ambientlab.mesh.ir import Key
 from support import splits
 from support.hello_pods import VIP, Load, captured_pods, logged, waypoint_for_hello
 from support.in_node import in_node
@@ -224,11 +226,17 @@ async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld
         ("client", own or "", 15006, inbound),
         ("client", server or "", 15001, refused),
         ("client", server or "", 15006, refused),
+        ("client", server or "", 15008, refused),
         ("stranger", server or "", 15001, inbound),
         ("stranger", server or "", 15006, inbound),
+        ("stranger", server or "", 15008, '.*error="tls handshake error'),
     ):
         status, why = await world.get(pod, ip, port)
         assert status == 0, (pod, ip, port)
         assert "Timeout" not in why, f"{pod} to {ip}:{port}: {why}"
         await logged(world, rf"addr={ip}:{port} {words}")
+        client = Key("outside" if pod == "stranger" else "default", pod)
+        [foreseen] = decide(world.istiod.index.mesh, client, Request.to(f"http://{ip}:{port}")).outcomes
+        assert isinstance(foreseen.result, Failed), (pod, ip, port)
+        assert foreseen.result.reason is Reason.OWN_PORT, (pod, ip, port)
     assert await world.answered("client", VIP, 5000)

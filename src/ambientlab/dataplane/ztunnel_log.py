@@ -17,7 +17,8 @@ from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from ambientlab.cluster import PROXY_PORTS
-from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, SELF_CALL, UNKNOWN, no_workload
+from ambientlab.mesh.ir import SELF_CALL
+from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, UNKNOWN, no_workload
 from ambientlab.mesh.xds.access_log import service_field as service_text
 from ambientlab.mesh.xds.access_log import workload_fields as workload_text
 from ambientlab.mesh.xds.messages import CONNECT_TIMEOUT_MS

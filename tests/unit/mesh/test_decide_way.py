@@ -6,7 +6,19 @@ from fractions import Fraction
 
 import pytest
 
-from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Result, Why, by_answer, by_workload, decide
+from ambientlab.mesh.decide import (
+    Answered,
+    Delivered,
+    Failed,
+    Reason,
+    Request,
+    Result,
+    Why,
+    by_answer,
+    by_workload,
+    decide,
+)
+from ambientlab.mesh.explain import words
 from ambientlab.mesh.ir import Key, Protocol
 from support import hello_rules
 from support.decisions import CURL, HELLO, ask, case, indexed, objects_in, versions, world
@@ -433,3 +445,37 @@ def test_a_waypoint_of_both_families_is_reached_by_that_of_the_address_called() 
     assert decision.passages[0].probability == 1
     decision = ask(case("dual_stack"), "http://helloworld.hello:5000", client=Key("six", "web"))
     assert [passage.hop.endpoint for passage in decision.passages] == ["10.96.0.9:15008"]
+
+
+@pytest.mark.parametrize(
+    ("client", "port", "said"),
+    [
+        (CURL, 15001, "ztunnel, whose own the port is: attempted recursive call to ourselves"),
+        (CURL, 15008, "ztunnel, whose own the port is: attempted recursive call to ourselves"),
+        (None, 15006, "ztunnel, whose own the port is: attempted recursive call to ourselves"),
+        (None, 15008, "ztunnel, whose own the port is: port 15008 takes the tunnels of the mesh alone"),
+    ],
+)
+def test_the_ports_of_ztunnel_are_nobodys(client: Key | None, port: int, said: str) -> None:
+    """Whoever asks for them at a pod of the mesh, and by whatever way."""
+    [outcome] = ask("", f"http://10.244.0.11:{port}", client=client).outcomes
+    assert words.result(outcome.result) == f"no response ({said})"
+    assert isinstance(outcome.result, Failed)
+    assert outcome.result.reason is Reason.OWN_PORT
+    [outside] = ask("", f"http://10.244.0.31:{port}", client=client).outcomes
+    assert isinstance(outside.result, Delivered)
+
+
+def test_a_waypoint_gets_no_answer_from_a_port_of_ztunnel() -> None:
+    moved = """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: helloworld-x, namespace: hello, labels: {kubernetes.io/service-name: helloworld}}
+addressType: IPv4
+ports: [{name: http, port: 15001, protocol: TCP}]
+endpoints: [{addresses: [10.244.0.11], conditions: {ready: true}}]
+"""
+    own = [end for end in ask(moved).outcomes if isinstance(end.result, Answered)]
+    assert {(end.result.status, end.result.reason) for end in own if isinstance(end.result, Answered)} == {
+        (503, Reason.OWN_PORT)
+    }

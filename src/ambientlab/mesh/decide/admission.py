@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ambientlab.cluster import HBONE_PORT, PROXY_PORTS
 from ambientlab.mesh.decide.conditions import holds, like, within
 from ambientlab.mesh.ir import (
     NONE_ALLOWED,
+    SELF_CALL,
     Authorization,
     Conditions,
     Mesh,
@@ -36,14 +38,17 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """`policy` is the one that denied or allowed, with the index of the first of its rules that matches; None where
-    nothing was asked, or where none allowed."""
+    nothing was asked, or where none allowed. `refusal` says why there was nothing to ask about."""
 
     allowed: bool
     policy: Authorization | None = None
     rule: int | None = None
+    refusal: str = ""
 
     def __str__(self) -> str:
         """In ztunnel's words, where it has any."""
+        if self.refusal:
+            return self.refusal
         if self.policy is None:
             return "no policy" if self.allowed else NONE_ALLOWED
         return allowed_by(self.policy.key) if self.allowed else denied_by(self.policy.key)
@@ -51,12 +56,17 @@ class Admission:
 
 OPEN = Admission(True)
 """Where nothing is enforced."""
+OWN_PORT = Admission(False, refusal=SELF_CALL)
+NO_TUNNEL = Admission(False, refusal=f"port {HBONE_PORT} takes the tunnels of the mesh alone")
 
 
 def at(mesh: Mesh, workload: Workload | None, connection: Connection) -> Admission:
-    """Ztunnel stands before workloads that take tunnels and have no proxy of their own."""
+    """Ztunnel stands before workloads that take tunnels and have no proxy of their own. Its own ports are nobody's
+    (src/config.rs, illegal_ports); what comes to that of tunnels without one is not even asked for."""
     if workload is None or not workload.captured:
         return OPEN
+    if connection.port in PROXY_PORTS:
+        return OWN_PORT if connection.identity or connection.port != HBONE_PORT else NO_TUNNEL
     return admitted(mesh.enforced.get(workload.key, ()), connection)
 
 

@@ -6,7 +6,7 @@ For a request that means: one for each connection, as curl makes them.
 from __future__ import annotations
 
 from ambientlab.mesh.decide import endpoints, lots
-from ambientlab.mesh.decide.decision import Delivered, End, Failed, Reason
+from ambientlab.mesh.decide.decision import Delivered, End, Failed, Reason, refused
 from ambientlab.mesh.decide.request import Request
 from ambientlab.mesh.decide.routing import admission_at, hop_to
 from ambientlab.mesh.ir import Destination, Endpoint, Mesh, TcpRoute
@@ -44,5 +44,5 @@ def entered(
     hop = hop_to(endpoint, destination.port, identity)
     admission = admission_at(mesh, endpoint, destination.port, hop, source)
     if not admission.allowed:
-        return Failed(Reason.DENIED, admission)
+        return Failed(refused(admission), admission)
     return Delivered(destination, endpoint, hop, request, admission=admission)

@@ -130,6 +130,7 @@ class Reason(StrEnum):
     UNRESOLVED = "the name belongs to nothing"
     NO_PORT = "the service has no such port"
     BAD_PATH = "the path is none"
+    OWN_PORT = "the port is ztunnel's own"
     PROTOCOL = "TLS where plain HTTP is expected"
 
 
@@ -166,6 +167,11 @@ class Failed:
 
     reason: Reason
     admission: Admission = OPEN
+
+
+def refused(admission: Admission) -> Reason:
+    """Why ztunnel lets a connection not in."""
+    return Reason.OWN_PORT if admission.refusal else Reason.DENIED
 
 
 Result = Delivered | Answered | Failed

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
-from ambientlab.cluster import DOMAIN
+from ambientlab.cluster import DOMAIN, PROXY_PORTS
 from ambientlab.mesh.decide import connections, endpoints, lookup, lots, paths, policy, tokens
+from ambientlab.mesh.decide.admission import OWN_PORT
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import (
     Answered,
@@ -195,6 +197,8 @@ def _to_address(
     mesh: Mesh, source: Source, address: str, workload: Workload | None, request: Request, why: Why | None = None
 ) -> _Way:
     """A waypoint of workloads recognises HTTP and routes none."""
+    if source.captured and request.port in PROXY_PORTS and _loopback(address):
+        return _Way(None, Why.OUTSIDE, lots.certain((0, Failed(Reason.OWN_PORT, OWN_PORT))))
     endpoint = Endpoint(address, ((request.port, request.port),), workload)
     there = Destination("", request.port)
     if not source.captured or workload is None or workload.waypoint is None:
@@ -235,6 +239,14 @@ def _towards(mesh: Mesh, source: Source, waypoint: Waypoint, called: str) -> Sou
 def _hop_to_waypoint(waypoint: Waypoint, source: Source, called: str) -> Hop:
     address = with_port(waypoint.towards(called), waypoint.hbone_port)
     return Hop(Protocol.HBONE, address, None, waypoint.key, source.identity, waypoint.members[0].identity)
+
+
+def _loopback(address: str) -> bool:
+    """Never redirected, so that who calls ztunnel's ports there calls ztunnel. Not of a name."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _failed(reason: Reason) -> lots.Lot[End]:

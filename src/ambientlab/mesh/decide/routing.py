@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ambientlab.mesh.decide import admission, cors, endpoints, faults, headers, lots, paths
 from ambientlab.mesh.decide.admission import Admission, Connection
 from ambientlab.mesh.decide.answers import local_answer
-from ambientlab.mesh.decide.decision import Answered, Delivered, End, Hop, Reason, Result, Routing
+from ambientlab.mesh.decide.decision import Answered, Delivered, End, Hop, Reason, Result, Routing, refused
 from ambientlab.mesh.decide.matching import candidates
 from ambientlab.mesh.decide.request import Headers, Request
 from ambientlab.mesh.ir import (
@@ -182,7 +182,7 @@ def handed_over(
     if entry.allowed:
         return Delivered(destination, endpoint, hop, sent, changes, entry)
     own = headers.changed((), changes)
-    answer = local_answer(request, 503, Reason.DENIED, _CUT_OFF, own, destination=destination)
+    answer = local_answer(request, 503, refused(entry), _CUT_OFF, own, destination=destination)
     return replace(answer, admission=entry)
 
 

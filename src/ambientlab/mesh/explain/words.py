@@ -171,4 +171,5 @@ def result(end: Result) -> str:
 
 def _refusal(end: Answered | Failed) -> str:
     """In ztunnel's words, where it was ztunnel that refused."""
-    return "" if end.admission.allowed else f"ztunnel: {end.admission}"
+    own = ", whose own the port is" if end.reason is Reason.OWN_PORT else ""
+    return "" if end.admission.allowed else f"ztunnel{own}: {end.admission}"

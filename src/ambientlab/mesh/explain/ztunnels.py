@@ -76,7 +76,7 @@ def _waypoints_identity(scope: Scope) -> Iterator[Finding]:
     for passage in scope.decision.passages:
         for outcome in scope.decision.outcomes:
             admission = outcome.result.admission
-            if admission.allowed:
+            if admission.allowed or admission.refusal:
                 continue
             message = (
                 f"ztunnel refuses the waypoint's connection ({admission}): it sees "

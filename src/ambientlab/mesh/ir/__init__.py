@@ -13,7 +13,16 @@ again has nothing to tell the stages behind it.
 from __future__ import annotations
 
 from ambientlab.mesh.ir.addresses import is_ipv6, with_port
-from ambientlab.mesh.ir.authorizations import NONE_ALLOWED, Authorization, Clause, Clauses, Scope, allowed_by, denied_by
+from ambientlab.mesh.ir.authorizations import (
+    NONE_ALLOWED,
+    SELF_CALL,
+    Authorization,
+    Clause,
+    Clauses,
+    Scope,
+    allowed_by,
+    denied_by,
+)
 from ambientlab.mesh.ir.credentials import Credential
 from ambientlab.mesh.ir.identities import TrustDomains, trust_domain_of
 from ambientlab.mesh.ir.mesh import THE_MESH, Mesh
@@ -86,6 +95,7 @@ __all__ = [
     "DEFAULT_RETRIES",
     "EVERYTHING",
     "NONE_ALLOWED",
+    "SELF_CALL",
     "SERVICE_KIND",
     "THE_MESH",
     "Abort",

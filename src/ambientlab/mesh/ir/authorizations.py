@@ -44,6 +44,9 @@ class Authorization:
 NONE_ALLOWED = "allow policies exist, but none allowed"
 """What ztunnel says of a connection that no policy denied (src/proxy.rs, AuthorizationRejectionError)."""
 
+SELF_CALL = "attempted recursive call to ourselves"
+"""What it says of connections to its own ports (src/proxy.rs, Error::SelfCall)."""
+
 
 def denied_by(policy: Key) -> str:
     return f"explicitly denied by: {policy}"

@@ -74,7 +74,6 @@ REFUSED_STATUS = 401
 _FAILED_STATUS = 400
 """Statuses from here on are not those of a tunnel."""
 
-SELF_CALL = "attempted recursive call to ourselves"
 _REFUSED = "connection closed due to policy rejection: {}"
 _REQUEST = {
     "code": "%RESPONSE_CODE%",

@@ -49,7 +49,7 @@ from ambientlab.cluster import (
     SERVICEENTRY_CIDR_6,
 )
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Authorization, is_ipv6, trust_domain_of, with_port
+from ambientlab.mesh.ir import SELF_CALL, Authorization, is_ipv6, trust_domain_of, with_port
 from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
     HASHABLE,
@@ -352,7 +352,7 @@ def _authorizations() -> Any:
 
 def _self_call(direction: str) -> FilterChain:
     """For connections to the proxy's own ports."""
-    return _closed("self-call", direction, access_log.SELF_CALL)
+    return _closed("self-call", direction, SELF_CALL)
 
 
 def _closed(name: str, direction: str, error: str) -> FilterChain:
