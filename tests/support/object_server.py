@@ -23,7 +23,8 @@ class Page(str):
 
 
 class ObjectServer:
-    """`answers` by path, 404 for others. It counts connections, and ends each after so many replies if told to.
+    """`answers` by path, 404 for others. It counts connections, and ends each after so many replies if told to. The
+    first `busy` requests to read are put off.
 
     Writes are answered as `judged` has it by method and path, without the query, and others taken as they come."""
 
@@ -34,8 +35,10 @@ class ObjectServer:
         replies: int = 0,
         chunked: bool = False,
         judged: dict[str, Answer] | None = None,
+        busy: int = 0,
     ) -> None:
         self.answers = answers
+        self.busy = busy
         self.written: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.authorized: set[str | None] = set()
@@ -56,7 +59,12 @@ class ObjectServer:
                 status, body = answers.get(self.path, (404, {"kind": "Status", "code": 404}))
                 content = (body if isinstance(body, Page) else json.dumps(body)).encode()
                 self.served += 1
+                if outer.busy:
+                    outer.busy -= 1
+                    status = 429
                 self.send_response(status)
+                if status == 429:
+                    self.send_header("Retry-After", "0")
                 if chunked:
                     self.send_header("Transfer-Encoding", "chunked")
                     content = (

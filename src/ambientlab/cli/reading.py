@@ -57,8 +57,8 @@ def _opened(context: str | None, kubeconfig: Path | None, rehearsing: bool) -> I
 
     try:
         with (
-            Kubectl(kubeconfig, context).proxy(rehearsing=rehearsing) as port,
-            KubeApi(access.Access(found.context, f"http://127.0.0.1:{port}", namespace=found.namespace)) as opened,
+            Kubectl(kubeconfig, context).proxy(rehearsing=rehearsing) as socket,
+            KubeApi(access.behind(socket, found.context, found.namespace)) as opened,
         ):
             yield opened
     except KubectlError as error:

@@ -27,7 +27,7 @@ _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 @dataclass(frozen=True, slots=True)
 class Access:
     """One context. PEMs are as bytes; `plain` is whether a connection needs nothing but what is here, `namespace`
-    that of objects that name none."""
+    that of objects that name none, and `socket` a file to connect to in place of the server's address."""
 
     context: str
     server: str
@@ -39,6 +39,7 @@ class Access:
     server_name: str = ""
     plain: bool = True
     namespace: str = "default"
+    socket: str = ""
 
 
 def of(context: str | None = None, file: Path | None = None) -> Access:
@@ -68,6 +69,11 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(server),
         str(chosen.get("namespace") or "default"),
     )
+
+
+def behind(socket: str, context: str, namespace: str = "default") -> Access:
+    """What `kubectl proxy` serves at a socket, to those who call it localhost."""
+    return Access(context, "http://localhost", namespace=namespace, socket=socket)
 
 
 def _proxied(server: str) -> bool:

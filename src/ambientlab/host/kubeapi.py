@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 _LONGEST_LINE = 65536
+_AHEAD = 65536
+"""Bytes of requests that are under way at once: a server that waits for its replies to be read reads no more of them,
+so they have to fit into what the sockets hold."""
+_TIMES, _LONGEST_WAIT = 5, 10.0
+"""How often a server that puts a request off is asked again, and the seconds that it may want to be left alone."""
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
-
-
 _PATH = re.compile(r"/[!-~]*")
+_NO_HEADER = re.compile(r"[\0-\x1f\x7f]")
+"""What the value of a header must not have, or it would be more than one."""
 
 
 def collection(resource: Resource, namespace: str = "") -> str:
@@ -55,11 +61,13 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`warnings` are what the server has to say besides (the header Warning of RFC 7234, of which it is code 299)."""
+    """`warnings` are what the server has to say besides (the header Warning of RFC 7234, of which it is code 299).
+    `wait` is for how many seconds it wants to be left alone where it is too busy to answer, None where it is not."""
 
     status: int
     body: bytes
     warnings: tuple[str, ...] = ()
+    wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,14 @@ class KubeApi:
     """One connection to the API of a context, made when it is needed and kept."""
 
     def __init__(self, access: Access) -> None:
+        """Raises ApiError for an access that nobody could use."""
         self._access = access
         self._socket: socket.socket | None = None
         self._place = _place(access.server)
+        if _NO_HEADER.search(access.token):
+            raise ApiError(
+                f"the token of context {access.context} has control characters", "kubectl config view --minify"
+            )
 
     @property
     def namespace(self) -> str:
@@ -113,18 +126,28 @@ class KubeApi:
         )
 
     def _replies(self, requests: Sequence[bytes]) -> list[Reply]:
+        """What a busy server puts off is asked again, as client-go does it (rest/with_retry.go)."""
+        replies = self._first_replies(requests)
+        for _ in range(_TIMES):
+            waits = {number: reply.wait for number, reply in enumerate(replies) if reply.wait is not None}
+            if not waits:
+                break
+            time.sleep(min(max(waits.values()), _LONGEST_WAIT))
+            for number, reply in zip(waits, self._first_replies([requests[n] for n in waits]), strict=True):
+                replies[number] = reply
+        return replies
+
+    def _first_replies(self, requests: Sequence[bytes]) -> list[Reply]:
         replies: list[Reply] = []
-        fresh = self._socket is None
-        while len(replies) < len(requests):
-            before = len(replies)
+        while (answered := len(replies)) < len(requests):
+            fresh = self._socket is None
             try:
-                self._some(requests[before:], replies)
+                self._some(_together(requests, answered), replies)
             except (OSError, EOFError, ValueError) as error:
                 self._disconnect()
                 # a server may close a connection that was idle, or after some replies; another try is then due
-                if fresh and len(replies) == before:
+                if fresh and len(replies) == answered:
                     raise self._unreachable(error) from error
-            fresh = True
         return replies
 
     def _some(self, requests: Sequence[bytes], replies: list[Reply]) -> None:
@@ -154,14 +177,17 @@ class KubeApi:
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
-            plain = socket.create_connection((self._place.host, self._place.port), _CONNECT_SECONDS)
-            plain.settimeout(_READ_SECONDS)
-            self._socket = self._secured(plain) if self._place.tls else plain
+            secured = tls(self._access) if self._place.tls else None
+            if self._access.socket:
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.connect(self._access.socket)
+            else:
+                self._socket = socket.create_connection((self._place.host, self._place.port), _CONNECT_SECONDS)
+            self._socket.settimeout(_READ_SECONDS)
+            if secured is not None:
+                name = self._access.server_name or self._place.host
+                self._socket = secured.wrap_socket(self._socket, server_hostname=name)
         return self._socket
-
-    def _secured(self, plain: socket.socket) -> socket.socket:
-        context = tls(self._access)
-        return context.wrap_socket(plain, server_hostname=self._access.server_name or self._place.host)
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -179,6 +205,14 @@ class KubeApi:
         return ApiError(
             f"cannot reach the API of context {context} at {server}: {why}", f"kubectl --context {context} version"
         )
+
+
+def _together(requests: Sequence[bytes], begin: int) -> Sequence[bytes]:
+    """Those from `begin` on that may be under way at once."""
+    end, size = begin + 1, len(requests[begin])
+    while end < len(requests) and (size := size + len(requests[end])) <= _AHEAD:
+        end += 1
+    return requests[begin:end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +240,35 @@ def _place(server: str) -> _Place:
 
 
 def tls(access: Access) -> ssl.SSLContext:
-    """How to speak to the server, and whom to take for it."""
+    """How to speak to the server, and whom to take for it. Raises ApiError where the kubeconfig has no PEM for that."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not access.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif access.authorities:
-        context.load_verify_locations(cadata=access.authorities.decode())
+        with _usable(access, "certificate-authority"):
+            context.load_verify_locations(cadata=access.authorities.decode())
     else:
         context.load_default_certs()
     if access.certificate:
-        with in_memory(access.certificate) as certificate, in_memory(access.key) as key:
-            context.load_cert_chain(certificate, key)
+        with (
+            _usable(access, "client-certificate or client-key"),
+            in_memory(access.certificate) as certificate,
+            in_memory(access.key) as key,
+        ):
+            context.load_cert_chain(certificate, key, password="")  # which asks nobody for one
     return context
+
+
+@contextlib.contextmanager
+def _usable(access: Access, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ssl.SSLError, ValueError) as error:
+        reason = error.reason if isinstance(error, ssl.SSLError) else ""
+        why = reason.lower().replace("_", " ") if reason else "it is no PEM"
+        message = f"the {what} of context {access.context} cannot be used: {why}"
+        raise ApiError(message, "kubectl config view --minify") from error
 
 
 @contextlib.contextmanager
@@ -252,7 +302,11 @@ def _reply(reader: BinaryIO) -> tuple[Reply, bool]:
     else:
         body = reader.read()
         last = True
-    return Reply(int(status), body, tuple(warnings)), last
+    return Reply(int(status), body, tuple(warnings), _wait(int(status), headers.get("retry-after", ""))), last
+
+
+def _wait(status: int, after: str) -> float | None:
+    return float(after) if (status == 429 or status >= 500) and after.isdecimal() else None
 
 
 def _chunks(reader: BinaryIO) -> Iterator[bytes]:

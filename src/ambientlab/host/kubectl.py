@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,26 +74,29 @@ class Kubectl:
         with self.tunnel(pod, namespace, port) as (local, _):
             yield local
 
+    @contextmanager
     def tunnel(
         self, pod: str, namespace: str, port: int, *, local: int = 0, address: str = "127.0.0.1"
-    ) -> AbstractContextManager[Served]:
+    ) -> Iterator[Served]:
         """As `forward`, at a port and an address of choice, with the process that serves it."""
         ports = f"{local or ''}:{port}"
         command = self.command(["port-forward", f"pod/{pod}", "-n", namespace, f"--address={address}", ports])
-        return self._serving(command, r"Forwarding from \S+:(\d+) ->")
+        with self._serving(command, r"Forwarding from \S+:(\d+) ->") as (found, process):
+            yield Served(int(found[1]), process)
 
     @contextmanager
-    def proxy(self, *, rehearsing: bool = False) -> Iterator[int]:
-        """A port of this machine's loopback where the API answers without credentials, to GET alone unless writes are
-        to be rehearsed. Raises KubectlError."""
+    def proxy(self, *, rehearsing: bool = False) -> Iterator[str]:
+        """A socket where the API answers without credentials, to GET alone unless writes are to be rehearsed. It is in
+        a directory of this user's, since every user of the machine could speak to a port. Raises KubectlError."""
         refused = "PUT" if rehearsing else "POST|PUT|PATCH|DELETE"
-        command = self.command(["proxy", "--port=0", f"--reject-methods=^({refused})$"])
-        with self._serving(command, r".* 127\.0\.0\.1:(\d+)") as (port, _):
-            yield port
+        with tempfile.TemporaryDirectory(prefix="ambientlab-") as private:
+            command = self.command(["proxy", f"--unix-socket={private}/api", f"--reject-methods=^({refused})$"])
+            with self._serving(command, "Starting to serve on "):
+                yield f"{private}/api"
 
     @contextmanager
-    def _serving(self, command: Sequence[str], announced: str) -> Iterator[Served]:
-        """What a command of kubectl says it serves on, as long as it does."""
+    def _serving(self, command: Sequence[str], announced: str) -> Iterator[tuple[re.Match[str], subprocess.Popen[str]]]:
+        """What a command of kubectl says it serves on, as long as it does, and its process."""
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
@@ -101,7 +105,7 @@ class Kubectl:
                 if found is None:
                     lines = process.stderr.read().strip().splitlines() or ["kubectl ended"]
                     raise KubectlError(plain(lines[-1]))
-                yield Served(int(found[1]), process)
+                yield found, process
             finally:
                 process.kill()
 

@@ -15,10 +15,11 @@ import yaml
 from cryptography import x509
 
 from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SERVICE, TLSROUTE
-from ambientlab.host import access
+from ambientlab.host import access, kubeapi
 from ambientlab.host.access import Access
-from ambientlab.host.kubeapi import ApiError, KubeApi, path
+from ambientlab.host.kubeapi import ApiError, KubeApi, Write, path
 from ambientlab.host.kubeconfig import KubeconfigError
+from ambientlab.host.kubectl import Kubectl
 from ambientlab.host.listing import LISTED, listing
 from ambientlab.mesh.ir import Key
 from support.certificates import secured, self_signed
@@ -64,6 +65,25 @@ def test_a_kept_connection_is_used_again(serve: Callable[..., ObjectServer]) -> 
             assert reply.status == 200
     assert (server.connections, server.authorized) == (1, {"Bearer secret"})
     assert "secret" not in repr(Access("test", "x", token="secret"))
+
+
+def test_a_server_may_read_no_more_before_its_replies_are_read(
+    serve: Callable[..., ObjectServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeapi, "_READ_SECONDS", 5)
+    bodies = [b"%d" % number * 50_000 for number in range(200)]
+    with KubeApi(serve({}).access) as api:
+        replies = api.rehearse([Write("POST", "/a", body) for body in bodies])
+    assert [reply.body for reply in replies] == bodies
+
+
+def test_a_busy_server_is_asked_again(serve: Callable[..., ObjectServer]) -> None:
+    paths = ["/a", "/b", "/c", "/d"]
+    with KubeApi(serve({path: (200, path) for path in paths}, busy=6).access) as api:
+        replies = api.get(paths)
+    assert [(reply.status, json.loads(reply.body)) for reply in replies] == [(200, path) for path in paths]
+    with KubeApi(serve({}, busy=100).access) as api:
+        assert [reply.status for reply in api.get(paths)] == [429] * 4
 
 
 def test_what_is_listed_is_what_there_is(serve: Callable[..., ObjectServer]) -> None:
@@ -175,6 +195,36 @@ def test_an_api_that_is_not_there_is_told(unused_port: int) -> None:
     assert error.value.hints == ("kubectl --context gone version",)
     with pytest.raises(ApiError, match="is no URL"):
         KubeApi(Access("odd", "nonsense"))
+
+
+def test_a_token_is_one_header(unused_port: int) -> None:
+    with pytest.raises(ApiError, match="the token of context odd has control characters") as error:
+        KubeApi(Access("odd", f"http://127.0.0.1:{unused_port}", token="secret\r\nImpersonate-User: admin"))
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("pems", "told"),
+    [
+        ({"authorities": b"what"}, "the certificate-authority of context odd cannot be used: it is no PEM"),
+        ({"authorities": b"\xff"}, "the certificate-authority of context odd cannot be used: it is no PEM"),
+        ({"certificate": b"what", "key": b"what"}, "the client-certificate or client-key of context odd cannot"),
+    ],
+)
+def test_what_is_no_pem_is_told(serve: Callable[..., ObjectServer], pems: dict[str, Any], told: str) -> None:
+    server = serve({}).access.server.replace("http:", "https:")
+    with KubeApi(Access("odd", server, **pems)) as api, pytest.raises(ApiError, match=told):
+        api.get(["/"])
+
+
+def test_what_kubectl_opens_for_us_is_open_to_nobody_else(serve: Callable[..., ObjectServer], tmp_path: Path) -> None:
+    with Kubectl(serve({"/api/v1/pods": (200, "here")}).kubeconfig(tmp_path)).proxy() as socket:
+        assert Path(socket).parent.stat().st_mode & 0o077 == 0
+        with KubeApi(access.behind(socket, "test")) as api:
+            assert [json.loads(reply.body) for reply in api.get(["/api/v1/pods"])] == ["here"]
+            [refused] = api.rehearse([Write("POST", "/api/v1/pods")])
+            assert refused.status == 403
+    assert not Path(socket).parent.exists()
 
 
 def config(**users: Any) -> dict[str, Any]:

@@ -54,12 +54,12 @@ class Cluster:
             with reading.api(self.context, self.kubeconfig) as opened:
                 yield opened
             return
-        from ambientlab.host.access import Access
+        from ambientlab.host import access
         from ambientlab.host.kubeapi import KubeApi
 
         with (
-            self.kubectl.proxy() as port,
-            KubeApi(Access(self.context or "", f"http://127.0.0.1:{port}")) as opened,
+            self.kubectl.proxy() as socket,
+            KubeApi(access.behind(socket, self.context or "")) as opened,
         ):
             yield opened
 
