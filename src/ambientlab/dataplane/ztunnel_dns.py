@@ -60,7 +60,7 @@ class Lookups:
     ) -> None:
         """`failed` and `seconds` are of what was forwarded."""
         names = ("", "") if source is None else (source.canonical_name, source.canonical_revision)
-        counts = self._counts.setdefault(Question(type_, protocol, *names), _Counts())
+        counts = self._counts.setdefault(Question(type_.lower(), protocol, *names), _Counts())
         counts.requests += 1
         if forwarded:
             counts.forwarded += 1
@@ -84,7 +84,7 @@ def lookup_line(source: Workload | None, type_: str, name: str, result: str, rec
     asked = name.encode("unicode_escape").decode().replace('"', '\\"')
     return (
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}\tdebug\t{DNS_SCOPE}\t"
-        f'src.workload="{workload}" src.namespace="{namespace}" query="{type_.upper()}" domain="{asked}" '
+        f'src.workload="{workload}" src.namespace="{namespace}" query="{type_}" domain="{asked}" '
         f'result="{result}" endpoints={records}\n'
     ).encode()
 

@@ -112,7 +112,7 @@ def _follow(zone: Zone, query: Query, alias: list[bytes], limit: int) -> bytes:
 
 class Lookup(NamedTuple):
     """What a captured pod has asked. `forwarded`: ztunnel would not have known but asked a server like this; `failed`:
-    that has no such record. The type of record and the protocol are in lower case; `records` are in the answer."""
+    that has no such record. `type` is of the record; the protocol is in lower case; `records` are in the answer."""
 
     client: str
     name: str
@@ -215,17 +215,26 @@ class DnsServer:
             while True:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     (length,) = struct.unpack(">H", await reader.readexactly(2))
-                    packet = await reader.readexactly(length)
-                reply = self._respond(packet, client, datagram=False)
-                if reply is None:
-                    return
-                writer.write(struct.pack(">H", len(reply)) + reply)
-                await writer.drain()
+                    reply = self._respond(await reader.readexactly(length), client, datagram=False)
+                    if reply is None:
+                        return
+                    writer.write(struct.pack(">H", len(reply)) + reply)
+                    await writer.drain()
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             return
         finally:
-            self._streams.discard(writer)
             writer.close()
+            await _gone(writer)
+            self._streams.discard(writer)
+
+
+async def _gone(writer: asyncio.StreamWriter) -> None:
+    """Whoever does not read has as long as whoever says nothing."""
+    try:
+        async with asyncio.timeout(_IDLE_SECONDS):
+            await writer.wait_closed()
+    except (TimeoutError, ConnectionError):
+        writer.transport.abort()
 
 
 def _has_mesh_names(annotations: Mapping[str, str]) -> bool:

@@ -15,18 +15,12 @@ CLASS_IN = 1
 TYPE_A, TYPE_CNAME, TYPE_SOA, TYPE_PTR, TYPE_TXT, TYPE_AAAA, TYPE_SRV = 1, 5, 6, 12, 16, 28, 33
 TYPE_ANY = 255
 _TYPE_NAMES = {
-    1: "a",
-    2: "ns",
-    5: "cname",
-    6: "soa",
-    12: "ptr",
-    15: "mx",
-    16: "txt",
-    28: "aaaa",
-    33: "srv",
-    35: "naptr",
-}
-_TYPE_NAMES |= {64: "svcb", 65: "https", 255: "any", 257: "caa"}
+    0: "ZERO", 1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT",
+    24: "SIG", 25: "KEY", 28: "AAAA", 33: "SRV", 35: "NAPTR", 37: "CERT", 41: "OPT", 43: "DS", 44: "SSHFP",
+    46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA", 59: "CDS", 60: "CDNSKEY",
+    61: "OPENPGPKEY", 62: "CSYNC", 64: "SVCB", 65: "HTTPS", 250: "TSIG", 251: "IXFR", 252: "AXFR", 255: "ANY",
+    257: "CAA", 65305: "ANAME",
+}  # fmt: skip
 _TYPE_OPT = 41
 
 _MAX_NAME = 255
@@ -164,8 +158,9 @@ def decode_name(wire: bytes) -> str:
 
 
 def type_name(kind: int) -> str:
-    """In lower case; as RFC 3597 writes it if it is none that people ask for."""
-    return _TYPE_NAMES.get(kind, f"type{kind}")
+    """As ztunnel's library has it (hickory-proto, rr/record_type.rs). Those that it does not know have one name, so
+    that a client cannot make up as many as there are numbers."""
+    return _TYPE_NAMES.get(kind, "Unknown")
 
 
 def parent(name: bytes) -> bytes:

@@ -170,9 +170,9 @@ ASKED = 'request_query_type="a",request_protocol="udp",source_canonical_service=
 
 def test_every_question_of_the_dns_counts_and_what_was_forwarded_besides() -> None:
     lookups = Lookups()
-    lookups.count(CURL, "a", "udp", forwarded=False, failed=False, seconds=0.5)
-    lookups.count(CURL, "a", "udp", forwarded=True, failed=True, seconds=0.25)
-    lookups.count(CURL, "a", "udp", forwarded=True, failed=False, seconds=0.001)
+    lookups.count(CURL, "A", "udp", forwarded=False, failed=False, seconds=0.5)
+    lookups.count(CURL, "A", "udp", forwarded=True, failed=True, seconds=0.25)
+    lookups.count(CURL, "A", "udp", forwarded=True, failed=False, seconds=0.001)
     lines = lookups.samples()
     duration = "istio_dns_upstream_request_duration_seconds"
     assert lines == [
@@ -201,14 +201,14 @@ def test_every_question_of_the_dns_counts_and_what_was_forwarded_besides() -> No
 
 def test_who_asks_and_is_not_known_is_called_so_and_what_was_not_forwarded_has_no_time() -> None:
     lookups = Lookups()
-    lookups.count(None, "aaaa", "tcp", forwarded=False, failed=False, seconds=0.0)
+    lookups.count(None, "AAAA", "tcp", forwarded=False, failed=False, seconds=0.0)
     (_, _, line) = lookups.samples()
     unknown = 'source_canonical_service="unknown",source_canonical_revision="unknown"'
     assert line == f'istio_dns_requests_total{{request_query_type="aaaa",request_protocol="tcp",{unknown}}} 1'
 
 
 def test_a_name_that_is_asked_for_cannot_be_more_than_text() -> None:
-    line = lookup_line(None, "a", 'x"\n2026\tinfo\x1b[0m\xe9.', "forwarded", 0).decode()
+    line = lookup_line(None, "A", 'x"\n2026\tinfo\x1b[0m\xe9.', "forwarded", 0).decode()
     assert line.count("\n") == 1
     assert line.split("\t", 3)[3] == (
         'src.workload="unknown" src.namespace="unknown" query="A" domain="x\\"\\n2026\\tinfo\\x1b[0m\\xe9." '
