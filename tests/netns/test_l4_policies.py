@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
 from ambientlab.api.objects import Object
+from ambientlab.node.runtime import ContainerSpec
 from support import splits
 from support.in_node import in_node
 from support.mesh_world import ask
@@ -161,6 +163,38 @@ async def test_open_connections_end_where_ztunnel_ends_them(world: MeshWorld) ->
     policy(world, "selected", selector=SELECTED, action="DENY", rules=[source(principals=[CLIENT])])
     assert await connections["client"][0].read() == b"", "it had the policy already when it was opened"
     assert (await ask(*connections["stranger"]))[0] == 200
+
+
+IMPOSTOR = """
+import signal, socket
+open("/proc/self/comm", "w").write("envoy")
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s.bind(("0.0.0.0", 15008))
+s.listen()
+print("listening", flush=True)
+signal.pause()
+"""
+
+
+@in_node
+async def test_a_pod_that_plays_ztunnel_keeps_no_connection(world: MeshWorld) -> None:
+    """It can listen beside ztunnel, under its name; but ztunnel is of the node."""
+    await pods(world)
+    await comes_to(world, client=True, stranger=True)
+    address = world.sandboxes["server"].spec.ip or ""
+    connections = [await world.connect(pod, address, 8080) for pod in ("client", "stranger")]
+    for connection in connections:
+        assert (await ask(*connection))[0] == 200
+    spec = ContainerSpec("impostor", ["python3", "-c", IMPOSTOR])
+    null, (told, output) = os.open(os.devnull, os.O_RDONLY), os.pipe()
+    await world.runtime.start_container(world.sandboxes["server"], spec, (null, output, 2))
+    assert await asyncio.to_thread(os.read, told, 64) == b"listening\n"
+    for descriptor in (null, told, output):
+        os.close(descriptor)
+    policy(world, "namespace", action="DENY", rules=[{}])
+    for reader, _ in connections:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
 @in_node

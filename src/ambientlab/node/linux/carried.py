@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -125,17 +125,23 @@ def _cut(lines: Mapping[int, str]) -> None:
 
 
 class _Sockets:
-    """Of another process."""
+    """Of another process. Raises OSError where it is gone."""
 
-    def __init__(self, pid: int, descriptors: dict[int, int]) -> None:
+    def __init__(self, pid: int) -> None:
         self._process = os.pidfd_open(pid)
-        self._descriptors = descriptors
+        self._descriptors = dict(_descriptors(pid))
 
     def __enter__(self) -> _Sockets:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         os.close(self._process)
+
+    def any_of(self, inodes: Set[int]) -> bool:
+        return not inodes.isdisjoint(self._descriptors)
 
     def say(self, line: str) -> None:
         """As if the process had said it."""
@@ -161,15 +167,22 @@ class _Sockets:
 
 
 def _sockets(rows: Iterable[_Row]) -> _Sockets | None:
-    """Of the process that takes tunnels here."""
-    listening = next((row.inode for row in rows if row.state == _LISTEN and row.local[1] == HBONE_PORT), None)
-    for name in os.listdir("/proc") if listening is not None else ():
+    """Of the node's process that takes tunnels here: a program of the pod's may listen beside it, by whatever name."""
+    listening = {row.inode for row in rows if row.state == _LISTEN and row.local[1] == HBONE_PORT}
+    home = _network(os.getpid())
+    for name in os.listdir("/proc") if listening else ():
         with suppress(OSError):
-            if name.isdigit() and _read(f"/proc/{name}/comm").strip() == _PROGRAM:
-                descriptors = dict(_descriptors(int(name)))
-                if listening in descriptors:
-                    return _Sockets(int(name), descriptors)
+            if name.isdigit() and _read(f"/proc/{name}/comm").strip() == _PROGRAM and _network(int(name)) == home:
+                found = _Sockets(int(name))
+                if found.any_of(listening):
+                    return found
+                found.close()
     return None
+
+
+def _network(pid: int) -> int:
+    """What tells the network namespace of a process, not of one of its threads, from others."""
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def _descriptors(pid: int) -> Iterator[tuple[int, int]]:
