@@ -19,8 +19,9 @@ from ambientlab.mesh.xds.access_log import REPORT_EVERY_MS
 _REPORTED_MS = REPORT_EVERY_MS - 100
 _SAME = 0.1
 """How exactly times agree that are of one connection: in milliseconds, and in seconds."""
-FORGOTTEN_AFTER = 5.0
-"""Seconds without a report after which a connection is taken to have ended unseen."""
+HIDDEN_AFTER, FORGOTTEN_AFTER = 5.0, 60.0
+"""Seconds without a report after which a connection is taken to have ended unseen, and after which it would be counted
+anew: a proxy without processor time reports late."""
 _REMEMBERED = 10_000
 """Between how many pairs of pods it is known what connections are counted as: pods come and go."""
 
@@ -107,11 +108,12 @@ class Connections(Generic[Series]):
         self._open: dict[_Place, list[Open]] = {}
 
     def open(self) -> Iterator[Open]:
+        now = self._clock()
         for place, found in list(self._open.items()):
-            self._open[place] = found = [one for one in found if self._clock() - one.seen < FORGOTTEN_AFTER]
+            self._open[place] = found = [one for one in found if now - one.seen < FORGOTTEN_AFTER]
             if not found:
                 del self._open[place]
-            yield from found
+            yield from (one for one in found if now - one.seen < HIDDEN_AFTER)
 
     def report(self, began: str, target: str, fields: bytes) -> None:
         """One that is open: when it began, as seconds."""

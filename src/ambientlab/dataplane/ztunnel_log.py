@@ -9,7 +9,6 @@ src/proxy/{inbound,inbound_passthrough,outbound,pool}.rs and src/tls.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
@@ -39,7 +38,8 @@ _CUT_END = re.compile(
     rb'.*direction="inbound" .*duration="(\d+)ms")\n$'
 )
 _CUT_ERROR = "connection closed due to policy change"
-_CUTS_KEPT = 100
+_CUTS_KEPT = 10_000
+"""Places: one policy may end all connections of a mesh at once."""
 
 _ERRNO = {
     "Network is unreachable": 101,
@@ -55,6 +55,10 @@ _NAMES = re.compile(r"certificate_SANs_are_\[(.*?)\]")
 _IDENTITY = re.compile(r"spiffe://([^/]+)/ns/([^/]+)/sa/([^/]+)")
 _ALERT = re.compile(r"ALERT_(\w+?):")
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNEXPECTED_MESSAGE", "INVALID_OUTER_RECORD")
+
+
+_Place = tuple[bytes, bytes, bool]
+"""Of a connection into a pod: the client's address, what it called, and whether by a tunnel."""
 
 
 class Names(Protocol):
@@ -150,7 +154,7 @@ class ZtunnelLog:
         self._live = live
         self._rest = b""
         self._nowhere = b""
-        self._cut: deque[tuple[float, tuple[bytes, bytes, bool]]] = deque(maxlen=_CUTS_KEPT)
+        self._cut: dict[_Place, list[float]] = {}
 
     def __call__(self, data: bytes) -> bytes:
         """What goes to the log of `data`, of which the last line may be unfinished."""
@@ -193,13 +197,17 @@ class ZtunnelLog:
         """A connection that `policywatcher` cuts ends for Envoy as any other."""
         if found := _CUT.match(line):
             moment, client, identity, target = found.groups()
-            self._cut.append((_seconds(moment), (client, target, identity != b"None")))
+            self._cut.setdefault((client, target, identity != b"None"), []).append(_seconds(moment))
+            if len(self._cut) > _CUTS_KEPT:
+                del self._cut[next(iter(self._cut))]
         elif found := _CUT_END.match(line):
             moment, rest, client, target, hbone, duration = found.groups()
             began, place = _seconds(moment) - int(duration) / 1000, (client, hbone or target, hbone is not None)
-            for cut in self._cut:
-                if cut[1] == place and began < cut[0]:
-                    self._cut.remove(cut)
+            for cut in self._cut.get(place, ()):
+                if began < cut:
+                    self._cut[place].remove(cut)
+                    if not self._cut[place]:
+                        del self._cut[place]
                     return b'%s\terror%s error="%s"\n' % (moment, rest, _CUT_ERROR.encode())
         return line
 

@@ -167,6 +167,17 @@ def test_what_a_changed_policy_cuts_ends_as_an_error() -> None:
     assert through(tunnelled, later) == tunnelled + later, "it began when it was allowed again"
 
 
+def test_of_all_that_a_policy_cuts_at_once_each_ends_as_an_error() -> None:
+    cut = (
+        "2026-01-02T03:04:05.000004Z\tinfo\tproxy::connection_manager\tconnection 10.244.0.{}:9(None)->10.244.0.4:80 "
+        "(Kubernetes//Pod/hello/app) closed because it's no longer allowed after a policy update\n"
+    )
+    plain = 'src.addr=10.244.0.{}:40000 dst.addr=10.244.0.4:80 dst.workload="app" direction="inbound" '
+    clients = [client for client in range(1, 251) for _ in range(2)]
+    said = through(*map(cut.format, clients), *(line(plain.format(client)) for client in clients))
+    assert said.count('error="connection closed due to policy change"') == len(clients)
+
+
 def test_ends_are_looked_up_where_only_their_address_is_known() -> None:
     plain = (
         f'src.addr=10.244.0.3:40000 {UNKNOWN}dst.addr=10.244.0.4:80 {UNKNOWN}dst.workload="app" direction="inbound" '

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, Connections
+from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, HIDDEN_AFTER, Connections
 from ambientlab.dataplane.ztunnel_dns import Lookups, lookup_line
 from ambientlab.dataplane.ztunnel_metrics import Labeller, build, samples, text
 from ambientlab.mesh.ir import Protocol, Service, Workload
@@ -103,8 +103,21 @@ def test_connections_in_one_tunnel_are_told_apart_by_when_they_began() -> None:
 def test_a_connection_nobody_reports_any_more_is_not_shown_as_open() -> None:
     counted = Counted()
     counted.report(1, HBONE, 1, 1)
+    counted.now += HIDDEN_AFTER
+    assert list(counted.connections.open()) == []
+    counted.report(1, HBONE, 3, 2)
+    assert len(list(counted.connections.open())) == 1
+    counted.ended(1, HBONE, 4, 3, 7000)
+    assert counted.totals() == (1, 1, 3, 4), "it was late, and is no other"
+
+
+def test_a_connection_that_was_never_said_to_end_is_forgotten() -> None:
+    counted = Counted()
+    counted.report(1, HBONE, 1, 1)
     counted.now += FORGOTTEN_AFTER
     assert list(counted.connections.open()) == []
+    counted.report(1, HBONE, 1, 1)
+    assert counted.totals() == (2, 0, 2, 2)
 
 
 def test_metrics_have_ztunnels_labels() -> None:
