@@ -40,7 +40,7 @@ class Carried:
 
 
 class CarriedConnections(Protocol):
-    """How they are found and ended: raises OSError where the pod's network namespace is gone."""
+    """How they are found and ended: raises FileNotFoundError where the pod's network namespace is gone."""
 
     async def caught_up(self) -> None:
         """Returns when the proxy does what it has acknowledged, and opens no more connections as it did before: it
@@ -104,8 +104,10 @@ class PolicyWatcher:
                 if key in changed or key in self._older:
                     try:
                         await self._recheck(key, pod, changed.get(key), identities)
-                    except OSError as error:
+                    except FileNotFoundError as error:
                         log.debug("connections into pod %s: %s", key, error)
+                    except Exception:  # whatever it is, connections into other pods must not stay open for it
+                        log.exception("connections into pod %s stay as they are", key)
 
     async def _recheck(
         self, key: Key, pod: Captured, before: tuple[Authorization, ...] | None, identities: Mapping[str, str]

@@ -16,6 +16,7 @@ from ambientlab.mesh.index import MeshIndex
 from support.waiting import until
 
 POD = Captured("1", "hello", "server", "10.244.0.11", "/run/netns/server", "spiffe://cluster.local/ns/hello/sa/server")
+OTHER = replace(POD, uid="2", name="broken", netns="/run/netns/broken")
 ANYBODY = [{"from": [{"source": {"notPrincipals": ["nobody"]}}]}]
 
 
@@ -27,19 +28,26 @@ class World:
         self.open: dict[int, Carried] = {}
         self.lines: list[str] = []
         self.gone = False
+        self.captured = [POD]
         self.late: dict[int, Carried] = {}
         """Those that the proxy opens after it has acknowledged, until it has caught up."""
-        for name, namespace, ip in (("server", "hello", POD.ip), ("client", "test", "10.244.0.10")):
+        for name, namespace, ip in (
+            ("server", "hello", POD.ip),
+            ("client", "test", "10.244.0.10"),
+            ("broken", "hello", "10.244.0.12"),
+        ):
             metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
             self.index.put(kinds.POD, {"metadata": metadata, "spec": {}, "status": {"podIP": ip}})
         self.index.settle()
-        self.watcher = PolicyWatcher(self.index, lambda: [POD], self._in_step, self)
+        self.watcher = PolicyWatcher(self.index, lambda: self.captured, self._in_step, self)
         self.watcher.start()
 
     async def caught_up(self) -> None:
         self.open |= self.late
 
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
+        if netns == OTHER.netns:
+            raise ValueError("a line of the kernel's that nobody understands")
         if self.gone:
             raise FileNotFoundError(netns)
         assert (netns, ips) == (POD.netns, POD.ips)
@@ -112,6 +120,14 @@ async def test_one_that_selects_the_pod_no_more_still_counts_for_what_was_opened
     world.connect(1)
     await world.policy("p", selector={"matchLabels": {"app": "x"}}, action="DENY", rules=ANYBODY)
     assert not world.open
+
+
+async def test_what_fails_for_one_pod_does_not_for_others(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.captured = [OTHER, POD]
+    world.connect(1)
+    await world.policy("p", action="DENY", rules=ANYBODY)
+    assert not world.open
+    assert "connections into pod hello/broken stay as they are" in caplog.text
 
 
 async def test_strict_is_for_new_connections(world: World) -> None:
