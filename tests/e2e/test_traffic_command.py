@@ -156,6 +156,8 @@ def test_mistakes_are_named(hello: Mesh, arguments: tuple[str, ...], complaint: 
         ("curl", "--from 'curl' is not NAMESPACE/POD"),
         ("test/nobody", 'pods "nobody" not found'),
         ("test/deploy/nobody", "deploy/nobody in namespace test has no pods"),
+        ("tset/deploy/curl", 'there is no namespace "tset"\n  → there are default, hello, '),
+        ("tset/curl", 'there is no namespace "tset"\n  → there are default, hello, '),
     ],
 )
 def test_pods_that_are_not_there(hello: Mesh, source: str, complaint: str) -> None:

@@ -225,6 +225,7 @@ def _with_pod(kubectl: Kubectl, requests: Requests) -> Requests:
         owner = kubectl.get(kind, name, namespace)
         labels = (((owner or {}).get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
         if owner is None or not labels:
+            _check_namespace(kubectl, namespace)
             fail(f"{kind}/{name} in namespace {namespace} has no pods", code=EXIT_USAGE)
         pods = kubectl.list("pods", namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
     except KubectlError as error:
@@ -257,7 +258,7 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
     except ToolError as error:
         fail(str(error), code=EXIT_USAGE)
     except TrafficError as error:
-        _failed(error, requests, flags)
+        _failed(error, kubectl, requests, flags)
     finally:
         if drawn is not None:
             drawn.clear()
@@ -266,12 +267,26 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
     return tally
 
 
-def _failed(error: Exception, requests: Requests, flags: Sequence[str]) -> NoReturn:
+def _failed(error: Exception, kubectl: Kubectl, requests: Requests, flags: Sequence[str]) -> NoReturn:
     from ambientlab.mesh.explain.remedies import aimed
 
     namespace = requests.source.partition("/")[0]
+    _check_namespace(kubectl, namespace)
     command = aimed(f"kubectl get pods -n {namespace}", *flags)
     fail(str(error), [f"see which pods there are: {command}"], code=EXIT_USAGE)
+
+
+def _check_namespace(kubectl: Kubectl, namespace: str) -> None:
+    from ambientlab.host.kubectl import KubectlError
+    from ambientlab.mesh.explain import NoNamespaceError
+
+    try:
+        names = [one["metadata"]["name"] for one in kubectl.list("namespaces")]
+    except KubectlError:
+        return
+    if namespace not in names:
+        error = NoNamespaceError(namespace, names)
+        fail(str(error), error.hints, code=EXIT_USAGE)
 
 
 def _say(text: str, later: str = "") -> None:

@@ -162,6 +162,14 @@ def test_what_makes_no_sense_is_told(run: Run, arguments: list[str], code: int, 
     assert told in done.stderr
 
 
+def test_a_namespace_that_is_not_there_is_told_with_those_that_are(run: Run, served: dict[str, Answer]) -> None:
+    done = run(*live("-n", "helo"))
+    assert (done.exit_code, done.stdout) == (65, "")
+    assert 'Error: there is no namespace "helo"\n  → there are hello' in done.stderr
+    served["/api/v1/namespaces"] = (403, {})
+    assert run(*live("-n", "helo")).exit_code == 0, "nobody can tell"
+
+
 def test_what_is_not_seen_is_not_taken_for_missing(run: Run, served: dict[str, Answer]) -> None:
     served["/api/v1/services"] = (403, {})
     done = run(*live("-o", "json"))

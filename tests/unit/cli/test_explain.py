@@ -60,6 +60,7 @@ def test_json_is_one_document(run: Run) -> None:
     [
         (["nowhere.hello"], 65, "Error: no Service and no ServiceEntry is called nowhere.hello"),
         ([HELLO, "--from", "test/nobody"], 65, "Error: there is no pod test/nobody"),
+        ([HELLO, "--from", "tset/curl"], 65, 'Error: there is no namespace "tset"'),
         ([HELLO, "--from", "curl"], 2, "Error: 'curl' names no pod"),
         (["http://a:b"], 2, "Error: Port could not be cast"),
         ([HELLO, "-H", "x"], 2, "Error: 'x' is no header"),
@@ -76,6 +77,12 @@ def test_what_is_wrong_is_one_line_and_a_next_step(run: Run, arguments: list[str
 
 def unseen(done: Result) -> str:
     return " ".join(done.stdout.partition("Not seen")[2].split())
+
+
+def test_a_host_in_a_namespace_that_is_not_there_is_told(run: Run) -> None:
+    assert '→ there is no namespace "helo"\n  → there are ' in run("web.helo.svc:5000", "--from", "test/curl").stderr
+    assert "→ Service hello/helloworld is called helloworld.hello" in run("helloworld.helo").stderr
+    assert "there is no namespace" not in run("web.hello:5000", "--from", "test/curl").stderr
 
 
 def test_what_may_not_be_read_is_told_and_the_rest_answered(run: Run, served: dict[str, Answer]) -> None:

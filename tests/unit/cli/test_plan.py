@@ -99,6 +99,9 @@ def test_what_the_server_says_is_said(run: Run, judged: dict[str, Answer]) -> No
     assert "No change for traffic: 1 service untouched; 1 object refused." in told
 
 
+NAMELESS = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "text", "code", "told"),
     [
@@ -108,6 +111,7 @@ def test_what_the_server_says_is_said(run: Run, judged: dict[str, Answer]) -> No
         (["-f", "-", "--all"], GOOD, 2, "-l, --all and --prune-allowlist are for --prune"),
         (["--delete", "nothing"], "", 1, "'nothing' names no object: it is written as in httproute/split"),
         (["-f", "-", "--context", "other"], GOOD, 1, "there is no context 'other' in the kubeconfig; it has test"),
+        (["-f", "-", "-n", "helo"], NAMELESS, 1, 'there is no namespace "helo"\n  → there are hello, '),
         (["-f", "-", "--prune", "--all", "--prune-allowlist", "x"], GOOD, 1, "invalid GroupVersionKind format: x"),
     ],
 )

@@ -1,6 +1,6 @@
 """The command: reads the cluster and the files, looks through them, shows. Exit codes: 0 nothing as grave as
-`--fail-on`, 1 the cluster cannot be read, 2 the options make no sense, 65 something in the files is no object, 79
-findings (as istioctl has it)."""
+`--fail-on`, 1 the cluster cannot be read, 2 the options make no sense, 65 something in the files is no object or there
+is no such namespace, 79 findings (as istioctl has it)."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ def analyze(
     if offline and (not files or context or kubeconfig):
         raise click.UsageError("--offline is for -f, and for no cluster")
     from ambientlab.mesh.analysis import Severity
+    from ambientlab.mesh.explain import NoNamespaceError, check_namespace
 
     written = _written(files, namespaces[0] if len(namespaces) == 1 else "default") if files else None
     flags = reading.flags(context, kubeconfig)
@@ -79,6 +80,13 @@ def analyze(
         index, unseen = _offline(written)
     else:
         index, unseen = _online(written, context, kubeconfig, None if flags else name, flags)
+
+    try:
+        for namespace in namespaces:
+            check_namespace(index, namespace, implied=offline)
+    except NoNamespaceError as error:
+        # what could not be seen may be what is not there
+        fail(str(error), [*error.hints, *map(str, unseen)], EXIT_BAD_INPUT)
 
     def wanted(finding: Finding) -> bool:
         ref = finding.object

@@ -73,6 +73,7 @@ def plan(
     from ambientlab.host.kubectl import KubectlError
     from ambientlab.host.pruning import PruneError, Pruning
     from ambientlab.host.tools import ToolError
+    from ambientlab.mesh.explain import NoNamespaceError
 
     flags = reading.flags(context, kubeconfig)
     try:
@@ -82,7 +83,7 @@ def plan(
         with reading.api(context, kubeconfig, *flags, rehearsing=True) as api:
             pruning = Pruning(selector, allowed) if prune else None
             report = _planned(api, found, deleted, pruning, namespace, flags)
-    except ApiError as error:
+    except (ApiError, NoNamespaceError) as error:
         fail(str(error), error.hints)
     except (KubeconfigError, KubectlError, PruneError, ToolError) as error:
         fail(str(error))
@@ -112,10 +113,13 @@ def _planned(
     from ambientlab.host.manifests import Problem
     from ambientlab.host.rehearsal import Rehearser, UnknownKindError
     from ambientlab.host.seen import connections
+    from ambientlab.mesh.explain import check_namespace
     from ambientlab.mesh.plan import denials, denying
     from ambientlab.mesh.plan import plan as planned
 
     index, unseen = reading.read(api, *flags)
+    if namespace is not None and _expects(namespace, found, deleted):
+        check_namespace(index, namespace)
     rehearser = Rehearser(api, namespace)
     try:
         targets = [rehearser.target(text) for text in deleted]
@@ -139,6 +143,17 @@ def _planned(
         unseen += unreadable_logs
     ordered = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line)))
     return report.Report(result, outcomes, ordered, index, tuple(left), tuple(denied), tuple(unseen))
+
+
+def _expects(namespace: str, found: Sequence[Written | Problem], deleted: Sequence[str]) -> bool:
+    """Whether the namespace has to be there: for what names none, and the manifests do not make it."""
+    from ambientlab.host.manifests import Problem
+
+    values = [one.value for one in found if not isinstance(one, Problem) and isinstance(one.value, dict)]
+    metas = [(value.get("kind"), value.get("metadata") or {}) for value in values]
+    if any(kind == "Namespace" and meta.get("name") == namespace for kind, meta in metas):
+        return False
+    return bool(deleted) or any("namespace" not in meta for _, meta in metas)
 
 
 def _text(report: Report, output: str) -> str:

@@ -5,7 +5,16 @@ Pure: objects that are indexed and a question in, an `Explanation` out. Nothing 
 
 from __future__ import annotations
 
-from ambientlab.mesh.explain.asking import AskedError, Asker, UnknownError, anybody, named, request
+from ambientlab.mesh.explain.asking import (
+    AskedError,
+    Asker,
+    NoNamespaceError,
+    UnknownError,
+    anybody,
+    check_namespace,
+    named,
+    request,
+)
 from ambientlab.mesh.explain.explaining import aimed, explain
 from ambientlab.mesh.explain.explanation import (
     Applied,
@@ -29,6 +38,7 @@ __all__ = [
     "Client",
     "Explanation",
     "Finding",
+    "NoNamespaceError",
     "Place",
     "Remedy",
     "UnknownError",
@@ -36,6 +46,7 @@ __all__ = [
     "WaypointChoice",
     "aimed",
     "anybody",
+    "check_namespace",
     "explain",
     "named",
     "request",

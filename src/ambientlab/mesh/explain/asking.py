@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL, NAMESPACE, POD
 from ambientlab.mesh.decide import Request
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key, Workload
@@ -16,6 +17,7 @@ _HOST = re.compile(r"[a-zA-Z0-9_*]([a-zA-Z0-9_.-]*[a-zA-Z0-9_.])?|[0-9a-fA-F:.]+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _USUAL_CLIENTS = ("curl", "sleep", "client", "debug", "shell")
 _NOBODY = "kube-system"
+_MOST_NAMES = 12
 
 
 class AskedError(Exception):
@@ -28,6 +30,16 @@ class AskedError(Exception):
 
 class UnknownError(AskedError):
     """What is asked about is not there."""
+
+
+class NoNamespaceError(UnknownError):
+    """`names` are those that there are."""
+
+    def __init__(self, name: str, names: Iterable[str]) -> None:
+        known = sorted(set(names))
+        near = get_close_matches(name, known, _MOST_NAMES, 0) if len(known) > _MOST_NAMES else known
+        more = ", ..." if len(near) < len(known) else ""
+        super().__init__(f'there is no namespace "{name}"', f"there are {', '.join(sorted(near))}{more}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +83,23 @@ def named(index: MeshIndex, text: str) -> Asker:
     if made:
         return Asker(made[0].key, f"a pod of {name}")
     if key not in pods:
+        check_namespace(index, namespace)
         raise UnknownError(f"there is no pod {key}", f"kubectl get pods -n {namespace}")
     if pods[key]["spec"].get("hostNetwork"):
         return Asker(None, f"{key} is in its node's network, where nothing takes its traffic into the mesh")
     phase = (pods[key].get("status") or {}).get("phase", "Pending")
     raise UnknownError(f"pod {key} has no address: it is {phase}", f"kubectl describe pod {name} -n {namespace}")
+
+
+def check_namespace(index: MeshIndex, name: str, *, implied: bool = False) -> None:
+    """Raises NoNamespaceError if there is none of that name. Nobody can tell where no namespace is seen, unless those
+    that objects are in are `implied`, as in files."""
+    names = {key.name for key in index.sources[NAMESPACE]}
+    if not names and not implied:
+        return
+    names |= {key.namespace for source in index.sources.values() for key in source if key.namespace}
+    if name not in names:
+        raise NoNamespaceError(name, names)
 
 
 def anybody(index: MeshIndex, request: Request) -> Asker:

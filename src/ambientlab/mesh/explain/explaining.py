@@ -8,7 +8,7 @@ from dataclasses import replace
 from ambientlab.api.kinds import SERVICE
 from ambientlab.mesh.decide import Reason, Request, decide
 from ambientlab.mesh.explain import policies, remedies, routes, rules, surroundings, ztunnels
-from ambientlab.mesh.explain.asking import Asker, UnknownError
+from ambientlab.mesh.explain.asking import Asker, NoNamespaceError, UnknownError, check_namespace
 from ambientlab.mesh.explain.explanation import (
     BROKEN,
     Applied,
@@ -72,6 +72,12 @@ def _applied(scope: Scope) -> Iterator[Applied]:
     yield from ztunnels.applied(scope)
 
 
+def _namespace(host: str, domain: str) -> str:
+    """Which a name of a Service in the cluster's DNS speaks of; "" for other names."""
+    _, _, rest = host.lower().removesuffix(f".{domain}").removesuffix(".svc").partition(".")
+    return "" if "." in rest else rest
+
+
 def _unknown(index: MeshIndex, request: Request) -> UnknownError:
     """With what has nearly that name."""
     name = request.host.split(".")[0]
@@ -81,5 +87,10 @@ def _unknown(index: MeshIndex, request: Request) -> UnknownError:
         if obj["spec"].get("type") == "ExternalName" and index.host(key).startswith(f"{request.host.lower()}."):
             target = obj["spec"].get("externalName", "")
             hints = [f"Service {key} is an alias, which the mesh does not know: ask for {target}"]
+    if not hints and (namespace := _namespace(request.host, index.domain)):
+        try:
+            check_namespace(index, namespace)
+        except NoNamespaceError as error:
+            hints = [str(error), *error.hints]
     listing = "kubectl get services,serviceentries -A"
     return UnknownError(f"no Service and no ServiceEntry is called {request.host}", *(hints or [listing]))
