@@ -33,6 +33,8 @@ from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually, first
 
+GROUP = "gateway.networking.k8s.io"
+
 
 @pytest.fixture(scope="module")
 def world(mesh: Mesh) -> World:
@@ -42,7 +44,7 @@ def world(mesh: Mesh) -> World:
 @pytest.fixture(autouse=True)
 def _no_routes_are_left(world: World) -> Iterator[None]:
     yield
-    world.mesh.kubectl("delete", "httproute,grpcroute", "-A", "--all", "--wait=false")
+    world.mesh.kubectl("delete", "httproute,grpcroute,tcproute", "-A", "--all", "--wait=false")
 
 
 def test_basic(world: World) -> None:
@@ -109,6 +111,42 @@ def test_grpcroute_weight(world: World) -> None:
     world.route([parent("echo")], {"backendRefs": backends}, kind="GRPCRoute")
     world.ask(Case("grpc://echo:7070"))
     fits(world.backends("grpc://echo:7070", 200), {"echo-v1": 70.0, "echo-v2": 30.0})
+
+
+def test_tcproute_weight(world: World) -> None:
+    """What TCPRouteWeightedRouting asks at gateways; a weight of nobody's is of connections that are refused."""
+    to = [backend("echo-v1", 9090, weight=70), backend("echo-v2", 9090, weight=30)]
+    found = world.route([parent("echo", port=9090)], {"backendRefs": to}, kind="TCPRoute")
+    conditions = {c["type"]: c["status"] for c in found["status"]["parents"][0]["conditions"]}
+    assert (conditions["Accepted"], conditions["ResolvedRefs"]) == ("True", "True")
+    fits(world.backends("tcp://echo:9090", 200), {"echo-v1": 70.0, "echo-v2": 30.0})
+
+
+def test_tcproute_of_an_older_version(world: World) -> None:
+    """v1alpha2 is served with a warning, and what it alone takes is followed, told about and kept from v1."""
+    rules = [{"backendRefs": [backend(name, 9090)]} for name in ("echo-v2", "echo-v1")]
+    old = f"{GROUP}/v1alpha2"
+    metadata = {"name": "route", "namespace": NAMESPACE}
+    spec: Object = {"parentRefs": [parent("echo", port=9090)], "rules": rules}
+    route = {"apiVersion": old, "kind": "TCPRoute", "metadata": metadata, "spec": spec}
+    warned = world.mesh.kubectl("apply", "-f", "-", stdin=json.dumps(route), check=False)
+    assert (
+        "Warning: The v1alpha2 version of TCPRoute has been deprecated and will be removed in a future release of the "
+        "API. Please upgrade to v1.\n"
+    ) in warned
+    name = ("route", "-n", NAMESPACE)
+    told = first(lambda: world.mesh.json("get", "tcproute", *name), lambda route: bool(route.get("status")), "a status")
+    assert told["apiVersion"] == f"{GROUP}/v1"
+    assert told["spec"]["rules"] == world.mesh.json("get", f"tcproutes.v1alpha2.{GROUP}", *name)["spec"]["rules"]
+    eventually(lambda: set(world.backends("tcp://echo:9090", 10)) == {"echo-v2"}, "the first rule wins")
+    newer = {**route, "apiVersion": f"{GROUP}/v1"}
+    assert "route configured" in world.mesh.apply(json.dumps(newer))  # what was applied last is noted in v1
+    rules.reverse()
+    refused = world.mesh.kubectl("apply", "-f", "-", stdin=json.dumps(newer), check=False)
+    assert "spec.rules: Too many: 2: must have at most 1 item" in refused
+    for version in ("v1", "v1alpha2"):
+        explained = world.mesh.kubectl("explain", "tcproute.spec.rules", f"--api-version={GROUP}/{version}")
+        assert f"VERSION:    {version}\n" in explained
 
 
 def test_consumer_route(world: World) -> None:

@@ -41,7 +41,7 @@ spec:
           status:
             type: object
             properties: {ready: {type: boolean}, size: {type: integer}}
-  - {name: v1beta1, served: true, storage: false, schema: *schema}
+  - {name: v1beta1, served: true, storage: false, deprecated: true, schema: *schema}
 """
 ONE = """
 apiVersion: example.com/v1
@@ -75,6 +75,20 @@ async def test_a_custom_resource_lives_as_a_built_in_one(world: World) -> None:
     ran = await world.run("get", "wd", "-n", "elsewhere")
     assert ran.err == "No resources found in elsewhere namespace.\n"
     assert (await world.ok("delete", "wd", "one", "--ignore-not-found")).startswith('widget.example.com "one" deleted')
+
+
+OLD = "Warning: example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget\n"
+
+
+async def test_whoever_uses_a_deprecated_version_is_told(world: World) -> None:
+    assert OLD not in (await world.run("apply", "-f", "-", stdin=ONE)).err
+    old = "widgets.v1beta1.example.com"
+    watch = ("get", old, "--watch", "--request-timeout=1s")
+    for arguments in (("get", old), ("get", old, "nobody"), ("delete", old, "one"), watch):
+        assert (await world.run(*arguments)).err.count(OLD) == 1
+    refused = await world.run("apply", "-f", "-", stdin=ONE.replace("v1", "v1beta1").replace("3", "30"))
+    assert OLD in refused.err
+    assert "spec.size: Invalid value: 30" in refused.err
 
 
 async def test_status_and_scale_are_apart_from_the_spec(world: World) -> None:

@@ -20,7 +20,7 @@ CASES = ROOT / "tests" / "golden"
 INTRODUCTION = """\
 # Compatibility
 
-Every field of Services and of every kind of Gateway API 1.5 and Istio 1.31 that this API serves, and what a mesh of
+Every field of Services and of every kind of Gateway API 1.6 and Istio 1.31 that this API serves, and what a mesh of
 ambientlab makes of it. This page is generated from the schemas and from the table behind the findings in statuses, so
 it says what the program says; every field that is honoured has a golden case that shows what comes of it.
 

@@ -182,7 +182,7 @@ def _specific(registry: Registry, resource: Resource, obj: Object, old: Object |
         semantic.builtin(resource, obj, old, errors)
         raise_invalid(resource, _name(obj), errors)
         return
-    errors.extend(structural.validate(entry.schema, obj))
+    errors.extend(structural.validate(entry.schema, obj, old))
     if not structural.blocks_rules(errors):
         errors.extend(rules.validate(entry.schema, obj, old))
     raise_invalid(resource, _name(obj), errors)

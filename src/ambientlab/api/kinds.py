@@ -118,9 +118,7 @@ BACKENDTLSPOLICY = Resource(
 GRPCROUTE = Resource(
     GATEWAY_GROUP, "v1", "grpcroutes", "GRPCRoute", categories=("gateway-api",), subresources=("status",)
 )
-TCPROUTE = Resource(
-    GATEWAY_GROUP, "v1alpha2", "tcproutes", "TCPRoute", categories=("gateway-api",), subresources=("status",)
-)
+TCPROUTE = Resource(GATEWAY_GROUP, "v1", "tcproutes", "TCPRoute", categories=("gateway-api",), subresources=("status",))
 TLSROUTE = Resource(GATEWAY_GROUP, "v1", "tlsroutes", "TLSRoute", categories=("gateway-api",), subresources=("status",))
 HTTPROUTE = Resource(
     GATEWAY_GROUP, "v1", "httproutes", "HTTPRoute", categories=("gateway-api",), subresources=("status",)

@@ -34,7 +34,8 @@ class Entry:
     """A served resource with what validation and printing need.
 
     `storage` is the resource objects are stored as: the same kind in the CRD's storage version. `raw_schema` is the
-    `openAPIV3Schema` of the CRD's version; it and `crd` are None for a built-in kind.
+    `openAPIV3Schema` of the CRD's version; it and `crd` are None for a built-in kind. `warning` is for whoever uses a
+    version that is deprecated.
     """
 
     resource: Resource
@@ -42,6 +43,7 @@ class Entry:
     crd: Object | None = None
     raw_schema: Object | None = None
     columns: tuple[Column, ...] = ()
+    warning: str = ""
 
     @cached_property
     def schema(self) -> Node:
@@ -150,11 +152,28 @@ def entries_of(crd: Object) -> list[Entry]:
             crd,
             (version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True},
             _columns(version),
+            _warning(spec, version),
         )
         for version in spec["versions"]
         if version.get("served")
     ]
     return sorted(served, key=lambda entry: version_priority(entry.resource.version))
+
+
+def _warning(spec: Object, version: Object) -> str:
+    """Without words of the CRD's own, those of apiextensions-apiserver (customresource_handler.go)."""
+    if not version.get("deprecated"):
+        return ""
+    if "deprecationWarning" in version:
+        return str(version["deprecationWarning"])
+    newer = [one["name"] for one in spec["versions"] if one.get("served") and not one.get("deprecated")]
+    newer = [name for name in newer if version_priority(name) < version_priority(version["name"])]
+
+    def kind(name: str) -> str:
+        return f"{spec['group']}/{name} {spec['names']['kind']}"
+
+    advice = f"; use {kind(min(newer, key=version_priority))}" if newer else ""
+    return f"{kind(version['name'])} is deprecated{advice}"
 
 
 def _unless(given: str | None, usual: str) -> str:

@@ -76,6 +76,7 @@ class APIServer:
         sslproto.SSLProtocol.max_size = _TLS_BUFFER
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._api.handle)
+        app.on_response_prepare.append(self._api.warn)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE_SECONDS)
         await self._runner.setup()
         context = self._pki.server_context()

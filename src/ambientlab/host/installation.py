@@ -23,7 +23,7 @@ OLDEST = (1, 24)
 
 _REVISION = "istio.io/rev"
 _DEFAULT = "default"
-_GATEWAY_API = "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.5.1/standard-install.yaml"
+_GATEWAY_API = "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.6.0/standard-install.yaml"
 _EAST_WEST = "istio-east-west"
 """The GatewayClass of gateways between clusters (pkg/config/constants)."""
 _DOMAIN_ARGUMENT = re.compile(r"--domain[= ](\S+)")

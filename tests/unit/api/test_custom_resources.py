@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,27 @@ def test_a_wrong_route_of_connections_is_refused(refusal, admitted, resource, pa
         route = {**TLS_ROUTE, "spec": {"rules": TLS_ROUTE["spec"]["rules"]}}
     admitted(resource, route)
     assert message in refusal(resource, spoiled(route, path, value)).message
+
+
+OLD = [replace(kinds.TCPROUTE, version="v1alpha2"), replace(kinds.TLSROUTE, version="v1alpha2")]
+
+
+@pytest.mark.parametrize("old", OLD, ids=lambda resource: resource.kind)
+def test_what_an_older_version_has_taken_may_stay(registry, refusal, admitted, old) -> None:
+    """Until v1 a route of connections had up to 16 rules. One that has two can be read as v1, and gets its status
+    there; its rules can become one, and nothing else that v1 has no place for."""
+    resource = registry.storage(old)
+    assert resource.version == "v1"
+    hosts = {"hostnames": ["a.example"]} if old.kind == "TLSRoute" else {}
+    rules = [{"backendRefs": [{"name": name, "port": 1}]} for name in ("a", "b", "c")]
+    route: dict[str, Any] = {"metadata": {"name": "several", "namespace": "hello"}}
+    taken = admitted(old, {**route, "spec": {**hosts, "rules": rules[:2]}}) | {"apiVersion": resource.api_version}
+    assert admitted(resource, spoiled(taken, "status.parents", []), old=taken)["status"] == {"parents": []}
+    message = refusal(resource, spoiled(taken, "status.parents", [{}]), old=taken).message
+    assert "status.parents[0].parentRef: Required value" in message
+    assert "Too many: 3" in refusal(resource, spoiled(taken, "spec.rules", rules), old=taken).message
+    assert "Too many: 2" in refusal(resource, spoiled(taken, "spec.rules.0", rules[2]), old=taken).message
+    admitted(resource, spoiled(taken, "spec.rules", rules[:1]), old=taken)
 
 
 def test_rules_have_names_of_their_own(refusal) -> None:

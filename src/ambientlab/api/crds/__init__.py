@@ -1,6 +1,6 @@
 """The CustomResourceDefinitions the server ships, as objects.
 
-Fields, bounds and rules are those of Gateway API v1.5 (experimental channel) and Istio 1.31; descriptions are our own.
+Fields, bounds and rules are those of Gateway API v1.6 (experimental channel) and Istio 1.31; descriptions are our own.
 """
 
 from __future__ import annotations

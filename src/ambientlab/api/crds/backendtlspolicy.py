@@ -138,9 +138,11 @@ def crd() -> Object:
         doc="How TLS is spoken to backends.",
         short_names=("btlspolicy",),
         categories=common.CATEGORIES,
+        labels={f"{common.GROUP}/policy": "Direct"},
         annotations=common.ANNOTATIONS,
         versions=("v1", "v1alpha3"),
         storage="v1",
+        deprecated=common.deprecated("BackendTLSPolicy", "v1alpha3"),
         columns=(AGE,),
         fields={
             "spec!": obj(

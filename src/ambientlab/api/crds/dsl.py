@@ -129,6 +129,7 @@ def definition(
     short_names: Sequence[str] = (),
     categories: Sequence[str] = (),
     status: bool = True,
+    labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
     older: Mapping[str, Mapping[str, Schema]] | None = None,
     deprecated: Mapping[str, str] | None = None,
@@ -158,6 +159,8 @@ def definition(
     }
     warnings = deprecated or {}
     metadata: Object = {"name": f"{plural}.{group}"}
+    if labels:
+        metadata["labels"] = dict(labels)
     if annotations:
         metadata["annotations"] = dict(annotations)
     return {

@@ -118,7 +118,7 @@ def _infrastructure() -> Schema:
                 "Annotations for everything created.",
                 string(minLength=0, maxLength=4096),
                 rules=_key_rules("annotation"),
-                maxProperties=8,
+                maxProperties=16,
             ),
             "labels": mapping(
                 "Labels for everything created.",
@@ -150,7 +150,7 @@ def _client_validation(doc: str) -> Schema:
             "validation": obj(
                 "How certificates of clients are checked.",
                 {
-                    "caCertificateRefs!": atomic("Authorities that are trusted.", certificate, minItems=1, maxItems=8),
+                    "caCertificateRefs!": atomic("Authorities that are trusted.", certificate, minItems=1, maxItems=16),
                     "mode": enum(
                         "Whether a client without a valid certificate is let in.",
                         "AllowValidOnly",

@@ -8,12 +8,22 @@ from ambientlab.api.crds.dsl import Schema, enum, int32, integer, keyed, mapping
 
 GROUP = "gateway.networking.k8s.io"
 CATEGORIES = ("gateway-api",)
-ANNOTATIONS = {f"{GROUP}/bundle-version": "v1.5.1", f"{GROUP}/channel": "experimental"}
+ANNOTATIONS = {
+    "api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api/pull/4530",
+    f"{GROUP}/bundle-version": "v1.6.0",
+    f"{GROUP}/channel": "experimental",
+}
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 WILDCARD_HOST = rf"^(\*\.)?{SUBDOMAIN}$"
 _EPOCH = "1970-01-01T00:00:00Z"
+
+
+def deprecated(kind: str, *versions: str) -> dict[str, str]:
+    """What whoever uses one of these versions is warned of."""
+    advice = "has been deprecated and will be removed in a future release of the API. Please upgrade to v1."
+    return {version: f"The {version} version of {kind} {advice}" for version in versions}
 
 
 def group(doc: str = "API group of the referent; empty for the core group.", **more: Any) -> Schema:

@@ -107,7 +107,7 @@ def crd() -> Object:
         storage="v1",
         columns=routes.HOSTNAMES,
         fields={
-            "spec!": routes.spec(rules, hostnames="Hosts the route is for; those of its parents if absent."),
+            "spec!": routes.spec(rules, hostnames=routes.hostnames()),
             "status": routes.status(),
         },
     )

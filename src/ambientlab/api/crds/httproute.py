@@ -5,7 +5,7 @@ from __future__ import annotations
 from ambientlab.api.crds import gatewayapi as common
 from ambientlab.api.crds import httpfilters as filters
 from ambientlab.api.crds import routes
-from ambientlab.api.crds.dsl import Schema, atomic, definition, enum, integer, keyed, obj, string
+from ambientlab.api.crds.dsl import Schema, atomic, definition, enum, integer, keyed, obj, string, unique
 from ambientlab.api.crds.httpfilters import PATH_CHARACTERS
 from ambientlab.api.objects import Object
 
@@ -118,9 +118,9 @@ def _rule() -> Schema:
             "retry": obj(
                 "When a request is sent once more.",
                 {
-                    "attempts": integer("How often at most, the first time not counted."),
+                    "attempts": integer("How often at most, the first time not counted.", minimum=1),
                     "backoff": routes.duration("How long to wait before."),
-                    "codes": atomic(
+                    "codes": unique(
                         "Statuses of answers that are not taken for one.", integer("", minimum=400, maximum=599)
                     ),
                 },
@@ -155,7 +155,7 @@ def _spec() -> Schema:
             maxItems=routes.MAX_RULES,
             default=[{"matches": [{"path": _DEFAULT_PATH}]}],
         ),
-        hostnames="Hosts the route is for; those of its parents if absent.",
+        hostnames=routes.hostnames(),
     )
 
 

@@ -22,7 +22,7 @@ def crd() -> Object:
         status=False,
         columns=(AGE,),
         fields={
-            "spec": obj(
+            "spec!": obj(
                 "Who may refer to what.",
                 {
                     "from!": atomic(

@@ -32,22 +32,8 @@ _PARENT_RULES = [
 ]
 
 
-_ESCAPED = common.SUBDOMAIN.replace("\\", r"\\")
-_HOSTS_RULES = [
-    ("Hostnames cannot contain an IP", "self.all(h, !isIP(h))"),
-    (
-        "Hostnames must be valid based on RFC-1123",
-        f"self.all(h, !h.contains('*') ? h.matches('^({_ESCAPED})$') : true)",
-    ),
-    (
-        "Wildcards on hostnames must be the first label, and the rest of hostname must be valid based on RFC-1123",
-        f"self.all(h, h.contains('*') ? (h.startsWith('*.') && h.substring(2).matches('^({_ESCAPED})$')) : true)",
-    ),
-]
-
-
-def spec(rules: Schema, *, hostnames: str = "", ruled: bool = False, named: bool = False) -> Schema:
-    """`hostnames` says what they are for, where a kind has any. `ruled` routes must have rules, `named` ones hosts."""
+def spec(rules: Schema, *, hostnames: Schema | None = None, ruled: bool = False, named: bool = False) -> Schema:
+    """`ruled` routes must have rules, `named` ones hosts."""
     fields = {
         "parentRefs": atomic(
             "What the route attaches to.", parent_reference("One parent."), rules=_PARENT_RULES, maxItems=32
@@ -55,13 +41,15 @@ def spec(rules: Schema, *, hostnames: str = "", ruled: bool = False, named: bool
         "rules!" if ruled else "rules": rules,
         "useDefaultGateways": enum("Which default Gateways the route attaches to; none if absent.", "All", "None"),
     }
-    if named:
-        fields["hostnames!"] = atomic(
-            hostnames, common.hostname("One host."), rules=_HOSTS_RULES, minItems=1, maxItems=16
-        )
-    elif hostnames:
-        fields["hostnames"] = atomic(hostnames, common.hostname("One host."), maxItems=16)
+    if hostnames is not None:
+        fields["hostnames!" if named else "hostnames"] = hostnames
     return obj("What is wanted.", fields)
+
+
+def hostnames() -> Schema:
+    """Of routes for requests."""
+    doc = "Hosts the route is for; those of its parents if absent."
+    return atomic(doc, common.hostname("One host."), maxItems=16)
 
 
 def parent_reference(doc: str) -> Schema:
@@ -164,7 +152,6 @@ def session_persistence() -> Schema:
                     )
                 },
             ),
-            "idleTimeout": duration("How long a session lasts without requests."),
             "sessionName": string("Name of the cookie or header.", maxLength=128),
             "type": enum("What a session is told by.", "Cookie", "Header", default="Cookie"),
         },

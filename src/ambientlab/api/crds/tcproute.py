@@ -9,11 +9,23 @@ from ambientlab.api.crds import routes
 from ambientlab.api.crds.dsl import AGE, Rules, Schema, atomic, definition, obj
 from ambientlab.api.objects import Object
 
-_OLD = (
-    "The {} version of TLSRoute has been deprecated and will be removed in a future release of the API. "
-    "Please upgrade to v1."
-)
-_HOSTNAMES = "Server names the route is for, as clients send them."
+_ESCAPED = common.SUBDOMAIN.replace("\\", r"\\")
+_HOSTS_RULES = [
+    ("Hostnames cannot contain an IP", "self.all(h, !isIP(h))"),
+    (
+        "Hostnames must be valid based on RFC-1123",
+        f"self.all(h, !h.contains('*') ? h.matches('^({_ESCAPED})$') : true)",
+    ),
+    (
+        "Wildcards on hostnames must be the first label, and the rest of hostname must be valid based on RFC-1123",
+        f"self.all(h, h.contains('*') ? (h.startsWith('*.') && h.substring(2).matches('^({_ESCAPED})$')) : true)",
+    ),
+]
+
+
+def _hostnames(rules: Rules = (), **more: Any) -> Schema:
+    doc = "Server names the route is for, as clients send them."
+    return atomic(doc, common.hostname("One host."), rules=rules, maxItems=1024, **more)
 
 
 def _rules(count: int, rules: Rules = ()) -> Schema:
@@ -24,17 +36,25 @@ def _rules(count: int, rules: Rules = ()) -> Schema:
     return atomic("Rules.", rule, rules=rules, minItems=1, maxItems=count)
 
 
+_ONE = _rules(1)
+_SEVERAL = _rules(routes.MAX_RULES, [routes.NAMES_RULE])
+"""Until v1 a route could have as many as those for requests."""
+
+
 def _fields(spec: Schema) -> dict[str, Schema]:
     return {"spec!": spec, "status": routes.status()}
 
 
-def _definition(kind: str, **more: Any) -> Object:
+def _definition(kind: str, old: tuple[str, ...], **more: Any) -> Object:
     return definition(
         common.GROUP,
         kind,
         f"{kind.lower()}s",
         categories=common.CATEGORIES,
         annotations=common.ANNOTATIONS,
+        versions=("v1", *old),
+        storage="v1",
+        deprecated=common.deprecated(kind, *old),
         columns=(AGE,),
         **more,
     )
@@ -43,21 +63,19 @@ def _definition(kind: str, **more: Any) -> Object:
 def tcp() -> Object:
     return _definition(
         "TCPRoute",
+        ("v1alpha2",),
         doc="Sends TCP connections to backends, by weight.",
-        versions=("v1alpha2",),
-        storage="v1alpha2",
-        fields=_fields(routes.spec(_rules(routes.MAX_RULES, [routes.NAMES_RULE]), ruled=True)),
+        fields=_fields(routes.spec(_ONE, ruled=True)),
+        older={"v1alpha2": _fields(routes.spec(_SEVERAL, ruled=True))},
     )
 
 
 def tls() -> Object:
-    older = routes.spec(_rules(routes.MAX_RULES, [routes.NAMES_RULE]), hostnames=_HOSTNAMES, ruled=True)
+    named = _hostnames(_HOSTS_RULES, minItems=1)
     return _definition(
         "TLSRoute",
+        ("v1alpha2", "v1alpha3"),
         doc="Sends TLS connections to backends as they are, by server name and weight.",
-        versions=("v1", "v1alpha2", "v1alpha3"),
-        storage="v1",
-        fields=_fields(routes.spec(_rules(1), hostnames=_HOSTNAMES, ruled=True, named=True)),
-        older={"v1alpha2": _fields(older)},
-        deprecated={version: _OLD.format(version) for version in ("v1alpha2", "v1alpha3")},
+        fields=_fields(routes.spec(_ONE, hostnames=named, ruled=True, named=True)),
+        older={"v1alpha2": _fields(routes.spec(_SEVERAL, hostnames=_hostnames(), ruled=True))},
     )

@@ -9,7 +9,7 @@ from typing import Any
 from ambientlab.api.cel import CelError, compile_rule
 from ambientlab.api.fielderrors import Errors, FieldError, child, duplicate, forbidden, invalid, key, required
 from ambientlab.api.schema import Node, Rule
-from ambientlab.api.validation.structural import type_name
+from ambientlab.api.validation.structural import counterparts, identity, type_name
 
 
 def validate(node: Node, value: Any, old: Any = None, path: str = "") -> Errors:
@@ -67,22 +67,9 @@ def _walk(node: Node, value: Any, old: Any, path: str, errors: Errors, same: boo
             if schema is not None and has_rules(schema):
                 _walk(schema, inner, before.get(name), here, errors, same)
     elif isinstance(value, list) and node.items is not None and has_rules(node.items):
-        counterparts = _counterparts(node, old)
+        known = counterparts(node, old)
         for index, item in enumerate(value):
-            _walk(node.items, item, counterparts.get(_identity(node, item)), f"{path}[{index}]", errors, same)
-
-
-def _counterparts(node: Node, old: Any) -> dict[Any, Any]:
-    """Only items of a list-map can be told apart between two versions of an object."""
-    if node.list_type != "map" or not isinstance(old, list):
-        return {}
-    return {_identity(node, item): item for item in old}
-
-
-def _identity(node: Node, item: Any) -> Any:
-    if node.list_type != "map" or not isinstance(item, dict):
-        return None
-    return tuple(str(item.get(name)) for name in node.list_map_keys)
+            _walk(node.items, item, known.get(identity(node, item)), f"{path}[{index}]", errors, same)
 
 
 def _check(rule: Rule, value: Any, old: Any, path: str) -> FieldError | None:

@@ -44,9 +44,12 @@ _UNCHECKED = (
 )
 
 
-def validate(node: Node, value: Any, path: str = "") -> Errors:
+def validate(node: Node, value: Any, old: Any = None, path: str = "") -> Errors:
+    """`old` is the object before an update: what is as it was may be wrong, but for lists of repeated items
+    (apiextensions-apiserver's validation/ratcheting.go). So an object that a version with other bounds has taken still
+    gets its status in this one."""
     errors: Errors = []
-    _value(node, value, path, errors)
+    _value(node, value, path, errors, old)
     if not errors:
         _lists(node, value, path, errors)
     return errors
@@ -60,9 +63,16 @@ def blocks_rules(errors: Errors) -> bool:
     return True
 
 
-def _value(node: Node, value: Any, path: str, errors: Errors) -> None:
+def _value(node: Node, value: Any, path: str, errors: Errors, old: Any = None) -> None:
     if value is None and node.nullable:
         return
+    before = len(errors)
+    _checked(node, value, path, errors, old)
+    if len(errors) > before and old is not None and show(old) == show(value):
+        del errors[before:]
+
+
+def _checked(node: Node, value: Any, path: str, errors: Errors, old: Any) -> None:
     if not _type_ok(node, value):
         found = type_name(value)
         wanted = "integer,string" if node.type == "int-or-string" else node.type
@@ -76,9 +86,9 @@ def _value(node: Node, value: Any, path: str, errors: Errors) -> None:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _number(node, value, path, errors)
     elif isinstance(value, list):
-        _list(node, value, path, errors)
+        _list(node, value, path, errors, old)
     elif isinstance(value, dict):
-        _object(node, value, path, errors)
+        _object(node, value, path, errors, old if isinstance(old, dict) else {})
     if node.all_of or node.any_of or node.one_of or node.negated is not None:
         _combined(node, value, path, errors)
 
@@ -197,10 +207,13 @@ def _go_float(value: float) -> str:
     return short if float(short) == value else repr(value)
 
 
-def _list(node: Node, value: list[Any], path: str, errors: Errors) -> None:
+def _list(node: Node, value: list[Any], path: str, errors: Errors, old: Any) -> None:
     if node.items is not None:
+        known = counterparts(node, old)
+        placed = old if isinstance(old, list) and not node.list_type else ()
         for index, item in enumerate(value):
-            _value(node.items, item, f"{path}[{index}]", errors)
+            earlier = placed[index] if index < len(placed) else known.get(identity(node, item))
+            _value(node.items, item, f"{path}[{index}]", errors, earlier)
     if node.max_items is not None and len(value) > node.max_items:
         errors.append(too_many(path, len(value), node.max_items))
     if node.min_items is not None and len(value) < node.min_items:
@@ -209,15 +222,28 @@ def _list(node: Node, value: list[Any], path: str, errors: Errors) -> None:
         errors.append(invalid(path, value, f"{path} in body shouldn't contain duplicates"))
 
 
-def _object(node: Node, value: dict[str, Any], path: str, errors: Errors) -> None:
+def counterparts(node: Node, old: Any) -> dict[Any, Any]:
+    """Only items of a list-map can be told apart between two versions of an object."""
+    if node.list_type != "map" or not isinstance(old, list):
+        return {}
+    return {identity(node, item): item for item in old}
+
+
+def identity(node: Node, item: Any) -> Any:
+    if node.list_type != "map" or not isinstance(item, dict):
+        return None
+    return tuple(str(item.get(name)) for name in node.list_map_keys)
+
+
+def _object(node: Node, value: dict[str, Any], path: str, errors: Errors, old: dict[str, Any]) -> None:
     for name in node.required:
         if name not in value:
             errors.append(required(child(path, name)))
     for name, inner in value.items():
         if name in node.properties:
-            _value(node.properties[name], inner, child(path, name), errors)
+            _value(node.properties[name], inner, child(path, name), errors, old.get(name))
         elif node.additional is not None:
-            _value(node.additional, inner, child(path, name), errors)
+            _value(node.additional, inner, child(path, name), errors, old.get(name))
     if node.max_properties is not None and len(value) > node.max_properties:
         errors.append(too_many(path, len(value), node.max_properties))
     if node.min_properties is not None and len(value) < node.min_properties:
@@ -278,12 +304,12 @@ def _lists(node: Node, value: Any, path: str, errors: Errors) -> None:
         for index, item in enumerate(value):
             here = f"{path}[{index}]"
             if node.list_type in ("set", "map"):
-                identity = item
+                keys = item
                 if node.list_type == "map" and isinstance(item, dict):
-                    identity = {name: item[name] for name in node.list_map_keys if name in item}
-                text = show(identity)
+                    keys = {name: item[name] for name in node.list_map_keys if name in item}
+                text = show(keys)
                 if text in seen:
-                    errors.append(duplicate(here, identity))
+                    errors.append(duplicate(here, keys))
                 seen.add(text)
             if node.items is not None and isinstance(item, dict | list):
                 _lists(node.items, item, here, errors)

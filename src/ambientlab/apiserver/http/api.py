@@ -33,6 +33,7 @@ from ambientlab.store.log import StoreError
 # etcd's own limit on requests is 1.5 MiB; the API server's on bodies is 3 MiB.
 MAX_BODY = 3 << 20
 logger = logging.getLogger(__name__)
+_WARNINGS = web.RequestKey("warnings", list[str])
 StreamHandler = Callable[[web.Request, Kubelet, Object], Awaitable[web.StreamResponse]]
 
 
@@ -65,6 +66,11 @@ class API:
         except Exception:
             logger.exception("a request failed: %s %s", request.method, request.path)
             return _failure(StatusError(500, "InternalError", "Internal error occurred: see the API server's log"))
+
+    async def warn(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Before an answer goes out, be it a refusal or a watch: with what its client is warned of."""
+        for warning in request.get(_WARNINGS, ()):
+            response.headers.add("Warning", f'299 - "{_header_text(warning)}"')
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         target = read_target(request.method, request.path, watch=request.query.get("watch") in ("true", "1"))
@@ -142,10 +148,13 @@ class API:
             raise refusals.method_not_allowed()
         if _is_stream(target):
             return await self._stream(request, target)
+        old = self._verbs.registry.entry(resource).warning
+        warnings = request[_WARNINGS] = [old] if old else []
         form = choose(request.headers.get(hdrs.ACCEPT, ""))
         if target.verb in ("get", "list", "watch"):
             return await self._read(request, resource, target, form)
         outcome = await self._write(request, resource, target)
+        warnings.extend(outcome.warnings)
         return self._answer(request, resource, outcome, form)
 
     async def _review(self, request: web.Request, review: Resource, target: Target, user: User) -> web.Response:
@@ -196,10 +205,7 @@ class API:
             body = self._renderer.many(resource, Page(outcome.entries, metadata), form)
         else:
             body = dump(outcome.body, form)
-        response = _body(body, form, outcome.status)
-        for warning in outcome.warnings:
-            response.headers.add("Warning", f'299 - "{_header_text(warning)}"')
-        return response
+        return _body(body, form, outcome.status)
 
     async def _stream(self, request: web.Request, target: Target) -> web.StreamResponse:
         if request.method not in (("GET",) if target.subresource == "log" else ("GET", "POST")):
