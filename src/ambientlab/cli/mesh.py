@@ -101,7 +101,9 @@ def up(name: str, kubeconfig: Path | None, patience: float, quiet: bool) -> None
 @kubeconfig_option
 @click.option("--purge", is_flag=True, help="Delete its objects, certificates and logs too.")
 def down(name: str, kubeconfig: Path | None, purge: bool) -> None:
-    """Stop the mesh. Its objects are there again after the next `up`, unless --purge."""
+    """Stop the mesh. Its objects are there again after the next `up`, unless --purge; its pods then run anew, which
+    each of them counts as a restart, as after a restart of a node.
+    """
     from ambientlab.host import kubeconfig as kube
     from ambientlab.host import lifecycle
 

@@ -272,12 +272,15 @@ async def test_after_a_restart_of_the_node_pods_run_again_and_count_it(world: An
     await world.create("done", shell("exit 0"), restartPolicy="OnFailure")
     await world.ready("web")
     await world.until(lambda: world.status("done").get("phase") == "Succeeded")
+    world.clock.advance(1)
     await world.restart()
     await world.until(
         lambda: world.container("web").get("restartCount") == 1 and world.condition("web", "Ready") == "True"
     )
     lost = world.container("web")["lastState"]["terminated"]
     assert (lost["reason"], lost["exitCode"]) == ("Unknown", 255)
+    await world.until(lambda: world.events("SandboxChanged"))
+    assert world.events("SandboxChanged") == ["Pod sandbox changed, it will be killed and re-created."]
     assert world.status("done")["phase"] == "Succeeded"
     assert [call for call in world.runtime.calls if call == "start main"] == ["start main"] * 3
 

@@ -94,7 +94,8 @@ class Container:
         return code is None or self._restarts(code)
 
     def _begin_again(self) -> bool:
-        """Counts the run that a restart of the node has cut short; True if the container was done before."""
+        """Counts the run that a restart of the node has cut short, as the kubelet does; True if the container was done
+        before (k8s.io/api/core/v1, ContainerStatus.restartCount: always incremented, unless state is lost)."""
         record = self.record
         if not record.container_id:
             return False

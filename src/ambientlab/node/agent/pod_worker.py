@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _STATUS_RETRY = 1.0  # seconds
 _LOST = 255  # the exit code runtimes report for containers that a restart of the node has ended
 
+_SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
+
 
 class AddressPool(Protocol):
     """Pod addresses (`node.network.Addresses`)."""
@@ -156,6 +158,8 @@ class PodWorker:
         self._mark()
         if not await self._may_start():
             return
+        if any(container.record.container_id for container in self._containers.values()):
+            self._means.recorder.record(self.pod, "Normal", "SandboxChanged", _SANDBOX_CHANGED)
         due = 0.0
         if self.played_by_daemon:
             self._context.ips = self._means.ips
