@@ -110,3 +110,13 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     commands = [line.split()[0] for line in blocks[0].splitlines()]
     assert commands == ["scripts/lab", "scripts/test"]
+
+
+def test_a_virtual_environment_is_never_committed(tmp_path: Path) -> None:
+    """Nor one that is a link to another tree's."""
+    git = ("git", "-C", str(tmp_path))
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    (tmp_path / ".venv").symlink_to(tmp_path)
+    told = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["??", ".gitignore"]
