@@ -44,6 +44,16 @@ class Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C ends with 130, a reader that went away with 141, as shells expect; click has 1 for both."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(128 + signal.SIGINT) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
@@ -55,15 +65,9 @@ def cli() -> None:
     """An Istio ambient mesh on this machine: real kubectl, real Envoy, no cluster."""
 
 
-def main() -> Any:
-    """The program. Ctrl-C ends with 130, a reader that went away with 141, as shells expect."""
-    try:
-        return cli(standalone_mode=True)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+def main() -> None:
+    """The program."""
+    cli()
 
 
 if __name__ == "__main__":

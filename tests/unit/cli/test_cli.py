@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -27,6 +31,30 @@ def test_every_command_can_be_imported_and_explains_itself(tmp_path: Path) -> No
         else:
             assert done.exit_code == 0, done.output
             assert done.output.startswith("Usage: ")
+
+
+def test_an_interruption_ends_with_130(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifests")
+    with (
+        started("analyze", "--offline", "-f", str(tmp_path / "manifests")) as process,
+        (tmp_path / "manifests").open("w"),  # comes back when the reader opens it as well
+    ):
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
+
+
+def test_a_reader_that_goes_away_ends_with_141() -> None:
+    with started("analyze", "--offline", "-f", "-", "--fail-on", "never") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+def started(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ambientlab.cli.main", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def test_the_readme_names_every_command() -> None:
