@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Change = Callable[[Listed], Listed]
 
 EXIT_BAD_INPUT = 65
+_EXTENSIONS = (".json", ".yaml", ".yml")
 
 
 def flags(context: str | None, kubeconfig: Path | None) -> list[str]:
@@ -98,15 +100,33 @@ def changed_by(written: Manifests) -> Change:
 def texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The contents of manifests, by the names of their files: of those named, of those in a directory, of stdin."""
     for name in files:
-        if name == "-":
-            yield "stdin", sys.stdin.read()
-            continue
-        path = Path(name)
-        paths = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml", ".json")) if path.is_dir() else [path]
-        for each in paths:
-            try:
-                yield str(each), each.read_text()
-            except OSError as error:
-                fail(f"cannot read {each}: {error.strerror}")
-            except UnicodeDecodeError:
-                fail(f"{each} is no text", code=EXIT_BAD_INPUT)
+        try:
+            if name == "-":
+                yield "stdin", _text("stdin", sys.stdin.buffer.read())
+                continue
+            for path in _paths(name):
+                yield str(path), _text(str(path), path.read_bytes())
+        except OSError as error:
+            if "://" in name:
+                fetch = f"fetch it: curl -fsSL {shlex.quote(name)} | ambientlab ... -f -"
+                fail(f"cannot read {name}: it is no file", [fetch])
+            fail(f"cannot read {error.filename or name}: {error.strerror}")
+
+
+def _paths(name: str) -> list[Path]:
+    """Of a directory those that kubectl takes (k8s.io/cli-runtime, pkg/resource), and none of directories in it."""
+    path = Path(name)
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.iterdir() if each.suffix in _EXTENSIONS and not each.is_dir())
+    if not found:
+        fail(f"there are no manifests in {name}: their names end in {', '.join(_EXTENSIONS)}")
+    return found
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        fail(f"{name} is no text", code=EXIT_BAD_INPUT)
+    return text.replace("\r\n", "\n")

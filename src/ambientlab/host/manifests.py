@@ -5,9 +5,12 @@ What is wrong with one is told and leaves the others.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -22,7 +25,8 @@ from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.ir import Key
 
 _DOCUMENT = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
-_YAML = "application/yaml"
+_JSON, _YAML = "application/json", "application/yaml"
+_DECODER = json.JSONDecoder()
 _DEFAULT_NAMESPACE = "default"
 _OTHER_CORE_KINDS = frozenset(
     {"LimitRange", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController", "ResourceQuota"}
@@ -45,16 +49,25 @@ class Origin:
 
     def line_of(self, steps: Iterable[str] = ()) -> int:
         """Of a field, by the names and the indices that lead to it, or of what of it there is."""
-        node = yaml.compose(self.text, Loader=_Loader)
+        node = _composed(self.text)
         if node is None:
             return self.line
-        line = node.start_mark.line
+        line: int = node.start_mark.line
         for step in (*(() if self.item is None else ("items", str(self.item))), *steps):
             found = _below(node, step)
             if found is None:
                 break
             line, node = found
         return self.line + line
+
+
+@lru_cache(maxsize=1)
+def _composed(document: str) -> Any:
+    """Kept for the other objects of a List. None for what has no lines: JSON may have what YAML has not."""
+    try:
+        return yaml.compose(document, Loader=_Loader)
+    except yaml.YAMLError:
+        return None
 
 
 def _below(node: Any, step: str) -> tuple[int, Any] | None:
@@ -160,28 +173,66 @@ def written(texts: Iterable[tuple[str, str]]) -> Iterator[Written | Problem]:
 
 def _documents(texts: Iterable[tuple[str, str]]) -> Iterator[Origin]:
     for file, text in texts:
-        begin, line = 0, 1
-        marks = [*_DOCUMENT.finditer(text), None]
-        for number, mark in enumerate(marks, 1):
-            end = len(text) if mark is None else mark.start()
-            yield Origin(file, number, line, text[begin:end])
-            if mark is not None:
-                begin, line = mark.end(), 1 + text.count("\n", 0, mark.end())
+        yield from _of_json(file, text) or _of_yaml(file, text)
+
+
+def _of_json(file: str, text: str) -> list[Origin]:
+    """Objects one behind the other, as kubectl takes them and jq writes them; none of a text that is anything else."""
+    found: list[Origin] = []
+    begin = _past_blanks(text, 0)
+    line = 1 + text.count("\n", 0, begin)
+    while text.startswith("{", begin):
+        try:
+            _, end = _DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return []
+        found.append(Origin(file, len(found) + 1, line, text[begin:end]))
+        end = _past_blanks(text, end)
+        line += text.count("\n", begin, end)
+        begin = end
+    return found if begin == len(text) else []
+
+
+def _past_blanks(text: str, begin: int) -> int:
+    while begin < len(text) and text[begin].isspace():
+        begin += 1
+    return begin
+
+
+def _of_yaml(file: str, text: str) -> Iterator[Origin]:
+    begin, line = 0, 1
+    marks = [*_DOCUMENT.finditer(text), None]
+    for number, mark in enumerate(marks, 1):
+        yield Origin(file, number, line, text[begin : None if mark is None else mark.start()])
+        if mark is not None:
+            line += text.count("\n", begin, mark.end())
+            begin = mark.end()
 
 
 def _values(document: str) -> Iterator[tuple[int | None, object]]:
     """The objects of a document, of which a List has several, with their places in it."""
-    value = parse.parse(document.encode(), _YAML).value if document.strip() else None
+    written = any(not line.lstrip().startswith("#") for line in document.splitlines() if line.strip())
+    value = _value(document) if written else None
     if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
         yield from enumerate(value["items"])
     elif value is not None:
         yield None, value
 
 
+def _value(document: str) -> Any:
+    """JSON is read as such: not all of it is YAML."""
+    if document.startswith("{"):
+        with suppress(StatusError):
+            return parse.parse(document.encode(), _JSON, find_duplicates=False).value
+    return parse.parse(document.encode(), _YAML).value
+
+
 def _unreadable(origin: Origin, error: StatusError) -> Problem:
-    """With the line of the file where YAML ends to be YAML, if that is what is wrong."""
+    """With the line of the file where YAML ends to be YAML, if that is what is wrong. Event by event: nodes within
+    nodes are composed by recursion in C, which has no limit but the end of the process."""
     try:
-        yaml.compose(origin.text, Loader=_Loader)
+        for _ in yaml.parse(origin.text, Loader=_Loader):
+            pass
     except yaml.MarkedYAMLError as found:
         line = origin.line + (found.problem_mark.line if found.problem_mark is not None else 0)
         return Problem(origin.file, origin.number, line, f"it is no YAML: {found.problem or found.context}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
 
 from ambientlab.api.kinds import HTTPROUTE, REFERENCEGRANT, SERVICE
 from ambientlab.api.resources import Resource
@@ -55,9 +58,56 @@ def test_lines_are_those_of_the_file(resource: Resource, key: Key, steps: list[s
     assert found.origins[(resource, key)].line_of(steps) == line
 
 
+STREAM = """
+{
+\t"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one", "annotations": {"a": "\\ud83d\\ude00"}},
+\t"spec": {"ports": [{"port": 80}]}
+}{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "two"}, "spec": {"ports": [{"port": 80}]}}
+
+{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "three"}, "spec": {}}
+"""
+
+
+def test_json_is_taken_as_jq_writes_it() -> None:
+    found = manifests.read([("f", STREAM)])
+    lines = {key.name: origin.line for (_, key), origin in found.origins.items()}
+    assert lines == {"one": 2, "two": 5}
+    assert [(problem.line, problem.number, problem.named) for problem in found.problems] == [(7, 3, "Service three")]
+    flow = "{apiVersion: v1, kind: Service, metadata: {name: four}, spec: {ports: [{port: 80}]}}"
+    assert [key.name for _, key in manifests.read([("f", flow)]).origins] == ["four"]
+
+
+def test_a_list_is_read_once_for_all_that_is_wrong_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster's objects as kubectl writes them may be thousands in one document."""
+    compose, composed = yaml.compose, list[str]()
+
+    def counting(text: str, Loader: Any) -> Any:
+        composed.append(text)
+        return compose(text, Loader)
+
+    monkeypatch.setattr(yaml, "compose", counting)
+    item = "{apiVersion: v1, kind: Service, metadata: {name: NAME}, spec: {}}"
+    items = "\n".join(f"- {item.replace('NAME', f's{number}')}" for number in range(50))
+    found = manifests.read([("f", f"apiVersion: v1\nkind: List\nitems:\n{items}\n")])
+    assert [problem.line for problem in found.problems] == [*range(4, 54)]
+    assert len(composed) == 2
+
+
 def test_objects_without_a_namespace_are_in_the_one_given() -> None:
     found = manifests.read([("f", TEXT)], "hello")
     assert Key("hello", "three") in {key for _, key in found.origins}
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 200_000, '{"a": ' * 20_000 + "1" + "}" * 20_000])
+def test_what_is_nested_too_deeply_ends_nothing_but_its_document(text: str) -> None:
+    found = manifests.read([("f", f"{TEXT}---\n{text}")])
+    assert (len(found.origins), [problem.number for problem in found.problems]) == (3, [3])
+
+
+def test_documents_of_comments_alone_are_none() -> None:
+    """Helm and kustomize write them."""
+    found = manifests.read([("f", f"# a licence\n---\n\n---\n# Source: x.yaml\n---\n{TEXT}---\nnull\n---\n")])
+    assert (len(found.origins), found.problems) == (3, ())
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
