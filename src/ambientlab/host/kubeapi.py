@@ -20,9 +20,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import quote, urlsplit
 
+import orjson
+
 from ambientlab.host.access import Access
 
 if TYPE_CHECKING:
+    from ambientlab.api.objects import Object
     from ambientlab.api.resources import Resource
     from ambientlab.mesh.ir import Key
 
@@ -51,6 +54,14 @@ def path(resource: Resource, key: Key) -> str:
     return f"{collection(resource, key.namespace)}/{quote(key.name, safe='')}"
 
 
+def unnameable(text: str) -> str:
+    """Why nothing can be called so, "" if something may: it would be another path (client-go, rest/request.go,
+    IsValidPathSegmentName)."""
+    if text in (".", ".."):
+        return f"may not be '{text}'"
+    return ", ".join(f"may not contain '{part}'" for part in "/%" if part in text)
+
+
 class ApiError(Exception):
     """The API cannot be read; `str()` is one line, `hints` are the next steps."""
 
@@ -68,6 +79,26 @@ class Reply:
     body: bytes
     warnings: tuple[str, ...] = ()
     wait: float | None = None
+
+
+def decoded(reply: Reply) -> Object:
+    """Raises ApiError for what is no object: a page to log in at, say, of something that stands before the API."""
+    try:
+        found = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ApiError(f"this is no Kubernetes API: {message(reply)}", "kubectl get --raw /version")
+    return found
+
+
+def message(reply: Reply) -> str:
+    """What the server says of a failure in its own words, on one line."""
+    try:
+        found = str(orjson.loads(reply.body)["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        found = reply.body.decode(errors="replace").strip().partition("\n")[0]
+    return " ".join(found.split()) or f"the API answers {reply.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +198,7 @@ class KubeApi:
                     return
 
     def _request(self, method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
-        if not _PATH.fullmatch(path) or "#" in path:
+        if not _PATH.fullmatch(path) or "#" in path or not {".", ".."}.isdisjoint(path.partition("?")[0].split("/")):
             raise ValueError(f"{path!r} is no path of a URL")
         lines = [f"{method} {self._place.base}{path} HTTP/1.1", f"Host: {self._place.authority}", *headers]
         lines += ["Accept: application/json", "User-Agent: ambientlab"]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from ambientlab.api.kinds import (
     BACKENDTLSPOLICY,
     CONFIGMAP,
@@ -29,7 +27,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.host.installation import Gap, incomplete, installation, other_clusters, without_kinds
-from ambientlab.host.kubeapi import ApiError, KubeApi, Reply, collection, path
+from ambientlab.host.kubeapi import ApiError, KubeApi, Reply, collection, decoded, message, path, unnameable
 from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.index.meshconfig import Home, home
 from ambientlab.mesh.ir import Key
@@ -65,11 +63,12 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
     if POD in found:
         gaps += incomplete(installed, found[POD])
     gaps += other_clusters(found.get(GATEWAY, ()))
-    wanted = [installed.config, *_authorities(found.get(BACKENDTLSPOLICY, ()))]
+    named = _authorities(found.get(BACKENDTLSPOLICY, ()))
+    wanted = [installed.config, *(key for key in named if not unnameable(key.name))]
     config_maps: dict[Key, Object] = {}
     for key, reply in zip(wanted, api.get([path(CONFIGMAP, key) for key in wanted]), strict=True):
         if reply.status == 200:
-            config_maps[key] = _object(reply)
+            config_maps[key] = decoded(reply)
         elif reply.status != 404:
             gaps.append(Gap(f"ConfigMap {key}", *_why(CONFIGMAP, reply)))
         elif key == installed.config and installed.chosen is not None:
@@ -101,26 +100,15 @@ def _in_other_versions(api: KubeApi, missing: Sequence[Resource]) -> Iterator[tu
 def _versions(reply: Reply) -> list[str]:
     if reply.status != 200:
         return []
-    return [version["version"] for version in reversed(_object(reply).get("versions") or ())]
+    return [version["version"] for version in reversed(decoded(reply).get("versions") or ())]
 
 
 def _items(resource: Resource, reply: Reply) -> list[Object]:
     """Lists leave out of their items what is the same for all."""
-    items: list[Object] = _object(reply).get("items") or []
+    items: list[Object] = decoded(reply).get("items") or []
     for item in items:
         item["apiVersion"], item["kind"] = resource.api_version, resource.kind
     return items
-
-
-def _object(reply: Reply) -> Object:
-    """Raises ApiError for what is none: a page to log in at, say, of something that stands before the API."""
-    try:
-        found = orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise ApiError(f"this is no Kubernetes API: {_first_line(reply)}", "kubectl get --raw /version")
-    return found
 
 
 def _authorities(policies: Iterable[Object]) -> Iterator[Key]:
@@ -160,16 +148,9 @@ _REFUSALS = {401: "does not know who asks", 403: "permits nothing of what is nee
 
 
 def _refused(reply: Reply) -> ApiError:
-    try:
-        why = str(orjson.loads(reply.body)["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        why = _first_line(reply)
+    why = message(reply)
     if why.startswith(_KUBECTLS):
         # only the plugin's own words tell more, and kubectl shows them
         return ApiError(f"kubectl comes by no credentials: {why.removeprefix(_KUBECTLS)}", "kubectl get namespaces")
     what = _REFUSALS.get(reply.status, f"answers {reply.status}")
     return ApiError(f"the API {what}: {why}", "kubectl auth whoami", "docs/clusters.md has the ClusterRole it takes")
-
-
-def _first_line(reply: Reply) -> str:
-    return next(iter(reply.body.decode(errors="replace").splitlines()), "")

@@ -7,15 +7,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import orjson
-
 from ambientlab.api import kinds, objects, selectors
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object, annotations_of, labels_of
 from ambientlab.api.resources import Resource
-from ambientlab.host.kubeapi import KubeApi, collection
+from ambientlab.host.kubeapi import KubeApi, collection, decoded, message
 from ambientlab.host.merging import LAST_APPLIED
-from ambientlab.host.rehearsal import Outcome, Rehearser
+from ambientlab.host.rehearsal import Outcome, Rehearser, UnknownKindError
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key
 
@@ -51,7 +49,9 @@ class Pruning:
         ]
         found = []
         for (resource, _), reply in zip(places, api.get([place for _, place in places]), strict=True):
-            for obj in (orjson.loads(reply.body).get("items") or ()) if reply.status == 200 else ():
+            if reply.status not in (200, 404):
+                raise PruneError(f"what to prune is not known: {message(reply)}")
+            for obj in (decoded(reply).get("items") or ()) if reply.status == 200 else ():
                 key = Key(objects.namespace(obj), objects.name(obj))
                 if LAST_APPLIED in annotations_of(obj) and (resource.group, resource.kind, key) not in kept:
                     found.append((resource, key))
@@ -63,11 +63,11 @@ class Pruning:
             version, _, kind = rest.partition("/")
             if not kind:
                 raise PruneError(f"invalid GroupVersionKind format: {text}, please follow <group/version/kind>")
-            resource = rehearser.resource(version if group in ("core", "") else f"{group}/{version}", kind)
-            if resource is not None:
-                yield resource
-            elif self.allowed:
-                raise PruneError(f"no matches for {text}, which --prune-allowlist names")
+            try:
+                yield rehearser.resource(version if group in ("core", "") else f"{group}/{version}", kind)
+            except UnknownKindError as error:
+                if self.allowed:
+                    raise PruneError(f"--prune-allowlist={text}: {error}") from error
 
     def left(self, index: MeshIndex, applied: Collection[Outcome]) -> Iterator[tuple[str, Object]]:
         """Objects of the mesh that would go if their kind were allowed to, with what allows it."""

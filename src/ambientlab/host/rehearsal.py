@@ -2,15 +2,16 @@
 
 Every object is judged by itself (`dryRun=All`), as `kubectl apply` would send it: what is wrong with one is told beside
 the others. What the server cannot or may not judge is judged by the rules of this program's own API: an object whose
-namespace is only to come, and objects of somebody who may read and not write.
+namespace is only to come, objects of somebody who may read and not write, and those that a webhook stands before which
+takes part in no dry run.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from urllib.parse import quote
 
 import orjson
 
@@ -22,7 +23,7 @@ from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from ambientlab.api.strategic import StrategicError
 from ambientlab.host import manifests
-from ambientlab.host.kubeapi import KubeApi, Reply, Write, collection, path
+from ambientlab.host.kubeapi import KubeApi, Reply, Write, collection, decoded, message, path, unnameable
 from ambientlab.host.manifests import Problem, Written
 from ambientlab.host.merging import LAST_APPLIED, as_kubectl, node_of, three_way
 from ambientlab.mesh.foreseen import Change
@@ -30,11 +31,17 @@ from ambientlab.mesh.ir import Key
 
 _MANAGER = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
 _OWN = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
+_GROUP_VERSION = re.compile(r"([a-z0-9]+([-.]+[a-z0-9]+)*/)?[a-z0-9]+")
+_NOT_PERMITTED = re.compile(r'is forbidden: User ".*" cannot ')
+"""Of a refusal that authorization is the reason (k8s.io/apiserver, pkg/endpoints/handlers/responsewriters): admission
+refuses with 403 as well, and means the object."""
+_NO_DRY_RUN = re.compile(r"admission webhook .* does not support dry run")
+"""k8s.io/apiserver, pkg/admission/plugin/webhook/errors/statuserror.go: what the webhook would have said is unknown."""
 _WRITTEN_BY_SERVER = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 
 
 class UnknownKindError(Exception):
-    """No such kind."""
+    """A kind that the cluster does not have, so far as can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,8 @@ class Rehearser:
     def __init__(self, api: KubeApi, namespace: str | None = None) -> None:
         self._api = api
         self._namespace = namespace
-        self._known: dict[tuple[str, str], Resource | None] = {}
+        self._served: dict[str, Reply] = {}
+        """What the API says of a group's version."""
 
     @cached_property
     def _registry(self) -> Registry:
@@ -120,9 +128,16 @@ class Rehearser:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         if not isinstance(name, str) or not name:
             return written.problem("it has no metadata.name, without which nothing can be applied")
-        resource = self.resource(api_version, kind)
-        if resource is None:
-            return written.problem(f'no matches for kind "{kind}" in version "{api_version}": install its CRD first')
+        home = value["metadata"].get("namespace") or ""
+        if not isinstance(home, str):
+            return written.problem(f"its metadata.namespace {home} is no text")
+        for what, text in (("namespace", home), ("resource name", name)):
+            if why := unnameable(text):
+                return written.problem(f'invalid {what} "{text}": [{why}]')
+        try:
+            resource = self.resource(api_version, kind)
+        except UnknownKindError as error:
+            return written.problem(str(error))
         return self._placed(written, resource, {**value, "metadata": {**value["metadata"]}})
 
     def _placed(self, written: Written, resource: Resource, obj: Object) -> _Wanted | Problem:
@@ -138,28 +153,27 @@ class Rehearser:
             obj["metadata"]["namespace"] = given or self._namespace or self._api.namespace
         return _Wanted(written, resource, obj)
 
-    def resource(self, api_version: str, kind: str) -> Resource | None:
-        """As the cluster serves it, where this program does not know it."""
+    def resource(self, api_version: str, kind: str) -> Resource:
+        """As the cluster serves it, where this program does not know it. Raises UnknownKindError."""
         if (found := _OWN.get((api_version, kind))) is not None:
             return found
-        if (api_version, kind) not in self._known:
-            group, _, version = api_version.rpartition("/")
-            root = quote(f"/apis/{api_version}" if group else f"/api/{version}")
-            reply = self._api.get([root])[0]
-            listed = orjson.loads(reply.body).get("resources") or [] if reply.status == 200 else []
-            self._known[api_version, kind] = next(
-                (
-                    Resource(group, version, one["name"], kind, bool(one["namespaced"]))
-                    for one in listed
-                    if one["kind"] == kind and "/" not in one["name"]
-                ),
-                None,
-            )
-        return self._known[api_version, kind]
+        unknown = f'no matches for kind "{kind}" in version "{api_version}"'
+        if not _GROUP_VERSION.fullmatch(api_version):
+            raise UnknownKindError(unknown)
+        if api_version not in self._served:
+            self._served[api_version] = self._api.get([f"/{'apis' if '/' in api_version else 'api'}/{api_version}"])[0]
+        reply = self._served[api_version]
+        if reply.status not in (200, 404):
+            raise UnknownKindError(f"{unknown} can be looked for: {message(reply)}")
+        group, _, version = api_version.rpartition("/")
+        for one in (decoded(reply).get("resources") or ()) if reply.status == 200 else ():
+            if one["kind"] == kind and "/" not in one["name"]:
+                return Resource(group, version, one["name"], kind, bool(one["namespaced"]))
+        raise UnknownKindError(f"{unknown}: install its CRD first")
 
     def _judged(self, wanted: Sequence[_Wanted]) -> Iterator[Outcome | Problem]:
         present = self._api.get([one.place for one in wanted])
-        lives = [orjson.loads(reply.body) if reply.status == 200 else None for reply in present]
+        lives = [decoded(reply) if reply.status == 200 else None for reply in present]
         writes = [self._write(one, live) for one, live in zip(wanted, lives, strict=True)]
         asked = [write for write in writes if write is not None]
         replies = iter(self._api.rehearse(asked))
@@ -170,11 +184,11 @@ class Rehearser:
                 continue
             reply = next(replies)
             if reply.status in (200, 201):
-                yield replace(_outcome(one, live, orjson.loads(reply.body)), warnings=reply.warnings)
+                yield replace(_outcome(one, live, decoded(reply)), warnings=reply.warnings)
             elif reply.status == 404 and live is None and one.key.namespace in coming:
                 yield self._by_own_rules(one, live, f"namespace {one.key.namespace} is only to come")
-            elif reply.status == 403 and seen.status in (200, 404):
-                yield self._by_own_rules(one, live, "the API does not let you try it")
+            elif seen.status in (200, 404) and (why := _untried(reply)):
+                yield self._by_own_rules(one, live, why)
             else:
                 yield one.refused(message(reply))
 
@@ -212,6 +226,8 @@ class Rehearser:
         resource = next((r for r in _OWN.values() if name and kind.lower() in _names(r)), None)
         if resource is None:
             raise UnknownKindError(f"{text!r} names no object: it is written as in httproute/split")
+        if why := unnameable(name):
+            raise UnknownKindError(f'invalid resource name "{name}": [{why}]')
         namespace = (self._namespace or self._api.namespace) if resource.namespaced else ""
         return resource, Key(namespace, name)
 
@@ -222,10 +238,9 @@ class Rehearser:
         outcomes: list[Outcome] = []
         problems: list[Problem] = []
         for (resource, key), live, reply in zip(targets, present, replies, strict=True):
-            if live.status == 200 and reply.status in (200, 202, 403):
-                change = Change(resource, key, orjson.loads(live.body), None)
-                unasked = "the API does not let you try it" if reply.status == 403 else ""
-                outcomes.append(Outcome(change, verb, unasked))
+            why = _untried(reply)
+            if live.status == 200 and (why or reply.status in (200, 202)):
+                outcomes.append(Outcome(Change(resource, key, decoded(live), None), verb, why))
             else:
                 failed = live if live.status != 200 else reply
                 problems.append(Problem("", 0, 0, message(failed), f"{resource.kind} {_shown(key)}"))
@@ -237,13 +252,12 @@ def _names(resource: Resource) -> tuple[str, ...]:
     return (resource.plural, resource.singular, *resource.short_names, *whole)
 
 
-def message(reply: Reply) -> str:
-    """The server's own words, on one line."""
-    try:
-        found = str(orjson.loads(reply.body)["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        found = reply.body.decode(errors="replace")
-    return " ".join(found.split()) or f"the API answers {reply.status}"
+def _untried(reply: Reply) -> str:
+    """Why the API was not asked what it thinks of an object, "" if it was."""
+    told = message(reply)
+    if reply.status == 403 and _NOT_PERMITTED.search(told):
+        return "the API does not let you try it"
+    return told if reply.status == 400 and _NO_DRY_RUN.search(told) else ""
 
 
 def _outcome(one: _Wanted, live: Object | None, new: Object | None) -> Outcome:

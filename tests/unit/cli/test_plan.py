@@ -24,7 +24,7 @@ spec:
 """
 GOOD = ROUTE.replace("BACKEND", "{name: helloworld, port: 5000}")
 BAD = ROUTE.replace("BACKEND", "{name: helloworld, port: 0}").replace("split", "bad")
-FORBIDDEN: Answer = (403, {"kind": "Status", "message": "httproutes is forbidden: User x cannot create"})
+CREATION = "POST /apis/gateway.networking.k8s.io/v1/namespaces/hello/httproutes"
 
 
 @pytest.fixture
@@ -74,24 +74,54 @@ def test_what_changes_is_told(run: Run) -> None:
     assert "Nothing was written." in told
 
 
-def test_who_may_not_write_is_told_what_ambientlab_thinks(run: Run, judged: dict[str, Answer]) -> None:
-    judged["POST /apis/gateway.networking.k8s.io/v1/namespaces/hello/httproutes"] = FORBIDDEN
+def refusal(status: int, message: str) -> Answer:
+    return status, {"kind": "Status", "message": message}
+
+
+FORBIDDEN = 'httproutes.gateway.networking.k8s.io "split" is forbidden: User "x" cannot create resource "httproutes"'
+NO_DRY_RUN = 'admission webhook "policy.example.com" does not support dry run'
+
+
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [
+        (refusal(403, FORBIDDEN), "the API does not let you try it"),
+        (refusal(400, NO_DRY_RUN), NO_DRY_RUN),
+    ],
+)
+def test_what_the_api_is_not_asked_is_told_what_ambientlab_thinks(
+    run: Run, judged: dict[str, Answer], refused: Answer, why: str
+) -> None:
+    judged[CREATION] = refused
     done = run("-f", "-", "-o", "json", text=f"{GOOD}---{BAD}")
     found = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert [(one["object"]["name"], one["unasked"]) for one in found["objects"]] == [
-        ("split", "the API does not let you try it")
-    ]
+    assert [(one["object"]["name"], one["unasked"]) for one in found["objects"]] == [("split", why)]
     split = [d["after"] for effect in found["effects"] for d in effect["differences"] if d["aspect"] == "split"]
     assert split == ["404 (no route matches)"], "what is not below /api"
-    [refused] = found["refused"]
-    assert (refused["object"], refused["line"], refused["document"]) == ("HTTPRoute hello/bad", 9, 2)
-    assert "port" in refused["message"]
+    [bad] = found["refused"]
+    assert (bad["object"], bad["line"], bad["document"]) == ("HTTPRoute hello/bad", 9, 2)
+    assert "port" in bad["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, 'admission webhook "validation.gatekeeper.sh" denied the request: no splits on Fridays'),
+        (403, 'httproutes "split" is forbidden: exceeded quota: routes, requested: 1, used: 9, limited: 9'),
+        (409, 'httproutes "split" already exists'),
+        (500, "Internal error occurred: failed calling webhook"),
+    ],
+)
+def test_what_admission_refuses_is_refused(run: Run, judged: dict[str, Answer], status: int, message: str) -> None:
+    judged[CREATION] = refusal(status, message)
+    done = run("-f", "-", "-o", "json", text=GOOD)
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["objects"], [one["message"] for one in found["refused"]]) == (1, [], [message])
 
 
 def test_what_the_server_says_is_said(run: Run, judged: dict[str, Answer]) -> None:
-    collection = "POST /apis/gateway.networking.k8s.io/v1/namespaces/hello/httproutes"
-    judged[collection] = (422, {"kind": "Status", "message": 'HTTPRoute "split" is invalid:\n spec: no'})
+    judged[CREATION] = (422, {"kind": "Status", "message": 'HTTPRoute "split" is invalid:\n spec: no'})
     done = run("-f", "-", text=GOOD)
     assert done.exit_code == 1
     told = " ".join(done.stdout.split())
@@ -105,10 +135,14 @@ NAMELESS = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"
 @pytest.mark.parametrize(
     ("arguments", "text", "code", "told"),
     [
-        ([], "", 2, "name manifests with -f or -k, or objects to delete with --delete"),
+        ([], "", 1, "name manifests with -f or -k, or objects to delete with --delete"),
         (["-f", "none.yaml"], "", 1, "cannot read none.yaml: No such file or directory"),
-        (["-f", "-", "--prune"], GOOD, 2, "--prune takes either -l, for what has these labels, or --all"),
-        (["-f", "-", "--all"], GOOD, 2, "-l, --all and --prune-allowlist are for --prune"),
+        (["--nonsense"], "", 1, "No such option"),
+        (["-f", "-"], "# nothing\n---\n", 1, "there are no objects in what -f and -k name"),
+        (["-f", "https://example.com/x.yaml"], "", 1, "curl -fsSL https://example.com/x.yaml | ambientlab ... -f -"),
+        (["-f", "-", "--prune"], GOOD, 1, "--prune takes either -l, for what has these labels, or --all"),
+        (["-f", "-", "--all"], GOOD, 1, "-l, --all and --prune-allowlist are for --prune"),
+        (["--delete", "svc/.."], "", 1, "invalid resource name \"..\": [may not be '..']"),
         (["--delete", "nothing"], "", 1, "'nothing' names no object: it is written as in httproute/split"),
         (["-f", "-", "--context", "other"], GOOD, 1, "there is no context 'other' in the kubeconfig; it has test"),
         (["-f", "-", "-n", "helo"], NAMELESS, 1, 'there is no namespace "helo"\n  → there are hello, '),
@@ -127,6 +161,11 @@ def test_what_is_wrong_is_told(run: Run, arguments: list[str], text: str, code: 
         ("- a", "it is no object"),
         ("kind: Service", "it has no metadata.name, without which nothing can be applied"),
         ("{apiVersion: v9, kind: What, metadata: {name: x}}", 'no matches for kind "What" in version "v9"'),
+        ("{apiVersion: v1, kind: Service, metadata: {name: x, namespace: 7}}", "its metadata.namespace 7 is no text"),
+        ("{apiVersion: v1, kind: Service, metadata: {name: ..}}", "invalid resource name \"..\": [may not be '..']"),
+        ("{apiVersion: v1, kind: Service, metadata: {name: x, namespace: ..}}", 'invalid namespace ".."'),
+        ("{apiVersion: v1, kind: Service, metadata: {name: a/b}}", "[may not contain '/']"),
+        ("{apiVersion: ../../x, kind: What, metadata: {name: x}}", 'no matches for kind "What" in version "../../x"'),
     ],
 )
 def test_what_is_no_object_is_refused(run: Run, text: str, told: str) -> None:
@@ -134,6 +173,30 @@ def test_what_is_no_object_is_refused(run: Run, text: str, told: str) -> None:
     assert done.exit_code == 1
     assert told in " ".join(done.stdout.split())
     assert "+ HTTPRoute hello/split" in done.stdout
+
+
+def test_a_kind_that_cannot_be_looked_for_is_told(run: Run, served: dict[str, Answer]) -> None:
+    served["/apis/example.com/v1"] = refusal(503, "service unavailable")
+    done = run("-f", "-", text="{apiVersion: example.com/v1, kind: What, metadata: {name: x}}")
+    told = 'no matches for kind "What" in version "example.com/v1" can be looked for: service unavailable'
+    assert (done.exit_code, told in " ".join(done.stdout.split())) == (1, True), done.output
+
+
+def test_lists_that_may_not_be_read_leave_nothing_unpruned_in_silence(run: Run, served: dict[str, Answer]) -> None:
+    served["/api/v1/namespaces/hello/services?labelSelector="] = refusal(403, "services is forbidden")
+    done = run("-f", "-", "--prune", "--all", "--prune-allowlist", "core/v1/Service", text=GOOD)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "what to prune is not known: services is forbidden" in done.stderr
+
+
+def test_what_kustomize_makes_is_in_no_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [route.yaml]\n")
+    done = run("-k", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: accumulating resources")
+    (tmp_path / "route.yaml").write_text(GOOD.replace("name: split", "name: .."))
+    [refused] = json.loads(run("-k", str(tmp_path), "-o", "json").stdout)["refused"]
+    assert refused["file"] == f"kubectl kustomize {tmp_path}"
 
 
 def test_what_cannot_be_seen_is_told(run: Run, served: dict[str, Answer]) -> None:

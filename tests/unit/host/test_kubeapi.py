@@ -149,17 +149,27 @@ def test_config_maps_are_read_that_something_names(serve: Callable[..., ObjectSe
 
 def test_names_of_objects_are_names_and_no_requests(serve: Callable[..., ObjectServer]) -> None:
     """Whoever may write a policy must not speak to the API as who reads it."""
-    name = "ca HTTP/1.1\r\n\r\nGET /smuggled HTTP/1.1\r\nX: "
-    spec = {"validation": {"caCertificateRefs": [{"kind": "ConfigMap", "group": "", "name": name}]}}
+    long, name = "ca HTTP/1.1\r\n\r\nGET /smuggled HTTP/1.1\r\nX: ", "ca\r\nX: "
+    references = [{"kind": "ConfigMap", "group": "", "name": each} for each in (long, name)]
+    spec = {"validation": {"caCertificateRefs": references}}
     policy = {"metadata": {"name": "tls", "namespace": "hello"}, "spec": spec}
     server = serve({"/apis/gateway.networking.k8s.io/v1/backendtlspolicies": (200, {"items": [policy]})})
     with KubeApi(server.access) as api:
         listing(api)
         assert "/smuggled" not in server.asked
         assert server.asked[-1] == f"/api/v1/namespaces/hello/configmaps/{quote(name, safe='')}"
-        for wrong in ("/a b", "/a\r\nb", "/a#b", "/é", ""):
+        for wrong in ("/a b", "/a\r\nb", "/a#b", "/é", "", "/a/../b", "/a/.", "/..?c"):
             with pytest.raises(ValueError, match="no path of a URL"):
                 api.get([wrong])
+
+
+def test_a_name_that_is_another_path_is_nobodys(serve: Callable[..., ObjectServer]) -> None:
+    spec = {"validation": {"caCertificateRefs": [{"kind": "ConfigMap", "group": "", "name": ".."}]}}
+    policy = {"metadata": {"name": "tls", "namespace": "hello"}, "spec": spec}
+    server = serve({"/apis/gateway.networking.k8s.io/v1/backendtlspolicies": (200, {"items": [policy]})})
+    with KubeApi(server.access) as api:
+        listing(api)
+    assert not any(".." in path for path in server.asked)
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a/b", "a b", "a%2fb", "a\r\nb"])

@@ -1,12 +1,14 @@
 """The command: asks the API what it would make of the manifests, and says what that does to traffic. Exit codes: 0
-nothing changes for traffic, 1 something is wrong with an object or the cluster cannot be read, 2 traffic changes."""
+nothing changes for traffic, 1 something is wrong with an object or an option, or the cluster cannot be read, 2 traffic
+changes."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +24,31 @@ if TYPE_CHECKING:
     from ambientlab.mesh.plan import Denial
 
 
-@click.command()
+class _UsageError(click.UsageError):
+    exit_code = EXIT_FAILURE
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        raise _UsageError(error.format_message(), error.ctx) from None
+
+
+class _Command(click.Command):
+    """Exit code 2 means that traffic changes, and not, as click has it, that an option makes no sense."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _usage():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _usage():
+            return super().invoke(ctx)
+
+
+@click.command(cls=_Command)
 @click.option("-f", "--filename", "files", multiple=True, help="Manifests to apply; a directory, or - for stdin.")
 @click.option("-k", "--kustomize", type=click.Path(exists=True, file_okay=False), help="A kustomization to apply.")
 @click.option("--delete", "deleted", multiple=True, metavar="KIND/NAME", help="An object to delete; repeatable.")
@@ -59,7 +85,8 @@ def plan(
     another than before, what has no effect and why, and what the API refuses.
 
     Nothing is written: the API is asked for dry runs, here or on any cluster with Istio ambient. Exits 0 if nothing
-    changes for traffic, 2 if something does, 1 if an object is refused or the cluster cannot be read.
+    changes for traffic, 2 if something does, 1 if an object is refused, the cluster cannot be read or an option makes
+    no sense.
     """
     gc.disable()  # what is made lives to the end: to look for garbage in it takes as long as all the rest
     if not (files or kustomize or deleted):
@@ -70,7 +97,7 @@ def plan(
         raise click.UsageError("-l, --all and --prune-allowlist are for --prune")
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.host.kubeconfig import KubeconfigError
-    from ambientlab.host.kubectl import KubectlError
+    from ambientlab.host.kubectl import KubectlError, plain
     from ambientlab.host.pruning import PruneError, Pruning
     from ambientlab.host.tools import ToolError
     from ambientlab.mesh.explain import NoNamespaceError
@@ -78,6 +105,8 @@ def plan(
     flags = reading.flags(context, kubeconfig)
     try:
         found = list(_written(files, kustomize))
+        if not (found or deleted):
+            fail("there are no objects in what -f and -k name")
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig, *flags, rehearsing=True) as api:
@@ -86,7 +115,7 @@ def plan(
     except (ApiError, NoNamespaceError) as error:
         fail(str(error), error.hints)
     except (KubeconfigError, KubectlError, PruneError, ToolError) as error:
-        fail(str(error))
+        fail(plain(str(error)))
     click.echo(_text(report, output))
     raise SystemExit(report.exit_code)
 
@@ -98,7 +127,7 @@ def _written(files: Sequence[str], kustomize: str | None) -> Iterator[Written | 
     if kustomize is not None:
         from ambientlab.host.kubectl import Kubectl
 
-        yield from manifests.written([(kustomize, Kubectl().run(["kustomize", kustomize]))])
+        yield from manifests.written([(f"kubectl kustomize {kustomize}", Kubectl().run(["kustomize", kustomize]))])
 
 
 def _planned(
@@ -124,7 +153,7 @@ def _planned(
     try:
         targets = [rehearser.target(text) for text in deleted]
     except UnknownKindError as error:
-        fail(str(error), ["kubectl api-resources"], EXIT_FAILURE)
+        fail(str(error), ["kubectl api-resources"])
     applied = rehearser.apply([one for one in found if not isinstance(one, Problem)])
     unreadable = [one for one in found if isinstance(one, Problem)]
     gone = [rehearser.delete(targets)]
