@@ -93,7 +93,7 @@ def changed_by(written: Manifests) -> Change:
     from ambientlab.host.merging import as_kubectl
     from ambientlab.mesh.foreseen import foreseen
 
-    known = [obj for some in written.objects.values() for obj in some if "template" in (obj.get("spec") or {})]
+    known = [obj for some in written.objects.values() for obj in some]
     return lambda live: foreseen(live, written.objects, as_kubectl, [*known, *written.foreign])
 
 

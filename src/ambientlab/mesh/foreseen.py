@@ -71,7 +71,7 @@ def foreseen(
     live: Listed, files: Listed, applied: Applied, workloads: Iterable[Object] = ()
 ) -> dict[Resource, list[Object]]:
     """With objects of files laid over those of their names, as `applied` does it. `workloads` are Deployments and the
-    like among the files: whatever has a template for pods."""
+    like among the files, whatever `runs_pods`; others are passed over."""
     present = {resource: {_key(obj): obj for obj in live.get(resource, ())} for resource in {*live, *files, *_MADE}}
     changes = [
         Change(
@@ -82,9 +82,9 @@ def foreseen(
         )
         for resource, some in files.items()
         for obj in some
-        if "template" not in (obj.get("spec") or {})
+        if not runs_pods(obj)
     ]
-    changes += [Change(_kind_of(obj), _key(obj), None, obj) for obj in workloads]
+    changes += [Change(_kind_of(obj), _key(obj), None, obj) for obj in workloads if runs_pods(obj)]
     for resource, key, obj in foresee(present, changes):
         if obj is None:
             present[resource].pop(key, None)
@@ -93,6 +93,16 @@ def foreseen(
     return {resource: list(some.values()) for resource, some in present.items()}
 
 
+def runs_pods(obj: Object) -> bool:
+    """Whether it has a template for pods. Others have templates for something else: SealedSecrets for Secrets."""
+    found: Any = obj
+    for name in ("spec", "template", "spec", "containers"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return bool(found) and isinstance(found, list)
+
+
+_OWNING = frozenset({"DaemonSet", "Deployment", "Job", "ReplicaSet", "ReplicationController", "StatefulSet"})
+"""Kinds whose pods name them as their owner, or a ReplicaSet of theirs."""
 _MADE = (NAMESPACE, POD, SERVICE, ENDPOINTSLICE, GATEWAY, GATEWAYCLASS, NODE)
 
 
@@ -135,7 +145,7 @@ class _World:
             self._homes.add(key.name)
             if new is None:
                 self._empty(key.name)
-        elif "template" in ((new or change.old or {}).get("spec") or {}):
+        elif runs_pods(new or change.old or {}):
             self._homes.add(key.namespace)
             self._roll_out(resource, key, new)
         elif resource is POD:
@@ -163,10 +173,10 @@ class _World:
 
     def _roll_out(self, resource: Resource, key: Key, new: Object | None) -> None:
         """New pods are as the template has them; pods that stay have its labels. Pods that name no owner are taken for
-        those of a workload with their labels."""
+        those of a workload with their labels, and so are all pods where it is not known whom they would name."""
         here = list(self.objects(POD, key.namespace))
         present = [(k, pod) for k, pod in here if _made_by(pod, resource, key)]
-        if not present and new is not None and any(_runs(new, pod) for _, pod in here):
+        if not present and new is not None and any(_runs(new, pod, resource) for _, pod in here):
             return
         wanted = _replicas(new, len(present))
         for place, (pod_key, pod) in enumerate(present):
@@ -280,10 +290,11 @@ def _made_by(pod: Object, resource: Resource, key: Key) -> bool:
     return bool((owner["kind"], owner["name"]) == (resource.kind, key.name))
 
 
-def _runs(owner: Object, pod: Object) -> bool:
-    """Whether a pod without an owner may be one of a workload's."""
+def _runs(owner: Object, pod: Object, resource: Resource) -> bool:
+    """Whether a pod that does not name it may be one of a workload's."""
     labels = ((owner["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
-    return bool(labels) and not pod["metadata"].get("ownerReferences") and labels.items() <= labels_of(pod).items()
+    owned = bool(pod["metadata"].get("ownerReferences")) and resource.kind in _OWNING
+    return bool(labels) and not owned and labels.items() <= labels_of(pod).items()
 
 
 def _replicas(owner: Object | None, present: int) -> int:

@@ -65,6 +65,35 @@ def test_a_workload_that_runs_keeps_its_pods() -> None:
     assert set(after("", runs, live=live).mesh.workloads) == set(after("").mesh.workloads)
 
 
+TEMPLATES = """
+apiVersion: bitnami.com/v1alpha1
+kind: SealedSecret
+metadata: {name: echo, namespace: hello}
+spec: {encryptedData: {a: b}, template: {metadata: {labels: {app: echo}}, type: Opaque}}
+---
+apiVersion: example.com/v1
+kind: Page
+metadata: {name: echo, namespace: hello}
+spec: {template: "Hello {{name}}"}
+"""
+
+
+def test_what_is_no_template_for_pods_brings_none() -> None:
+    assert set(after("", TEMPLATES).mesh.workloads) == set(after("").mesh.workloads)
+
+
+def test_pods_of_a_foreign_workload_are_known_by_their_labels() -> None:
+    """Argo's Rollouts have ReplicaSets, as Deployments have."""
+    live = [copy(obj) for obj in world()]
+    rollout = DEPLOYMENT.replace("apps/v1", "argoproj.io/v1alpha1").replace("kind: Deployment", "kind: Rollout")
+    assert Key("hello", "echo-0") in after("", rollout, live=live).mesh.workloads
+    for obj in live:
+        if obj["kind"] == "Pod" and obj["metadata"]["name"].startswith("helloworld-v1-"):
+            obj["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "x-1", "controller": True}]
+    runs = rollout.replace("app: echo", "app: helloworld")
+    assert set(after("", runs, live=live).mesh.workloads) == set(after("", live=live).mesh.workloads)
+
+
 @pytest.mark.parametrize(("mode", "protocol"), [("ambient", Protocol.HBONE), ("none", Protocol.TCP)])
 def test_a_namespaces_label_takes_its_pods_along(mode: str, protocol: Protocol) -> None:
     labels = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: NAME, labels: {{istio.io/dataplane-mode: {mode}}}}}\n"
