@@ -137,3 +137,19 @@ def test_what_befalls_requests_is_found(name: str) -> None:
             end = outcome.result
             if isinstance(end, Answered) and end.reason in BEFALLS:
                 assert BEFALLS[end.reason] & found, (host, port, end)
+
+
+@pytest.mark.parametrize("redirection", ["pending", ""])
+def test_who_is_on_its_way_into_the_mesh_is_no_outsider(redirection: str) -> None:
+    """Before ztunnel has a pod, whatever comes of it: STRICT is not why."""
+    joining = f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: curl, namespace: test, annotations: {{ambient.istio.io/redirection: "{redirection}"}}}}
+spec: {{nodeName: ambientlab, serviceAccountName: curl}}
+status: {{phase: Running, podIP: 10.244.0.10, conditions: [{{type: Ready, status: "True"}}]}}
+---
+"""
+    bad = (HERE / "AML0023.bad.yaml").read_text()
+    [told] = [one for one in everything(indexed(*world(), *objects_in(joining + bad))) if one.code.id == "AML0023"]
+    assert told.message.startswith("httpbin/httpbin-686d6fc899-2x7hk cannot connect to ")

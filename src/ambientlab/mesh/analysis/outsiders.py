@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
+from ambientlab.api.kinds import GATEWAY_NAME_LABEL, NAMESPACE, POD
 from ambientlab.api.objects import annotations_of
 from ambientlab.mesh.analysis import codes
 from ambientlab.mesh.analysis.finding import Finding
 from ambientlab.mesh.analysis.naming import names
-from ambientlab.mesh.enrolment import EXCLUDED_NAMESPACES, SIDECAR_STATUS
+from ambientlab.mesh.enrolment import EXCLUDED_NAMESPACES, SIDECAR_STATUS, should_capture
 from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.index import MeshIndex, ObjectRef
 from ambientlab.mesh.index.peerauthentications import static_strict
@@ -47,11 +47,14 @@ def _strict(index: MeshIndex) -> Mapping[ObjectRef, list[Key]]:
 
 def _outside(index: MeshIndex, workload: Workload) -> bool:
     """Pods of people's own that may be clients: neither parts of Kubernetes or the mesh, nor gateways, which have
-    identities of their own."""
-    pod = index.sources[POD].get(workload.key) or {"metadata": {}}
+    identities of their own. Nor those that are on their way into the mesh: what keeps them from connecting ends by
+    itself, and is not STRICT."""
+    pod = index.sources[POD][workload.key]
+    home = index.sources[NAMESPACE].get(Key("", workload.namespace))
     return (
         workload.protocol is Protocol.TCP
         and workload.namespace not in {index.home.root, index.home.config.namespace, *EXCLUDED_NAMESPACES}
         and GATEWAY_NAME_LABEL not in dict(workload.labels)
         and SIDECAR_STATUS not in annotations_of(pod)
+        and not should_capture(pod, home)
     )
