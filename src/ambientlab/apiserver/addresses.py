@@ -10,6 +10,7 @@ import ipaddress
 import random
 from collections.abc import Iterable, Sequence
 
+from ambientlab.api.endpoints import vips
 from ambientlab.api.errors import Cause, StatusError
 from ambientlab.api.kinds import SERVICE
 from ambientlab.api.objects import Object, name
@@ -95,7 +96,7 @@ class Addresses:
             wanted = given[index] if index < len(given) else ""
             if not wanted:
                 wanted = self._free_ip(family)
-            elif wanted not in held:
+            elif str(ipaddress.ip_address(wanted)) not in held:
                 self._check_ip(service, wanted, family)
             ips.append(wanted)
         spec["clusterIP"], spec["clusterIPs"] = ips[0], ips
@@ -108,7 +109,7 @@ class Addresses:
                 f"{wanted}: the provided IP ({wanted}) is not in the valid range. "
                 f"The range of valid IPs is {network}"
             )
-        elif wanted in self._ips:
+        elif str(ipaddress.ip_address(wanted)) in self._ips:
             detail = f"failed to allocate IP {wanted}: provided IP is already allocated"
         else:
             return
@@ -162,8 +163,8 @@ class Addresses:
 
 
 def _ips(service: Object) -> set[str]:
-    spec = service["spec"]
-    return {ip for ip in spec.get("clusterIPs") or (spec.get("clusterIP"),) if ip and ip != "None"}
+    """However they are written."""
+    return {str(ipaddress.ip_address(ip)) for ip in vips(service)}
 
 
 def _node_ports(service: Object) -> set[int]:

@@ -172,6 +172,14 @@ CREATE = [
     (
         kinds.SERVICE,
         SERVICE,
+        "spec.clusterIP",
+        "fd00:10:96::1%eth0",
+        'spec.clusterIPs[0]: Invalid value: "fd00:10:96::1%eth0": must be a valid IP address, (e.g. 10.9.8.7 or '
+        "2001:db8::ffff)",
+    ),
+    (
+        kinds.SERVICE,
+        SERVICE,
         "spec.ipFamilies",
         ["IPv4", "IPv5"],
         'spec.ipFamilies[1]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"',

@@ -108,6 +108,14 @@ def test_what_a_cluster_does_not_have(cluster: tuple[str, ...], spec: dict[str, 
     assert refused.value.message == f'Service "s" is invalid: {message}'
 
 
+def test_an_address_is_taken_however_it_is_written() -> None:
+    addresses = Addresses(configured=BOTH)
+    addresses.hold(service(clusterIP=THERE, clusterIPs=[THERE]))
+    for other in ("fd00:10:96:0::77", "FD00:10:96::77"):
+        with pytest.raises(StatusError, match="provided IP is already allocated"):
+            addresses.allocate(service(clusterIP=other))
+
+
 def test_a_service_gets_and_gives_back_its_second_address() -> None:
     single = made(BOTH)
     both = updated(BOTH, single, ipFamilyPolicy="RequireDualStack")

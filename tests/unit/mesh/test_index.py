@@ -135,3 +135,35 @@ def test_durations(text: str, expected: int) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         milliseconds(text)
+
+
+def test_addresses_are_the_same_however_they_are_written_and_nothing_else_is_one() -> None:
+    ready = {
+        "podIPs": [{"ip": "10.244.0.5"}, {"ip": "fd00:10:244::5"}],
+        "conditions": [{"type": "Ready", "status": "True"}],
+    }
+    made = MeshIndex()
+    made.put(kinds.POD, {"metadata": {"name": "web", "namespace": "hello"}, "spec": {}, "status": ready})
+    ips, port = ["FD00:10:96:0::9", "fd00:10:96::8%eth0"], {"name": "http", "port": 80}
+    made.put(
+        kinds.SERVICE,
+        {"metadata": {"name": "web", "namespace": "hello"}, "spec": {"clusterIPs": ips, "ports": [port]}},
+    )
+    for kind, address in (("IPv6", "FD00:10:244::5"), ("FQDN", "web.example.com")):
+        labels = {"kubernetes.io/service-name": "web"}
+        listed = [{"addresses": [address]}]
+        made.put(
+            kinds.ENDPOINTSLICE,
+            {
+                "metadata": {"name": kind.lower(), "namespace": "hello", "labels": labels},
+                "addressType": kind,
+                "endpoints": listed,
+                "ports": [port],
+            },
+        )
+    made.settle()
+    service = made.mesh.services["web.hello.svc.cluster.local"]
+    assert service.vips == ("fd00:10:96::9",)
+    [endpoint] = service.endpoints
+    assert endpoint.address == "fd00:10:244::5"
+    assert endpoint.workload is not None

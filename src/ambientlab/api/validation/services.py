@@ -140,11 +140,12 @@ def _addresses(spec: Object, errors: Errors) -> None:
 
 
 def _is_address(text: str) -> bool:
+    """One without a zone (net.ParseIP, which validation.IsValidIP asks)."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text
 
 
 def _update(spec: Object, old: Object, errors: Errors) -> None:

@@ -69,7 +69,7 @@ class Registry:
             if shape.kind == serviceentries.KIND:
                 found = behind.endpoints(ctx, shape)
             else:
-                found = services.endpoints(ctx, shape, slices, by_ip, nodes)
+                found = services.endpoints(ctx, shape, slices, by_ip, nodes, known)
             return {host: services.service(ctx, shape, found, self.rules)}
 
         self.services: Collection[str, Service] = graph.derive("services", self.shapes, service)

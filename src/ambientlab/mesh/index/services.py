@@ -115,7 +115,7 @@ def shape(
         host: Shape(
             key,
             host,
-            tuple(vip for vip in vips(obj) if known.single(vip)),
+            tuple(vip for text in vips(obj) if (vip := known.single(text))),
             tuple(Port(p["port"], p.get("name", ""), app_protocol(p)) for p in ports),
             bind(ctx, obj, Traffic.SERVICE, gateways, namespaces),
             distribution=distribution(ctx, key, obj, namespaces),
@@ -134,9 +134,11 @@ def endpoints(
     slices: Index[Key, Key, Object],
     by_ip: Index[str, Key, Workload],
     nodes: Collection[Key, str],
+    known: Addresses,
 ) -> tuple[Endpoint, ...]:
-    """Those of a Service, of the families of IP that it has addresses of. Where they are is known of pods alone
-    (workloads.go, endpointSlicesBuilder); one that has two addresses is one endpoint."""
+    """Those of a Service, of the families of IP that it has addresses of. Slices of names are passed over, and where
+    endpoints are is known of pods alone (workloads.go, endpointSlicesBuilder); one that has two addresses is one
+    endpoint."""
     ports: dict[str, dict[int, int]] = {}
     on: dict[str, str] = {}
     for endpoint_slice in ctx.select(slices, value.key):
@@ -144,7 +146,7 @@ def endpoints(
         numbers = {p.number: number for p in value.ports if 0 < (number := targets.get(p.name, 0)) < 1 << 16}
         for endpoint in endpoint_slice.get("endpoints") or []:
             if (endpoint.get("conditions") or {}).get("ready") is not False:
-                for ip in endpoint.get("addresses") or []:
+                for ip in filter(None, map(known.single, endpoint.get("addresses") or [])):
                     ports.setdefault(ip, {}).update(numbers)
                     if (endpoint.get("targetRef") or {}).get("kind") == "Pod":
                         on[ip] = endpoint.get("nodeName") or ""

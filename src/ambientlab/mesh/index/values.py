@@ -39,7 +39,8 @@ class Addresses:
     ipv6: bool
 
     def single(self, text: str) -> str | None:
-        """The one address that `text` is, possibly written as a network of one; None for anything else."""
+        """The one address that `text` is, possibly written as a network of one, in the form that everybody writes; None
+        for anything else."""
         network = self._network(text, strict=True)
         return str(network.network_address) if network is not None and network.num_addresses == 1 else None
 
@@ -53,7 +54,7 @@ class Addresses:
             network = ipaddress.ip_network(text, strict=strict)
         except ValueError:
             return None
-        return network if self.ipv6 or network.version == 4 else None
+        return network if network.version == 4 or (self.ipv6 and "%" not in text) else None
 
 
 def service_host(key: Key, domain: str) -> str:
