@@ -34,15 +34,16 @@ class Scheduler:
         """Pods for which there was none."""
 
     def watch(self, queue: WorkQueue[Key]) -> Iterable[Stop]:
+        self._queue = queue
+
         def pod(event: Event) -> None:
             obj, gone = event.object, event.type == "DELETED"
             if not gone and _waits(obj):
                 queue.add(key_of(obj))
             elif not gone and not is_finished(obj) and obj["spec"].get("nodeName"):
                 self._placed[uid(obj)] = obj["spec"]["nodeName"]
-            elif self._placed.pop(uid(obj), None):
-                while self._left_out:
-                    queue.add(self._left_out.pop())
+            else:
+                self._leave(obj)
 
         def node(event: Event) -> None:
             if event.type == "DELETED" or (event.old is not None and same_place(event.old, event.object)):
@@ -75,8 +76,14 @@ class Scheduler:
         try:
             await self._bind(pod, chosen)
         except BaseException:
-            self._placed.pop(uid(pod), None)
+            self._leave(pod)
             raise
+
+    def _leave(self, pod: Object) -> None:
+        """Its place is another's, if it had one."""
+        if self._placed.pop(uid(pod), None):
+            while self._left_out:
+                self._queue.add(self._left_out.pop())
 
     async def _bind(self, pod: Object, node: str) -> None:
         """What POST pods/NAME/binding does at once is two writes here. They are staged together, the condition first:

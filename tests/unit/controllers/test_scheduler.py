@@ -1,10 +1,18 @@
 """Binding: every pod that fits gets the node, the others say why not."""
 
+import asyncio
 from datetime import timedelta
 
+import pytest
+
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import EVENT, NODE, POD
+from ambientlab.controllers.base import Key, key_of
 from ambientlab.controllers.events import WRITE_DELAY, Recorder
+from ambientlab.controllers.scheduler import Scheduler
+from ambientlab.flow.queue import WorkQueue
 from support.cluster_world import node, pod
+from support.memory_client import MemoryClient
 
 
 async def test_a_pod_is_bound_and_says_so(cluster):
@@ -66,6 +74,40 @@ async def test_a_full_node_takes_the_next_pod_when_one_has_gone(cluster):
     await cluster.client.delete(POD, "two", "hello", grace_seconds=0)
     await cluster.settle()
     assert placed() == {"one", "three", "four"}
+
+
+async def test_a_place_that_is_not_taken_after_all_is_offered_to_who_was_left_out(clock):
+    class Failing(MemoryClient):
+        """Does not let "one" be bound, and says so when `gate` is open."""
+
+        def __init__(self):
+            super().__init__()
+            self.gate = asyncio.Event()
+
+        async def patch(self, resource, name, namespace, patch, *, subresource=""):
+            if name == "one":
+                await self.gate.wait()
+                raise StatusError(500, "InternalError", "no")
+            return await super().patch(resource, name, namespace, patch, subresource=subresource)
+
+    client = Failing()
+    client.put(NODE, {**node("ambientlab"), "status": {"allocatable": {"pods": "1"}}})
+    queue: WorkQueue[Key] = WorkQueue(clock=clock)
+    scheduler = Scheduler(client, Recorder(client, clock), clock)
+    scheduler.watch(queue)
+    one, two = (key_of(client.put(POD, pod(name))) for name in ("one", "two"))
+    binding = asyncio.create_task(scheduler.reconcile(one))
+    await asyncio.sleep(0)
+    await scheduler.reconcile(two)
+    while len(queue):
+        key = await queue.get()
+        assert key is not None
+        queue.done(key)
+    client.gate.set()
+    with pytest.raises(StatusError, match="no"):
+        await binding
+    assert len(queue) == 1
+    assert await queue.get() == two
 
 
 async def test_a_scheduler_that_does_not_exist_is_named(cluster):
