@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -51,6 +53,20 @@ async def test_a_log_keeps_two_files_and_reads_over_both(tmp_path: Path) -> None
     assert lines == [b"line %04d" % n for n in range(100 - len(lines), 100)]
     for count in (1, 5, len(lines) - 3, 1000):
         assert (await text(log.path, tail_lines=count)).splitlines() == lines[-count:]
+
+
+@pytest.mark.parametrize("end", [LogFile.close, lambda log: shutil.rmtree(log.path.parent)])
+def test_a_log_at_its_end_writes_to_no_other_file(tmp_path: Path, end: Callable[[LogFile], None]) -> None:
+    """The kernel gives the number of a descriptor that was closed to the next that is opened."""
+    log = LogFile(tmp_path / "logs/0.log", LoopClock(), rotate_at=200)
+    log.write("stdout", b"line\n")
+    end(log)
+    log.write("stdout", b"x" * 200 + b"\n")
+    with (tmp_path / "other").open("w+b") as other:
+        log.write("stdout", b"late\n")
+        log.close()
+        other.write(b"mine")
+    assert (tmp_path / "other").read_bytes() == b"mine"
 
 
 def shown(path: Path, line: bytes) -> bool:

@@ -36,11 +36,14 @@ class LogFile:
         self._waiters: list[asyncio.Future[None]] = []
         self._subscribers: list[Subscriber] = []
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._fd = _appending(path)
         self._size = os.fstat(self._fd).st_size
 
     def write(self, stream: str, data: bytes) -> None:
-        """Adds what a process wrote to `stdout` or `stderr`; unfinished lines wait for their end."""
+        """Adds what a process wrote to `stdout` or `stderr`; unfinished lines wait for their end. What comes after the
+        log was closed is lost."""
+        if self.closed:
+            return
         for subscriber in tuple(self._subscribers):
             subscriber(stream, data)
         lines = (self._partial.pop(stream, b"") + data).split(b"\n")
@@ -99,12 +102,10 @@ class LogFile:
         return f"{moment}000Z {stream}".encode()
 
     def _append(self, data: bytes) -> None:
-        if self._size and self._size + len(data) > self._rotate_at:
-            os.close(self._fd)
-            self.path.replace(rotated(self.path))
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._size = 0
         # A full disk costs lines of a log, never the container that wrote them.
+        with suppress(OSError):
+            if self._size and self._size + len(data) > self._rotate_at:
+                self._rotate()
         with suppress(OSError):
             written = 0
             while written < len(data):
@@ -112,11 +113,22 @@ class LogFile:
         self._size += len(data)
         self._wake()
 
+    def _rotate(self) -> None:
+        """Raises OSError where that cannot be; then the old file grows on."""
+        self.path.replace(rotated(self.path))
+        fresh = _appending(self.path)
+        os.close(self._fd)
+        self._fd, self._size = fresh, 0
+
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _appending(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def rotated(path: Path) -> Path:
