@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ambientlab.host import process
-from bench import compare
-from bench.compare import SECONDS, Run, Side
+from bench import compare, ports
+from bench.compare import SECONDS, Compared, Run, Side
 from bench.handwritten import BULK, RULES, SERVER_ARGUMENTS, HandWritten
 from bench.report import Row
 from bench.world import kubectl, mesh, shell
@@ -34,21 +34,24 @@ class Topology:
         return Side(in_pod(namespace), self.urls[path], self.root)
 
     def compare(
+        self, name: str, path: str, hand_path: str = "", least: float | None = None, *, bulk: bool = False
+    ) -> list[Row]:
+        return compare.rows(name, [self.turns(path, hand_path, bulk=bulk)], least, bulk=bulk)
+
+    def turns(
         self,
-        name: str,
         path: str,
         hand_path: str = "",
-        least: float | None = None,
         options: Sequence[str] = (),
         *,
         bulk: bool = False,
         seconds: int = SECONDS,
-    ) -> list[Row]:
+    ) -> Compared:
         ours = self.side(path)
         hand = Side(self.by_hand.run, self.by_hand.urls[hand_path or path], self.by_hand.pid)
         if bulk:
             ours, hand = (replace(side, url=side.url + BULK) for side in (ours, hand))
-        return compare.rows(name, ours, hand, least, options, bulk=bulk, seconds=seconds)
+        return compare.turns(ours, hand, options, seconds=seconds)
 
 
 @contextlib.contextmanager
@@ -58,6 +61,8 @@ def both() -> Iterator[Topology]:
         shell(WAYPOINT)
         found = process.running(paths)
         assert found is not None
+        for root in (found.pid, by_hand.pid):
+            ports.reuse(root)
         yield Topology(_urls(), found.pid, by_hand)
 
 
