@@ -72,3 +72,8 @@ def host_matches(pattern: str, host: str) -> bool:
     if pattern.startswith("*"):
         return host.endswith(pattern[1:])
     return pattern == host
+
+
+def hosts_overlap(one: str, other: str) -> bool:
+    """Whether either covers the other (istio/istio, pkg/config/host/name.go, Matches)."""
+    return host_matches(one, other) or host_matches(other, one)

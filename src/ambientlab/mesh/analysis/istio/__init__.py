@@ -11,6 +11,7 @@ from ambientlab.mesh.analysis.finding import Analyser
 from ambientlab.mesh.analysis.istio import (
     codes,
     conditions,
+    deprecation,
     gateways,
     metadata,
     policies,
@@ -50,9 +51,7 @@ NAMED = (
     Named(
         "conditions.ConditionAnalyzer", "Checks for negative status conditions on resources", conditions.analyse, True
     ),
-    Named(
-        "deprecation.DeprecationAnalyzer", "Checks for deprecated Istio types and fields", virtualservices.deprecated
-    ),
+    Named("deprecation.DeprecationAnalyzer", "Checks for deprecated Istio types and fields", deprecation.analyse),
     Named(
         "destinationrule.CaCertificateAnalyzer",
         "Checks if caCertificates is set when TLS mode is SIMPLE/MUTUAL",

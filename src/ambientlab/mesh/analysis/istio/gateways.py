@@ -1,7 +1,7 @@
 """Istio's own Gateway: the pods it selects and the ports that their Services have.
 
-pkg/config/analysis/analyzers/gateway. This mesh has no ingress gateway, so that such a Gateway selects nobody, and that
-is what it is told.
+pkg/config/analysis/analyzers/gateway, which takes a Service without a selector for one that selects every pod. This
+mesh has no ingress gateway, so that such a Gateway selects nobody, and that is what it is told.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ambientlab.mesh.index import MeshIndex
 
 
 def analyse(index: MeshIndex) -> Iterator[Finding]:
-    services = [item for item in items(index, SERVICE) if item.spec.get("selector")]
+    services = list(items(index, SERVICE))
     pods = list(items(index, POD))
     for gateway in items(index, ISTIOGATEWAY):
         wanted = gateway.spec.get("selector") or {}
@@ -28,7 +28,7 @@ def analyse(index: MeshIndex) -> Iterator[Finding]:
             number
             for pod in found
             for service in services
-            if service.ref.namespace == pod.ref.namespace and selected(service.spec["selector"], pod.labels)
+            if service.ref.namespace == pod.ref.namespace and selected(service.spec.get("selector") or {}, pod.labels)
             for port in service.spec.get("ports") or ()
             if port.get("protocol", "TCP") == "TCP"
             for number in (port["port"], port.get("targetPort"))
