@@ -242,11 +242,12 @@ def _unreadable(origin: Origin, error: StatusError) -> Problem:
 
 
 def _named(value: object) -> str:
-    if not isinstance(value, dict):
-        return "no object"
+    """What says no kind is no object that could be named."""
+    if not isinstance(value, dict) or not value.get("kind"):
+        return ""
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    return f"{value.get('kind', 'no kind')} {name or 'without a name'}"
+    return f"{value['kind']} {name or 'without a name'}"
 
 
 def _home(value: object) -> str:
@@ -259,10 +260,12 @@ def _admitted(registry: Registry, value: object, namespace: str) -> tuple[Resour
     if not isinstance(value, dict):
         raise StatusError(400, "BadRequest", "it is no object")
     api_version, kind = value.get("apiVersion"), value.get("kind")
+    if absent := [name for name in ("apiVersion", "kind") if not value.get(name)]:
+        raise StatusError(400, "BadRequest", ", ".join(f"{name} not set" for name in absent))
     resource = registry.find_kind(str(api_version), str(kind))
     if resource is None:
         ours = _of_the_mesh(str(api_version)) or _of_the_core(str(api_version), str(kind))
-        if api_version and kind and not ours and isinstance(value.get("metadata"), dict):
+        if not ours and isinstance(value.get("metadata"), dict):
             raise _ForeignError
         raise StatusError(404, "NotFound", f'no matches for kind "{kind}" in version "{api_version}"')
     obj, _ = admit.conform(registry, resource, value)

@@ -102,7 +102,7 @@ def test_what_is_refused_is_told_and_the_rest_translated() -> None:
     assert [line.partition(": ")[2].partition(": ")[0] for line in lines] == [
         "stdin, document 1, Service broken",
         "stdin, document 2, Thing thing",
-        "stdin, document 3, no object",
+        "stdin, document 3",
         "stdin, document 4",
     ]
     assert 'no matches for kind "Thing" in version "networking.istio.io/v1"' in lines[1]

@@ -51,8 +51,10 @@ def test_every_command_explains_itself_and_takes_the_flags_of_the_root(path: tup
         (
             ["waypoint", "apply", "--waypoint-timeout", "x"],
             64,
-            "Invalid value for '--waypoint-timeout': 'x' is not a d",
+            'invalid argument "x" for "--waypoint-timeout" flag: time: invalid duration "x"\n',
         ),
+        (["pc", "listener", "a", "--port", "x"], 64, 'invalid argument "x" for "--port" flag: strconv.ParseInt: parsing "x": '),
+        (["validate", "a.yaml"], 64, 'unknown command "a.yaml" for "istioctl validate"\n'),
         (["validate"], 1, "error: you must specify resources by --filename.\n"),
         (["ps", "--foo"], 64, "unknown flag: --foo"),
         (["ps", "-z"], 64, "unknown shorthand flag: 'z' in -z"),

@@ -133,14 +133,36 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     binary = tmp_path / "b.yaml"
     binary.write_bytes(b"\xd0\x00")
     assert (analyze(str(binary)).returncode, f"{binary}:1: it is no YAML" in analyze(str(binary)).stderr) == (65, True)
-    assert analyze().stderr == "Error: at least one file and/or Kubernetes source must be provided\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("- a\n", "it is no object"), ("hello\n", "it is no object"), ("metadata: {name: x}\n", "apiVersion not set, kind not s")],
+)
+def test_what_is_no_object_cannot_be_read(text: str, words: str) -> None:
+    done = analyze("-", stdin=text)
+    assert (done.returncode, done.stdout) == (65, "\n")
+    assert done.stderr.startswith(f"Error(s) adding files: -:1: {words}")
+
+
+def test_nothing_has_nothing_wrong_with_it(tmp_path: Path) -> None:
+    words = "✔ No validation issues found when analyzing namespace: default.\n"
+    for none in ([], [str(tmp_path)]):
+        assert (analyze(*none).returncode, analyze(*none).stderr) == (0, words)
+
+
+def test_colours_that_are_asked_for_are_written_to_a_pipe_too(file: str) -> None:
+    assert analyze("--color", file).stdout.startswith("\x1b[1;31mError\x1b[0m [IST0101]")
+    assert "\x1b" not in analyze(file).stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["-o", "xml"], 64, "xml not a valid option for format. See istioctl analyze --help"),
-        (["--output-threshold", "Bad"], 64, 'invalid argument "Bad" for "--output-threshold" flag: '),
+        (["--output-threshold", "Bad"], 64, 'invalid argument "Bad" for "--output-threshold" flag: invalid level option'),
+        (["--timeout", "soon"], 64, 'invalid argument "soon" for "--timeout" flag: time: invalid duration "soon"\n'),
+        (["-v=maybe"], 64, 'invalid argument "maybe" for "-v, --verbose" flag: strconv.ParseBool: parsing "maybe": '),
         (["-S", "IST0101"], 1, "IST0101 is not a valid suppression value. See istioctl analyze --help"),
     ],
 )

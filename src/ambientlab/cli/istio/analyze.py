@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambientlab.cli.istio.command import Cluster, Command, boolean, contents
+from ambientlab.cli.istio.command import Cluster, Command, boolean, contents, invalid
+from ambientlab.cli.mesh import Seconds
+from ambientlab.cli.output import printable
 
 if TYPE_CHECKING:
     from ambientlab.host.manifests import Manifests, Problem
     from ambientlab.mesh.analysis import Finding
+    from ambientlab.mesh.analysis.istio import Named
     from ambientlab.mesh.index import MeshIndex
 
 EXIT_DATA, EXIT_FOUND = 65, 79
@@ -59,14 +62,18 @@ class Line:
         return f"{self.kind} {full}"
 
     @property
+    def rank(self) -> int:
+        return _LEVELS.index(self.level)
+
+    @property
     def order(self) -> tuple[int, str, str, str]:
-        return (-_LEVELS.index(self.level), self.code, f"{self.kind}/{self.name}/{self.namespace}", self.message)
+        return (-self.rank, self.code, f"{self.kind}/{self.name}/{self.namespace}", self.message)
 
     def text(self, *, colour: bool = False) -> str:
         begin = _COLOURS.get(self.level, "") if colour else ""
         level = f"{begin}{self.level}\033[0m" if colour else self.level
         place = f" {self.place}" if self.place else ""
-        return f"{level} [{self.code}] ({self.origin}{place}) {self.message}"
+        return f"{level} [{self.code}] ({self.origin}{place}) {printable(self.message)}"
 
     def document(self) -> dict[str, str]:
         page = f"{_PAGE}/{self.code.lower()}/?ref=istioctl-analyze"
@@ -97,9 +104,7 @@ def _at(problem: Problem) -> str:
 def _threshold(_: click.Context, param: click.Parameter, value: str) -> str:
     found = next((level for level in _LEVELS if level.lower() == value.lower()), None)
     if found is None:
-        valid = " ".join(_LEVELS)
-        words = f"{value} not a valid option, please choose from: [{valid}]"
-        raise click.UsageError(f'invalid argument "{value}" for "{param.opts[0]}" flag: {words}')
+        raise click.UsageError(invalid(value, param, "invalid level option"))
     return found
 
 
@@ -118,7 +123,7 @@ def _option(*names: str, **more: Any) -> Callable[[Any], Any]:
 @_option("--meshConfigFile", "mesh_config", type=click.Path(path_type=Path), help="Mesh configuration to assume.")
 @boolean("-A", "--all-namespaces", help="Analyze all namespaces")
 @_option("-S", "--suppress", "suppressions", multiple=True, help="<code>=<resource>, with *; can be repeated.")
-@_option("--timeout", default="30s", help="Accepted; nothing here waits.")
+@_option("--timeout", type=Seconds(), default="30s", help="Accepted; nothing here waits.")
 @boolean("-R", "--recursive", help="[Removed: directories are always read with what is below them]")
 @boolean("--ignore-unknown", help="Don't complain about un-parseable input documents.")
 @_option("-r", "--revision", default="default", help="Accepted; one revision is analyzed, that of the cluster.")
@@ -146,14 +151,13 @@ def analyze(
     chosen: tuple[str, ...],
     also: tuple[str, ...],
     files: tuple[str, ...],
-    **_: str,
+    **_: object,
 ) -> None:
     """Analyze Istio configuration and print validation messages.
 
     FILES are manifests or directories of them; - is stdin. They are analyzed as if they were applied to the cluster, or
     with --use-kube=false for themselves. Codes are explained at https://istio.io/latest/docs/reference/config/analysis/
     """
-    from ambientlab.mesh.analysis import analyse
     from ambientlab.mesh.analysis.istio import NAMED
 
     if output.lower() not in ("log", "json", "yaml"):
@@ -173,39 +177,56 @@ def analyze(
         click.echo(f'namespace "{namespace}" not found', err=True)
         return
     suppressed = _suppressed(suppressions)
-    index, written = _index(cluster if use_kube else None, given, namespace, mesh_config)
-    wanted = [one for one in NAMED if one.name in chosen] or NAMED
-    # of files alone it is not known which pods and Services there are
-    run = [one for one in wanted if use_kube or not one.about_workloads]
-    found = [line(index, finding, written) for finding in analyse(index, [one.analyser for one in run])]
-    found += [_refused(problem, namespace) for problem in written.problems if problem.named]
-    lines = sorted(
-        {one for one in found if not _hidden(one, "" if all_namespaces else namespace, suppressed)},
-        key=lambda one: one.order,
-    )
     target = "all namespaces" if all_namespaces else f"namespace: {namespace}"
-    if verbose:
-        click.echo(f"Analyzed resources in {target}", err=True)
-        for title, some in (("Skipped", [one for one in wanted if one not in run]), ("Executed", run)):
-            if some:
-                click.echo("\n".join([f"{title} analyzers:", *(f"\t {one.name}" for one in some)]), err=True)
-        click.echo("", err=True)
-    shown = [one for one in lines if _LEVELS.index(one.level) >= _LEVELS.index(output_threshold)]
-    click.echo(_rendered(shown, output.lower(), colour=color))
+    index, written = _index(cluster if use_kube else None, given, namespace, mesh_config)
+    run = _chosen(chosen, target, of_files=not use_kube, verbose=verbose)
+    lines = [
+        one
+        for one in _lines(index, written, run, namespace)
+        if not _hidden(one, "" if all_namespaces else namespace, suppressed)
+    ]
+    shown = [one for one in lines if one.rank >= _LEVELS.index(output_threshold)]
+    # colours that were asked for are written wherever it goes
+    click.echo(_rendered(shown, output.lower(), colour=color), color=color)
     unread = [problem for problem in written.problems if not problem.named]
     for problem in unread:
-        click.echo(f"Error(s) adding files: {_at(problem)}: {problem.message}", err=True)
+        click.echo(f"Error(s) adding files: {_at(problem)}: {printable(problem.message)}", err=True)
     if not shown:
         click.echo(_nothing(target, [name for name, _ in given], len(unread)), err=True)
     if output.lower() != "log":
         return
-    if any(_LEVELS.index(one.level) >= _LEVELS.index(failure_threshold) for one in lines):
+    if any(one.rank >= _LEVELS.index(failure_threshold) for one in lines):
         click.echo(f"Error: Analyzers found issues when analyzing {target}.", err=True)
         click.echo(f"See {_PAGE} for more information about causes and resolutions.", err=True)
         sys.exit(EXIT_FOUND)
     if unread and not ignore_unknown:
         click.echo("Error: Some files couldn't be parsed.", err=True)
         sys.exit(EXIT_DATA)
+
+
+def _chosen(names: Sequence[str], target: str, *, of_files: bool, verbose: bool) -> list[Named]:
+    """The analysers to run: all if none of the names is one's. Of files alone it is not known which pods and Services
+    there are."""
+    from ambientlab.mesh.analysis.istio import NAMED
+
+    wanted = [one for one in NAMED if one.name in names] or NAMED
+    run = [one for one in wanted if not (of_files and one.about_workloads)]
+    if verbose:
+        click.echo(f"Analyzed resources in {target}", err=True)
+        for title, some in (("Skipped", [one for one in wanted if one not in run]), ("Executed", run)):
+            if some:
+                click.echo("\n".join([f"{title} analyzers:", *(f"\t {one.name}" for one in some)]), err=True)
+        click.echo("", err=True)
+    return run
+
+
+def _lines(index: MeshIndex, written: Manifests, run: Iterable[Named], namespace: str) -> list[Line]:
+    """What is found, and what the API refuses of files, the gravest first."""
+    from ambientlab.mesh.analysis import analyse
+
+    found = {line(index, finding, written) for finding in analyse(index, [one.analyser for one in run])}
+    found |= {_refused(problem, namespace) for problem in written.problems if problem.named}
+    return sorted(found, key=lambda one: one.order)
 
 
 def _rendered(lines: Sequence[Line], output: str, *, colour: bool) -> str:
@@ -289,14 +310,12 @@ def _index(
     from ambientlab.mesh.index import index, meshconfig
 
     written = manifests.read(given, namespace)
-    changed = reading.changed_by(written) if given else None
+    changed = reading.changed_by(written)
     if cluster is None:
-        if changed is None:
-            raise click.ClickException("at least one file and/or Kubernetes source must be provided")
         found = index(changed({}))
     else:
         with cluster.api() as api:
-            found, unseen = reading.read(api, changed=changed, also=(ISTIOGATEWAY,))
+            found, unseen = reading.read(api, changed=changed if given else None, also=(ISTIOGATEWAY,))
         for gap in unseen:
             click.echo(f"Warning: {gap.what} not seen: {gap.why}", err=True)
     if mesh_config is not None:

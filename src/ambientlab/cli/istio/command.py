@@ -7,6 +7,7 @@ not there is named in cobra's words. Exit codes are istioctl's: 64 for a command
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -150,7 +151,7 @@ def _plain(argument: str, booleans: Mapping[str, Boolean]) -> str:
         return name + value if short else argument
     if value not in _TRUTH:
         words = f'strconv.ParseBool: parsing "{value}": invalid syntax'
-        raise click.UsageError(f'invalid argument "{value}" for "{name}" flag: {words}')
+        raise click.UsageError(invalid(value, booleans[name], words))
     return name if _TRUTH[value] else booleans[name].secondary_opts[0]
 
 
@@ -241,11 +242,31 @@ class UnknownCommand(click.ClickException):
         super().__init__(f'unknown command "{word}" for "{path}"{guess}\nRun \'{path} --help\' for usage.')
 
 
+def invalid(value: str, param: click.Parameter, why: str) -> str:
+    """What pflag says of a value that a flag does not take."""
+    names = ", ".join(sorted(param.opts, key=len))
+    return f'invalid argument "{value}" for "{names}" flag: {why}'
+
+
+_NO_VALUES = (
+    (re.compile(r"'(.*)' is not a valid integer\."), "strconv.ParseInt: parsing {}: invalid syntax"),
+    (re.compile(r"'(.*)' is not a duration"), "time: invalid duration {}"),
+)
+"""What click's types and ours say of a value, and what Go does."""
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((\S+).*\)")
+
+
 def words(error: click.UsageError) -> str:
-    """A command line that makes no sense, in pflag's words."""
+    """A command line that makes no sense, in the words of pflag and cobra."""
+    if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
+        for pattern, why in _NO_VALUES:
+            if found := pattern.match(error.message):
+                return invalid(found[1], error.param, why.format(f'"{found[1]}"'))
     if isinstance(error, click.NoSuchOption):
         name = error.option_name
         return f"unknown flag: {name}" if name.startswith("--") else f"unknown shorthand flag: '{name[1:]}' in {name}"
     if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.message:
         return f"flag needs an argument: {error.option_name}"
+    if error.ctx is not None and (extra := _EXTRA.fullmatch(error.message)):
+        return f'unknown command "{extra[1]}" for "{error.ctx.command_path}"'
     return error.format_message()
