@@ -64,6 +64,17 @@ kind: PeerAuthentication
 metadata: {name: strict, namespace: hello}
 spec: {mtls: {mode: STRICT}}
 """
+OUTSIDE = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: unheard, namespace: httpbin}
+spec: {rules: [{from: [{source: {namespaces: [hello]}}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: outside, namespace: httpbin}
+spec: {containers: [{name: c, image: curlimages/curl, command: [sleep, inf]}]}
+"""
 HOST_OF_ISTIOD = "istiod.istio-system.svc"
 HOST = "helloworld.hello.svc.cluster.local"
 CHAIN = f"inbound-vip|5000|http|{HOST}"
@@ -339,6 +350,8 @@ def test_policies_of_a_pod_in_ambient_mode(guarded: Mesh) -> None:
 
 
 def test_descriptions(guarded: Mesh) -> None:
+    guarded.apply(OUTSIDE)
+    guarded.kubectl("wait", "pod/outside", "-n", "httpbin", "--for=condition=Ready")
     service = istioctl(guarded, "x", "describe", "service", "helloworld.hello").out
     assert service == (
         "Service: helloworld.hello\n"
@@ -360,6 +373,9 @@ def test_descriptions(guarded: Mesh) -> None:
     assert "   WARNING POD DOES NOT MATCH ANY SUBSETS.  (Non matching subsets v1)\n" in pod
     assert "RBAC policies at ztunnel: DENY strict (PeerAuthentication)\n" in pod
     assert "   Workload mTLS mode: STRICT\nApplied PeerAuthentication:\n   strict.hello\n" in pod
+    outside = istioctl(guarded, "x", "describe", "pod", "outside.httpbin").out
+    assert "WARNING: outside.httpbin is not part of mesh; it is not in ambient mode" in outside
+    assert "RBAC policies" not in outside
     missing = istioctl(guarded, "x", "describe", "pod", "nobody.hello")
     assert (missing.code, missing.err) == (1, 'Error: pods "nobody" not found\n')
 

@@ -77,6 +77,7 @@ cli = Group(
 
 def main() -> None:
     """The program: errors on one line, as istioctl's, with its exit codes."""
+    from ambientlab.cli.output import printable
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.host.kubeconfig import KubeconfigError
     from ambientlab.host.kubectl import KubectlError, plain
@@ -87,13 +88,13 @@ def main() -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
     except click.UsageError as error:
-        click.echo(f"Error: {words(error)}", err=True)
+        click.echo(f"Error: {printable(words(error))}", err=True)
         sys.exit(EXIT_USAGE)
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+        click.echo(f"Error: {printable(error.format_message())}", err=True)
         sys.exit(error.exit_code)
     except (ApiError, KubeconfigError, KubectlError, ToolError) as error:
-        click.echo(f"Error: {plain(str(error))}", err=True)
+        click.echo(f"Error: {printable(plain(str(error)))}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

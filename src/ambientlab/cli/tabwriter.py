@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import click
 
+from ambientlab.cli.output import printable
+
 
 def columns(rows: Sequence[Sequence[str]], padding: int = 5) -> None:
     """Each as wide as its widest cell and the padding; what follows the last tab of a line is not padded."""
     widths = [max(map(len, column)) + padding for column in zip(*(row[:-1] for row in rows), strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("".join(cells) + row[-1])
+        click.echo(printable("".join(cells) + row[-1]))

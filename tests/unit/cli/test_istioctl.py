@@ -53,7 +53,7 @@ def test_every_command_explains_itself_and_takes_the_flags_of_the_root(path: tup
             64,
             'invalid argument "x" for "--waypoint-timeout" flag: time: invalid duration "x"\n',
         ),
-        (["pc", "listener", "a", "--port", "x"], 64, 'invalid argument "x" for "--port" flag: strconv.ParseInt: parsing "x": '),
+        (["pc", "listener", "a", "--port", "x"], 64, 'invalid argument "x" for "--port" flag: strconv.ParseInt: pars'),
         (["validate", "a.yaml"], 64, 'unknown command "a.yaml" for "istioctl validate"\n'),
         (["validate"], 1, "error: you must specify resources by --filename.\n"),
         (["ps", "--foo"], 64, "unknown flag: --foo"),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ambientlab.cli.istio.analyze import Line
+
 PAGE = "https://istio.io/v1.31/docs/reference/config/analysis"
 FILE = """
 apiVersion: networking.istio.io/v1
@@ -137,7 +139,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("- a\n", "it is no object"), ("hello\n", "it is no object"), ("metadata: {name: x}\n", "apiVersion not set, kind not s")],
+    [("- a\n", "it is no object"), ("hello\n", "it is no object"), ("metadata: {name: x}\n", "apiVersion not set, ki")],
 )
 def test_what_is_no_object_cannot_be_read(text: str, words: str) -> None:
     done = analyze("-", stdin=text)
@@ -156,11 +158,17 @@ def test_colours_that_are_asked_for_are_written_to_a_pipe_too(file: str) -> None
     assert "\x1b" not in analyze(file).stdout
 
 
+def test_a_terminal_is_shown_what_objects_say_and_does_not_obey_it() -> None:
+    said = "type=Accepted, reason=No, message=\x1b]0;title\x07."
+    text = Line("IST0171", "Warning", said, "HTTPRoute", "a", "r").text()
+    assert text == r"Warning [IST0171] (HTTPRoute a/r) type=Accepted, reason=No, message=\x1b]0;title\x07."
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["-o", "xml"], 64, "xml not a valid option for format. See istioctl analyze --help"),
-        (["--output-threshold", "Bad"], 64, 'invalid argument "Bad" for "--output-threshold" flag: invalid level option'),
+        (["--output-threshold", "Bad"], 64, 'invalid argument "Bad" for "--output-threshold" flag: invalid level opti'),
         (["--timeout", "soon"], 64, 'invalid argument "soon" for "--timeout" flag: time: invalid duration "soon"\n'),
         (["-v=maybe"], 64, 'invalid argument "maybe" for "-v, --verbose" flag: strconv.ParseBool: parsing "maybe": '),
         (["-S", "IST0101"], 1, "IST0101 is not a valid suppression value. See istioctl analyze --help"),

@@ -83,6 +83,19 @@ def without_effect(peer: Peer, rivals: Iterable[Peer]) -> Iterator[Diagnostic]:
         yield Diagnostic(ObjectRef("PeerAuthentication", *peer.key), "OlderPolicy", why, field="spec", first=older)
 
 
+def deciding(peers: Iterable[Peer]) -> tuple[Peer | None, Peer | None, Peer | None]:
+    """The ones that count, of those that are all for one workload: of the mesh, of its namespace and of itself. What a
+    later one sets goes before."""
+    wide: dict[bool, list[Peer]] = {True: [], False: []}
+    narrow: list[Peer] = []
+    for peer in peers:
+        if peer.wide:
+            wide[peer.of_root].append(peer)
+        elif not peer.of_root:
+            narrow.append(peer)
+    return oldest(wide[True]), oldest(wide[False]), oldest(narrow)
+
+
 class Effective(NamedTuple):
     """What PeerAuthentications come to for a workload: the one that decides, and the policy of ztunnel's made of it."""
 
@@ -92,16 +105,10 @@ class Effective(NamedTuple):
 
 def effective(peers: Iterable[Peer], root: str) -> Effective | None:
     """Of those that are all for one workload; None where nothing is denied (convertedSelectorPeerAuthentications)."""
-    wide: dict[bool, list[Peer]] = {True: [], False: []}
-    narrow: list[Peer] = []
-    for peer in peers:
-        if peer.wide:
-            wide[peer.of_root].append(peer)
-        elif not peer.of_root:
-            narrow.append(peer)
-    workload = oldest(narrow)
+    levels = deciding(peers)
+    workload = levels[-1]
     strict: Peer | None = None
-    for one in (oldest(wide[True]), oldest(wide[False]), workload):
+    for one in levels:
         if one is not None and one.mode != UNSET:
             strict = one if one.mode == STRICT else None
     if workload is not None:
