@@ -64,13 +64,18 @@ def ask(cluster: Cluster, pod: Pod, path: str, *, method: str = "GET", port: int
     except (OSError, http.client.HTTPException) as error:
         raise KubectlError(f"failure running port forward process: {error}") from None
     except KubectlError as error:
-        trouble = f"port forward: error upgrading connection: {error}"
-        raise KubectlError(
-            f"failure running port forward process: failure running port forward process: {trouble}"
-        ) from None
+        raise KubectlError(unreachable(pod, error)) from None
     if answer.status != http.client.OK:
         raise KubectlError(f"unexpected status code: {answer.status}")
     return body
+
+
+def unreachable(pod: Pod, error: KubectlError) -> str:
+    """What istioctl says of a pod that no port-forward leads to (pkg/kube/portforwarder.go)."""
+    twice = "failure running port forward process: failure running port forward process"
+    if str(error).endswith(" not found"):
+        return f'{twice}: building port forwarded: failed retrieving: {error} in the "{pod.namespace}" namespace'
+    return f"{twice}: port forward: error upgrading connection: {error}"
 
 
 def _split(text: str, namespace: str) -> tuple[str, str]:

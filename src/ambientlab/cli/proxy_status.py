@@ -70,10 +70,9 @@ def proxy_status(cluster: Cluster, output: str, verbosity: int, revision: str, p
 def _text(document: dict[str, Any], output: str) -> str:
     if output == "json":
         return json.dumps(document, indent=4)
-    import yaml
+    from ambientlab.cli import goyaml
 
-    text: str = yaml.safe_dump(document)
-    return text
+    return goyaml.text(document)
 
 
 def _document(name: str, proxies: list[dict[str, Any]]) -> dict[str, Any]:

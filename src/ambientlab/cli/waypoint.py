@@ -98,9 +98,9 @@ def apply(
 @click.pass_obj
 def generate(cluster: Cluster, name: str, traffic: str, revision: str) -> None:
     """Generate a waypoint configuration as YAML."""
-    import yaml
+    from ambientlab.cli import goyaml
 
-    click.echo(yaml.safe_dump(_gateway(name, cluster.given, traffic, revision), sort_keys=True), nl=False)
+    click.echo(goyaml.text(_gateway(name, cluster.given, traffic, revision)), nl=False)
 
 
 @waypoint.command(name="list")

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ambientlab.cli import istioctl, tabwriter
+from ambientlab.cli import goyaml, istioctl, tabwriter
 from ambientlab.cli.proxy_config import clusters, endpoints, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -57,10 +57,55 @@ def test_clusters_of_services_are_taken_apart_and_sorted() -> None:
     assert names(clusters.ClusterFilter(fqdn="b.a", subset="v1", direction="inbound-vip")) == [made[1]["name"]]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"configs"'])
+@pytest.mark.parametrize("text", ["", "[]", "1", '{"configs"'])
 def test_what_is_no_dump_is_said_to_be_none(text: str) -> None:
     with pytest.raises(DumpError, match="error unmarshalling config dump"):
         Dump(text)
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("cluster", "config dump has no configuration type type.googleapis.com/envoy.admin.v3.ClustersConfigDump"),
+        ("listener", "listener dump: config dump has no configuration type type.googleapis.com/envoy.admin.v3.Listen"),
+        ("secret", "config dump has no configuration type type.googleapis.com/envoy.admin.v3.SecretsConfigDump"),
+        ("bootstrap", "config dump has no configuration type type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"),
+        ("all", "config dump has no configuration type type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"),
+    ],
+)
+def test_what_a_dump_has_not_is_named(command: str, kind: str) -> None:
+    """As of a ztunnel, whose dump is of another form."""
+    done = CliRunner().invoke(istioctl.cli, ["pc", command, "-f", "-"], input='{"workloads": []}')
+    assert (done.exit_code, done.stderr.startswith(f"Error: {kind}")) == (1, True), done.stderr
+
+
+def test_eds_has_localities_and_all_is_the_dump_as_it_is() -> None:
+    address = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
+    endpoint = {"endpoint": {"address": address}, "health_status": "HEALTHY"}
+    assignment = {
+        "cluster_name": "c",
+        "endpoints": [{"locality": {"region": "r", "zone": "z"}, "lb_endpoints": [endpoint]}],
+    }
+    part = {
+        "@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump",
+        "dynamic_endpoint_configs": [{"endpoint_config": assignment}],
+    }
+
+    def said(*arguments: str) -> str:
+        dump = json.dumps({"configs": [part]})
+        return CliRunner().invoke(istioctl.cli, ["pc", *arguments, "-f", "-"], input=dump).stdout
+
+    assert said("eds").splitlines()[1].split() == ["10.0.0.1:80", "HEALTHY", "r/z", "c"]
+    assert said("eds", "--cluster", "d").splitlines()[1:] == []
+    assert json.loads(said("eds", "--status", "healthy", "-o", "json"))[0]["clusterName"] == "c"
+    assert json.loads(said("eds", "--port", "81", "-o", "json")) == []
+    assert "dynamic_endpoint_configs:" in said("all", "-o", "yaml")
+
+
+def test_yaml_is_written_as_go_writes_it() -> None:
+    given = {"b": "1", "a": ["", "*", "x y", "true", "a: b", "2026-11-26", "one\ntwo\n"], "n": {"10": None, "9": {}}}
+    lines = ["a:", '- ""', "- '*'", "- x y", '- "true"', "- 'a: b'", '- "2026-11-26"', "- |", "  one", "  two"]
+    assert goyaml.text(given).splitlines() == [*lines, 'b: "1"', "n:", '  "9": {}', '  "10": null']
 
 
 def test_json_has_json_names_but_for_what_is_data() -> None:
@@ -194,7 +239,7 @@ def test_other_levels_are_refused(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("name", ["cluster", "c", "listeners", "r", "ep", "secrets", "b", "a"])
 def test_a_file_stands_for_a_pod(name: str) -> None:
-    done = CliRunner().invoke(istioctl.cli, ["pc", name, "-f", "-"], input="{}")
+    done = CliRunner().invoke(istioctl.cli, ["pc", name, "-f", "-"], input="[]")
     assert done.exit_code == 1
     assert "error unmarshalling config dump response from Envoy" in done.output
     both = CliRunner().invoke(istioctl.cli, ["proxy-config", name, "a.b", "-f", "-"], input="{}")

@@ -234,10 +234,9 @@ def _rendered(lines: Sequence[Line], output: str, *, colour: bool) -> str:
     if output == "json":
         return json.dumps(documents, indent="\t", ensure_ascii=False)
     if output == "yaml":
-        import yaml
+        from ambientlab.cli import goyaml
 
-        text: str = yaml.safe_dump(documents, width=2**16, allow_unicode=True)
-        return text
+        return goyaml.text(documents)
     return "\n".join(one.text(colour=colour) for one in lines)
 
 

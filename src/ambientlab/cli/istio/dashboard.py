@@ -63,11 +63,11 @@ class Page:
     address: str
     browser: bool
 
-    def show(self, pod: pods.Pod, port: int, what: str, path: str = "") -> None:
+    def show(self, pod: pods.Pod, port: int, path: str = "") -> None:
         """At the same port here if it is free, else at some port, as istioctl does. Returns when it is interrupted."""
         kubectl = self.cluster.kubectl
         address = "127.0.0.1" if self.address == "localhost" else self.address
-        failure: KubectlError | None = None
+        failure = ""
         for local in [self.port] if self.port else [port, 0]:
             try:
                 with kubectl.tunnel(pod.name, pod.namespace, port, local=local, address=address) as served:
@@ -76,8 +76,8 @@ class Page:
                         served.process.wait()
                     return
             except KubectlError as error:
-                failure = error
-        raise click.ClickException(f"{what}: failure running port forward process: {failure}")
+                failure = pods.unreachable(pod, error)
+        raise click.ClickException(failure)
 
     def _open(self, url: str) -> None:
         click.echo(url)
@@ -98,7 +98,7 @@ def _addon(name: str, title: str, selector: str, port: int, path: str) -> None:
         for namespace in (cluster.istio_namespace, cluster.namespace):
             found = pods.select(cluster, selector, namespace)
             if found:
-                page.show(found[0], ui_port, title, path)
+                page.show(found[0], ui_port, path)
                 return
         raise click.ClickException(f"no pods found with selector {selector}")
 
@@ -115,7 +115,7 @@ def _proxy(name: str, words: str) -> None:
     @click.argument("names", nargs=-1)
     def show(cluster: Cluster, page: Page, selector: str, ui_port: int, names: tuple[str, ...]) -> None:
         pod = _one(cluster, names, selector, "", "specify a pod or --selector")
-        page.show(pod, ui_port, f"Envoy sidecar {pod.name}")
+        page.show(pod, ui_port)
 
 
 _proxy("proxy", "Open admin web UI for a proxy: a waypoint's Envoy, or ztunnel")
@@ -130,7 +130,7 @@ _proxy("envoy", "Open Envoy admin web UI (deprecated: use proxy)")
 def istiod_debug(cluster: Cluster, page: Page, selector: str, revision: str, names: tuple[str, ...]) -> None:
     """Open Istio debug web UI"""
     pod = _istiod(cluster, names, selector, revision)
-    page.show(pod, istiod.PORT, f"Istio debug {pod.name}", "/debug")
+    page.show(pod, istiod.PORT, "/debug")
 
 
 @dashboard.command()
@@ -147,7 +147,7 @@ def controlz(cluster: Cluster, page: Page, selector: str, revision: str, port_: 
     except KubectlError as error:
         hint = "istioctl dashboard istiod-debug shows what it says of itself"
         raise click.ClickException(f"{pod.name} has no ControlZ at port {port_} ({error}); {hint}") from None
-    page.show(pod, port_, f"ControlZ {pod.name}")
+    page.show(pod, port_)
 
 
 def _istiod(cluster: Cluster, names: tuple[str, ...], selector: str, revision: str) -> pods.Pod:

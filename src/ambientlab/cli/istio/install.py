@@ -126,7 +126,7 @@ def manifest() -> None:
 @click.pass_obj
 def generate(cluster: Cluster, /, output: Any, **_: Any) -> None:
     """Prints what an installation of this mesh consists of, as it is in the cluster."""
-    import yaml
+    from ambientlab.cli import goyaml
 
     _only_here(cluster)
     objects = [cluster.kubectl.get(part.kind, part.name, cluster.istio_namespace) for part in _PARTS]
@@ -135,7 +135,7 @@ def generate(cluster: Cluster, /, output: Any, **_: Any) -> None:
         obj.pop("status", None)
         for field in ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"):
             obj["metadata"].pop(field, None)
-        output.write(yaml.safe_dump(obj, sort_keys=True) + "---\n")
+        output.write(goyaml.text(obj) + "---\n")
 
 
 @click.command(cls=Command)

@@ -50,9 +50,9 @@ def list_(cluster: Cluster, output: str, arguments: tuple[str, ...]) -> None:
     elif output == "json":
         click.echo(json.dumps(found, indent="\t"))
     else:
-        import yaml
+        from ambientlab.cli import goyaml
 
-        click.echo(yaml.safe_dump(found))
+        click.echo(goyaml.text(found))
 
 
 def _tags(cluster: Cluster) -> list[dict[str, Any]]:

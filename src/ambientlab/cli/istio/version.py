@@ -59,10 +59,9 @@ def version(cluster: Cluster, remote: bool, short: bool, output: str, revision: 
 def _text(found: dict[str, Any], output: str) -> str:
     if output == "json":
         return json.dumps(found, indent=2)
-    import yaml
+    from ambientlab.cli import goyaml
 
-    text: str = yaml.safe_dump(found)
-    return text
+    return goyaml.text(found)
 
 
 def _brief(servers: list[dict[str, Any]] | None, proxies: list[dict[str, str]] | None) -> None:

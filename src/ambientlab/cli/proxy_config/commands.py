@@ -39,13 +39,19 @@ _MASKS = {
     "secret": "?mask=dynamic_active_secrets,dynamic_warming_secrets",
     "bootstrap": "?mask=bootstrap",
     "ecds": "?mask=ecds_filters",
+    "eds": "?include_eds=true",
     "all": "?include_eds=true",
 }
 
 Command = Callable[..., None]
 
 
-@click.group(name="proxy-config", cls=Group, aliases=_ALIASES)
+_ABSENT = dict.fromkeys(
+    ("rootca-compare", "rc"), "all proxies of a mesh trust the roots that `istioctl proxy-config secret` shows of each"
+)
+
+
+@click.group(name="proxy-config", cls=Group, aliases=_ALIASES, absent=_ABSENT)
 def proxy_config() -> None:
     """Retrieve information about proxy configuration from Envoy."""
 
@@ -235,16 +241,36 @@ def endpoint(
     )
 
 
+@proxy_config.command(hidden=True)
+@_options(_address, _port, _cluster_name, _status, _output(), _source)
+def eds(
+    source: Source,
+    address: str,
+    port: int,
+    cluster_name: str,
+    status: str,
+    output: str,
+) -> None:
+    """Retrieves endpoint configuration for the Envoy in the specified pod."""
+    dump = source.dump()
+    chosen = endpoints.EndpointFilter(address, port, cluster_name, status)
+    _print(
+        output,
+        lambda: endpoints.eds_with_hosts(dump.endpoints(), chosen),
+        lambda: columns([endpoints.EDS_HEADER, *endpoints.eds_rows(dump.endpoints(), chosen)]),
+    )
+
+
 @proxy_config.command()
 @_options(_output(), _source)
 def secret(source: Source, output: str) -> None:
     """Retrieves secret configuration for the Envoy in the specified pod."""
-    section = source.dump().section("SecretsConfigDump")
-    _print(output, lambda: section, lambda: _secrets(section))
+    dump = source.dump()
+    _print(output, lambda: dump.section("SecretsConfigDump"), lambda: _secrets(dump))
 
 
-def _secrets(section: Message) -> None:
-    header, rows = secrets.rows(section, datetime.now(UTC))
+def _secrets(dump: Dump) -> None:
+    header, rows = secrets.rows(dump.section("SecretsConfigDump"), datetime.now(UTC))
     if not rows:
         click.echo("No active or warming secrets found.")
         return
@@ -263,8 +289,9 @@ def ecds(source: Source, output: str) -> None:
 @_options(_output("json"), _source)
 def bootstrap_(source: Source, output: str) -> None:
     """Retrieves bootstrap configuration for the Envoy in the specified pod."""
-    section = source.dump().section("BootstrapConfigDump")
-    _print(output, lambda: section, lambda: columns(bootstrap.rows(section), padding=1))
+    dump = source.dump()
+    section = functools.partial(dump.section, "BootstrapConfigDump")
+    _print(output, section, lambda: columns(bootstrap.rows(section()), padding=1))
 
 
 @proxy_config.command()
@@ -357,4 +384,9 @@ def all_(
         hosts = endpoints.eds_rows(dump.endpoints(), endpoints.EndpointFilter(address, port))
         columns([endpoints.EDS_HEADER, *([f"endpoint/{called}", *rest] for called, *rest in hosts)])
 
-    _print(output, lambda: {"configs": dump.configs}, summary)
+    if output == "yaml":
+        from ambientlab.cli import goyaml
+
+        click.echo(goyaml.text(dump.raw))
+    else:
+        _print(output, lambda: dump.raw, summary)

@@ -10,6 +10,7 @@ from typing import Any
 Message = dict[str, Any]
 Names = tuple[str, str, str, int]
 
+_ADMIN = "type.googleapis.com/envoy.admin.v3."
 _FIELD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _MAPS = {
     "typed_per_filter_config",
@@ -31,20 +32,27 @@ class Dump:
     def __init__(self, text: str | bytes) -> None:
         """Raises DumpError for what is not a dump."""
         try:
-            configs = json.loads(text)["configs"]
-        except (ValueError, KeyError, TypeError) as error:
+            self.raw: Message = json.loads(text)
+            self._configs: list[Message] = self.raw.get("configs") or []
+        except (ValueError, AttributeError) as error:
             raise DumpError(f"error unmarshalling config dump response from Envoy: {error}") from None
-        self.configs: list[Message] = configs
 
     def section(self, kind: str) -> Message:
         """All parts of one kind, e.g. `ClustersConfigDump`: a masked dump has a part for each field, and extensions
-        have one for each sort of filters."""
+        have one for each sort of filters. Raises DumpError where there is none (istioctl/pkg/util/configdump), as in
+        the dump of a ztunnel."""
+        found = self._section(kind)
+        if not found:
+            raise DumpError(f"config dump has no configuration type {_ADMIN}{kind}")
+        found.pop("@type")
+        return found
+
+    def _section(self, kind: str) -> Message:
         found: Message = {}
-        for config in self.configs:
-            if config.get("@type", "").endswith(f".{kind}"):
+        for config in self._configs:
+            if config.get("@type") == f"{_ADMIN}{kind}":
                 for key, value in config.items():
                     found[key] = [*found[key], *value] if isinstance(found.get(key), list) else value
-        found.pop("@type", None)
         return found
 
     def clusters(self) -> list[Message]:
@@ -55,7 +63,10 @@ class Dump:
         return sorted(found, key=lambda cluster: order(cluster["name"]))
 
     def listeners(self) -> list[Message]:
-        section = self.section("ListenersConfigDump")
+        try:
+            section = self.section("ListenersConfigDump")
+        except DumpError as error:
+            raise DumpError(f"listener dump: {error}") from None
         active = _resources(
             section, ("dynamic_listeners",), lambda one: (one.get("active_state") or {}).get("listener")
         )
@@ -73,7 +84,8 @@ class Dump:
         return found
 
     def endpoints(self) -> list[Message]:
-        section = self.section("EndpointsConfigDump")
+        """None where a dump has none, which only those have that were asked for them."""
+        section = self._section("EndpointsConfigDump")
         lists = ("dynamic_endpoint_configs", "static_endpoint_configs")
         found = _resources(section, lists, lambda one: one.get("endpoint_config"))
         return sorted(found, key=lambda assignment: order(assignment.get("cluster_name", "")))
@@ -113,10 +125,9 @@ def as_json(value: Any) -> str:
 
 
 def as_yaml(value: Any) -> str:
-    import yaml
+    from ambientlab.cli import goyaml
 
-    text: str = yaml.safe_dump(_camel(value), sort_keys=True, allow_unicode=True, width=2**16)
-    return text.removesuffix("\n")
+    return goyaml.text(_camel(value))
 
 
 def _camel(value: Any, *, is_map: bool = False, is_data: bool = False) -> Any:

@@ -59,6 +59,14 @@ def with_hosts(clusters: list[Message], chosen: EndpointFilter) -> list[Message]
     ]
 
 
+def eds_with_hosts(assignments: list[Message], chosen: EndpointFilter) -> list[Message]:
+    return [
+        assignment
+        for assignment in assignments
+        if any(_eds_admits(chosen, host, assignment.get("cluster_name", "")) for _, host in _lb_endpoints(assignment))
+    ]
+
+
 def eds_rows(assignments: list[Message], chosen: EndpointFilter) -> list[list[str]]:
     found = []
     for assignment in assignments:

@@ -161,9 +161,9 @@ def _print(output: str, value: Callable[[], Any], rows: Callable[[], None]) -> N
     if output == "json":
         click.echo(json.dumps(value(), indent=4, ensure_ascii=False))
     elif output == "yaml":
-        import yaml
+        from ambientlab.cli import goyaml
 
-        click.echo(yaml.safe_dump(value(), sort_keys=True, allow_unicode=True, width=2**16))
+        click.echo(goyaml.text(value()))
     elif output == "short":
         rows()
     else:
