@@ -28,6 +28,12 @@ TOKENS: Object = {
     "metadata": {"name": "t", "namespace": "hello"},
     "spec": {"jwtRules": [{"issuer": "a"}]},
 }
+DENY: Object = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "AuthorizationPolicy",
+    "metadata": {"name": "a", "namespace": "hello"},
+    "spec": {"action": "DENY", "rules": [{"to": [{"operation": {"ports": ["80"], "paths": ["/x"]}}]}]},
+}
 VS, DR, SE = kinds.VIRTUALSERVICE, kinds.DESTINATIONRULE, kinds.SERVICEENTRY
 
 
@@ -149,6 +155,28 @@ WARNED: list[tuple[Resource, Object, str, Any, list[str]]] = [
         json.dumps(KEYS),
         ["jwks key at index 1 contains private key material; only public keys are used for verification"],
     ),
+    (
+        kinds.AUTHORIZATIONPOLICY,
+        DENY,
+        "rules",
+        [
+            {"to": [{"operation": {"paths": ["/x"]}}]},
+            {"from": [{"source": {"requestPrincipals": ["a"]}}]},
+            {"from": [{"source": {"namespaces": ["a"]}}], "to": [{"operation": {"hosts": ["x"]}}]},
+            {"to": [{"operation": {"hosts": ["x"]}}, {"operation": {"notPorts": ["80"]}}]},
+            {"from": [{"source": {"notTrustDomains": ["a"], "notIpBlocks": ["10.0.0.1"]}}]},
+            {"when": [{"key": "request.headers[a]", "values": ["b"]}]},
+            {},
+        ],
+        3 * ["configured AuthorizationPolicy will deny all traffic to TCP ports under its scope due to the use of"],
+    ),
+    (
+        kinds.SIDECAR,
+        {**DENY, "kind": "Sidecar", "spec": {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}}},
+        "workloadSelector",
+        {},
+        ["sidecar: workload selector specified without labels, will be applied to all services in namespace"],
+    ),
     (kinds.REQUESTAUTHENTICATION, TOKENS, "selector", {}, ["workload selector specified without labels"]),
     (
         kinds.TELEMETRY,
@@ -184,3 +212,14 @@ def test_what_is_warned_of(resource: Resource, sample: Object, path: str, value:
 )
 def test_rules_that_requests_reach_are_not_warned_of(routes: list[Object]) -> None:
     assert webhook_warnings(VS, spoiled(VIRTUALSERVICE, "spec.http", routes)) == []
+
+
+def test_an_envoy_filter_is_always_warned_of() -> None:
+    found = webhook_warnings(kinds.ENVOYFILTER, {"spec": {"configPatches": []}})
+    advice = "Prefer other APIs if possible, and exercise extreme caution, especially around upgrades."
+    assert found == [f"EnvoyFilter exposes internal implementation details that may change at any time. {advice}"]
+
+
+@pytest.mark.parametrize("jwks", ["{", "[]", '{"keys": 1}', '{"keys": [1]}'])
+def test_what_no_webhook_has_seen_is_passed_over(jwks: str) -> None:
+    assert webhook_warnings(kinds.REQUESTAUTHENTICATION, spoiled(TOKENS, "spec.jwtRules.0.jwks", jwks)) == []

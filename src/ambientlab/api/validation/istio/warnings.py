@@ -23,11 +23,22 @@ _TCP = ("tcp", "https", "tls", "mongo", "redis", "mysql")
 _PRIVATE = {"RSA": "d", "EC": "d", "OKP": "d", "oct": "k"}
 """Type of a key -> the member that must stay with its owner (RFC 7518, 6; RFC 8037, 2)."""
 _NO_LABELS = "workload selector specified without labels"
+_OF_REQUESTS = {"requestPrincipals", "notRequestPrincipals", "trustDomains", "notTrustDomains"}
+"""What a source can say that a DENY rule has not for TCP, as Istio counts."""
+_NO_TCP = (
+    "configured AuthorizationPolicy will deny all traffic to TCP ports under its scope due to the use of only HTTP"
+    " attributes in a DENY rule; it is recommended to explicitly specify the port"
+)
+_ENVOYFILTER = (
+    "EnvoyFilter exposes internal implementation details that may change at any time. Prefer other APIs if possible,"
+    " and exercise extreme caution, especially around upgrades."
+)
 _FAILOVER = "outlier detection policy must be provided for failover"
 
 
 def warnings(kind: str, obj: Object) -> list[str]:
-    """Of an object that validation has passed. Kinds that Istio's webhook does not know give none."""
+    """Of an object that validation has passed. Of Gateways, of what Sidecars listen on and of the patches of
+    EnvoyFilters, which nothing here follows, there are more than these."""
     spec = obj.get("spec") or {}
     match kind:
         case kinds.VIRTUALSERVICE.kind:
@@ -40,8 +51,14 @@ def warnings(kind: str, obj: Object) -> list[str]:
             found = _workload(spec)
         case kinds.REQUESTAUTHENTICATION.kind:
             found = chain(_selector(spec), _key_sets(spec))
-        case kinds.AUTHORIZATIONPOLICY.kind | kinds.PEERAUTHENTICATION.kind:
+        case kinds.AUTHORIZATIONPOLICY.kind:
+            found = chain(_selector(spec), _authorization(spec))
+        case kinds.PEERAUTHENTICATION.kind:
             found = _selector(spec)
+        case kinds.SIDECAR.kind:
+            found = _workload_selector(spec, "sidecar")
+        case kinds.ENVOYFILTER.kind:
+            found = chain([_ENVOYFILTER], _workload_selector(spec, "Envoy filter"))
         case kinds.TELEMETRY.kind:
             found = chain(_selector(spec), _telemetry(spec))
         case _:
@@ -52,6 +69,22 @@ def warnings(kind: str, obj: Object) -> list[str]:
 def _selector(spec: Object) -> Iterator[str]:
     if "selector" in spec and not (spec["selector"] or {}).get("matchLabels"):
         yield _NO_LABELS
+
+
+def _workload_selector(spec: Object, what: str) -> Iterator[str]:
+    if "workloadSelector" in spec and not (spec["workloadSelector"] or {}).get("labels"):
+        yield f"{what}: {_NO_LABELS}, will be applied to all services in namespace"
+
+
+def _authorization(spec: Object) -> Iterator[str]:
+    for rule in (spec.get("rules") or ()) if spec.get("action") == "DENY" else ():
+        sources = [(one or {}).get("source") or {} for one in rule.get("from") or ()]
+        operations = [(one or {}).get("operation") or {} for one in rule.get("to") or ()]
+        of_tcp = [one for one in operations if "ports" in one or "notPorts" in one]
+        if not operations:
+            of_tcp = [one for one in sources if one.keys() - _OF_REQUESTS]
+        if (sources or operations) and not of_tcp:
+            yield _NO_TCP
 
 
 def _virtual_service(spec: Object) -> Iterator[str]:
@@ -107,8 +140,7 @@ def _traffic_policy(policy: Object) -> Iterator[str]:
 def _service_entry(obj: Object, spec: Object) -> Iterator[str]:
     resolution, hosts = spec.get("resolution") or "NONE", spec.get("hosts") or []
     protocols = [(port.get("protocol") or "").lower() for port in spec.get("ports") or ()]
-    if "workloadSelector" in spec and not (spec["workloadSelector"] or {}).get("labels"):
-        yield f"service entry: {_NO_LABELS}, will be applied to all services in namespace"
+    yield from _workload_selector(spec, "service entry")
     if resolution != "DYNAMIC_DNS":
         for host in hosts:
             if "*" in host and not host.startswith("*."):
@@ -133,13 +165,20 @@ def _workload(entry: Object) -> Iterator[str]:
 
 def _key_sets(spec: Object) -> Iterator[str]:
     for rule in spec.get("jwtRules") or ():
-        if not rule.get("jwks"):
-            continue
-        found: Any = json.loads(rule["jwks"])
-        for index, key in enumerate(found.get("keys", [found])):
-            if _PRIVATE.get(key.get("kty", "")) in key:
+        for index, key in enumerate(_keys(rule.get("jwks") or "{}")):
+            if isinstance(key, dict) and _PRIVATE.get(key.get("kty", "")) in key:
                 only = "only public keys are used for verification"
                 yield f"jwks key at index {index} contains private key material; {only}"
+
+
+def _keys(text: str) -> list[Any]:
+    """None where an API without a webhook has stored what are no keys."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    keys = found.get("keys", [found]) if isinstance(found, dict) else []
+    return keys if isinstance(keys, list) else []
 
 
 def _telemetry(spec: Object) -> Iterator[str]:

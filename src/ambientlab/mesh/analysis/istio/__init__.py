@@ -15,6 +15,7 @@ from ambientlab.mesh.analysis.istio import (
     gateways,
     metadata,
     policies,
+    schema,
     services,
     virtualservices,
     workloads,
@@ -76,10 +77,13 @@ NAMED = (
         policies.selectors,
         True,
     ),
-    Named(
-        "schema.ValidationAnalyzer.VirtualService",
-        "Runs schema validation as an analyzer on 'VirtualService' resources",
-        virtualservices.unreachable,
+    *(
+        Named(
+            f"schema.ValidationAnalyzer.{resource.kind}",
+            f"Runs schema validation as an analyzer on '{resource.kind}' resources",
+            schema.of(resource),
+        )
+        for resource in schema.RESOURCES
     ),
     Named("service.PortNameAnalyzer", "Checks the port names associated with each service", services.port_names, True),
     Named("serviceentry.Analyzer", "Checks the validity of ServiceEntry", services.addresses),

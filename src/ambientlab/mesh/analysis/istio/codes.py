@@ -135,6 +135,10 @@ HOST_NOT_IN_GATEWAY = _add(
     "one or more host {} defined in VirtualService {} not found in Gateway {}.",
     "A host that the gateway does not have", "A gateway takes requests for the hosts of its servers only.",
 )  # fmt: skip
+SCHEMA_WARNING = _add(
+    133, "SchemaWarning", _WARNING, "Schema validation warning: {}",
+    "An object that the API warns of", "Istio's webhook lets it pass, and kubectl shows what it says.",
+)  # fmt: skip
 ADDRESSES_REQUIRED = _add(
     134, "ServiceEntryAddressesRequired", _WARNING, "ServiceEntry addresses are required for this protocol.",
     "A TCP ServiceEntry without an address", "TCP names no host: what is not told apart by address cannot be at all.",

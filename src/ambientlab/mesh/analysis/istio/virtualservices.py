@@ -1,4 +1,4 @@
-"""VirtualServices: what they name, what they say twice, and rules that nothing comes to.
+"""VirtualServices: what they name, and what they say twice.
 
 pkg/config/analysis/analyzers/virtualservice.
 """
@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ambientlab.api.kinds import DESTINATIONRULE, ISTIOGATEWAY, VIRTUALSERVICE
-from ambientlab.api.validation.istio.unreachable import UnreachableRule, unused
 from ambientlab.mesh.analysis.finding import Finding
 from ambientlab.mesh.analysis.istio import codes
 from ambientlab.mesh.analysis.istio.objects import EVERYWHERE, Hosts, Item, items, scopes
@@ -142,16 +141,6 @@ def conflicts(index: MeshIndex) -> Iterator[Finding]:
             if item.ref not in reported:
                 reported.add(item.ref)
                 yield codes.CONFLICTING_HOSTS(item.ref, ",".join(names), f"{scope}/{host}", field="spec.hosts")
-
-
-def unreachable(index: MeshIndex) -> Iterator[Finding]:
-    """Rules and matches that others before them leave nothing to."""
-    for item in items(index, VIRTUALSERVICE):
-        for found in unused(item.spec):
-            if isinstance(found, UnreachableRule):
-                yield codes.UNREACHABLE_RULE(item.ref, found.rule, found.reason, field="spec")
-            else:
-                yield codes.INEFFECTIVE_MATCH(item.ref, found.rule, found.match, found.former, field="spec")
 
 
 def _destinations(spec: Mapping[str, Any]) -> Iterator[_Place]:
