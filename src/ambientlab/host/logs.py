@@ -11,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
+
 from ambientlab.flow.clock import LoopClock
 from ambientlab.host.paths import MeshPaths
 from ambientlab.node.agent.logs import LogFile
@@ -67,12 +70,23 @@ class DaemonHandler(logging.StreamHandler[TextIO]):
         return line
 
 
+def without_traceback(record: logging.LogRecord) -> bool:
+    """A filter: what a client sent that is no request is the client's fault and one line, not a traceback of ours."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError | RequestPayloadError):
+        record.msg, record.args = f"{record.getMessage()}: {' '.join(str(error).split())}", ()
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def configure(paths: MeshPaths) -> Mapping[str, LogFile]:
     """Send the daemon's log to stderr, which `up` has pointed at its file, and open the components' logs."""
     root = logging.getLogger()
     root.handlers = [DaemonHandler(paths.daemon_log)]
     root.setLevel(logging.WARNING)
     logging.getLogger("ambientlab").setLevel(logging.INFO)
+    logging.getLogger("aiohttp.server").addFilter(without_traceback)
     files = {}
     for logger, component in COMPONENTS.items():
         files[component] = LogFile(paths.logs / f"{component}.log", LoopClock())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
-from ambientlab.host.logs import DaemonHandler
+import pytest
+from aiohttp import web
+
+from ambientlab.host.logs import DaemonHandler, without_traceback
 
 
 def test_what_clients_cause_does_not_fill_the_disk(tmp_path: Path) -> None:
@@ -20,3 +24,36 @@ def test_what_clients_cause_does_not_fill_the_disk(tmp_path: Path) -> None:
     assert len(older) < 11_000
     assert "bad request 999 " in path.read_text()
     assert older.splitlines()[-1] < path.read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+        b"Content-Length: -1",
+        b"no colon",
+        b"X: " + b"y" * 70_000,
+        b"Content-Encoding: gzip\r\nContent-Length: 3",
+    ],
+)
+async def test_what_is_no_request_is_one_line(caplog: pytest.LogCaptureFixture, headers: bytes) -> None:
+    async def handle(_request: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    logger = logging.getLogger("aiohttp.server")
+    logger.addFilter(without_traceback)
+    runner = web.ServerRunner(web.Server(handle))
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\nabc")
+        await reader.read()
+        writer.close()
+    finally:
+        await runner.cleanup()
+        logger.removeFilter(without_traceback)
+    [record] = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.INFO, None)
+    assert "\n" not in record.getMessage()

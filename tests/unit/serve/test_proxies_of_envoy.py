@@ -385,6 +385,13 @@ async def test_a_stream_without_a_valid_token_is_refused(serving: Serving, metad
     assert serving.server.connections == []
 
 
+async def test_a_method_that_is_not_served_is_no_fault(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    async with grpc.aio.insecure_channel(f"unix:{serving.socket}") as channel:
+        stream = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
+        assert await stream.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert caplog.records == []
+
+
 async def test_nonsense_from_a_proxy_does_not_end_the_stream(serving: Serving) -> None:
     serving.resources = {CLUSTER: {"a": static_cluster("a", 9)}}
     async with grpc.aio.insecure_channel(f"unix:{serving.socket}") as channel:

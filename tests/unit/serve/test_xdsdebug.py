@@ -141,6 +141,12 @@ async def test_what_is_refused(stub: Any, token: str, request_: DiscoveryRequest
     assert refused.value.code() is code
 
 
+async def test_a_method_that_is_not_served_is_no_fault(stub: Any, caplog: pytest.LogCaptureFixture) -> None:
+    call = stub.DeltaAggregatedResources()
+    assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert caplog.records == []
+
+
 def test_a_certificate_is_renewed_at_half_of_its_life() -> None:
     server = DebugXds(list, str, CertificateAuthority.create(), CALLERS.get)
     server._certificate()

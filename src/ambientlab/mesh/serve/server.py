@@ -100,6 +100,10 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             log.info("ADS: %s terminated", proxy)
             self._on_close(connection)
 
+    async def StreamAggregatedResources(self, requests: AsyncIterator[object], context: Stream) -> None:
+        del requests
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "proxies are served delta ADS alone")
+
     def _authenticate(self, context: Stream) -> Identity | None:
         for key, value in context.invocation_metadata() or ():
             if key == "authorization" and isinstance(value, str) and value.startswith("Bearer "):

@@ -112,6 +112,10 @@ class DebugXds(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, words)
             yield self._response(request.type_url, resources)
 
+    async def DeltaAggregatedResources(self, requests: AsyncIterator[object], context: Context) -> None:
+        del requests
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "istioctl's questions come by the state of the world")
+
     def _dump(self, request: DiscoveryRequest, caller: str) -> list[Packed]:
         """Nothing for a proxy that is not served here, or not the caller's to see."""
         found = named(self._seen_by(caller), "".join(request.resource_names[:1]))
