@@ -68,6 +68,8 @@ def test_kill_9_leaves_nothing_behind_and_loses_nothing(home: Mesh, victim: str)
     os.kill(target, signal.SIGKILL)
     if victim in ("ztunnel", "pause"):
         gone([target])
+        restarted = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
+        home.kubectl("wait", "-n", "istio-system", restarted, "pod", "-l", "app=ztunnel", "--timeout=30s")
         home.kubectl("wait", "-n", "istio-system", "--for=condition=Ready", "pod", "--all", "--timeout=30s")
         assert launcher(home) == root, "a pod's death is the kubelet's business, not the mesh's"
         return

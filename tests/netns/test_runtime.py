@@ -241,6 +241,18 @@ async def what_still_starts_in_a_removed_pod_is_ended(world):
     assert "sleep" not in processes().values()
 
 
+async def a_sandbox_that_ends_by_itself_takes_what_is_in_it_along(world):
+    pod = await world.pod()
+    os.kill(pod.sandbox.pid, signal.SIGKILL)
+    async with asyncio.timeout(5):
+        await world.runtime.sandbox_ended(pod.sandbox)
+        await world.runtime.remove_sandbox(pod.sandbox)
+        assert await world.runtime.wait(pod.main) == -signal.SIGKILL
+    await until(lambda: not veths(), "its device has gone")
+    again = await world.sandbox(ip=pod.ip)
+    assert (await world.container(again, "hostname", "-I"))[1].split() == addresses(pod)
+
+
 async def churn_leaves_nothing(world):
     async def one(index):
         pod = await world.pod(f"pod{index}")
@@ -274,6 +286,7 @@ SCENARIOS = [
     the_nodes_own_proxy,
     giving_up_leaves_no_process,
     what_still_starts_in_a_removed_pod_is_ended,
+    a_sandbox_that_ends_by_itself_takes_what_is_in_it_along,
     churn_leaves_nothing,
 ]
 

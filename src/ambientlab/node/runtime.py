@@ -82,6 +82,10 @@ class Runtime(Protocol):
         """Namespaces, root and network up: routable from the node and from other pods when this returns."""
         ...
 
+    async def sandbox_ended(self, sandbox: Sandbox) -> None:
+        """Returns when its pause process has ended, which nothing of it survives for long."""
+        ...
+
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
         """Kill whatever still runs in it and free its namespaces, network device and routes. Idempotent."""
         ...

@@ -136,6 +136,8 @@ class LocalRuntime:
     specs: list[ContainerSpec] = field(default_factory=list)
     live: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to end the sandbox there is: nobody else tells the next one's waiters before it is cleared."""
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         if self.failures:
@@ -144,6 +146,10 @@ class LocalRuntime:
         sandbox = Sandbox(spec, os.getpid(), "/proc/self/ns/net")
         self.sandboxes.append(sandbox)
         return sandbox
+
+    async def sandbox_ended(self, sandbox: Sandbox) -> None:
+        await self.lost.wait()
+        self.lost.clear()
 
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
         self.calls.append("remove_sandbox")

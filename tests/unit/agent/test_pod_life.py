@@ -66,6 +66,33 @@ async def test_deletion_ends_the_process_and_removes_the_object(world: Any) -> N
     assert states[-1]["terminated"]["exitCode"] == 0
 
 
+async def test_a_pod_whose_sandbox_ends_begins_again_in_another(world: Any) -> None:
+    first = shell("true", "first")
+    await world.create("web", shell("trap 'exit 0' TERM; while :; do sleep 0.01; done"), initContainers=[first])
+    await world.ready("web")
+    address = world.status("web")["podIP"]
+    world.runtime.calls.clear()
+    world.runtime.lost.set()
+    await world.until(lambda: world.container("web").get("restartCount") == 1 and world.condition("web", "Ready"))
+    await world.ready("web")
+    sandbox = [call for call in world.runtime.calls if call != "signal 15"]
+    assert sandbox == ["remove_sandbox", "create_sandbox", "start first", "start main"]
+    assert world.hook.calls == [f"ready web {address}", "removing web", f"ready web {world.status('web')['podIP']}"]
+    assert world.events("SandboxChanged") == ["Pod sandbox changed, it will be killed and re-created."]
+    await world.client.delete(kinds.POD, "web", "default")
+    await world.until(lambda: world.pod("web") is None)
+    assert world.runtime.sandboxes == []
+
+
+async def test_what_must_not_restart_is_over_when_its_sandbox_ends(world: Any) -> None:
+    await world.create("job", shell("exec sleep 1000"), restartPolicy="Never")
+    await world.ready("job")
+    world.runtime.lost.set()
+    await world.until(lambda: world.status("job").get("phase") == "Failed" and not world.runtime.sandboxes)
+    assert world.runtime.calls.count("create_sandbox") == 1
+    assert world.container("job")["restartCount"] == 0
+
+
 async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(world: Any) -> None:
     await world.create("stubborn", shell("trap '' TERM; echo up; while true; do sleep 0.01; done"))
     await world.said(await world.ready("stubborn"), b"up")

@@ -168,21 +168,47 @@ class PodWorker:
             await self._set_up_sandbox()
         self._mark()
         deadline = self.pod["spec"].get("activeDeadlineSeconds")
-        work = asyncio.create_task(self._run_containers())
+        timer = None if deadline is None else asyncio.create_task(sleep(self._means.clock, deadline))
         refresh = asyncio.create_task(self._follow_changes(due))
         try:
-            if deadline is None:
-                await work
-            else:
-                timer = asyncio.create_task(sleep(self._means.clock, deadline))
-                await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
-                timer.cancel()
-                if not work.done():
-                    await self._exceeded()
+            while await self._loses_sandbox(timer):
+                await self._give_up_sandbox()
+                if not await self._may_start():
+                    break
+                await self._set_up_sandbox()
+                self._changed.set()
+                self._mark()
         finally:
-            await _cancelled(work, refresh)
+            await _cancelled(refresh, *([] if timer is None else [timer]))
         await to_completion(self._remove_sandbox())
         self._mark()
+
+    async def _loses_sandbox(self, timer: asyncio.Task[None] | None) -> bool:
+        """Runs the containers. Whether their sandbox has ended before they had done their work or their time was up."""
+        work = asyncio.create_task(self._run_containers())
+        sandbox = self._context.sandbox
+        lost = None if sandbox is None else asyncio.create_task(self._means.runtime.sandbox_ended(sandbox))
+        try:
+            await asyncio.wait([task for task in (work, lost, timer) if task], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+                return False
+            if timer is not None and timer.done():
+                await self._exceeded()
+                return False
+            return True
+        finally:
+            await _cancelled(*(task for task in (work, lost) if task))
+
+    async def _give_up_sandbox(self) -> None:
+        """All of the pod begins again in another one, as a kubelet has it (pkg/kubelet/kuberuntime,
+        computePodActions)."""
+        message = "Pod sandbox changed, it will be killed and re-created."
+        self._means.recorder.record(self.pod, "Normal", "SandboxChanged", message)
+        self._context.stopping = True
+        await self._end_containers()
+        await to_completion(self._remove_sandbox())
+        self._context.stopping = self._stop.is_set()
 
     def _adopt(self) -> None:
         """Goes on from the status a former life of this node has left: its processes are gone."""
@@ -316,7 +342,11 @@ class PodWorker:
 
     def _start_ephemeral(self) -> None:
         for name, container in self._containers.items():
-            if container.record.role is Role.EPHEMERAL and name not in self._tasks:
+            if (
+                container.record.role is Role.EPHEMERAL
+                and name not in self._tasks
+                and self._context.sandbox is not None
+            ):
                 self._start(container)
 
     async def _exceeded(self) -> None:
@@ -329,14 +359,17 @@ class PodWorker:
     # -- its end -----------------------------------------------------------------------------------------------
 
     async def _terminate(self) -> None:
+        await self._end_containers()
+        await self._remove_sandbox()
+        self._context.volumes.tear_down()
+
+    async def _end_containers(self) -> None:
         grace = 0.0 if self._context.hurry.is_set() else self._grace()
         sidecars = [c for c in self._containers.values() if c.record.role is Role.SIDECAR]
         others = [c for c in self._containers.values() if c.record.role is not Role.SIDECAR]
         await self._kill(others, grace)
         await self._kill(list(reversed(sidecars)), grace, one_by_one=True)
         await _cancelled(*self._tasks.values())
-        await self._remove_sandbox()
-        self._context.volumes.tear_down()
 
     async def _kill(self, containers: list[Container], grace: float, *, one_by_one: bool = False) -> None:
         if one_by_one:

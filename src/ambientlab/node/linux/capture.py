@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ambientlab.cluster import DNS_IP, HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
@@ -198,8 +199,10 @@ class InPodRules:
 
     async def disconnect(self, netns: str) -> None:
         """End what the proxy still has open in there. It keeps its tunnels for later, and a socket keeps the network
-        namespace of a pod that is gone. Where the kernel cannot, they end when they have been idle. Idempotent."""
-        await visitor.run(netns, _disconnect)
+        namespace of a pod that is gone. Where the kernel cannot, or nobody can enter there because what held the
+        namespace has ended by itself, they end when they have been idle. Idempotent."""
+        with suppress(FileNotFoundError):
+            await visitor.run(netns, _disconnect)
 
     async def installed(self, netns: str) -> bool:
         return await visitor.run(netns, _installed)

@@ -21,7 +21,8 @@ from ambientlab.node.runtime import ContainerSpec, Process, Sandbox, SandboxSpec
 
 @dataclass(frozen=True, slots=True)
 class _Running(Process):
-    """A process and its end. It carries its own exit, so that nobody has to remember what has been waited for."""
+    """A process and its end. It carries its own exit, so that nobody has to remember what has been waited for.
+    `sandbox` is the `start` of the pause process that it shares namespaces with, 0 for one of those."""
 
     sandbox: int = 0
     privileged: bool = False
@@ -49,6 +50,7 @@ class LinuxRuntime:
         self._ids = itertools.count(1)
         self._forks: dict[int, _Fork] = {}
         self._running: dict[int, _Running] = {}
+        self._pauses: dict[Sandbox, _Running] = {}
         self._ending: set[int] = set()  # sandboxes being removed: what still starts in one is killed
         self._outbox: deque[tuple[messages.Request, list[int]]] = deque()
 
@@ -70,6 +72,7 @@ class LinuxRuntime:
         request = NewSandbox(next(self._ids), spec.hostname, spec.ip is None)
         pause, _ = await self._spawn(request, (), 0, privileged=False)
         sandbox = Sandbox(spec, pause.pid, f"/proc/{pause.pid}/ns/net")
+        self._pauses[sandbox] = pause
         if self._network is not None and spec.ip is not None:
             attached = False
             try:
@@ -77,27 +80,35 @@ class LinuxRuntime:
                 attached = True
             finally:
                 if not attached:
+                    del self._pauses[sandbox]
                     self._send(messages.Signal(pause.pid, signal.SIGKILL))
         return sandbox
 
+    async def sandbox_ended(self, sandbox: Sandbox) -> None:
+        if (pause := self._pauses.get(sandbox)) is not None:
+            await self.wait(pause)
+
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
-        pause = self._running.get(sandbox.pid)
-        if pause is None or pause.sandbox != 0:
+        pause = self._pauses.pop(sandbox, None)
+        if pause is None:
             return
-        self._ending.add(pause.pid)
+        self._ending.add(pause.start)
         try:
-            while doomed := [p for p in self._running.values() if p is pause or p.sandbox == pause.pid]:
+            while doomed := [p for p in self._running.values() if p is pause or p.sandbox == pause.start]:
                 for process in doomed:
                     self._send(messages.Signal(process.pid, signal.SIGKILL))
                 await asyncio.wait([process.exit for process in doomed])
         finally:
-            self._ending.discard(pause.pid)
+            self._ending.discard(pause.start)
         if self._network is not None and sandbox.spec.ip is not None:
             await self._network.detach(sandbox.spec.ip)
 
     async def start_container(self, sandbox: Sandbox, spec: ContainerSpec, stdio: tuple[int, int, int]) -> Process:
+        pause = self._pauses.get(sandbox)
+        if pause is None:
+            raise ProcessLookupError(errno.ESRCH, "the sandbox has ended")
         request = NewContainer(next(self._ids), sandbox.pid, spec)
-        process, _ = await self._spawn(request, stdio, sandbox.pid, privileged=spec.privileged)
+        process, _ = await self._spawn(request, stdio, pause.start, privileged=spec.privileged)
         return process
 
     async def exec(
