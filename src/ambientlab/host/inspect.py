@@ -41,7 +41,7 @@ def _pods(paths: MeshPaths) -> list[dict[str, Any]] | None:
 def memory(root: int) -> int:
     """Proportional set size in bytes of a process and everything below it (proc(5), smaps_rollup): shared pages of
     the Envoys and the interpreters are counted once."""
-    return sum(_pss(pid) for pid in tree(root))
+    return sum(pss(pid) for pid in tree(root))
 
 
 def tree(root: int) -> list[int]:
@@ -56,7 +56,8 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> int:
+def pss(pid: int) -> int:
+    """Proportional set size of one process in bytes, 0 when it is gone."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,0 +1,132 @@
+"""Bad inputs, of every kind and everywhere, at a mesh whose traffic goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+from ambientlab.cluster import DNS_IP, NODE_IP
+from bench.world import kubectl, shell
+from soak import held, intruder, ledger, logs
+from soak.answers import complaint, failed
+from soak.commands import Commands
+from soak.faults import Faults
+from soak.objects import Objects
+from soak.samples import namespaces
+from soak.samples import world as objects_of_world
+from soak.wire import Wire
+from soak.world import NAMESPACE, World, await_first, traffic
+from soak.xds import Xds
+
+ROUND = 1000
+"""Inputs between two looks at the logs."""
+SHARES = {"objects": 0.62, "wire": 0.22, "ports": 0.11, "xds": 0.045, "commands": 0.005}
+
+TARGETS = """
+kubectl run outsider -n default --image=busybox -- sleep infinity
+kubectl wait -n default --for=condition=Ready pod/outsider --timeout=60s
+"""
+WORLD = """
+kubectl label namespace hello istio.io/dataplane-mode=ambient istio.io/use-waypoint=waypoint
+kubectl run helloworld -n hello --image=gcr.io/k8s-staging-gateway-api/echo-advanced --labels=app=helloworld,version=v1
+kubectl wait -n hello --for=condition=Ready pod/helloworld --timeout=60s
+istioctl waypoint apply -n hello --wait
+"""
+
+
+def portion(mesh: World, count: int, seed: int, faults: Faults) -> Counter[str]:
+    """`count` inputs; how many of each kind, and how many of them were taken or refused."""
+    shell(TARGETS)
+    done = _Portion(mesh, seed, faults)
+    done.run(count)
+    return done.tally
+
+
+class _Portion:
+    def __init__(self, mesh: World, seed: int, faults: Faults) -> None:
+        self._dice = dice = random.Random(seed)
+        self._mesh = mesh
+        self._faults = faults
+        self._logs = logs.Logs(mesh.paths, faults)
+        self._objects = Objects(dice)
+        self._wire = Wire(dice, self._objects)
+        self._commands = Commands(dice, self._objects, mesh.root, faults)
+        self._ledger = ledger.Ledger()
+        self.tally: Counter[str] = Counter()
+
+    def run(self, count: int) -> None:
+        mesh, faults = self._mesh, self._faults
+        kept = ledger.snapshot(mesh.api)
+        with traffic(faults, settled=True) as answers:
+            await_first(answers)
+            before = held.held(mesh.paths)
+            self._make_world()
+            for start in range(0, count, ROUND):
+                faults.number = start
+                self._round(min(ROUND, count - start))
+                self._logs.check()
+            self.tally["acknowledged writes read again"] = self._ledger.check(mesh.api, faults)
+            self._remove_world()
+            for what, (was, now) in held.leaks(mesh.paths, before).items():
+                faults.add(f"leak of {what}", f"{was} before, {now} after {count} inputs")
+        self.tally["requests answered meanwhile"] = answers.total()
+        ledger.compare(mesh.api, kept, faults)
+        self._logs.check()
+        self.tally["resources that proxies refused"] = len(self._logs.refusals)
+
+    def _make_world(self) -> None:
+        for name in namespaces():
+            self._mesh.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        for sample in objects_of_world():
+            self._mesh.api.send("POST", sample.collection, sample.object)
+        shell(WORLD)
+
+    def _remove_world(self) -> None:
+        kubectl("delete", "customresourcedefinitions", "soaks.example.com", "--ignore-not-found")
+        kubectl("delete", "namespaces", *namespaces(), "--timeout=120s")
+
+    def _round(self, count: int) -> None:
+        kinds = self._dice.choices(list(SHARES), list(SHARES.values()), k=count)
+        todo = Counter(kinds)
+        self.tally.update(todo)
+        one = {"objects": self._object, "wire": self._bytes, "commands": self._commands.run}
+        for kind in kinds:
+            if kind in one:
+                one[kind]()
+        if todo["ports"]:
+            self._ports(todo["ports"])
+        xds = Xds(self._dice, self._mesh.paths)
+        for _ in range(todo["xds"]):
+            xds.send()
+        xds.close()
+
+    def _object(self) -> None:
+        sample, request = self._objects.request()
+        answer = self._mesh.api.ask(request)
+        self.tally["taken" if 200 <= answer.status < 300 else "refused"] += 1
+        if said := complaint(answer):
+            self._faults.add(f"{sample.resource.kind} {request.method}: {said}", f"{answer.body[:2500]!r}\n{request}")
+        self._ledger.heard(sample, request, answer)
+
+    def _bytes(self) -> None:
+        sent = self._wire.some()
+        answer = self._mesh.api.raw(sent.data, encrypted=sent.encrypted, patience=sent.patience)
+        self.tally["answered" if answer.status else "let go"] += 1
+        if failed(answer):
+            self._faults.add(f"bytes are answered {answer.status}", f"{answer.body[:1500]!r}\n{sent}")
+
+    def _ports(self, count: int) -> None:
+        """From pods within the mesh and outside of it."""
+        source = Path(intruder.__file__).read_text()
+        for namespace, pod in ((NAMESPACE, "deploy/client"), ("default", "outsider")):
+            command = ("python3", "-", str(self._dice.randrange(1 << 32)), str((count + 1) // 2), *self._targets())
+            said = kubectl("exec", "-i", pod, "-n", namespace, "--", *command, stdin=source)
+            self.tally.update({f"ports {what}": number for what, number in json.loads(said).items()})
+
+    def _targets(self) -> list[str]:
+        pods = self._mesh.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+        addresses = [pod["status"]["podIP"] for pod in pods]
+        found = [f"{address}:{port}" for address in addresses for port in (15001, 15006, 15008, 15020, 15021, 5000)]
+        return [*found, f"{DNS_IP}:53", *(f"{NODE_IP}:{port}" for port in (15012, 15010, 15014, 15020, 6443))]

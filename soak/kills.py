@@ -1,0 +1,268 @@
+"""kill -9 of whatever runs, at any moment, while writes and traffic go on: the mesh comes back and nothing is lost.
+
+What belongs to a pod comes back by itself. Where the mesh's own processes are killed, or a command in the middle of
+what it does, the next `ambientlab up` has to be enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ambientlab.api.objects import condition_holds
+from ambientlab.cluster import ROOT_NAMESPACE
+from ambientlab.host import process, tools
+from bench.world import ambientlab
+from soak import held, logs
+from soak.api import Api
+from soak.faults import Faults
+from soak.world import NAMESPACE, SPLIT, World
+from soak.writer import NAMESPACE as LEDGER
+from soak.writer import Writer
+
+# fmt: off
+OF_THE_MESH = ("launcher", "host-helper", "node-init", "daemon", "zygote")
+OF_A_POD = ("ztunnel", "waypoint", "app", "pause")
+OF_A_COMMAND = ("up", "down", "apply", "kubectl", "up and what it starts")
+# fmt: on
+WEIGHTS = {**dict.fromkeys(OF_THE_MESH, 6), **dict.fromkeys(OF_A_POD, 13), **dict.fromkeys(OF_A_COMMAND, 4)}
+PATIENCE = 60.0
+"""Seconds until the mesh must be as it was."""
+LOOKS = 10
+"""Kills between two looks at what is held: what they leave behind has until then to go."""
+APPLIED = 30
+
+
+def portion(mesh: World, count: int, seed: int, faults: Faults) -> Counter[str]:
+    """`count` kills; how many of whom."""
+    mesh.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": LEDGER}})
+    done = _Portion(mesh, seed, faults)
+    try:
+        done.run(count)
+    finally:
+        done.writer.close()
+    return done.tally
+
+
+class _Portion:
+    def __init__(self, mesh: World, seed: int, faults: Faults) -> None:
+        self._mesh = mesh
+        self._dice = random.Random(seed)
+        self._faults = faults
+        self._logs = logs.Logs(mesh.paths, faults)
+        self.writer = Writer(lambda: Api(mesh.paths), seed)
+        self.tally: Counter[str] = Counter()
+        self._manifest = mesh.root / "applied.json"
+
+    def run(self, count: int) -> None:
+        self._comes_back("nobody")
+        before = held.held(self._mesh.paths)
+        while (killed := self.tally.total()) < count:
+            self._faults.number = killed
+            victim = self._dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            self.writer.resume()
+            time.sleep(self._dice.random() * 0.1)
+            if victim in OF_A_COMMAND:
+                self._kill_command(victim)
+            else:
+                more = self._dice.choice((0, 0, 0, 1, 2)) if victim in OF_A_POD else 0
+                self._kill(victim, *self._dice.choices(OF_A_POD, k=more))
+            self._comes_back(victim)
+            self._logs.check()
+            if killed // LOOKS != self.tally.total() // LOOKS:
+                for what, (was, now) in held.leaks(self._mesh.paths, before).items():
+                    self._faults.add(f"leak of {what}", f"{was} before, {now} after {self.tally}")
+        self.tally["acknowledged writes"] = self.writer.acknowledged
+
+    # Killing
+
+    def _kill(self, *victims: str) -> None:
+        for victim in victims:
+            pids = [pid for pid, name in self._roles().items() if name == victim]
+            if pids:
+                self._kill_one(victim, self._dice.choice(pids))
+        if victims[0] in OF_THE_MESH:
+            self._ended(victims[0])
+
+    def _kill_one(self, victim: str, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self.tally[victim] += 1
+
+    def _roles(self) -> dict[int, str]:
+        """As `held` has them, but told apart by what is killed."""
+        found = {}
+        for pid, name in held.roles(self._mesh.paths).items():
+            if name == "envoy":
+                name = "waypoint" if _hostname(pid).startswith("waypoint") else "ztunnel"
+            elif name not in (*OF_THE_MESH, *OF_A_POD):
+                name = "app"
+            found[pid] = name
+        return found
+
+    def _ended(self, victim: str) -> None:
+        """Everything has gone with it."""
+        deadline = time.monotonic() + PATIENCE
+        while process.locked(self._mesh.paths):
+            if time.monotonic() > deadline:
+                self._faults.add(f"the mesh goes on after the kill of {victim}", held.roles(self._mesh.paths))
+                return
+            time.sleep(0.01)
+
+    def _kill_command(self, victim: str) -> None:
+        if victim.startswith("up"):
+            self.writer.pause()
+            ambientlab("down")
+            with _command("up") as command:
+                time.sleep(self._dice.random() * 1.2)
+                if victim == "up":
+                    command.kill()
+                    self.tally[victim] += 1
+                elif launched := _children(command.pid):
+                    self._kill_one(victim, self._dice.choice(launched))
+                    self._says_why(command)
+                else:
+                    command.kill()
+                    self.tally["up"] += 1
+        elif victim == "down":
+            with _command("down") as command:
+                time.sleep(self._dice.random() * 0.5)
+                command.kill()
+            self.tally[victim] += 1
+        else:
+            self._apply(victim)
+
+    def _says_why(self, command: subprocess.Popen[bytes]) -> None:
+        """An `up` whose mesh died ends, with words, unless it was done before."""
+        try:
+            _, said = command.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._faults.add("up does not end when what it started is killed")
+            return
+        if command.returncode not in (0, 1) or b"Traceback" in said:
+            self._faults.add(f"up ends with {command.returncode} when what it started is killed", said)
+
+    def _apply(self, victim: str) -> None:
+        """Of kubectl itself, or of the API server while kubectl talks to it."""
+        value = str(self._dice.random())
+        items = [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"applied-{n}", "namespace": LEDGER}}
+            | {"data": {"applied": value}}
+            for n in range(APPLIED)
+        ]
+        self._manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        apply = [str(tools.kubectl()), "apply", "-f", str(self._manifest)]
+        with subprocess.Popen(apply, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as command:
+            time.sleep(self._dice.random() * 0.4)
+            if victim == "apply":
+                command.kill()
+                self.tally["apply"] += 1
+            else:
+                self._kill("daemon")
+            try:
+                command.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._faults.add("kubectl does not end when the API server is killed")
+                command.kill()
+        self._comes_back(victim)
+        done = subprocess.run(apply, capture_output=True, text=True, check=False)
+        if done.returncode:
+            self._faults.add("what was half applied cannot be applied", done.stdout + done.stderr)
+
+    # Coming back
+
+    def _comes_back(self, victim: str) -> None:
+        self._up(victim)
+        self.writer.resume()
+        self._ready(victim)
+        self.writer.pause()
+        self.writer.check(self._faults, victim)
+
+    def _up(self, victim: str) -> None:
+        with _command("up") as command:
+            _, said = command.communicate(timeout=PATIENCE)
+        if command.returncode == 0:
+            return
+        self._faults.add(f"up fails after the kill of {victim}", said.decode(errors="replace"))
+        ambientlab("up")
+
+    def _ready(self, victim: str) -> None:
+        """Every pod is Ready and traffic goes on. Who has restarted is replaced: a second restart waits, as a kubelet
+        has it wait, and what is asked here is whether there is one."""
+        with contextlib.closing(Api(self._mesh.paths)) as api:
+            self._await_ready(api, victim)
+
+    def _await_ready(self, api: Api, victim: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        asked = False
+        while True:
+            pods = _pods(api)
+            restarted = [pod for pod in pods if _restarted(pod) and condition_holds(pod, "Ready")]
+            for pod in restarted:
+                metadata = pod["metadata"]
+                api.send("DELETE", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}", {})
+            if not restarted and all(condition_holds(pod, "Ready") for pod in pods) and len(pods) == self._expected:
+                if self._answered():
+                    break
+                asked = True
+            if time.monotonic() > deadline:
+                self._faults.add(f"no {'answers' if asked else 'Ready pods'} after the kill of {victim}", _told(pods))
+                break
+            time.sleep(0.05)
+
+    _expected = 7
+    """istiod, istio-cni, ztunnel; v1, v2, client and their waypoint."""
+
+    def _answered(self) -> bool:
+        """One request through the waypoint."""
+        script = "import urllib.request as r; print(r.urlopen('http://split:5000/hello', timeout=5).read().decode())"
+        command = ["exec", "deploy/client", "-n", NAMESPACE, "--", "python3", "-c", script]
+        done = subprocess.run([str(tools.kubectl()), *command], capture_output=True, text=True, check=False)
+        return any(f"version: {version}," in done.stdout for version in SPLIT)
+
+
+def _command(*words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "ambientlab.cli.main", *words]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _children(pid: int) -> list[int]:
+    """Of a process, and theirs."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *_children(int(child))]
+    return found
+
+
+def _hostname(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/root/etc/hostname").read_text()
+    return ""
+
+
+def _pods(api: Api) -> list[Any]:
+    namespaces = (NAMESPACE, ROOT_NAMESPACE)
+    return [pod for name in namespaces for pod in api.get(f"/api/v1/namespaces/{name}/pods")["items"]]
+
+
+def _restarted(pod: Any) -> bool:
+    return any(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))
+
+
+def _told(pods: list[Any]) -> str:
+    """Of those that are not Ready what they say, and how many there are."""
+    odd = [pod for pod in pods if not condition_holds(pod, "Ready")] or pods
+    return f"{len(pods)} pods\n" + "\n".join(
+        json.dumps({"name": pod["metadata"]["name"], "containers": pod["status"].get("containerStatuses")})
+        for pod in odd
+    )

@@ -1,0 +1,106 @@
+"""A mesh under soak: what it serves meanwhile, and what it has been given to keep."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+from ambientlab.host import isolated, tools
+from ambientlab.host.paths import DEFAULT_NAME, MeshPaths, mesh_paths
+from ambientlab.traffic import stats
+from bench.world import ambientlab, shell
+from soak.api import Api
+from soak.faults import Faults
+
+NAMESPACE = "kept"
+SPLIT = {"v1": 0.9, "v2": 0.1}
+SIGNIFICANCE = 1e-6
+"""A true split is called false once in a million portions."""
+
+WORLD = f"""
+kubectl apply -f {Path(__file__).with_name("world.yaml")}
+istioctl waypoint apply -n {NAMESPACE} --wait
+kubectl wait -n {NAMESPACE} --for=condition=Available deployments --all --timeout=60s
+"""
+
+CLIENT = """
+import time, urllib.request
+while True:
+    try:
+        with urllib.request.urlopen("http://split:5000/hello", timeout=20) as answer:
+            print(answer.read().decode().split()[2].rstrip(","), flush=True)
+    except OSError as error:
+        print(str(error).replace("\\n", " "), flush=True)
+    time.sleep(0.02)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    root: Path
+    paths: MeshPaths
+    api: Api
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    """An isolated mesh with the traffic's pods. Its temporary files are below its root as well."""
+    with isolated.directory() as root, _temporary(root / "tmp"):
+        ambientlab("up")
+        shell(WORLD)
+        paths = mesh_paths(DEFAULT_NAME)
+        with contextlib.closing(Api(paths)) as api:
+            yield World(root, paths, api)
+
+
+@contextlib.contextmanager
+def _temporary(place: Path) -> Iterator[None]:
+    place.mkdir()
+    usual = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        del os.environ["TMPDIR"]
+        if usual is not None:
+            os.environ["TMPDIR"] = usual
+
+
+def await_first(answers: Counter[str]) -> None:
+    """Until traffic has begun."""
+    while not answers:
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def traffic(faults: Faults, *, settled: bool) -> Iterator[Counter[str]]:
+    """Requests without a pause, counted by their answers. Where the mesh is `settled` each must be answered, and the
+    answers must come in the shares that the route gives."""
+    answers: Counter[str] = Counter()
+    command = [str(tools.kubectl()), "exec", "deploy/client", "-n", NAMESPACE, "--", "/usr/bin/python3", "-c", CLIENT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        lines = client.stdout
+        reader = Thread(target=lambda: answers.update(line.strip() for line in lines), daemon=True)
+        reader.start()
+        try:
+            yield answers
+        finally:
+            client.kill()
+            reader.join()
+    if not settled:
+        return
+    if odd := {answer: count for answer, count in answers.items() if answer not in SPLIT}:
+        faults.add("traffic was not answered", odd)
+    counts = [answers[version] for version in SPLIT]
+    if not sum(counts) or stats.p_value(counts, list(SPLIT.values())) < SIGNIFICANCE:
+        faults.add("traffic did not keep its split", dict(answers))
