@@ -56,9 +56,11 @@ class NodeConnections:
         with suppress(OSError, TimeoutError):  # no proxy, no connections
             async with asyncio.timeout(_PATIENCE):
                 reader, writer = await asyncio.open_connection("127.0.0.1", STATUS_PORT)
-                writer.write(b"GET /healthz/ready HTTP/1.1\r\nhost: ztunnel\r\n\r\n")
-                await reader.readline()
-                writer.close()
+                try:
+                    writer.write(b"GET /healthz/ready HTTP/1.1\r\nhost: ztunnel\r\n\r\n")
+                    await reader.readline()
+                finally:
+                    writer.close()
 
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         """None if there is no proxy."""
