@@ -124,14 +124,7 @@ def core(definition: str) -> Node:
 def structural(schema: Mapping[str, Any]) -> Node:
     """The node of a CRD's `openAPIV3Schema`, of a core definition, or of any part of either."""
     if target := definitions.reference(cast("dict[str, Any]", schema)):
-        node = core(target)
-        strategy, merge_key = _patch(schema)
-        atomic = schema.get("x-kubernetes-map-type") == "atomic"
-        if strategy or merge_key or (atomic and not node.map_atomic):
-            return replace(
-                node, patch_strategy=strategy, patch_merge_key=merge_key, map_atomic=atomic or node.map_atomic
-            )
-        return node
+        return _referred(core(target), schema)
     strategy, merge_key = _patch(schema)
     additional = schema.get("additionalProperties")
     items = schema.get("items")
@@ -172,17 +165,27 @@ def structural(schema: Mapping[str, Any]) -> Node:
         patch_merge_key=merge_key,
         preserve_unknown=preserve,
         embedded=bool(schema.get("x-kubernetes-embedded-resource")),
-        rules=tuple(
-            Rule(
-                rule=entry.get("rule", ""),
-                message=entry.get("message", ""),
-                message_expression=entry.get("messageExpression", ""),
-                reason=entry.get("reason", ""),
-                field_path=entry.get("fieldPath", ""),
-                optional_old_self=bool(entry.get("optionalOldSelf")),
-            )
-            for entry in schema.get("x-kubernetes-validations") or ()
-        ),
+        rules=tuple(map(_rule, schema.get("x-kubernetes-validations") or ())),
+    )
+
+
+def _referred(node: Node, schema: Mapping[str, Any]) -> Node:
+    """What a schema refers to, with what it says besides."""
+    strategy, merge_key = _patch(schema)
+    atomic = schema.get("x-kubernetes-map-type") == "atomic"
+    if strategy or merge_key or (atomic and not node.map_atomic):
+        return replace(node, patch_strategy=strategy, patch_merge_key=merge_key, map_atomic=atomic or node.map_atomic)
+    return node
+
+
+def _rule(entry: Mapping[str, Any]) -> Rule:
+    return Rule(
+        rule=entry.get("rule", ""),
+        message=entry.get("message", ""),
+        message_expression=entry.get("messageExpression", ""),
+        reason=entry.get("reason", ""),
+        field_path=entry.get("fieldPath", ""),
+        optional_old_self=bool(entry.get("optionalOldSelf")),
     )
 
 

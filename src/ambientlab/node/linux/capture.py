@@ -104,13 +104,14 @@ _BOTH = (_IPV4, _IPV6)
 def inpod_rules(own: _Addresses = _IPV4, *, inbound: bool = True) -> tuple[Batch, Batch]:
     """The tables of a captured pod for a family, to be committed together. Without `inbound`, plain connections to it
     are left alone (IngressMode)."""
+    return _redirection(own, inbound=inbound), _marks(own)
+
+
+def _redirection(own: _Addresses, *, inbound: bool) -> Batch:
     nat = Batch(_NAT, own.family)
     not_loopback, probe_source = own.not_loopback, octets(own.probe_source)
     nat.add_table()
-    for hook in ("prerouting", "output"):
-        nat.add_chain(f"istio-{hook}")
-        nat.add_chain(hook, Hook("nat", hook, _NAT_PRIORITY))
-        nat.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
+    _add_hooks(nat, _NAT_PRIORITY, prerouting="nat", output="nat")
     if inbound:
         from_probe = load_source(0, own.family), equal(probe_source)
         nat.add_rule("istio-prerouting", *_IS_TCP, *from_probe, decide(Verdict.ACCEPT))
@@ -127,33 +128,21 @@ def inpod_rules(own: _Addresses = _IPV4, *, inbound: bool = True) -> tuple[Batch
     to_probe = load_destination(0, own.family), equal(probe_source)
     nat.add_rule("istio-output", *_IS_TCP, *to_probe, decide(Verdict.ACCEPT))
     if own is _IPV4:
-        nat.add_rule(
-            "istio-output",
-            *_IS_TCP,
-            load_destination(),
-            equal(octets(DNS_IP)),
-            load_destination_port(),
-            equal(port(53)),
-            decide(Verdict.ACCEPT),
-        )
-    nat.add_rule(
-        "istio-output",
-        *_IS_TCP,
-        load_meta(Meta.MARK),
-        mask(_native(_MARK_MASK)),
-        equal(_native(_REPLY_MARK)),
-        decide(Verdict.ACCEPT),
-    )
+        dns = load_destination(), equal(octets(DNS_IP)), load_destination_port(), equal(port(53))
+        nat.add_rule("istio-output", *_IS_TCP, *dns, decide(Verdict.ACCEPT))
+    reply = load_meta(Meta.MARK), mask(_native(_MARK_MASK)), equal(_native(_REPLY_MARK))
+    nat.add_rule("istio-output", *_IS_TCP, *reply, decide(Verdict.ACCEPT))
     nat.add_rule(
         "istio-output", load_meta(Meta.OUTPUT_NAME), equal(_LOOPBACK_NAME), *not_loopback, decide(Verdict.ACCEPT)
     )
     nat.add_rule("istio-output", *_IS_TCP, *not_loopback, *_NOT_OF_PROXY, immediate(port(OUTBOUND_PORT)), redirect(0))
+    return nat
+
+
+def _marks(own: _Addresses) -> Batch:
     mangle = Batch(_MANGLE, own.family)
     mangle.add_table()
-    for hook, kind in (("prerouting", "filter"), ("output", "route")):
-        mangle.add_chain(f"istio-{hook}")
-        mangle.add_chain(hook, Hook(kind, hook, _MANGLE_PRIORITY))
-        mangle.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
+    _add_hooks(mangle, _MANGLE_PRIORITY, prerouting="filter", output="route")
     mangle.add_rule(
         "istio-prerouting",
         *_OF_PROXY,
@@ -169,7 +158,15 @@ def inpod_rules(own: _Addresses = _IPV4, *, inbound: bool = True) -> tuple[Batch
         load_ct_mark(),
         store_meta(Meta.MARK),
     )
-    return nat, mangle
+    return mangle
+
+
+def _add_hooks(batch: Batch, priority: int, **kinds: str) -> None:
+    """A chain of Istio's for each hook, and the hook that leads there."""
+    for hook, kind in kinds.items():
+        batch.add_chain(f"istio-{hook}")
+        batch.add_chain(hook, Hook(kind, hook, priority))
+        batch.add_rule(hook, decide(Verdict.JUMP, f"istio-{hook}"))
 
 
 class InPodRules:
