@@ -39,6 +39,14 @@ SERVICE: Object = {
     "metadata": {"name": "helloworld", "namespace": "hello"},
     "spec": {"selector": {"app": "helloworld"}, "ports": [{"name": "http", "port": 5000}]},
 }
+ENDPOINTSLICE: Object = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "helloworld-1", "namespace": "hello"},
+    "addressType": "IPv4",
+    "endpoints": [{"addresses": ["10.244.0.5"], "hostname": "first"}],
+    "ports": [{"name": "http", "port": 5000}],
+}
 CONFIGMAP: Object = {
     "apiVersion": "v1",
     "kind": "ConfigMap",

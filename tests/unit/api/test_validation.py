@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ambientlab.api import kinds
-from support.api_samples import CONFIGMAP, DEPLOYMENT, DROP, POD, SERVICE, spoiled
+from support.api_samples import CONFIGMAP, DEPLOYMENT, DROP, ENDPOINTSLICE, POD, SERVICE, spoiled
 
 C = "spec.containers.0"
 LABEL_TEXT = (
@@ -13,6 +13,7 @@ LABEL_TEXT = (
     "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
+OF_IPV6 = {**ENDPOINTSLICE, "addressType": "IPv6", "endpoints": [{"addresses": ["2001:db8::1"]}]}
 
 CREATE = [
     (kinds.POD, POD, "spec.containers", [], "spec.containers: Required value"),
@@ -176,6 +177,54 @@ CREATE = [
         "fd00:10:96::1%eth0",
         'spec.clusterIPs[0]: Invalid value: "fd00:10:96::1%eth0": must be a valid IP address, (e.g. 10.9.8.7 or '
         "2001:db8::ffff)",
+    ),
+    (
+        kinds.SERVICE,
+        SERVICE,
+        "spec.externalIPs",
+        ["192.0.2.1", "127.0.0.1"],
+        'spec.externalIPs[1]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)',
+    ),
+    *(
+        (
+            kinds.ENDPOINTSLICE,
+            OF_IPV6 if ":" in address else ENDPOINTSLICE,
+            "endpoints.0.addresses.0",
+            address,
+            f'endpoints[0].addresses[0]: Invalid value: "{address}": {words}',
+        )
+        for address, words in (
+            ("0.0.0.0", "may not be unspecified (0.0.0.0)"),
+            ("::", "may not be unspecified (::)"),
+            ("127.8.8.8", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+            ("::1", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+            ("169.254.7.127", "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+            ("fe80::1", "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+            ("224.0.0.1", "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+            ("ff02::1", "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+            ("10.244.0", "must be a valid IPv4 address"),
+        )
+    ),
+    (
+        kinds.ENDPOINTSLICE,
+        OF_IPV6,
+        "endpoints.0.addresses.0",
+        "::ffff:10.244.0.5",
+        'endpoints[0].addresses[0]: Invalid value: "::ffff:10.244.0.5": must be a valid IPv6 address',
+    ),
+    (
+        kinds.ENDPOINTSLICE,
+        ENDPOINTSLICE,
+        "endpoints.0.addresses",
+        [],
+        "endpoints[0].addresses: Required value: must contain at least 1 address",
+    ),
+    (
+        kinds.ENDPOINTSLICE,
+        ENDPOINTSLICE,
+        "endpoints.0.hostname",
+        "a.b",
+        f'endpoints[0].hostname: Invalid value: "a.b": {LABEL_TEXT}',
     ),
     (
         kinds.SERVICE,

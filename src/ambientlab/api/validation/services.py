@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from ambientlab.api.fielderrors import Errors, child, duplicate, forbidden, invalid, required
 from ambientlab.api.objects import Object
 from ambientlab.api.validation import meta, scalars
+from ambientlab.api.validation.addresses import check_ordinary, family_of
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -56,8 +55,10 @@ def service(obj: Object, old: Object | None, errors: Errors) -> None:
             )
         )
     for index, one in enumerate(spec.get("externalIPs") or ()):
-        if not _is_address(one):
-            errors.append(invalid(f"spec.externalIPs[{index}]", one, _ADDRESS))
+        where = f"spec.externalIPs[{index}]"
+        if not family_of(one):
+            errors.append(invalid(where, one, _ADDRESS))
+        check_ordinary(where, one, errors)
     if kind != "ExternalName":
         _addresses(spec, errors)
     if old is not None:
@@ -124,28 +125,19 @@ def _addresses(spec: Object, errors: Errors) -> None:
         if index == 0 and ip == "None":
             if len(ips) > 1:
                 wrong.append(invalid("spec.clusterIPs", ips, "'None' must be the first and only value"))
-        elif not _is_address(ip):
+        elif not family_of(ip):
             wrong.append(invalid(f"spec.clusterIPs[{index}]", ip, _ADDRESS))
     errors += wrong
     if len(ips) > 2:
         errors.append(invalid("spec.clusterIPs", ips, "may only hold up to 2 values"))
     if wrong:
         return
-    if len(ips) > 1 and len({":" in ip for ip in ips}) == 1:
+    if len(ips) > 1 and len(set(map(family_of, ips))) == 1:
         errors.append(invalid("spec.clusterIPs", ips, "may specify no more than one IP for each IP family"))
     for index, (ip, family) in enumerate(zip(ips, families, strict=False)):
-        if first != "None" and family in _FAMILIES and (family == "IPv6") != (":" in ip):
+        if first != "None" and family in _FAMILIES and family_of(ip) != family:
             article = f"expected an {family} value as indicated by `ipFamilies[{index}]`"
             errors.append(invalid(f"spec.clusterIPs[{index}]", ip, article))
-
-
-def _is_address(text: str) -> bool:
-    """One without a zone (net.ParseIP, which validation.IsValidIP asks)."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
 
 
 def _update(spec: Object, old: Object, errors: Errors) -> None:
@@ -192,9 +184,12 @@ def endpoint_slice(obj: Object, old: Object | None, errors: Errors) -> None:
         names.add(port.get("name", ""))
         scalars.one_of(child(where, "protocol"), port.get("protocol"), _PROTOCOLS, errors)
     for index, endpoint in enumerate(obj.get("endpoints") or ()):
-        where = f"endpoints[{index}].addresses"
         if not endpoint.get("addresses"):
-            errors.append(required(where, "must contain at least 1 address"))
-        for at, address in enumerate(endpoint.get("addresses") or ()):
-            if kind in _FAMILIES and not (_is_address(address) and (":" in address) == (kind == "IPv6")):
-                errors.append(invalid(f"{where}[{at}]", address, f"must be a valid {kind} address"))
+            errors.append(required(f"endpoints[{index}].addresses", "must contain at least 1 address"))
+        for at, address in enumerate(endpoint.get("addresses") or () if kind in _FAMILIES else ()):
+            where = f"endpoints[{index}].addresses[{at}]"
+            if family_of(address) != kind:
+                errors.append(invalid(where, address, f"must be a valid {kind} address"))
+            check_ordinary(where, address, errors)
+        if hostname := endpoint.get("hostname"):
+            meta.check(f"endpoints[{index}].hostname", hostname, meta.dns_label, errors)
