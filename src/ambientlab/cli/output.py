@@ -13,6 +13,9 @@ EXIT_FAILURE = 1
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
+_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in range(128, 160)}
+
+
 def _colour() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
@@ -41,9 +44,11 @@ def fail(message: str, hints: Sequence[str] = (), code: int = EXIT_FAILURE) -> N
 
 
 def json_text(value: Any) -> str:
+    """Written so that no terminal obeys it: JSON itself asks for that of no more than the first controls."""
     import orjson
 
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return text if text.isascii() else text.translate(_JSON_CONTROLS)
 
 
 def json_out(value: Any) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -16,6 +16,7 @@ from ambientlab.cli.mesh import Seconds, name_option
 from ambientlab.cli.output import fail, json_out, printable, talk
 
 if TYPE_CHECKING:
+    from ambientlab.api.objects import Object
     from ambientlab.host.kubectl import Kubectl
     from ambientlab.traffic.answers import Requests
     from ambientlab.traffic.expectations import Expected, Verdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_USAGE = 2
 _NOTHING = "none"
+_NUMBER = 200
 _BAR, _NAME = 24, 22
 """Columns; with the figures behind them a line has 80."""
 _FRAME = 0.1  # seconds between two pictures
@@ -35,14 +37,16 @@ _BETWEEN = 0.5  # seconds between two samples that wait for a rollout
     "--from", "source", metavar="NS/POD", required=True, help="The pod that asks; deploy/NAME for one of its."
 )
 @click.option("--container", default="", help="Which of the pod's containers.")
-@click.option("-n", "number", type=click.IntRange(1, 1_000_000), help="How many requests; 200 without --duration.")
+@click.option(
+    "-n", "number", type=click.IntRange(1, 1_000_000), help=f"How many requests; {_NUMBER} without --duration."
+)
 @click.option("-c", "parallel", type=click.IntRange(1, 500), default=1, show_default=True, help="How many at once.")
 @click.option("--rps", "rate", type=click.FloatRange(0, 100_000), default=0.0, help="How many to begin a second.")
-@click.option("--duration", type=Seconds(), default=None, help="How long to begin new ones, such as 10s.")
+@click.option("--duration", "seconds", type=Seconds(), default=0.0, help="How long to begin new ones, such as 10s.")
 @click.option("--timeout", "patience", type=Seconds(), default="20s", show_default=True, help="How long one may take.")
 @click.option("-X", "--method", default="GET", show_default=True, help="The HTTP method.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header of each request.")
-@click.option("--keep-alive", is_flag=True, help="Use connections again; without, each request has its own.")
+@click.option("--keep-alive", "reuse", is_flag=True, help="Use connections again; without, each request has its own.")
 @click.option("--by", default="version", show_default=True, help="version, instance, status or header:NAME.")
 @click.option("--expect", metavar="v1=95,v2=5", default="", help="The share of each group in percent, or none.")
 @click.option("--expect-status", metavar="500=10%", default="", help="The share of a status; 0 is no answer.")
@@ -55,20 +59,8 @@ _BETWEEN = 0.5  # seconds between two samples that wait for a rollout
 @name_option
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Another cluster than this machine's mesh.")
 @click.option("--context", help="The same, by a context of the kubeconfig.")
-@click.pass_context
 def traffic(
-    ctx: click.Context,
     url: str,
-    source: str,
-    container: str,
-    number: int | None,
-    parallel: int,
-    rate: float,
-    duration: float | None,
-    patience: float,
-    method: str,
-    headers: tuple[str, ...],
-    keep_alive: bool,
     by: str,
     expect: str,
     expect_status: str,
@@ -81,6 +73,7 @@ def traffic(
     name: str,
     kubeconfig: Path | None,
     context: str | None,
+    **asked: Any,
 ) -> None:
     """Send real requests from a pod and count what comes back.
 
@@ -89,49 +82,45 @@ def traffic(
     answers fit what was expected, or nothing was; 1: they do not; 2: nothing could be sent.
     """
     from ambientlab.traffic import expectations
-    from ambientlab.traffic.answers import Requests
-    from ambientlab.traffic.sending import url_of
 
-    if number is None and not duration:
-        number = 200
     try:
-        requests = Requests(
-            source=source,
-            url=url_of(url).geturl(),
-            method=_token(method),
-            headers=tuple(_header(text) for text in headers),
-            number=number or 0,
-            seconds=duration or 0,
-            rate=rate,
-            parallel=parallel,
-            reuse=keep_alive,
-            patience=patience,
-            container=container,
-        )
+        requests = _requests(url, **asked)
         expected = _expected(expect, expect_status, expect_delay, max_p99)
         _check_by(by)
     except ValueError as error:
-        raise click.UsageError(str(error), ctx) from None
+        raise click.UsageError(str(error), click.get_current_context()) from None
     kubectl, flags = _cluster(name, kubeconfig, context)
     requests = _with_pod(kubectl, requests)
     foreseen = expect != _NOTHING and not expected
     if foreseen:
         expected = _foreseen(kubectl, requests, by)
     if until_stable and not expected:
-        raise click.UsageError("--until-stable needs something to wait for: --expect, --expect-status, ...", ctx)
-    end = time.monotonic() + wait
+        message = "--until-stable needs something to wait for: --expect, --expect-status, ..."
+        raise click.UsageError(message, click.get_current_context())
+    end = time.monotonic() + (wait if until_stable else 0)
     while True:
-        tally = _sample(kubectl, requests, by, flags, live=output == "text")
+        tally, whole = _sample(kubectl, requests, by, flags, live=output == "text")
         if foreseen and not _comparable(tally, expected):
             expected = expectations.Expected()
         verdicts = expectations.judge(tally, expected, significance)
-        if not until_stable or expectations.passed(verdicts) or time.monotonic() + _BETWEEN > end:
+        if not whole or expectations.passed(verdicts) or time.monotonic() + _BETWEEN > end:
             break
         time.sleep(_BETWEEN)
     _show(output, requests, by, tally, verdicts, significance)
     if foreseen and verdicts and output == "text":
         _say("Expected is what `ambientlab explain` says; --expect v1=95,v2=5 is for something else.")
     raise SystemExit(0 if expectations.passed(verdicts) else 1)
+
+
+def _requests(url: str, method: str, headers: Sequence[str], number: int | None, **others: Any) -> Requests:
+    """As options have it. Raises ValueError."""
+    from ambientlab.traffic.answers import Requests
+    from ambientlab.traffic.sending import url_of
+
+    if number is None:
+        number = 0 if others["seconds"] else _NUMBER
+    lines = tuple(_header(text) for text in headers)
+    return Requests(url=url_of(url).geturl(), method=_token(method), headers=lines, number=number, **others)
 
 
 def _expected(groups: str, statuses: str, delays: str, p99: float | None) -> Expected:
@@ -152,12 +141,13 @@ def _foreseen(kubectl: Kubectl, requests: Requests, by: str) -> Expected:
     from ambientlab.cli.prediction import predicted
     from ambientlab.host.kubeapi import ApiError
     from ambientlab.host.kubeconfig import KubeconfigError
+    from ambientlab.host.tools import ToolError
     from ambientlab.mesh.explain import AskedError
     from ambientlab.traffic.expectations import Expected
 
     try:
         return Expected(predicted(kubectl, requests, by))
-    except (ApiError, AskedError, KubeconfigError) as error:
+    except (ApiError, AskedError, KubeconfigError, ToolError) as error:
         talk(f"What to expect is not known: {error}")
         return Expected()
 
@@ -230,20 +220,26 @@ def _with_pod(kubectl: Kubectl, requests: Requests) -> Requests:
         pods = kubectl.list("pods", namespace, ",".join(f"{key}={value}" for key, value in labels.items()))
     except KubectlError as error:
         fail(str(error), code=EXIT_USAGE)
-    running = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
+    running = [pod for pod in pods if _stays(pod)]
     if not running:
         fail(f"no pod of {kind}/{name} in namespace {namespace} runs", code=EXIT_USAGE)
-    return replace(requests, source=f"{namespace}/{running[0]}")
+    return replace(requests, source=f"{namespace}/{running[0]['metadata']['name']}")
 
 
-def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str], *, live: bool) -> Tally:
+def _stays(pod: Object) -> bool:
+    """A pod that is about to end is called Running until it has."""
+    return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str], *, live: bool) -> tuple[Tally, bool]:
+    """The answers, and whether they are all."""
     from ambientlab.host.tools import ToolError
     from ambientlab.traffic.answers import by as reader
     from ambientlab.traffic.answers import header_of
     from ambientlab.traffic.sending import TrafficError, send
     from ambientlab.traffic.tally import Tally
 
-    tally = Tally(reader(by))
+    tally, whole = Tally(reader(by)), True
     drawn = _Drawing() if live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
     try:
         answers = send(kubectl.command, requests, header=header_of(by), body=by in ("version", "instance"))
@@ -254,6 +250,7 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
     except KeyboardInterrupt:
         if not tally.total:
             raise
+        whole = False
         talk("Interrupted; this is what came until then.")
     except ToolError as error:
         fail(str(error), code=EXIT_USAGE)
@@ -264,7 +261,7 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
             drawn.clear()
     if not tally.total:
         fail(f"{requests.source} sent nothing", code=EXIT_USAGE)
-    return tally
+    return tally, whole
 
 
 def _failed(error: Exception, kubectl: Kubectl, requests: Requests, flags: Sequence[str]) -> NoReturn:
@@ -338,7 +335,8 @@ def _show(output: str, requests: Requests, by: str, tally: Tally, verdicts: list
         case "json":
             return json_out(export.as_json(requests, by, tally, verdicts) | {"significance": significance})
         case "csv":
-            return click.echo(export.as_csv(tally, header_of(by)), nl=False)
+            found = export.as_csv(tally, header_of(by))
+            return click.echo(printable(found) if sys.stdout.isatty() else found, nl=False)
         case "svg":
             return click.echo(export.as_svg(requests, tally), nl=False)
         case "html":

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from html import escape
+from html import escape as escaped
 from typing import Any
 
 from ambientlab.traffic.answers import Requests
@@ -14,6 +14,8 @@ from ambientlab.traffic.expectations import Verdict
 from ambientlab.traffic.tally import Group, Tally
 
 PERCENTILES = (50, 90, 99, 100)
+_NO_XML = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32) if chr(code) not in "\t\n\r"}
+"""Characters that XML 1.0 has no way to write."""
 
 
 def as_json(requests: Requests, by: str, tally: Tally, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -106,6 +108,10 @@ def as_html(requests: Requests, by: str, tally: Tally, verdicts: Sequence[Verdic
         + (f"<h2>Expected</h2><ul>{judged}</ul>" if judged else "")
         + "</html>\n"
     )
+
+
+def escape(words: str) -> str:
+    return escaped(words.translate(_NO_XML))
 
 
 def text(verdict: Verdict) -> str:

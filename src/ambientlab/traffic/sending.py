@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib import resources
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
 import orjson
 
 from ambientlab.traffic import curl
@@ -66,12 +67,20 @@ def send(
         began = False
         for line in process.lines():
             began = True
-            yield Answer(*orjson.loads(line))
+            yield _answer(line, requests)
         if (said := process.complaint()) == "" or began or not _NO_PROGRAM.match(said):
             if said:
                 raise TrafficError(_why(said, requests))
             return
     yield from _by_curl(start, requests, header, body)
+
+
+def _answer(line: str, requests: Requests) -> Answer:
+    """What a pod says is what anybody may have written."""
+    try:
+        return msgspec.json.decode(line, type=Answer)
+    except msgspec.MsgspecError:
+        raise TrafficError(f"what {requests.source} has as python3 tells no answers: {line.strip()[:60]!r}") from None
 
 
 def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body: bool) -> Iterator[Answer]:

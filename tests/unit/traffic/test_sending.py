@@ -133,6 +133,12 @@ def test_a_pod_without_either() -> None:
         answers(plan(1), lambda _: ["sh", "-c", "echo 'exec: executable file not found in $PATH' >&2; exit 127"])
 
 
+@pytest.mark.parametrize("line", ["welcome", "{}", '["a", 1, 200, "", 0, "", ""]', "[1, 2]"])
+def test_what_a_pod_tells_may_be_anything(line: str) -> None:
+    with pytest.raises(TrafficError, match="what test/curl has as python3 tells no answers: "):
+        answers(plan(1), lambda _: ["echo", line])
+
+
 def test_a_host_that_has_no_address() -> None:
     with pytest.raises(TrafficError, match="cannot resolve the host"):
         answers(replace(plan(1), url="http://nobody.invalid/"))

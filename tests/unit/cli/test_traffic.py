@@ -1,0 +1,70 @@
+"""The command `traffic`, where nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ambientlab.cli.main import cli
+from ambientlab.host.kubectl import Kubectl
+from ambientlab.traffic import sending
+from ambientlab.traffic.answers import Answer, Requests
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    cluster = ("--kubeconfig", str(tmp_path / "none"), "--expect", "none")
+    return lambda *arguments: CliRunner().invoke(cli, ["traffic", "http://hello/", *cluster, *arguments])
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Answer, *, interrupted: bool = False) -> list[Requests]:
+    """Whatever is sent is answered so; returns what was."""
+    sent: list[Requests] = []
+
+    def send(_: Any, requests: Requests, **more: Any) -> Iterator[Answer]:
+        sent.append(requests)
+        yield answer
+        if interrupted:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sending, "send", send)
+    return sent
+
+
+def test_an_interruption_is_the_end_of_waiting_as_well(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = answering(monkeypatch, Answer(0, 0.1, 503), interrupted=True)
+    done = run("--from", "test/curl", "--until-stable", "--expect-status", "200=100", "--wait", "2s")
+    assert (done.exit_code, len(sent)) == (1, 1), done.output
+    assert "Interrupted; this is what came until then." in done.stderr
+    assert "came 0 of 1" in done.stdout
+
+
+def test_a_pod_that_is_about_to_end_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = {"spec": {"selector": {"matchLabels": {"app": "client"}}}}
+    metadata = [{"name": "ending", "deletionTimestamp": "2026-01-01T00:00:00Z"}, {"name": "staying"}]
+    pods = [{"metadata": each, "status": {"phase": "Running"}} for each in metadata]
+    monkeypatch.setattr(Kubectl, "get", lambda *_: deployment)
+    monkeypatch.setattr(Kubectl, "list", lambda *_: pods)
+    sent = answering(monkeypatch, Answer(0, 0.1, 200))
+    assert run("--from", "test/deploy/client", "-n", "1").exit_code == 0
+    assert [requests.source for requests in sent] == ["test/staying"]
+
+
+@pytest.mark.parametrize("output", ["json", "text"])
+def test_no_terminal_obeys_what_answers_say(run: Run, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    answering(monkeypatch, Answer(0, 0.1, 200, body="version: v\x1b[2J\x9b2J"))
+    done = run("--from", "test/curl", "-o", output)
+    assert (done.exit_code, "[2J" in done.stdout, {"\x1b", "\x9b"} & {*done.stdout}) == (0, True, set())
+
+
+def test_a_picture_is_xml_whatever_answers_say(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, Answer(0, 0.1, 200, body="version: v\x1b<&\x00"))
+    texts = [each.text for each in ElementTree.fromstring(run("--from", "test/curl", "-o", "svg").stdout).iter()]
+    assert "v\N{REPLACEMENT CHARACTER}<&\N{REPLACEMENT CHARACTER}" in texts
