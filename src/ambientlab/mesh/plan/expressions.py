@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice, product
 
 _MOST = 8
+_LONGEST = 4096
 _CLASSES = {"d": "0", "D": "x", "w": "x", "W": "-", "s": " ", "S": "x"}
 _CANDIDATES = "xaA0-/_.zbB19 ~"
 _FOLLOWING = "?*+{"
@@ -32,8 +33,12 @@ class _Reader:
 
 
 def texts(expression: str) -> list[str]:
-    """A few that take different ways through the expression, the shortest way first."""
-    return list(dict.fromkeys(_alternatives(_Reader(expression))))[:_MOST]
+    """A few that take different ways through the expression, the shortest way first. None of one that is nested too
+    deeply to be read."""
+    try:
+        return list(dict.fromkeys(_alternatives(_Reader(expression))))[:_MOST]
+    except RecursionError:
+        return []
 
 
 def _alternatives(reader: _Reader) -> list[str]:
@@ -71,7 +76,8 @@ def _repeated(reader: _Reader, part: list[str]) -> list[str]:
         least, most = {"?": (0, 1), "*": (0, 1), "+": (1, 2)}[reader.next]
         reader.take()
     reader.take("?")
-    return [text * times for times in dict.fromkeys((least, most)) for text in part][:_MOST]
+    found = ((text, times) for times in dict.fromkeys((least, most)) for text in part)
+    return [text * times for text, times in found if len(text) * times <= _LONGEST][:_MOST]
 
 
 def _atom(reader: _Reader) -> list[str]:
@@ -130,8 +136,8 @@ def _member(reader: _Reader) -> str:
         escaped = reader.next
         reader.take()
         return _CLASSES.get(escaped, escaped)
-    if reader.next == "[" and reader.text.startswith("[:", reader.at):
-        end = reader.text.find(":]", reader.at)
+    end = reader.text.find(":]", reader.at) if reader.text.startswith("[:", reader.at) else -1
+    if end >= 0:
         name = reader.text[reader.at + 2 : end]
         reader.at = end + 2
         return {"digit": "0", "space": " ", "upper": "X", "punct": "-"}.get(name, "x")
