@@ -26,6 +26,8 @@ _DEFAULT = "default"
 _GATEWAY_API = "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.6.0/standard-install.yaml"
 _EAST_WEST = "istio-east-west"
 """The GatewayClass of gateways between clusters (pkg/config/constants)."""
+_ISTIOD = "discovery"
+"""What the chart calls its container."""
 _DOMAIN_ARGUMENT = re.compile(r"--domain[= ](\S+)")
 _VERSION = re.compile(r":(\d+)\.(\d+)")
 
@@ -95,7 +97,9 @@ def installation(pods: Iterable[Object]) -> Installation:
 
 
 def _plane(namespace: str, revision: str, pods: Sequence[Object]) -> ControlPlane:
-    containers = [container for pod in pods for container in pod["spec"].get("containers") or ()]
+    every = [container for pod in pods for container in pod["spec"].get("containers") or ()]
+    # others may have been put beside it
+    containers = [container for container in every if container.get("name") == _ISTIOD] or every
     found = (_VERSION.search(container.get("image", "")) for container in containers)
     versions = [tuple(map(int, match.groups())) for match in found if match is not None]
     said = " ".join(argument for container in containers for argument in container.get("args") or ())

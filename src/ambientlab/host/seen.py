@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import orjson
+
 from ambientlab.api.kinds import POD
 from ambientlab.api.objects import labels_of
 from ambientlab.host.kubeapi import KubeApi, path
@@ -42,9 +44,7 @@ def connections(api: KubeApi, index: MeshIndex, before: Mesh) -> tuple[list[Conn
 def _placed(lines: Iterable[str], mesh: Mesh) -> Iterator[tuple[Key, str, int]]:
     by_address = {vip: service.host for service in mesh.services.values() for vip in service.vips}
     for line in lines:
-        if "\taccess\t" not in line and " access " not in line:
-            continue
-        found = {name: quoted or plain for name, quoted, plain in _FIELD.findall(line)}
+        found = _fields(line)
         client = Key(found.get("src.namespace", ""), found.get("src.workload", ""))
         workload = mesh.workloads.get(client)
         # both ends log a connection within the mesh; the client's end knows what it asked for
@@ -53,6 +53,20 @@ def _placed(lines: Iterable[str], mesh: Mesh) -> Iterator[tuple[Key, str, int]]:
             continue
         if (place := _service(mesh, found, by_address)) is not None:
             yield client, *place
+
+
+def _fields(line: str) -> Mapping[str, str]:
+    """Of a line about a connection, as ztunnel writes it or, told to by LOG_FORMAT, as JSON (src/telemetry.rs); none of
+    another."""
+    if line.startswith("{"):
+        try:
+            found = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return {}
+        return {name: str(value) for name, value in found.items()} if found.get("scope") == "access" else {}
+    if "\taccess\t" not in line and " access " not in line:
+        return {}
+    return {name: quoted or plain for name, quoted, plain in _FIELD.findall(line)}
 
 
 def _service(mesh: Mesh, found: Mapping[str, str], by_address: Mapping[str, str]) -> tuple[str, int] | None:

@@ -83,6 +83,14 @@ def test_the_domain_is_what_istiod_is_told() -> None:
         assert installation(pods).domain == "corp.example"
 
 
+def test_what_stands_beside_istiod_is_not_istiod() -> None:
+    pods = istio("1.31.0")
+    [own] = pods[0]["spec"]["containers"]
+    agent = {"name": "vault-agent", "image": "hashicorp/vault:1.15.2", "args": ["--domain=vault.example"]}
+    pods[0]["spec"]["containers"] = [agent, own | {"name": "discovery"}]
+    assert (list(said(pods)), installation(pods).domain) == ([], "cluster.local")
+
+
 def test_clusters_that_a_gateway_leads_to_are_not_known() -> None:
     gateway = {"metadata": {"name": "eastwest", "namespace": "istio-system"}, "spec": {"gatewayClassName": "istio"}}
     assert list(other_clusters([gateway])) == []
