@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -41,8 +42,12 @@ def main(arguments: list[str]) -> int:
         for number, start in enumerate(range(0, getattr(given, kind), size)):
             faults.seed = given.seed + number
             began = time.monotonic()
-            with remains.mesh(faults) as mesh:
-                done = portion(mesh, min(size, getattr(given, kind) - start), faults.seed, faults)
+            done: Counter[str] = Counter()
+            try:
+                with remains.mesh(faults) as mesh:
+                    done = portion(mesh, min(size, getattr(given, kind) - start), faults.seed, faults)
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                faults.add(f"the portion broke off: {error}", getattr(error, "stderr", ""))
             whole[kind] += done
             print(f"{kind}, seed {faults.seed}, {time.monotonic() - began:.0f} s: {_told(done)}", flush=True)
     for kind, counts in whole.items():

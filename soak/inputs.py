@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ambientlab.cluster import DNS_IP, NODE_IP
 from bench.world import kubectl, shell
-from soak import held, intruder, ledger, logs
+from soak import held, intruder, ledger, logs, said
 from soak.answers import complaint, failed
 from soak.commands import Commands
 from soak.faults import Faults
@@ -67,6 +67,7 @@ class _Portion:
                 faults.number = start
                 self._round(min(ROUND, count - start))
                 self._logs.check()
+                said.check(mesh.api, faults)
             self.tally["acknowledged writes read again"] = self._ledger.check(mesh.api, faults)
             self._remove_world()
             for what, (was, now) in held.leaks(mesh.paths, before).items():

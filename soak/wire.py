@@ -122,8 +122,11 @@ class Wire:
     def _request(self) -> bytes:
         dice = self._dice
         path = dice.choice(PATHS)
-        if dice.random() < 0.4:
-            path += f"?{dice.choice(QUERIES)}"
+        method = dice.choice(METHODS[:5]) if dice.random() < 0.9 else dice.choice(METHODS)
+        queries = [dice.choice(QUERIES)] if dice.random() < 0.4 else []
+        if method == "DELETE":  # all of a kind, if it is taken
+            queries.insert(0, "dryRun=All")
+        path += "?" * bool(queries) + "&".join(queries)
         if dice.random() < 0.1:
             path += dice.choice(TEXTS)
         body = dice.choice(BODIES) if dice.random() < 0.6 else self._objects.request()[1].body
@@ -135,6 +138,5 @@ class Wire:
         version = (
             "HTTP/1.1" if dice.random() < 0.95 else dice.choice(("HTTP/1.0", "HTTP/2", "HTTP/9.9", "", "HTTP/1.1 x"))
         )
-        method = dice.choice(METHODS[:5]) if dice.random() < 0.9 else dice.choice(METHODS)
         lines = [f"{method} {path} {version}", *headers, "Connection: close"]
         return "\r\n".join(lines).encode("utf-8", "surrogatepass") + b"\r\n\r\n" + body
