@@ -7,7 +7,7 @@ down a moment later, when the work is done. The same words about the same object
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -150,7 +150,7 @@ def _event(key: Occurrence, home: str, pending: _Pending, serial: int) -> Object
 
 
 class EventExpiry:
-    """Deletes events an hour after they were last seen, as kube-apiserver's --event-ttl does."""
+    """Deletes events an hour after they were last written, as kube-apiserver's --event-ttl does."""
 
     name = "event-expiry"
 
@@ -169,15 +169,19 @@ class EventExpiry:
         event = self._client.get(EVENT, key.name, key.namespace)
         if event is None:
             return None
-        age = (self._clock.now() - _last_seen(event)).total_seconds()
+        now = self._clock.now()
+        age = (now - max(moment for moment in _moments(event, now) if moment <= now)).total_seconds()
         if age < _TTL_SECONDS:
             return _TTL_SECONDS - age
         await delete_quietly(self._client, EVENT, event)
         return None
 
 
-def _last_seen(event: Object) -> datetime:
-    """Core events count in lastTimestamp; those of events.k8s.io in a series or in eventTime."""
-    series = event.get("series") or {}
+def _moments(event: Object, now: datetime) -> Iterator[datetime]:
+    """When it was written, whatever it says about itself, and when it was seen: core events count in lastTimestamp,
+    those of events.k8s.io in a series or in eventTime."""
+    metadata, series = event["metadata"], event.get("series") or {}
+    yield min(now, parse_timestamp(metadata["creationTimestamp"]))
     seen = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
-    return parse_timestamp(seen or event["metadata"]["creationTimestamp"])
+    times = [entry.get("time") for entry in metadata.get("managedFields") or ()]
+    yield from (parse_timestamp(time) for time in (seen, *times) if time)

@@ -1,5 +1,7 @@
 """Events: said once, counted after that, and forgotten in an hour."""
 
+import pytest
+
 from ambientlab.api.kinds import EVENT, NAMESPACE, POD
 from ambientlab.controllers.events import WRITE_DELAY, Recorder
 from support.cluster_world import pod
@@ -40,6 +42,16 @@ async def test_an_event_goes_an_hour_after_it_was_last_seen(cluster):
     say.record("tester", POD, created, "Normal", "Fine", "fine")
     await cluster.advance(WRITE_DELAY)
     assert [event[1] for event in await cluster.events("one")] == ["Fine"]
+
+
+@pytest.mark.parametrize("said", ["2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
+async def test_an_event_goes_an_hour_after_it_was_written_whatever_it_says(cluster, said):
+    about = {"involvedObject": {"kind": "Pod", "name": "one", "namespace": "hello"}, "lastTimestamp": said}
+    await cluster.create(EVENT, {"metadata": {"name": "told", "namespace": "hello"}, **about})
+    await cluster.advance(3599)
+    assert cluster.client.get(EVENT, "told", "hello")
+    await cluster.advance(2)
+    assert cluster.client.get(EVENT, "told", "hello") is None
 
 
 async def test_events_of_what_has_no_namespace_are_in_default(cluster):
