@@ -63,6 +63,14 @@ async def running_envoy(directory: Path, xds_socket: Path, token: str) -> AsyncI
         yield client
 
 
+async def ready(envoy: AdminClient) -> None:
+    """Waits until it has its configuration and listens."""
+    deadline = asyncio.get_running_loop().time() + 10
+    while not await envoy.ready():
+        assert asyncio.get_running_loop().time() < deadline, "Envoy has no configuration"
+        await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def static_envoy(directory: Path, config: Mapping[str, Any], *ports: int) -> AsyncIterator[None]:
     """An Envoy that knows all it needs, as soon as it listens on `ports`; killed at the end."""

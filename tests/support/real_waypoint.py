@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from ambientlab.api.kinds import CORE, SHIPPED_CRDS
 from ambientlab.api.objects import Object
 from ambientlab.mesh.decide import Request
 from ambientlab.mesh.index import MeshIndex
-from ambientlab.mesh.ir import AppProtocol, Key, Mesh
+from ambientlab.mesh.ir import Key, Mesh
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.identity import Identity
@@ -43,12 +43,14 @@ from ambientlab.mesh.xds.messages import (
 )
 from ambientlab.mesh.xds.proxies import Proxies
 from ambientlab.mesh.xds.types import LISTENER, Resources
-from ambientlab.mesh.xds.waypoint_clusters import MAIN_INTERNAL, MAIN_INTERNAL_DETECT
-from support.envoy import free_port, running_envoy
+from ambientlab.mesh.xds.waypoint_clusters import inner_listener
+from support.envoy import free_port, ready, running_envoy
 from support.told import tell
-from support.waiting import until
 
 KINDS = {(r.api_version, r.kind): r for r in (*CORE, *SHIPPED_CRDS)}
+Served = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Application = Callable[[str, int], Served]
+
 ANSWER = {"x-from": "backend", "x-answer": "yes"}
 """Headers of every backend's response."""
 
@@ -77,6 +79,8 @@ class RealWaypoint:
     client: str
     """The SPIFFE ID of whoever sends."""
     index: MeshIndex = field(default_factory=MeshIndex)
+    application: Application = field(default_factory=lambda: _telling)
+    """What listens at the addresses and ports of endpoints."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.index.graph, self.index.mesh)
@@ -101,12 +105,13 @@ class RealWaypoint:
             {(e.address, target) for s in self.mesh.services.values() for e in s.endpoints for _, target in e.ports}
         ):
             if address.startswith("127."):
-                server = await asyncio.start_server(_answer_as(address), address, port)
-                self._stack.callback(server.close)
-        await self._stack.enter_async_context(running_envoy(self.directory, socket, "token"))
-        await until(
-            lambda: bool(self.server.connections) and bool(self.connection.session.held(LISTENER)), "Envoy configured"
-        )
+                await self.listen(address, port)
+        self.admin = await self._stack.enter_async_context(running_envoy(self.directory, socket, "token"))
+        await ready(self.admin)
+
+    async def listen(self, address: str, port: int) -> None:
+        server = await asyncio.start_server(self.application(address, port), address, port)
+        self._stack.callback(server.close)
 
     async def stop(self) -> None:
         for _, writer in self._connections.values():
@@ -133,8 +138,8 @@ class RealWaypoint:
         for service in served:
             for port in service.ports:
                 target = f"{service.vips[0]}:{port.number}"
-                inner = MAIN_INTERNAL_DETECT if port.protocol is AppProtocol.UNDECLARED else MAIN_INTERNAL
                 front = self._fronts.setdefault(target, free_port())
+                inner = inner_listener(port.protocol)
                 result[LISTENER][f"front|{target}"] = _front(front, target, self.client, inner)
         return result
 
@@ -153,14 +158,18 @@ class RealWaypoint:
         for kind, names in tell(self.connection, self._resources, before).items():
             await self.connection.in_force(kind, names, 10)
         # It acknowledges when its worker has been told; an answer of the worker shows that it has listened.
-        vip = next(iter(self._fronts)).partition(":")[0]
-        await self.send(vip, Request("", 80))
+        vip, _, port = next(iter(self._fronts)).rpartition(":")
+        await self.send(vip, Request("", int(port)))
+
+    async def connect(self, vip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """As who comes through a tunnel to a service's port."""
+        return await asyncio.open_connection("127.0.0.1", self._fronts[f"{vip}:{port}"])
 
     async def send(self, vip: str, request: Request) -> Seen:
         """One request, on a connection that those before it to the same address used as well."""
         port = self._fronts[f"{vip}:{request.port}"]
         if port not in self._connections:
-            self._connections[port] = await asyncio.open_connection("127.0.0.1", port)
+            self._connections[port] = await self.connect(vip, request.port)
         reader, writer = self._connections[port]
         lines = [f"{request.method} {request.path} HTTP/1.1", f"host: {request.authority}"]
         lines += [f"{name}: {value}" for name, value in request.headers]
@@ -214,7 +223,7 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]
     return int(lines[0].split(" ")[1]), headers
 
 
-def _answer_as(address: str) -> Any:
+def _telling(address: str, _: int) -> Served:
     """An HTTP/1.1 application: what it saw is in the header `x-seen`, which no route knows of."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

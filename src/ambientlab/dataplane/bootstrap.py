@@ -226,8 +226,15 @@ _OWN_STATS = (
 """Where there are no others, Envoy leaves out the rest by the first parts of their names, and does not spell out each
 (source/common/stats/stats_matcher_impl.cc, fastRejects): those of ztunnel's listeners are hundreds for each pod."""
 
-_TRAFFIC_STATS = ({"prefix": labels.PREFIX}, {"contains": "rbac"}, {"exact": OPEN_TUNNELS}, {"exact": TUNNELS})
-"""What Istio keeps of a waypoint, and its metrics."""
+_TRAFFIC_STATS = (
+    {"prefix": labels.PREFIX},
+    {"prefix": "vhost."},
+    {"contains": "rbac"},
+    {"exact": OPEN_TUNNELS},
+    {"exact": TUNNELS},
+)
+"""What Istio keeps of a waypoint, and its metrics. Of virtual hosts there are those that routes ask for by statPrefix
+(pkg/bootstrap/config.go, requiredEnvoyStatsMatcherInclusionRegexes)."""
 
 
 def _only(patterns: Sequence[Mapping[str, str]]) -> dict[str, Any]:

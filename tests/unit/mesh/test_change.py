@@ -90,6 +90,38 @@ def test_a_new_split_of_connections_replaces_one_chain(mesh: Mesh) -> None:
     assert [chain for chain, content in after.items() if content != before[chain]] == [name]
 
 
+def test_a_port_of_tls_has_a_listener_of_its_own(mesh: Mesh) -> None:
+    service = mesh.edited("Service", "helloworld")
+    ports = [*service["spec"]["ports"], {"name": "tls", "port": 443, "protocol": "TCP"}]
+    mesh.put({**service, "spec": {**service["spec"], "ports": ports}})
+    _, waypoint = mesh.changed()
+    added = {(LISTENER, "main_internal_tls"), (CLUSTER, "main_internal_tls")}
+    assert {one for one in waypoint if "main_internal" in one[1]} == added
+    mesh.put(service)
+    _, waypoint = mesh.changed()
+    assert {one for one in waypoint if "main_internal" in one[1]} == added
+    assert (WAYPOINT, LISTENER, "main_internal_tls") not in mesh.proxies.resources
+
+
+def test_statistics_of_a_route_replace_its_chain_once(mesh: Mesh) -> None:
+    def counting(prefix: str) -> Object:
+        route = {"match": [{"statPrefix": prefix}], "route": [{"destination": {"host": "helloworld-v2"}}]}
+        return {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "VirtualService",
+            "metadata": {"name": "counted", "namespace": "hello"},
+            "spec": {"hosts": ["helloworld-v2"], "http": [route]},
+        }
+
+    chain = "inbound-vip|5000|http|helloworld-v2.hello.svc.cluster.local"
+    before = mesh.chains()
+    mesh.put(counting("one"))
+    assert mesh.changed() == (set(), {(LISTENER, "main_internal"), (ROUTES, chain)})
+    assert [name for name, content in mesh.chains().items() if content != before[name]] == [chain]
+    mesh.put(counting("another"))
+    assert mesh.changed() == (set(), {(ROUTES, chain)})
+
+
 def test_a_new_service_touches_no_listener_of_the_node_proxy(mesh: Mesh) -> None:
     service = mesh.edited("Service", "httpbin")
     service["metadata"]["name"] = "another"

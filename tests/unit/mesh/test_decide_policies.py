@@ -92,6 +92,22 @@ def test_a_dry_run_decides_nothing_and_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "url", "allowed"),
+    [
+        ("https", "https://helloworld.hello:5000", True),
+        ("tls", "https://helloworld.hello:5000", True),
+        ("https", "https://helloworld.hello.svc.cluster.local:5000", False),
+        ("https", "https://10.96.0.20:5000", False),
+        ("https", "http://helloworld.hello:5000", False),
+        ("tcp", "https://helloworld.hello:5000", False),
+    ],
+)
+def test_the_name_that_tls_asks_for_is_known_where_tls_is_declared(protocol: str, url: str, allowed: bool) -> None:
+    only = policy("named", "rules: [{when: [{key: connection.sni, values: [helloworld.hello]}]}]")
+    assert verdict(ask(TCP.replace("tcp", protocol) + only, url)).allowed is allowed
+
+
 def test_a_connection_has_no_methods() -> None:
     """So an ALLOW rule about them allows nothing there, and a DENY rule denies everything."""
     assert versions(ask(TCP + GETS)) == {"000": 1}

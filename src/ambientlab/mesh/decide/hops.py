@@ -153,7 +153,8 @@ def _through(
     if request.scheme == "https" and port.protocol.http:
         return passage, _failed(Reason.PROTOCOL)
     route = mesh.tcp_routes.get((service.host, port.number))
-    passage = replace(_connected(passage, guard, source, called), connections=route)
+    server_name = request.server_name if port.protocol is AppProtocol.TLS else ""
+    passage = replace(_connected(passage, guard, source, called, server_name), connections=route)
     if not passage.verdict.allowed:
         return passage, _failed(Reason.DENIED)
     itself = Destination(service.host, port.number)
@@ -175,9 +176,13 @@ def _met(
     return replace(passage, verdict=verdict), seen
 
 
-def _connected(passage: Passage, guard: Guard | None, source: Source, called: endpoints.Called) -> Passage:
+def _connected(
+    passage: Passage, guard: Guard | None, source: Source, called: endpoints.Called, server_name: str = ""
+) -> Passage:
     """The same for connections, which have no tokens."""
-    attempt = policy.Attempt(None, source.identity, source.address, called.address, called.port)
+    attempt = policy.Attempt(
+        None, source.identity, source.address, called.address, called.port, server_name=server_name
+    )
     return replace(passage, verdict=policy.verdict(guard, attempt))
 
 

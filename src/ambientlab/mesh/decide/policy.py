@@ -39,7 +39,8 @@ _TEMPLATE = {"{*}": f"{_SEGMENT}+", "{**}": f"(?:{_SEGMENT}|/)*"}
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What policies are about. A connection has no `request`; `identity` is empty where the client has shown none, and
-    `client_ip` where it is not known. `claims` are those of the request's token, if it has one."""
+    `client_ip` where it is not known. `claims` are those of the request's token, if it has one. `server_name` is what
+    TLS asks for, where anybody looks."""
 
     request: Request | None
     identity: str
@@ -47,6 +48,7 @@ class Attempt:
     target_ip: str
     port: int
     claims: Mapping[str, Any] | None = None
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ def has(attempt: Attempt, attribute: str, value: str) -> bool:
             return within(attempt.target_ip, value)
         case "destination.port":
             return attempt.port == int(value)
+        case "connection.sni":
+            return attempt.server_name != "" and like(attempt.server_name, value)
         case "source.ip":
             # the peer of the listener that requests come to is the tunnel's end in the same proxy, which has no address
             # (istio/istio#46982; Envoy restores the client's as remote.ip alone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 Headers = tuple[tuple[str, str], ...]
@@ -45,6 +46,15 @@ class Request:
                 plain.append((name.lower(), value))
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.hostname, port, method, path, tuple(plain), authority, parts.scheme)
+
+    @property
+    def server_name(self) -> str:
+        """What the client says in TLS that it looks for, which is never an address (RFC 6066, section 3)."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return self.host if self.scheme == "https" else ""
+        return ""
 
     @property
     def grpc(self) -> bool:

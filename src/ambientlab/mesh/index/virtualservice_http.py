@@ -171,7 +171,7 @@ def _retries(item: Json | None) -> RetryPolicy | None:
         retry_on=",".join(w for w in words if not w.isdigit()),
         status_codes=codes,
         backoff_ms=milliseconds(item["backoff"]) if item.get("backoff") else 0,
-        same_hosts=item.get("retryIgnorePreviousHosts") is False,
+        same_hosts=None if item.get("retryIgnorePreviousHosts") is None else not item["retryIgnorePreviousHosts"],
         other_localities=bool(item.get("retryRemoteLocalities")),
     )
 

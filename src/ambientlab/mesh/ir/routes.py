@@ -112,14 +112,15 @@ class Cors:
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """`attempts` of 0 forbids retries; without a policy, the mesh's default applies. `same_hosts` allows a retry to
-    reach a host again that was tried already, `other_localities` a host of the next priority."""
+    reach a host again that was tried already, None where one host alone should get the request; `other_localities`
+    allows a host of the next priority."""
 
     attempts: int
     per_try_timeout_ms: int = 0
     retry_on: str = ""
     status_codes: tuple[int, ...] = ()
     backoff_ms: int = 0
-    same_hosts: bool = False
+    same_hosts: bool | None = None
     other_localities: bool = False
 
 

@@ -74,6 +74,11 @@ def filters(table: ir.RouteTable) -> frozenset[str]:
     return frozenset(name for name, is_needed in needed.items() if is_needed)
 
 
+def counted(table: ir.RouteTable) -> bool:
+    """Whether any of the table's routes has statistics of its own."""
+    return any(route.stat_prefix for route in table.routes)
+
+
 def filter_configs(names: frozenset[str]) -> Iterator[tuple[str, Message]]:
     yield from ((name, message) for name, message in _FILTERS.items() if name in names)
 
@@ -196,13 +201,13 @@ def _time_out(result: RouteAction, milliseconds: int) -> None:
 
 
 def _hash(result: RouteAction, action: ir.Forward, hashed_by: HashedBy) -> None:
-    """All destinations of a route share their keys. A retry of what one endpoint alone should get may go there again
-    (applyHTTPRouteDestination)."""
+    """All destinations of a route share their keys. A retry of what one endpoint alone should get may go there again,
+    unless the route itself says otherwise (applyHTTPRouteDestination, ConvertPolicy)."""
     alone = len(action.destinations) == 1
     for item in action.destinations:
         if (alone or item.weight) and (key := hashed_by(item.destination)) is not None:
             _hash_policy(result.hash_policy.add(), key)
-            if alone:
+            if alone and (action.retries is None or action.retries.same_hosts is None):
                 del result.retry_policy.retry_host_predicate[:]
 
 

@@ -1,12 +1,14 @@
 """A waypoint: Envoy between the clients of services and their endpoints.
 
     15008 connect_terminate ──▶ main_internal ──▶ inbound-vip|… clusters ──▶ connect_originate ──▶ the pods' 15008
-          (tunnel ends)     └─▶ main_internal_detect ┘   (routes, faults)      (tunnels begin)
+          (tunnel ends)     ├─▶ main_internal_detect ┤   (routes, faults)      (tunnels begin)
+                            └─▶ main_internal_tls ───┘
 
 A CONNECT asks for a service's VIP and port; the internal listeners have one filter chain for each, named as in Istio,
 whose routes come by RDS under the same name. A chain that does not change keeps its connections when others come and
 go, and what usually changes are routes, endpoints and policies, which touch no listener at all. Ports that declare no
-protocol have a listener of their own, because finding it out is a property of the whole listener in Envoy.
+protocol have a listener of their own, and ports of TLS another, because what is found out about a connection is a
+property of the whole listener in Envoy.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from ambientlab.mesh.xds.routes import ANY
 from ambientlab.mesh.xds.trials import Trial
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, Made, Owned
 from ambientlab.mesh.xds.waypoint_backends import UNKNOWN_SERVICE, Backends, inbound_names
-from ambientlab.mesh.xds.waypoint_clusters import ENCAP
+from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT, MAIN_INTERNAL_TLS
 from ambientlab.mesh.xds.waypoint_listeners import Chain
 
 
@@ -73,6 +75,11 @@ class Waypoints:
         )
         self._filters: Collection[tuple[Key, str, int], frozenset[str]] = graph.derive(
             "filters of routes", self.tables, lambda _, place, table: {place: routes.filters(table)}
+        )
+        self._counted: Collection[tuple[Key, str, int], bool] = graph.derive(
+            "ports with statistics of routes",
+            self.tables,
+            lambda _, place, table: {place: True} if routes.counted(table) else {},
         )
         self.backends = Backends(graph, mesh, promises, self.served, fronted, self.tables)
         bound = graph.group("workloads by waypoint", mesh.workloads, _bound)
@@ -126,14 +133,20 @@ class Waypoints:
     def _internal_listeners(self, ctx: Context, gateway: Key, _: Key) -> Made:
         own = self._telemetry(ctx, gateway)
         chains = [*(ctx.fetch(self._chains, gateway) or ()), *self._direct(ctx, gateway, own)]
-        detected = tuple(chain for chain in chains if chain.detected)
-        targets = tuple(sorted({target for chain in detected for target in chain.targets}))
+        by_listener: dict[str, list[Chain]] = {MAIN_INTERNAL: [], MAIN_INTERNAL_DETECT: []}
+        for chain in chains:
+            by_listener.setdefault(chain.listener, []).append(chain)
         made: dict[Owned, Message] = {
-            (gateway, ROUTES, "connect_terminate"): waypoint_listeners.termination_routes(targets)
+            (gateway, LISTENER, name): waypoint_listeners.main_internal(name, some, own)
+            for name, some in by_listener.items()
         }
-        declared = tuple(chain for chain in chains if not chain.detected)
-        for name, some, detect in (("main_internal", declared, False), ("main_internal_detect", detected, True)):
-            made[gateway, LISTENER, name] = waypoint_listeners.main_internal(name, some, detect, own)
+        del by_listener[MAIN_INTERNAL]
+        targets = {
+            name: sorted({target for one in some for target in one.targets}) for name, some in by_listener.items()
+        }
+        made[gateway, ROUTES, "connect_terminate"] = waypoint_listeners.termination_routes(targets)
+        if MAIN_INTERNAL_TLS in by_listener:
+            made[gateway, CLUSTER, MAIN_INTERNAL_TLS] = waypoint_clusters.inner(MAIN_INTERNAL_TLS)
         return made
 
     def _direct(self, ctx: Context, gateway: Key, own: Telemetry) -> list[Chain]:
@@ -145,8 +158,8 @@ class Waypoints:
         http = waypoint_listeners.direct_http_chain(own)
         tcp = waypoint_listeners.tcp_chain(own, "direct-tcp", guards.DIRECT, ((ENCAP, 1),))
         return [
-            Chain("direct-http", targets, http, True, http=True),
-            Chain("direct-tcp", targets, tcp, True, http=False),
+            Chain("direct-http", targets, http, MAIN_INTERNAL_DETECT, http=True),
+            Chain("direct-tcp", targets, tcp, MAIN_INTERNAL_DETECT, http=False),
         ]
 
     def _chains_of(
@@ -157,16 +170,22 @@ class Waypoints:
         telemetry = self._telemetry(ctx, gateway, host)
         found = {}
         for position, port in enumerate(service.ports):
-            detected = port.protocol is AppProtocol.UNDECLARED
+            listener = waypoint_clusters.inner_listener(port.protocol)
             targets = tuple((vip, port.number) for vip in service.vips if self._answers(ctx, place, vip, port))
             for kind, name in inbound_names(service, port).items():
                 if kind == "http":
-                    dynamic = service.resolution is Resolution.DYNAMIC_DNS
-                    chain = waypoint_listeners.http_chain(telemetry, name, host, port.protocol.http2, dynamic)
+                    chain = waypoint_listeners.http_chain(
+                        telemetry,
+                        name,
+                        host,
+                        http2=port.protocol.http2,
+                        dynamic=service.resolution is Resolution.DYNAMIC_DNS,
+                        counted=ctx.fetch(self._counted, (*place, port.number)) or False,
+                    )
                 else:
                     shares, policy = self._connections(ctx, gateway, service, port)
                     chain = waypoint_listeners.tcp_chain(telemetry, name, host, shares, policy)
-                found[gateway, host, position, kind] = Chain(name, targets, chain, detected, http=kind == "http")
+                found[gateway, host, position, kind] = Chain(name, targets, chain, listener, http=kind == "http")
         return found
 
     def _answers(self, ctx: Context, place: tuple[Key, str], vip: str, port: Port) -> bool:

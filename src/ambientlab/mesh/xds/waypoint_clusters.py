@@ -27,7 +27,15 @@ from ambientlab.mesh.xds.messages import (
 
 MAIN_INTERNAL = "main_internal"
 MAIN_INTERNAL_DETECT = "main_internal_detect"
+MAIN_INTERNAL_TLS = "main_internal_tls"
 ENCAP = "encap"
+
+
+def inner_listener(protocol: AppProtocol) -> str:
+    """Where the connections to a port go on that declares this protocol: what looks at their first bytes is a property
+    of a whole listener."""
+    inspecting = {AppProtocol.UNDECLARED: MAIN_INTERNAL_DETECT, AppProtocol.TLS: MAIN_INTERNAL_TLS}
+    return inspecting.get(protocol, MAIN_INTERNAL)
 
 
 def inbound_name(host: str, port: int, kind: str) -> str:
@@ -63,12 +71,16 @@ def destination_of(name: str) -> Destination | None:
 
 def shared(trust: TrustDomains) -> dict[str, Message]:
     made = (
-        internal_cluster(MAIN_INTERNAL, MAIN_INTERNAL, internal_upstream()),
-        internal_cluster(MAIN_INTERNAL_DETECT, MAIN_INTERNAL_DETECT, internal_upstream()),
+        inner(MAIN_INTERNAL),
+        inner(MAIN_INTERNAL_DETECT),
         internal_cluster(ENCAP, CONNECT_ORIGINATE, internal_upstream()),
         _connect_originate(trust),
     )
     return {cluster.name: cluster for cluster in made}
+
+
+def inner(listener: str) -> Cluster:
+    return internal_cluster(listener, listener, internal_upstream())
 
 
 def service_cluster(

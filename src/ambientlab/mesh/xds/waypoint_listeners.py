@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
@@ -16,6 +16,7 @@ from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -33,7 +34,7 @@ from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from ambientlab.cluster import HBONE_PORT
 from ambientlab.mesh.ir import Key, Telemetry, TrafficPolicy, TrustDomains, with_port
-from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy
+from ambientlab.mesh.xds import access_log, guards, metrics, traffic_policy, waypoint_clusters
 from ambientlab.mesh.xds.discovery import dns_cache
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
@@ -53,7 +54,7 @@ from ambientlab.mesh.xds.messages import (
     server_tls,
     socket_address,
 )
-from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL, MAIN_INTERNAL_DETECT
+from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL
 
 GRPC_STATS = "envoy.filters.http.grpc_stats"
 _HTTP = ("'http/1.0'", "'http/1.1'", "'h2c'")
@@ -66,12 +67,12 @@ Target = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A filter chain and the destinations it is for."""
+    """A filter chain, the destinations it is for and the listener that has it."""
 
     name: str
     targets: tuple[Target, ...]
     chain: FilterChain
-    detected: bool
+    listener: str
     http: bool
 
 
@@ -106,23 +107,29 @@ def connect_terminate(telemetry: Telemetry, trust: TrustDomains, *, ipv6: bool) 
     )
 
 
-def termination_routes(detected: tuple[Target, ...]) -> RouteConfiguration:
-    """CONNECTs for `detected` go where protocols are found out."""
+def termination_routes(inspected: Mapping[str, Sequence[Target]]) -> RouteConfiguration:
+    """CONNECTs for what is `inspected` go to the listeners that do."""
     config = RouteConfiguration(name="connect_terminate")
     host = config.virtual_hosts.add(name="default", domains=["*"])
-    for target in detected:
-        _connect_route(host, MAIN_INTERNAL_DETECT, target)
+    for listener, targets in inspected.items():
+        for target in targets:
+            _connect_route(host, listener, target)
     _connect_route(host, MAIN_INTERNAL, None)
     return config
 
 
-def main_internal(name: str, chains: Sequence[Chain], detect: bool, telemetry: Telemetry) -> Listener:
+def main_internal(name: str, chains: Sequence[Chain], telemetry: Telemetry) -> Listener:
+    """The name of the server that TLS is for is known on ports that declare it, and to what looks for HTTP it does not
+    matter (buildWaypointInternal)."""
     listener = Listener(name=name, traffic_direction="INBOUND", access_log=access_log.waypoint_listener(telemetry))
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
-    if detect:
-        _add_listener_filter(listener, "envoy.filters.listener.http_inspector", HttpInspector())
-        listener.continue_on_listener_filters_timeout = True
+    match name:
+        case waypoint_clusters.MAIN_INTERNAL_DETECT:
+            _add_listener_filter(listener, "envoy.filters.listener.http_inspector", HttpInspector())
+            listener.continue_on_listener_filters_timeout = True
+        case waypoint_clusters.MAIN_INTERNAL_TLS:
+            _add_listener_filter(listener, "envoy.filters.listener.tls_inspector", TlsInspector())
     listener.filter_chains.extend(chain.chain for chain in chains)
     if not chains:
         # a listener must have a chain; with no match, no connection gets to it
@@ -149,14 +156,14 @@ def main_internal(name: str, chains: Sequence[Chain], detect: bool, telemetry: T
     return listener
 
 
-def http_chain(telemetry: Telemetry, name: str, host: str, http2: bool, dynamic: bool) -> FilterChain:
+def http_chain(telemetry: Telemetry, name: str, host: str, *, http2: bool, dynamic: bool, counted: bool) -> FilterChain:
     """A port of the service at `host`: requests are routed by RDS under the chain's own name. `dynamic`: what they ask
-    for is resolved."""
+    for is resolved. `counted`: answers by their status, of routes that have statistics."""
     manager = _manager(name, name)
     if http2:
         manager.http2_protocol_options.SetInParent()
         _add_http_filter(manager, GRPC_STATS, GrpcStats(emit_filter_state=True))
-    _add_request_filters(manager, host, telemetry, dynamic=dynamic)
+    _add_request_filters(manager, host, telemetry, dynamic=dynamic, counted=counted)
     return _chain(name, manager)
 
 
@@ -244,7 +251,7 @@ def _manager(stat_prefix: str, route_config: str) -> HttpConnectionManager:
 
 
 def _add_request_filters(
-    manager: HttpConnectionManager, owner: str, telemetry: Telemetry, *, dynamic: bool = False
+    manager: HttpConnectionManager, owner: str, telemetry: Telemetry, *, dynamic: bool = False, counted: bool = False
 ) -> None:
     """`owner` is the host whose policies are enforced, or guards.DIRECT."""
     manager.access_log.extend([*access_log.waypoint_requests(telemetry), *metrics.http(telemetry)])
@@ -253,14 +260,15 @@ def _add_request_filters(
     if dynamic:
         resolver = DynamicForwardProxy(dns_cache_config=dns_cache(owner))
         _add_http_filter(manager, "envoy.filters.http.dynamic_forward_proxy", resolver)
-    _add_http_filter(manager, "envoy.filters.http.router", _router())
+    _add_http_filter(manager, "envoy.filters.http.router", _router(counted))
 
 
-def _router() -> Router:
-    """Without counters by status code: none of them is kept, but each request would look for its own, at a tenth of
+def _router(counted: bool = False) -> Router:
+    """Without counters by status code where none of them is kept: each request would look for its own, at a tenth of
     the cost of passing it on."""
     router = Router()
-    router.dynamic_stats.value = False
+    if not counted:
+        router.dynamic_stats.value = False
     return router
 
 
