@@ -303,7 +303,7 @@ def _index(
     cluster: Cluster | None, given: Sequence[tuple[str, str]], namespace: str, mesh_config: Path | None
 ) -> tuple[MeshIndex, Manifests]:
     """The cluster, if there is one, as it would be with the files in it."""
-    from ambientlab.api.kinds import ISTIOGATEWAY
+    from ambientlab.api.kinds import DEPLOYMENT, ISTIOGATEWAY
     from ambientlab.cli import reading
     from ambientlab.host import manifests
     from ambientlab.mesh.index import index, meshconfig
@@ -314,7 +314,7 @@ def _index(
         found = index(changed({}))
     else:
         with cluster.api() as api:
-            found, unseen = reading.read(api, changed=changed if given else None, also=(ISTIOGATEWAY,))
+            found, unseen = reading.read(api, changed=changed if given else None, also=(ISTIOGATEWAY, DEPLOYMENT))
         for gap in unseen:
             click.echo(f"Warning: {gap.what} not seen: {gap.why}", err=True)
     if mesh_config is not None:

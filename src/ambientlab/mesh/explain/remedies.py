@@ -16,13 +16,13 @@ from ambientlab.api.resources import Resource
 from ambientlab.cluster import WAYPOINT_CLASS
 from ambientlab.mesh.enrolment import MODE_LABEL, SIDECAR_STATUS
 from ambientlab.mesh.explain.explanation import Remedy
-from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
+from ambientlab.mesh.index import ANALYSED, RESOURCES, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
 from ambientlab.mesh.index.services import SERVICE_NAME
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT, WAYPOINT_FOR, Binding, asked_for
 from ambientlab.mesh.ir import Destination, Key, Service, Subset
 
-_KINDS: Mapping[str, Resource] = {name_of(r.group, r.kind): r for r in RESOURCES}
+_KINDS: Mapping[str, Resource] = {name_of(r.group, r.kind): r for r in (*RESOURCES, *ANALYSED)}
 
 
 def resource_of(ref: ObjectRef) -> Resource:

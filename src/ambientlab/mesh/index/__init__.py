@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from ambientlab.mesh.index.credentials import CredentialError
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
-from ambientlab.mesh.index.graph import RESOURCES, MeshIndex, index
+from ambientlab.mesh.index.graph import ANALYSED, RESOURCES, MeshIndex, index
 
-__all__ = ["RESOURCES", "CredentialError", "Diagnostic", "MeshIndex", "ObjectRef", "index"]
+__all__ = ["ANALYSED", "RESOURCES", "CredentialError", "Diagnostic", "MeshIndex", "ObjectRef", "index"]

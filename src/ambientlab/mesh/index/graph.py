@@ -9,6 +9,7 @@ from ambientlab.api.client import Event
 from ambientlab.api.kinds import (
     BACKENDTLSPOLICY,
     CONFIGMAP,
+    DEPLOYMENT,
     DESTINATIONRULE,
     ENDPOINTSLICE,
     GATEWAY,
@@ -60,6 +61,9 @@ RESOURCES = (
     *security.RESOURCES, TELEMETRY, *NOT_BUILT,
 )  # fmt: skip
 """The resources the mesh is made of: what to list and watch."""
+ANALYSED = (DEPLOYMENT,)
+"""What decides about nothing, and is analysed where somebody lists it."""
+_NAMED = {coverage.name_of(resource.group, resource.kind): resource for resource in RESOURCES}
 
 
 class MeshIndex:
@@ -73,7 +77,7 @@ class MeshIndex:
     ) -> None:
         self.home, self.domain = home, (domain := home.domain)
         self.graph = graph = Graph(failed)
-        self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in RESOURCES}
+        self.sources: dict[Resource, Source[Key, Object]] = {r: graph.source(r.plural) for r in (*RESOURCES, *ANALYSED)}
         sources = self.sources
         self.mesh_config: Source[Key, meshconfig.Config] = graph.source("mesh's configuration")
         self.trust = trust = meshconfig.trust_domains(graph, self.mesh_config)
@@ -83,20 +87,9 @@ class MeshIndex:
             lambda ctx, key, obj: waypoints.gateway(ctx, key, obj, sources[GATEWAYCLASS], sources[SERVICE], domain),
         )
         gateways = self.gateways
-        nodes = graph.derive("localities of nodes", sources[NODE], workloads.node_locality)
-
-        def pods(name: str, *, at_node: bool) -> Collection[Key, Workload]:
-            namespaces = sources[NAMESPACE]
-            return graph.derive(
-                name,
-                sources[POD],
-                lambda ctx, key, pod: workloads.workload(
-                    ctx, key, pod, gateways, namespaces, nodes, trust, at_node=at_node
-                ),
-            )
-
-        self.workloads = pods("workloads", at_node=False)
-        self.at_node = pods("workloads at the node's address", at_node=True)
+        self.nodes = nodes = graph.derive("localities of nodes", sources[NODE], workloads.node_locality)
+        self.workloads = self._pods("workloads", at_node=False)
+        self.at_node = self._pods("workloads at the node's address", at_node=True)
         instances = self.workloads.index(workloads.waypoint_of)
         self.waypoints: Collection[Key, Waypoint] = graph.derive(
             "waypoints", gateways, lambda ctx, key, gateway: workloads.waypoint(ctx, key, gateway, instances)
@@ -107,11 +100,7 @@ class MeshIndex:
             lambda ctx, key, obj: destinationrules.read(ctx, key, obj, domain),
         )
         self.backend_policies = backendtls.BackendPolicies(graph, sources, domain)
-
-        def rules_for(shapes: Collection[str, Shape]) -> destinationrules.Rules:
-            return destinationrules.Rules(home.root, self.rules, self.backend_policies.rules(shapes))
-
-        self.registry = Registry(graph, sources, gateways, self.workloads, nodes, rules_for, domain, trust, ipv6)
+        self.registry = Registry(graph, sources, gateways, self.workloads, nodes, self._rules_for, domain, trust, ipv6)
         self.shapes, self.services = self.registry.shapes, self.registry.services
         self.routes = routing.Routes(graph, sources, self.shapes, self.registry.rules, domain)
         self.effects = effects.Effects(
@@ -128,11 +117,10 @@ class MeshIndex:
             sources[GATEWAY],
             lambda ctx, key, obj: gatewayobjects.diagnostics(ctx, key, obj, sources[CONFIGMAP]),
         )
-        named = {coverage.name_of(resource.group, resource.kind): resource for resource in RESOURCES}
         self.exempt_fields = [
-            graph.derive(f"{kind} fields", sources[named[kind]], _exempt_fields(kind))
-            for kind in coverage.EXEMPTIONS
-            if kind in named
+            graph.derive(f"{kind} fields", sources[resource], _exempt_fields(kind))
+            for kind, resource in _NAMED.items()
+            if kind in coverage.EXEMPTIONS
         ]
         self.mesh_config_problems = meshconfig.problems(graph, sources[CONFIGMAP], home.config)
         self.security = security.Security(graph, sources, self.mesh_config, gateways, self.shapes, trust, home.root)
@@ -152,6 +140,17 @@ class MeshIndex:
             trust_domains=trust,
             nodes=nodes,
         )
+
+    def _pods(self, name: str, *, at_node: bool) -> Collection[Key, Workload]:
+        gateways, namespaces, nodes, trust = self.gateways, self.sources[NAMESPACE], self.nodes, self.trust
+
+        def derive(ctx: Context, key: Key, pod: Object) -> Mapping[Key, Workload]:
+            return workloads.workload(ctx, key, pod, gateways, namespaces, nodes, trust, at_node=at_node)
+
+        return self.graph.derive(name, self.sources[POD], derive)
+
+    def _rules_for(self, shapes: Collection[str, Shape]) -> destinationrules.Rules:
+        return destinationrules.Rules(self.home.root, self.rules, self.backend_policies.rules(shapes))
 
     def host(self, service: Key) -> str:
         """The fully qualified name of a Service."""
@@ -226,7 +225,7 @@ def index(
     """The mesh of objects from anywhere: files, a real cluster, a store. Resources of other kinds are passed over, and
     so is an object that has not the shape of its kind, of which `failed` is told."""
     built = MeshIndex(home=home, failed=failed)
-    for resource in RESOURCES:
+    for resource in (*RESOURCES, *ANALYSED):
         for obj in listed.get(resource, ()):
             try:
                 built.put(resource, obj)

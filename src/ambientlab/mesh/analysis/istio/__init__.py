@@ -50,6 +50,11 @@ NAMED = (
         True,
     ),
     Named(
+        "authn.BlockedCIDRsAnalyzer",
+        "Checks that BLOCKED_CIDRS_IN_JWKS_URIS is configured on istiod when RequestAuthentication resources exist",
+        workloads.key_sets,
+    ),
+    Named(
         "conditions.ConditionAnalyzer", "Checks for negative status conditions on resources", conditions.analyse, True
     ),
     Named("deprecation.DeprecationAnalyzer", "Checks for deprecated Istio types and fields", deprecation.analyse),

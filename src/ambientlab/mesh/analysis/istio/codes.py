@@ -217,6 +217,12 @@ UNKNOWN_HOST = _add(
     "The host {} defined in the DestinationRule does not match any services in the mesh.",
     "A DestinationRule for no service", "It has no effect until there is a service of that name.",
 )  # fmt: skip
+KEYS_FROM_ANYWHERE = _add(
+    175, "JwksUriFetchUnrestricted", _WARNING,
+    "BLOCKED_CIDRS_IN_JWKS_URIS is not configured but {} RequestAuthentication resource(s) exist ({}). Consider"
+    " configuring it to restrict JWKS URI fetches to trusted networks.",
+    "istiod fetches keys from wherever it is told", "Who may write a RequestAuthentication has istiod ask any address.",
+)  # fmt: skip
 CONFLICTING_PROTOCOLS = _add(
     177, "ConflictingServiceEntryProtocol", _WARNING,
     'Multiple ServiceEntries ({}) define the same host "{}" and port {} with conflicting protocols ({}).',

@@ -1,14 +1,14 @@
 """Annotations of Istio's namespace: which there are, on what, and which are going away.
 
 The table is that of istio.io/api/annotation of 1.31; which kinds are looked at is in
-pkg/config/analysis/analyzers/annotations.
+pkg/config/analysis/analyzers/annotations. Values are not looked at: those that Istio checks are settings of sidecars.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ambientlab.api.kinds import NAMESPACE, POD, SERVICE
+from ambientlab.api.kinds import DEPLOYMENT, NAMESPACE, POD, SERVICE
 from ambientlab.mesh.analysis.finding import Finding
 from ambientlab.mesh.analysis.istio import codes
 from ambientlab.mesh.analysis.istio.objects import Item, items
@@ -71,7 +71,7 @@ _ISTIOS_OWN = ("sidecar.istio.io/status", "gateway.istio.io/controller-version",
 
 
 def analyse(index: MeshIndex) -> Iterator[Finding]:
-    for resource in (NAMESPACE, SERVICE, POD):
+    for resource in (NAMESPACE, SERVICE, POD, DEPLOYMENT):
         for item in items(index, resource):
             for name in sorted(item.annotations):
                 if _concerns(name):

@@ -72,7 +72,8 @@ def containers(pod: Item) -> list[dict[str, Any]]:
 
 
 def in_mesh(pod: Item) -> bool:
-    """In ambient mode, or with a proxy of its own, as a gateway's and a waypoint's."""
+    """In ambient mode, or with a proxy of its own, as a gateway's and a waypoint's. That a label asks for a sidecar is
+    not enough, as it is to Istio's analyser: where nothing injects one, a policy is for nobody."""
     return captured(pod) or any(one["name"] == "istio-proxy" for one in containers(pod))
 
 

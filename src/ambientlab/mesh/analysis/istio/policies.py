@@ -110,6 +110,8 @@ def telemetries(index: MeshIndex) -> Iterator[Finding]:
 
 
 def default_telemetries(index: MeshIndex) -> Iterator[Finding]:
+    """Several for all of a namespace. Istio's analyser counts those with targetRefs among them, which are for no more
+    than what they name."""
     whole: dict[str, list[Item]] = defaultdict(list)
     for telemetry in items(index, TELEMETRY):
         if telemetry.spec.get("selector") is None and not telemetry.spec.get("targetRefs"):

@@ -74,7 +74,8 @@ def _passed_by(item: Item, with_subsets: Mapping[str, list[str]]) -> Iterator[Fi
 
 
 def subsets(index: MeshIndex) -> Iterator[Finding]:
-    """That a DestinationRule has the subsets that destinations name."""
+    """That a DestinationRule has the subsets that destinations name. Istio's analyser takes a host such as
+    a.example.com for one of the namespace that names it, and so misses the rules of others for it; here they count."""
     known = Hosts(index)
     defined = {
         (known.full(rule.ref.namespace, rule.spec["host"]), subset["name"])

@@ -1,15 +1,16 @@
-"""Namespaces and pods: who is in the mesh, and how.
+"""Namespaces, pods and Deployments: who is in the mesh, and how.
 
-pkg/config/analysis/analyzers/injection and deployment. Where ambient mode makes a difference that Istio's analyser does
-not see, it is made here: a namespace that says `istio.io/dataplane-mode`, or has pods that do, has been decided about,
-and is not told to decide (IST0102).
+pkg/config/analysis/analyzers/injection, deployment and authn. Where ambient mode makes a difference that Istio's
+analyser does not see, it is made here: a namespace that says `istio.io/dataplane-mode`, or has pods that do, has been
+decided about, and is not told to decide (IST0102).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ambientlab.api.kinds import NAMESPACE, POD
+from ambientlab.api.kinds import DEPLOYMENT, NAMESPACE, POD, REQUESTAUTHENTICATION
 from ambientlab.mesh.analysis.finding import Finding
 from ambientlab.mesh.analysis.istio import codes
 from ambientlab.mesh.analysis.istio.objects import Item, captured, containers, control_plane, items
@@ -19,6 +20,7 @@ from ambientlab.mesh.index import MeshIndex
 _INJECTION, _REVISION, _MODE = "istio-injection", "istio.io/rev", "istio.io/dataplane-mode"
 _INJECT = "sidecar.istio.io/inject"
 _RESERVED_USER = 1337
+_MOST_NAMED = 5
 
 
 def injection(index: MeshIndex) -> Iterator[Finding]:
@@ -57,12 +59,33 @@ def _has_proxy(pod: Item) -> bool:
 
 
 def users(index: MeshIndex) -> Iterator[Finding]:
-    for pod in items(index, POD):
-        if control_plane(pod):
+    for item in (*items(index, POD), *items(index, DEPLOYMENT)):
+        if control_plane(item):
             continue
-        if (pod.spec.get("securityContext") or {}).get("runAsUser") == _RESERVED_USER:
-            yield codes.RESERVED_USER(pod.ref, field="spec.securityContext.runAsUser")
-        for i, container in enumerate(pod.spec.get("containers") or ()):
+        field, spec = _of_pod(item)
+        if (spec.get("securityContext") or {}).get("runAsUser") == _RESERVED_USER:
+            yield codes.RESERVED_USER(item.ref, field=f"{field}.securityContext.runAsUser")
+        for i, container in enumerate(spec.get("containers") or ()):
             user = (container.get("securityContext") or {}).get("runAsUser")
             if user == _RESERVED_USER and container["name"] not in ("istio-proxy", "istio-operator"):
-                yield codes.RESERVED_USER(pod.ref, field=f"spec.containers[{i}].securityContext.runAsUser")
+                yield codes.RESERVED_USER(item.ref, field=f"{field}.containers[{i}].securityContext.runAsUser")
+
+
+def key_sets(index: MeshIndex) -> Iterator[Finding]:
+    """That istiod may fetch keys from anywhere, where somebody's tokens are checked."""
+    asking = [item.full_name for item in items(index, REQUESTAUTHENTICATION)]
+    for item in items(index, DEPLOYMENT) if asking else ():
+        if item.labels.get("app") == "istiod" and not any(map(_blocks, _of_pod(item)[1].get("containers") or ())):
+            rest = f", and {len(asking) - _MOST_NAMED} more" if len(asking) > _MOST_NAMED else ""
+            names = ", ".join(asking[:_MOST_NAMED]) + rest
+            yield codes.KEYS_FROM_ANYWHERE(item.ref, len(asking), names, field="spec.template.spec.containers")
+
+
+def _of_pod(item: Item) -> tuple[str, Mapping[str, Any]]:
+    """The spec of a pod, or of a Deployment's pods, and where it is."""
+    template = item.spec.get("template")
+    return ("spec", item.spec) if template is None else ("spec.template.spec", template.get("spec") or {})
+
+
+def _blocks(container: Mapping[str, Any]) -> bool:
+    return any(one["name"] == "BLOCKED_CIDRS_IN_JWKS_URIS" and one.get("value") for one in container.get("env") or ())
