@@ -6,6 +6,7 @@ but say so. `verify-install`, which istioctl had until 1.23, really looks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import click
@@ -22,6 +23,13 @@ _dry = boolean("--dry-run", help="Nothing is changed anyway.")
 _force = boolean("--force", help="Nothing is changed, forced or not.")
 _verify = boolean("--verify", help="Verify the installation as well.")
 _timeout = click.option("--readiness-timeout", default="5m0s", help="Nothing is waited for.")
+
+
+def _changing(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that would change an installation."""
+    for option in (_dry, _revision, _manifests, _force, _yes, _set, _files):
+        command = option(command)
+    return command
 
 
 class Part(NamedTuple):
@@ -49,14 +57,8 @@ _CRDS = (
 
 
 @click.command(cls=Command)
-@_files
-@_set
-@_yes
-@_force
+@_changing
 @_verify
-@_manifests
-@_revision
-@_dry
 @_timeout
 @click.pass_obj
 def install(cluster: Cluster, /, verify: bool, settings: tuple[str, ...], files: tuple[str, ...], **_: Any) -> None:
@@ -73,13 +75,7 @@ def install(cluster: Cluster, /, verify: bool, settings: tuple[str, ...], files:
 
 
 @click.command(cls=Command)
-@_files
-@_set
-@_yes
-@_force
-@_manifests
-@_revision
-@_dry
+@_changing
 @_timeout
 @click.pass_obj
 def upgrade(cluster: Cluster, /, **_: Any) -> None:
@@ -91,13 +87,7 @@ def upgrade(cluster: Cluster, /, **_: Any) -> None:
 
 @click.command(cls=Command)
 @boolean("--purge", help="Delete all Istio related sources for all versions; nothing is deleted here.")
-@_files
-@_set
-@_yes
-@_force
-@_manifests
-@_revision
-@_dry
+@_changing
 @boolean("-v", "--verbose", help="There is no more to say.")
 @click.pass_obj
 def uninstall(cluster: Cluster, /, purge: bool, revision: str, files: tuple[str, ...], **_: Any) -> None:

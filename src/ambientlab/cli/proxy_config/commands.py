@@ -76,8 +76,12 @@ _port = click.option("--port", type=int, default=0, help="Filter by Port field."
 _address = click.option("--address", default="", help="Filter by address field.")
 _type = click.option("--type", "kind", default="", help="Filter listeners by type field.")
 _route_name = click.option("--name", default="", help="Filter routes by route name field.")
-_cluster_name = click.option("--cluster", "cluster_name", default="", help="Filter endpoints by cluster name field.")
+_cluster_name = click.option("--cluster", default="", help="Filter endpoints by cluster name field.")
 _status = click.option("--status", default="", help="Filter endpoints by status field.")
+_CLUSTER_FILTER = (_fqdn, _direction, _subset, _port)
+"""The fields of a ClusterFilter."""
+_ENDPOINT_FILTER = (_address, _port, _cluster_name, _status)
+"""The fields of an EndpointFilter."""
 _verbose = boolean("--verbose", default=True, help="Output more information.")
 _file = click.option("-f", "--file", type=click.Path(path_type=Path), help="Envoy config dump JSON file; - is stdin.")
 _admin_port = click.option("--proxy-admin-port", "admin_port", default=pods.ADMIN_PORT, show_default=True)
@@ -148,18 +152,10 @@ def _print(output: str, value: Callable[[], Any], summary: Callable[[], None]) -
 
 
 @proxy_config.command()
-@_options(_fqdn, _direction, _subset, _port, _output(), _source)
-def cluster(
-    source: Source,
-    fqdn: str,
-    direction: str,
-    subset: str,
-    port: int,
-    output: str,
-) -> None:
+@_options(*_CLUSTER_FILTER, _output(), _source)
+def cluster(source: Source, output: str, **parts: Any) -> None:
     """Retrieves cluster configuration for the Envoy in the specified pod."""
-    dump = source.dump()
-    chosen = clusters.ClusterFilter(fqdn, port, subset, direction)
+    dump, chosen = source.dump(), clusters.ClusterFilter(**parts)
 
     def found() -> list[Message]:
         return [one for one in dump.clusters() if chosen.admits(one)]
@@ -222,18 +218,10 @@ def route(
 
 
 @proxy_config.command()
-@_options(_address, _port, _cluster_name, _status, _output(), _source)
-def endpoint(
-    source: Source,
-    address: str,
-    port: int,
-    cluster_name: str,
-    status: str,
-    output: str,
-) -> None:
+@_options(*_ENDPOINT_FILTER, _output(), _source)
+def endpoint(source: Source, output: str, **parts: Any) -> None:
     """Retrieves endpoint configuration for the Envoy in the specified pod."""
-    found = source.clusters()
-    chosen = endpoints.EndpointFilter(address, port, cluster_name, status)
+    found, chosen = source.clusters(), endpoints.EndpointFilter(**parts)
     _print(
         output,
         lambda: endpoints.with_hosts(found, chosen),
@@ -242,18 +230,10 @@ def endpoint(
 
 
 @proxy_config.command(hidden=True)
-@_options(_address, _port, _cluster_name, _status, _output(), _source)
-def eds(
-    source: Source,
-    address: str,
-    port: int,
-    cluster_name: str,
-    status: str,
-    output: str,
-) -> None:
+@_options(*_ENDPOINT_FILTER, _output(), _source)
+def eds(source: Source, output: str, **parts: Any) -> None:
     """Retrieves endpoint configuration for the Envoy in the specified pod."""
-    dump = source.dump()
-    chosen = endpoints.EndpointFilter(address, port, cluster_name, status)
+    dump, chosen = source.dump(), endpoints.EndpointFilter(**parts)
     _print(
         output,
         lambda: endpoints.eds_with_hosts(dump.endpoints(), chosen),

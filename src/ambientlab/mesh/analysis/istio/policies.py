@@ -6,7 +6,7 @@ pkg/config/analysis/analyzers/authz, sidecar, telemetry and k8sgateway.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ambientlab.api.kinds import (
     AUTHORIZATIONPOLICY,
@@ -66,11 +66,7 @@ def sidecars(index: MeshIndex) -> Iterator[Finding]:
         if not wanted:
             whole[sidecar.ref.namespace].append(sidecar)
             continue
-        found = [pod for pod in pods if pod.ref.namespace == sidecar.ref.namespace and selected(wanted, pod.labels)]
-        if not found:
-            yield codes.NOT_FOUND(sidecar.ref, "selector", written(wanted), field="spec.workloadSelector")
-        for pod in found:
-            chosen[pod.full_name].append(sidecar)
+        yield from _choose(chosen, sidecar, wanted, pods, "spec.workloadSelector")
     for name, some in chosen.items():
         pod = by_name[name]
         for sidecar in some:
@@ -88,6 +84,17 @@ def sidecars(index: MeshIndex) -> Iterator[Finding]:
                 yield codes.SEVERAL_SIDECARS(sidecar.ref, _names(some), namespace)
 
 
+def _choose(
+    chosen: Mapping[str, list[Item]], policy: Item, wanted: Mapping[str, str], pods: Iterable[Item], field: str
+) -> Iterator[Finding]:
+    """Notes a policy under the pods of its namespace that it selects."""
+    found = [pod for pod in pods if pod.ref.namespace == policy.ref.namespace and selected(wanted, pod.labels)]
+    if not found:
+        yield codes.NOT_FOUND(policy.ref, "selector", written(wanted), field=field)
+    for pod in found:
+        chosen[pod.full_name].append(policy)
+
+
 def _ambient(labels: Mapping[str, str]) -> bool:
     return labels.get(_MODE) == "ambient" and labels.get(_INJECTION) != "enabled" and not labels.get(_REVISION)
 
@@ -99,11 +106,7 @@ def telemetries(index: MeshIndex) -> Iterator[Finding]:
     for telemetry in items(index, TELEMETRY):
         if not (wanted := _selector(telemetry)):
             continue
-        found = [pod for pod in pods if pod.ref.namespace == telemetry.ref.namespace and selected(wanted, pod.labels)]
-        if not found:
-            yield codes.NOT_FOUND(telemetry.ref, "selector", written(wanted), field="spec.selector")
-        for pod in found:
-            chosen[pod.full_name].append(telemetry)
+        yield from _choose(chosen, telemetry, wanted, pods, "spec.selector")
     for full_name, some in chosen.items():
         namespace, _, name = full_name.partition("/")
         yield from _several(codes.CONFLICTING_TELEMETRIES, some, namespace, name)
