@@ -32,6 +32,11 @@ TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLWJ5dGVz"
         ("client-key-data: QUJDREVG", "QUJDREVG"),
         ('{"password": "hunter2"}', "hunter2"),
         ("--password=hunter2", "hunter2"),
+        ('{"header": {"key": "Authorization", "value": "Bearer opaque-1"}}', "opaque-1"),
+        ('"key": "x-auth-token",\n  "raw_value": "b3BhcXVl"', "b3BhcXVl"),
+        ("GET /x?access_token=opaque-1&a=b HTTP/1.1", "opaque-1"),
+        ("token: opaque-1", "opaque-1"),
+        ('{"refresh_token":"opaque-1"}', "opaque-1"),
     ],
 )
 def test_secrets_are_taken_out_of_texts(text: str, secret: str) -> None:
@@ -48,6 +53,8 @@ def test_secrets_are_taken_out_of_texts(text: str, secret: str) -> None:
         'src.identity="spiffe://cluster.local/ns/a/sa/b"',
         "spec:\n  rules:\n  - from: [{source: {requestPrincipals: ['*']}}]",
         "secretRefs:\n- name: token-signing\n  key: tls.crt",
+        '{"header": {"key": "x-forwarded-proto", "value": "http"}}',
+        "projected:\n  sources:\n  - serviceAccountToken:\n      path: istio-token",
         "2026-11-25T22:00:00Z\tinfo\taccess\tconnection complete",
     ],
 )

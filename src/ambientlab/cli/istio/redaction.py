@@ -27,6 +27,16 @@ _PATTERNS = (
         re.compile(r"((?:proxy-)?authorization\W{1,4}(?:bearer|basic|digest)\s+)[^\s\"',}]+", re.IGNORECASE),
         rf"\1{REDACTED}",
     ),
+    # headers as Envoy's dump has them, that a route adds to requests
+    (
+        re.compile(
+            r"(\"key\"\s*:\s*\"(?:(?:proxy-)?authorization|(?:set-)?cookie|[a-z-]*(?:token|api-?key|secret)[a-z-]*)\"\s*,"
+            r"\s*\"(?:raw_)?value\"\s*:\s*\")[^\"]+",
+            re.IGNORECASE,
+        ),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"((?:\b|_)token\"?[ \t]*[:=][ \t]*\"?)(?!\[redacted\])[^\s\"',}&]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (re.compile(r"((?:set-)?cookie\"?\s*[:=]\s*\"?)[^\s\"',}][^\n\"]*", re.IGNORECASE), rf"\1{REDACTED}"),
     (re.compile(r"(https?://)[^/\s:@\"]+:[^/\s@\"]+@"), rf"\1{REDACTED}@"),
     (
