@@ -256,7 +256,7 @@ async def test_explain_api_resources_version_and_describe(world: World) -> None:
     assert "Number of desired pods" in await world.ok("explain", "deployment.spec.replicas")
     names = await world.ok("api-resources", "-o", "name")
     assert {"pods", "deployments.apps", "customresourcedefinitions.apiextensions.k8s.io"} <= set(names.split())
-    assert "jobs.batch" not in names
+    assert "horizontalpodautoscalers.autoscaling" not in names
     assert "Server Version: v1.37.0" in await world.ok("version")
     await world.ok("apply", "-f", "-", stdin=HELLO)
     assert "Replicas:               1 desired" in await world.ok("describe", "deploy", "helloworld-v1")
@@ -300,3 +300,47 @@ async def test_everything_is_there_after_a_restart(world: World) -> None:
     await world.start()
     after = yaml.safe_load(await world.ok("get", "svc,deploy", "-o", "yaml"))
     assert after["items"] == before["items"]
+
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, labels: {app: db}}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+"""
+OLD = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: old, labels: {app: db}}\n"
+
+
+async def test_prune_looks_for_all_kinds_that_kubectl_has_it_look_for(world: World) -> None:
+    await world.ok("apply", "-f", "-", stdin=CLAIM + OLD)
+    said = await world.ok("apply", "--prune", "-l", "app=db", "-f", "-", stdin=CLAIM)
+    assert said == "persistentvolumeclaim/data unchanged\nconfigmap/old pruned\n"
+
+
+async def test_claims_are_there_to_be_read_and_checked(world: World) -> None:
+    await world.ok("apply", "-f", "-", stdin=CLAIM)
+    head, row = (await world.ok("get", "pvc")).splitlines()
+    columns = "NAME STATUS VOLUME CAPACITY ACCESS MODES STORAGECLASS VOLUMEATTRIBUTESCLASS AGE"
+    assert " ".join(head.split()) == columns
+    assert row.split()[:3] == ["data", "Pending", "<unset>"]
+    bad = CLAIM.replace("name: data", "name: bad").replace("[ReadWriteOnce]", "[Once]").replace("1Gi", "0")
+    refused = await world.run("apply", "-f", "-", stdin=bad)
+    modes = '"ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"'
+    assert f'spec.accessModes: Unsupported value: "Once": supported values: {modes}' in refused.err
+    assert 'spec.resources[storage]: Invalid value: "0": must be greater than zero' in refused.err
+    refused = await world.run("apply", "-f", "-", stdin=CLAIM.replace("1Gi", "2Gi"))
+    assert "spec: Forbidden: spec is immutable after creation" in refused.err
+    empty = CLAIM.partition("spec:")[0].replace("name: data", "name: empty")
+    refused = await world.run("apply", "-f", "-", stdin=empty)
+    assert "spec.accessModes: Required value: at least 1 access mode is required" in refused.err
+    assert "spec.resources[storage]: Required value" in refused.err
+
+
+@pytest.mark.parametrize("kind", ["pv", "rc", "sts", "jobs", "cj", "ing"])
+async def test_what_nobody_here_runs_is_listed_as_none(world: World, kind: str) -> None:
+    assert (await world.run("get", kind, "-A")).err == "No resources found\n"
+
+
+async def test_what_nobody_here_runs_is_refused(world: World) -> None:
+    refused = await world.run("create", "job", "a", "--image=busybox")
+    assert refused.err == "error: failed to create job: ambientlab has no jobs.batch, and takes none\n"

@@ -25,6 +25,9 @@ SERVICEACCOUNT = Resource(
     "", "v1", "serviceaccounts", "ServiceAccount", short_names=("sa",), subresources=("token",)
 )
 EVENT = Resource("", "v1", "events", "Event", short_names=("ev",))
+PERSISTENTVOLUMECLAIM = Resource(
+    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short_names=("pvc",), subresources=("status",)
+)
 ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints", short_names=("ep",))
 DEPLOYMENT = Resource(
     "apps", "v1", "deployments", "Deployment", short_names=("deploy",), categories=("all",),
@@ -40,15 +43,35 @@ DAEMONSET = Resource(
 CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 ENDPOINTSLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+_READ_ONLY = ("get", "list", "watch")
 MUTATINGWEBHOOKCONFIGURATION = Resource(
     "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False,
-    categories=("api-extensions",), verbs=("get", "list", "watch"),
+    categories=("api-extensions",), verbs=_READ_ONLY,
 )
 VALIDATINGWEBHOOKCONFIGURATION = Resource(
     "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False,
-    categories=("api-extensions",), verbs=("get", "list", "watch"),
+    categories=("api-extensions",), verbs=_READ_ONLY,
 )
-"""There are none, and none can be made: nobody calls webhooks here. Istio's own istioctl waits for these lists."""
+PERSISTENTVOLUME = Resource(
+    "", "v1", "persistentvolumes", "PersistentVolume", False, short_names=("pv",), verbs=_READ_ONLY
+)
+REPLICATIONCONTROLLER = Resource(
+    "", "v1", "replicationcontrollers", "ReplicationController", short_names=("rc",), categories=("all",),
+    verbs=_READ_ONLY,
+)
+STATEFULSET = Resource(
+    "apps", "v1", "statefulsets", "StatefulSet", short_names=("sts",), categories=("all",), verbs=_READ_ONLY
+)
+JOB = Resource("batch", "v1", "jobs", "Job", categories=("all",), verbs=_READ_ONLY)
+CRONJOB = Resource("batch", "v1", "cronjobs", "CronJob", short_names=("cj",), categories=("all",), verbs=_READ_ONLY)
+INGRESS = Resource("networking.k8s.io", "v1", "ingresses", "Ingress", short_names=("ing",), verbs=_READ_ONLY)
+NONE_OF = (
+    MUTATINGWEBHOOKCONFIGURATION, VALIDATINGWEBHOOKCONFIGURATION, PERSISTENTVOLUME, REPLICATIONCONTROLLER, STATEFULSET,
+    JOB, CRONJOB, INGRESS,
+)
+"""There are none, and none can be made: nobody here calls webhooks, has storage or runs such workloads. Istio's own
+istioctl waits for lists of webhooks, and `kubectl apply --prune` for those of the others (k8s.io/kubectl,
+pkg/util/prune)."""
 
 CUSTOMRESOURCEDEFINITION = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False,
@@ -79,8 +102,8 @@ BODIES: tuple[Resource, ...] = (
 
 CORE: tuple[Resource, ...] = (
     POD, SERVICE, NAMESPACE, NODE, CONFIGMAP, SECRET, SERVICEACCOUNT, EVENT, ENDPOINTS,
-    DEPLOYMENT, REPLICASET, DAEMONSET, CONTROLLERREVISION, ENDPOINTSLICE, LEASE, CUSTOMRESOURCEDEFINITION,
-    MUTATINGWEBHOOKCONFIGURATION, VALIDATINGWEBHOOKCONFIGURATION,
+    PERSISTENTVOLUMECLAIM,
+    DEPLOYMENT, REPLICASET, DAEMONSET, CONTROLLERREVISION, ENDPOINTSLICE, LEASE, CUSTOMRESOURCEDEFINITION, *NONE_OF,
 )  # fmt: skip
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"

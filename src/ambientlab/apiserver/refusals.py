@@ -72,6 +72,11 @@ def method_not_allowed() -> StatusError:
     return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
+def none_of(resource: Resource) -> StatusError:
+    """Of a kind that is only there to be looked for."""
+    return StatusError(405, "MethodNotAllowed", f"ambientlab has no {resource.group_resource}, and takes none")
+
+
 def expired(message: str) -> StatusError:
     """A resourceVersion whose history is gone: the client lists anew."""
     return StatusError(410, "Expired", message)

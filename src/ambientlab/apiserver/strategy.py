@@ -45,6 +45,8 @@ def on_create(resource: Resource, obj: Object) -> None:
         case "Service":
             obj.setdefault("spec", {})
             obj["status"] = {"loadBalancer": {}}
+        case "PersistentVolumeClaim":
+            obj["status"] = {"phase": "Pending"}
         case "Namespace":
             obj["status"] = {"phase": "Active"}
             obj["spec"] = {"finalizers": ["kubernetes"]}

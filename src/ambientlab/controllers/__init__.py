@@ -7,6 +7,7 @@ from typing import Any
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.controllers.base import Options, lost_race
+from ambientlab.controllers.claims import ClaimController
 from ambientlab.controllers.daemonset import DaemonSetController
 from ambientlab.controllers.deployment import DeploymentController
 from ambientlab.controllers.endpoints import EndpointsController
@@ -41,6 +42,7 @@ def all_controllers(client: Client, options: Options) -> list[Controller[Any]]:
         IPAllocator(client),
         DeploymentController(client, recorder, clock),
         Scheduler(client, recorder, clock),
+        ClaimController(client, recorder),
         EndpointSliceController(client, clock),
         EndpointsController(client),
         NamespaceController(client, world, clock),

@@ -35,6 +35,12 @@ def crowding(node: Object, pods: int) -> str | None:
     return TOO_MANY if most is not None and pods >= int(most) else None
 
 
+def claims(spec: Object) -> list[str]:
+    """The claims that a pod with this spec mounts."""
+    sources = (volume.get("persistentVolumeClaim") for volume in spec.get("volumes") or [])
+    return [source["claimName"] for source in sources if source]
+
+
 def same_place(old: Object, new: Object) -> bool:
     """Whether a change of a node leaves who fits on it as it was, as a heartbeat does."""
     return bool(old["spec"] == new["spec"] and labels_of(old) == labels_of(new))

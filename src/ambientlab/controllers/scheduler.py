@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ambientlab.api.client import Client, Event
-from ambientlab.api.kinds import NODE, POD
+from ambientlab.api.kinds import NODE, PERSISTENTVOLUMECLAIM, POD
 from ambientlab.api.objects import Object, name, namespace, timestamp, uid
 from ambientlab.controllers import conditions
 from ambientlab.controllers.base import Key, all_of, key_of
 from ambientlab.controllers.events import Recorder
-from ambientlab.controllers.fit import TOO_MANY, crowding, misfit, same_place
+from ambientlab.controllers.fit import TOO_MANY, claims, crowding, misfit, same_place
 from ambientlab.controllers.owners import is_deleting
 from ambientlab.controllers.pods import is_finished
 from ambientlab.flow.clock import Clock
@@ -52,7 +52,16 @@ class Scheduler:
                 if _waits(pod):
                     queue.add(key_of(pod))
 
-        return [self._client.watch(POD, pod), self._client.watch(NODE, node)]
+        def claim(event: Event) -> None:
+            for pod in self._client.list(POD, namespace(event.object)):
+                if _waits(pod) and name(event.object) in claims(pod["spec"]):
+                    queue.add(key_of(pod))
+
+        return [
+            self._client.watch(POD, pod),
+            self._client.watch(NODE, node),
+            self._client.watch(PERSISTENTVOLUMECLAIM, claim),
+        ]
 
     async def reconcile(self, key: Key) -> None:
         pod = self._client.get(POD, key.name, key.namespace)
@@ -64,6 +73,9 @@ class Scheduler:
             await self._refuse(pod, message)
             return
         nodes = self._client.list(NODE)
+        if nodes and (unbound := self._unbound(pod)):
+            await self._refuse(pod, f"0/{len(nodes)} nodes are available: {unbound}.")
+            return
         pods = Counter(self._placed.values())
         reasons = {name(node): misfit(pod["spec"], node) or crowding(node, pods[name(node)]) for node in nodes}
         chosen = next((node for node, reason in reasons.items() if reason is None), None)
@@ -84,6 +96,15 @@ class Scheduler:
         if self._placed.pop(uid(pod), None):
             while self._left_out:
                 self._queue.add(self._left_out.pop())
+
+    def _unbound(self, pod: Object) -> str:
+        """Why no node will do for a pod that wants storage, of which there is none: in the words of the scheduler's
+        plugin VolumeBinding."""
+        wanted = claims(pod["spec"])
+        for claim in wanted:
+            if self._client.get(PERSISTENTVOLUMECLAIM, claim, namespace(pod)) is None:
+                return f'persistentvolumeclaim "{claim}" not found'
+        return "pod has unbound immediate PersistentVolumeClaims" if wanted else ""
 
     async def _bind(self, pod: Object, node: str) -> None:
         """What POST pods/NAME/binding does at once is two writes here. They are staged together, the condition first:

@@ -28,9 +28,7 @@ _DOCUMENT = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
 _JSON, _YAML = "application/json", "application/yaml"
 _DECODER = json.JSONDecoder()
 _DEFAULT_NAMESPACE = "default"
-_OTHER_CORE_KINDS = frozenset(
-    {"LimitRange", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ReplicationController", "ResourceQuota"}
-)
+_OTHER_CORE_KINDS = frozenset({"LimitRange", "PodTemplate", "ResourceQuota"})
 _READ_AS: Mapping[tuple[str, str], Resource] = {(r.group, r.kind): r for r in RESOURCES}
 """The version of a kind that the mesh is made of, whichever it is stored in."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

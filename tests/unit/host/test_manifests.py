@@ -120,8 +120,8 @@ def test_every_version_is_the_one_that_the_mesh_is_made_of(version: str) -> None
 @pytest.mark.parametrize(
     ("api_version", "kind", "foreign"),
     [
-        ("batch/v1", "CronJob", True),
-        ("v1", "PersistentVolumeClaim", True),
+        ("autoscaling/v2", "HorizontalPodAutoscaler", True),
+        ("v1", "PodTemplate", True),
         ("v1", "Servce", False),
         ("networking.istio.io/v1", "VirtualSevice", False),
         ("gateway.networking.k8s.io/v1", "HttpRoute", False),

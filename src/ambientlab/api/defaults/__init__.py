@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ambientlab.api import kinds
-from ambientlab.api.defaults import config, pods, services, workloads
+from ambientlab.api.defaults import config, pods, services, storage, workloads
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 
@@ -19,6 +19,7 @@ _BY_RESOURCE: dict[Resource, Callable[[Object], None]] = {
     kinds.DAEMONSET: workloads.daemon_set,
     kinds.NAMESPACE: config.namespace,
     kinds.SECRET: config.secret,
+    kinds.PERSISTENTVOLUMECLAIM: storage.persistent_volume_claim,
     kinds.CUSTOMRESOURCEDEFINITION: config.custom_resource_definition,
     kinds.TOKENREQUEST: config.token_request,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ambientlab.api import kinds
-from ambientlab.api.printers import cluster, network, pods, workloads
+from ambientlab.api.printers import cluster, network, pods, storage, workloads
 from ambientlab.api.printers.columns import Printer
 from ambientlab.api.resources import Resource
 
@@ -23,5 +23,6 @@ PRINTERS: dict[Resource, Printer] = {
     kinds.SECRET: cluster.SECRET,
     kinds.SERVICEACCOUNT: cluster.SERVICEACCOUNT,
     kinds.LEASE: cluster.LEASE,
+    kinds.PERSISTENTVOLUMECLAIM: storage.PERSISTENTVOLUMECLAIM,
     kinds.CUSTOMRESOURCEDEFINITION: cluster.CUSTOMRESOURCEDEFINITION,
 }

@@ -8,7 +8,7 @@ from ambientlab.api import kinds
 from ambientlab.api.fielderrors import Errors
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.api.validation import config, crd, istio, pods, services, workloads
+from ambientlab.api.validation import config, crd, istio, pods, services, storage, workloads
 from ambientlab.api.validation.istio import warnings
 
 _BUILTIN: dict[Resource, Callable[[Object, Object | None, Errors], None]] = {
@@ -21,6 +21,7 @@ _BUILTIN: dict[Resource, Callable[[Object, Object | None, Errors], None]] = {
     kinds.CONFIGMAP: config.config_map,
     kinds.SECRET: config.secret,
     kinds.EVENT: config.event,
+    kinds.PERSISTENTVOLUMECLAIM: storage.persistent_volume_claim,
     kinds.CUSTOMRESOURCEDEFINITION: crd.custom_resource_definition,
     kinds.TOKENREQUEST: config.token_request,
     kinds.SCALE: workloads.scale,

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from ambientlab.api import admit, openapi
 from ambientlab.api.errors import StatusError
-from ambientlab.api.kinds import POD
+from ambientlab.api.kinds import NONE_OF, POD
 from ambientlab.api.kubelet import Kubelet
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
@@ -145,7 +145,7 @@ class API:
         if target.subresource and target.subresource not in resource.subresources:
             raise refusals.no_such_path()
         if resource.verbs and target.verb not in resource.verbs:
-            raise refusals.method_not_allowed()
+            raise refusals.none_of(resource) if resource in NONE_OF else refusals.method_not_allowed()
         if _is_stream(target):
             return await self._stream(request, target)
         old = self._verbs.registry.entry(resource).warning
