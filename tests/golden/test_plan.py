@@ -141,7 +141,7 @@ PLANS: dict[str, Callable[[], Report]] = {
     "fault": lambda: planned(
         after("Put httpbin behind a waypoint"), typed_in("Faults for some users only", "httpbin-user.yaml")
     ),
-    "policies": lambda: planned(after("Add a waypoint"), POLICIES, seen=[CURL_TO_HELLO]),
+    "policies": lambda: planned(after("Add a waypoint"), POLICIES, seen=[CURL_TO_HELLO], file="policies.yaml"),
     "deleted": lambda: planned(after("Add a waypoint"), deleted=[("Gateway", "hello", "waypoint")]),
     "routes": lambda: planned(after("Add a waypoint"), MORE),
     "strict": lambda: planned(after("Add a waypoint"), STRICT),

@@ -22,10 +22,11 @@ def planned(
     namespace: str = "default",
     deleted: Iterable[tuple[str, str, str]] = (),
     seen: Iterable[Connection] = (),
+    file: str = "plan.yaml",
 ) -> Report:
-    """`deleted` are kinds, namespaces and names."""
+    """`deleted` are kinds, namespaces and names; the text is that of `file`."""
     index = made.index()
-    read = manifests.read([("plan.yaml", text)], namespace)
+    read = manifests.read([(file, text)], namespace)
     outcomes = []
     for resource, some in read.objects.items():
         for obj in some:

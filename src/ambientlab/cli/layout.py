@@ -46,6 +46,11 @@ def not_seen(unseen: Iterable[Unseen]) -> Iterator[str]:
             yield from broken(command, f"{INDENT}  ")
 
 
+def located(field: str, message: str) -> str:
+    """A message with the field it is about, unless it says so itself."""
+    return f"{field}: {message}" if field and field not in message else message
+
+
 def broken(command: str, indent: str) -> Iterator[str]:
     """A command on lines that a shell takes together: broken between its words, or within one that is a JSON text,
     where a line's end means nothing between values."""

@@ -45,7 +45,7 @@ class Access:
 def of(context: str | None = None, file: Path | None = None) -> Access:
     """The named context, or the current one. Raises KubeconfigError."""
     files = [file] if file is not None else _files()
-    read = [(each, kubeconfig.read(each)) for each in files if each.exists()]
+    read = [(each, kubeconfig.read(each)) for each in files if _exists(each)]
     if not read:
         raise KubeconfigError(f"there is no kubeconfig {' or '.join(map(str, files))}: name one with --kubeconfig")
     name = context or next((c["current-context"] for _, c in read if c.get("current-context")), "")
@@ -82,6 +82,16 @@ def _proxied(server: str) -> bool:
     return named and not any(f"//{host}" in server for host in _LOCAL)
 
 
+def _exists(file: Path) -> bool:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise KubeconfigError(f"cannot read {file}: {error.strerror}") from error
+    return True
+
+
 def _files() -> list[Path]:
     listed = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
     return listed or [Path.home() / ".kube" / "config"]
@@ -107,13 +117,14 @@ def _pem(entry: Mapping[str, Any], name: str, file: Path) -> bytes:
             return base64.b64decode("".join(str(data).splitlines()), validate=True)
         except ValueError as error:
             raise KubeconfigError(f"{name}-data in {file} is not base64: {error}") from None
-    return _content(file.parent / entry[name]) if entry.get(name) else b""
+    return _content(file.parent / str(entry[name])) if entry.get(name) else b""
 
 
 def _token(user: Mapping[str, Any], file: Path) -> str:
-    if user.get("token"):
-        return str(user["token"])
-    return _content(file.parent / user["tokenFile"]).decode().strip() if user.get("tokenFile") else ""
+    """A file goes before a token beside it, which may have expired (client-go, tools/clientcmd/api/types.go)."""
+    if user.get("tokenFile"):
+        return _content(file.parent / str(user["tokenFile"])).decode(errors="replace").strip()
+    return str(user.get("token") or "")
 
 
 def _content(path: Path) -> bytes:

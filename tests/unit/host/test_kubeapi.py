@@ -288,6 +288,17 @@ def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: p
     assert access.of(file=second).plain
 
 
+def test_a_kubeconfig_that_cannot_be_looked_for_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KubeconfigError, match=r"cannot read .*x: File name too long"):
+        access.of(file=tmp_path / ("x" * 300))
+
+
+def test_a_file_goes_before_a_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("fresh\n")
+    (tmp_path / "config").write_text(yaml.safe_dump(config(one={"token": "stale", "tokenFile": "token"})))
+    assert access.of("one", tmp_path / "config").token == "fresh"
+
+
 @pytest.mark.parametrize(
     ("context", "text", "told"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ambientlab.cli.analyze.report import Found, Report, plural, summary
-from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, page, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, located, not_seen, page, sides, to_paste, wrapped
 from ambientlab.mesh.analysis import Code, Finding, Severity
 from ambientlab.mesh.explain import Remedy
 
@@ -33,10 +33,7 @@ def _finding(found: Found, *, why: bool) -> Iterator[str]:
     yield from sides(f"{_MARKS[code.severity]} ", str(finding.object), f"{code.severity} {code.id} {code.name}")
     if found.location is not None:
         yield f"{INDENT}{found.location}"
-    message = finding.message
-    if finding.field and finding.field not in message:
-        message = f"{finding.field}: {message}"
-    yield from wrapped(message, INDENT)
+    yield from wrapped(located(finding.field, finding.message), INDENT)
     if why:
         yield from wrapped(code.why, f"{INDENT}│ ")
         yield f"{INDENT}│ {code.documentation}"

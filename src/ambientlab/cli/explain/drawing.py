@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from ambientlab.cli.layout import INDENT, NOT_SEEN, not_seen, page, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, located, not_seen, page, sides, to_paste, wrapped
 from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
 from ambientlab.mesh.explain import Explanation, Finding, Place, words
 from ambientlab.mesh.ir import Distribution, Port, Protocol, with_port
@@ -216,10 +216,7 @@ def _last_leg(end: Delivered) -> str:
 
 def _finding(finding: Finding) -> Iterator[str]:
     yield from sides(f"{INDENT}✗ ", str(finding.object), str(finding.cause))
-    message = finding.message
-    if finding.field and finding.field not in message:
-        message = f"{finding.field}: {message}"
-    yield from wrapped(message, f"{INDENT}  ")
+    yield from wrapped(located(finding.field, finding.message), f"{INDENT}  ")
 
 
 def _facts(facts: Iterable[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ambientlab.cli.analyze.report import plural
-from ambientlab.cli.layout import INDENT, NOT_SEEN, WIDTH, not_seen, page, sides, to_paste, wrapped
+from ambientlab.cli.layout import INDENT, NOT_SEEN, WIDTH, located, not_seen, page, sides, to_paste, wrapped
 from ambientlab.cli.plan.report import Report, together, who
 from ambientlab.host.manifests import Problem
 from ambientlab.host.rehearsal import Outcome
@@ -147,10 +147,7 @@ def _denial(denial: Denial) -> Iterator[str]:
 
 def _warning(finding: Finding) -> Iterator[str]:
     yield from sides(f"{INDENT}! ", str(finding.object), f"{finding.code.id} {finding.code.name}")
-    message = finding.message
-    if finding.field and finding.field not in message:
-        message = f"{finding.field}: {message}"
-    yield from wrapped(message, INDENT * 2)
+    yield from wrapped(located(finding.field, finding.message), INDENT * 2)
     for remedy in finding.remedies:
         yield from to_paste(remedy, INDENT * 2)
 
