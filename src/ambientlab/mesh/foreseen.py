@@ -98,7 +98,7 @@ def runs_pods(obj: Object) -> bool:
     found: Any = obj
     for name in ("spec", "template", "spec", "containers"):
         found = found.get(name) if isinstance(found, dict) else None
-    return bool(found) and isinstance(found, list)
+    return isinstance(found, list)
 
 
 _OWNING = frozenset({"DaemonSet", "Deployment", "Job", "ReplicaSet", "ReplicationController", "StatefulSet"})
@@ -164,6 +164,16 @@ class _World:
                 }
         elif resource is SERVICEENTRY and new is not None:
             self._now[resource, key] = self._addressed(new)
+        if new is None and resource.namespaced:
+            self._collect(resource, key)
+
+    def _collect(self, owner: Resource, of: Key) -> None:
+        """What nobody else owns goes with its owner: a waypoint's Service."""
+        for resource in self._sources:
+            if resource.namespaced:
+                for key, obj in list(self.objects(resource, of.namespace)):
+                    if _owned_by(obj, owner, of):
+                        self.take(Change(resource, key, obj, None))
 
     def _empty(self, namespace: str) -> None:
         for resource in self._sources:
@@ -279,6 +289,15 @@ class _World:
         for key, found in list(self.objects(ENDPOINTSLICE, service.namespace)):
             if labels_of(found).get(SERVICE_NAME) == service.name:
                 self._now[ENDPOINTSLICE, key] = None
+
+
+def _owned_by(obj: Object, owner: Resource, key: Key) -> bool:
+    """By that one and nobody else, as the garbage collector has it."""
+    owners = [
+        (str(one.get("apiVersion")).partition("/")[0], one.get("kind"), one.get("name"))
+        for one in obj["metadata"].get("ownerReferences") or ()
+    ]
+    return bool(owners) and set(owners) == {(owner.api_version.partition("/")[0], owner.kind, key.name)}
 
 
 def _made_by(pod: Object, resource: Resource, key: Key) -> bool:

@@ -118,3 +118,20 @@ metadata: {name: outside, namespace: hello}
 spec: {hosts: [outside.example], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
 """
     assert len(taken_up(change(SERVICEENTRY, text)).mesh.services["outside.example"].vips) == 1
+
+
+def test_what_a_gateway_owns_goes_with_it() -> None:
+    """Its Service with its endpoints, and nothing that has another owner as well."""
+    index = cluster().index()
+    gateway = index.sources[GATEWAY][Key("hello", "waypoint")]
+    owner = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "waypoint", "uid": "1"}
+    for name, owners in (("waypoint", [owner]), ("shared", [owner, {**owner, "name": "another", "uid": "2"}])):
+        metadata = {"name": name, "namespace": "hello", "ownerReferences": owners}
+        slice_ = {"name": f"{name}-x", "namespace": "hello", "labels": {"kubernetes.io/service-name": name}}
+        spec = {"clusterIP": "10.96.9.9", "ports": [{"port": 15008}]}
+        index.put(SERVICE, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+        index.put(ENDPOINTSLICE, {"metadata": slice_, "addressType": "IPv4", "endpoints": [], "ports": []})
+    change = Change(GATEWAY, Key("hello", "waypoint"), gateway, None)
+    gone = {(r.kind, key.name) for r, key, obj in foresee(index.sources, [change]) if obj is None}
+    assert {("Gateway", "waypoint"), ("Service", "waypoint"), ("EndpointSlice", "waypoint-x")} <= gone
+    assert not {name for _, name in gone} & {"shared", "shared-x"}
