@@ -1,7 +1,8 @@
 """The same topology with Envoys configured by hand: what a mesh's generated configuration is held against.
 
 One client, one server, one waypoint, everything static: no control plane, certificates from files. The namespaces, the
-capture rules and the command line of the Envoys are the mesh's own, so what differs is their configuration alone.
+capture rules, the command line of the Envoys and what takes their logs are the mesh's own, so what differs is their
+configuration, and that the mesh reads in ztunnel's log what to count.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -30,8 +32,9 @@ class HandWritten:
     """A running node with that configuration, in a process of its own. `urls` are what its client pod can ask."""
 
     def __enter__(self) -> HandWritten:
+        self._logs = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.handwritten.node"],
+            [sys.executable, "-m", "bench.handwritten.node", self._logs.name],
             cwd=HERE.parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -46,6 +49,7 @@ class HandWritten:
     ) -> None:
         self._process.terminate()
         self._process.communicate()
+        self._logs.cleanup()
 
     def run(self, argv: Sequence[str]) -> str:
         """Run in the client pod; what it printed."""

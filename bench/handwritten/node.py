@@ -1,6 +1,7 @@
 """The node of the hand-written configuration: prints its URLs, then runs the commands it reads in the client pod.
 
-One JSON document a line: `{"service": URL, ...}` first, then for each argv an `[exit code, output]`.
+Its argument is a directory for logs. One JSON document a line: `{"service": URL, ...}` first, then for each argv an
+`[exit code, output]`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, BinaryIO
 
 from ambientlab.dataplane.bootstrap import BINARY, FLAGS
 from ambientlab.dataplane.envoy import binary
+from ambientlab.flow.clock import LoopClock
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.identity import spiffe_id
 from ambientlab.mesh.xds.access_log import WAYPOINT_FORMAT
+from ambientlab.node.agent.logs import LogFile
+from ambientlab.node.agent.stdio import Drain, Pipes
 from ambientlab.node.linux.capture import InPodRules
 from ambientlab.node.linux.launch import Node, launch
 from ambientlab.node.linux.runtime import LinuxRuntime
@@ -38,7 +43,11 @@ IDENTITIES = {name: spiffe_id("default", name) for name in ("client", "server", 
 
 
 class World:
-    def __init__(self, node: Node) -> None:
+    """`logs` is a directory for what the containers print: their logs are written as the node agent writes a pod's."""
+
+    def __init__(self, node: Node, logs: Path) -> None:
+        self._logs = logs
+        self._drains: list[Drain] = []
         self.network = NodeNetwork()
         self.runtime = LinuxRuntime(node.zygote, self.network)
         self.rules = InPodRules()
@@ -129,8 +138,12 @@ class World:
         await self._container(sandbox, spec)
 
     async def _container(self, sandbox: Sandbox, spec: ContainerSpec) -> Process:
-        with _output() as (_, stdio):
-            return await self.runtime.start_container(sandbox, spec, stdio)
+        pipes = Pipes(stdin=False)
+        process = await self.runtime.start_container(sandbox, spec, pipes.child)
+        pipes.started()
+        log = LogFile(self._logs / f"{len(self._drains)}.log", LoopClock())
+        self._drains.append(Drain(pipes, log))
+        return process
 
 
 def _route(match: Mapping[str, str]) -> dict[str, object]:
@@ -139,13 +152,13 @@ def _route(match: Mapping[str, str]) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _output() -> Iterator[tuple[IO[bytes], tuple[int, int, int]]]:
-    """A file for what a program prints, access logs among it, and the descriptors to start it with."""
+    """A file for what a program prints, and the descriptors to start it with."""
     with open("/dev/null", "rb") as nothing, tempfile.TemporaryFile() as output:
         yield output, (nothing.fileno(), output.fileno(), output.fileno())
 
 
-async def serve(node: Node, commands: BinaryIO) -> None:
-    world = World(node)
+async def serve(node: Node, logs: Path, commands: BinaryIO) -> None:
+    world = World(node, logs)
     print(json.dumps(await world.start()), flush=True)
     while line := await asyncio.to_thread(commands.readline):
         print(json.dumps(await world.run(json.loads(line))), flush=True)
@@ -154,7 +167,7 @@ async def serve(node: Node, commands: BinaryIO) -> None:
 def main() -> int:
     def daemon(node: Node) -> int:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        asyncio.run(serve(node, sys.stdin.buffer))
+        asyncio.run(serve(node, Path(sys.argv[1]), sys.stdin.buffer))
         return 0
 
     return launch(daemon)
