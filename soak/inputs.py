@@ -86,6 +86,8 @@ class _Portion:
 
     def _remove_world(self) -> None:
         kubectl("delete", "customresourcedefinitions", "soaks.example.com", "--ignore-not-found")
+        kubectl("delete", "gateways", "--all", "-n", "hello")
+        kubectl("delete", "pods", "--all", "-n", "hello", "--now")
         kubectl("delete", "namespaces", *namespaces(), "--timeout=120s")
 
     def _round(self, count: int) -> None:

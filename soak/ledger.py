@@ -72,11 +72,8 @@ class Ledger:
 
 
 def _may_go(obj: Object) -> bool:
-    """Who is owned, and events after their time."""
-    metadata = obj["metadata"]
-    return obj["kind"] == kinds.EVENT.kind or any(
-        metadata.get(field) for field in ("ownerReferences", "deletionTimestamp")
-    )
+    """What is owned goes with its owner."""
+    return bool(obj["metadata"].get("ownerReferences") or obj["metadata"].get("deletionTimestamp"))
 
 
 def _written(obj: Object) -> Any:

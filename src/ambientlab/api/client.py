@@ -33,7 +33,9 @@ Unsubscribe = Callable[[], None]
 class Client(Protocol):
     """Reads are synchronous, from memory, and return shared objects (see `objects`). Writes raise `StatusError`."""
 
-    def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None: ...
+    def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
+        """Of a kind whose CRD somebody has deleted, nothing is found here and in `list`."""
+        ...
 
     def list(self, resource: Resource, namespace: str | None = None) -> Sequence[Object]:
         """Every object, or those of one namespace; label selection is the caller's."""

@@ -24,18 +24,23 @@ class LocalClient:
 
     def _served(self, resource: Resource) -> Resource:
         """The resource as it is served now: a CRD may say more of its names than the constant does."""
-        found = self._verbs.registry.find(resource.group, resource.version, resource.plural)
+        found = self._find(resource)
         if found is None:
             raise refusals.no_such_path()
         return found
 
+    def _find(self, resource: Resource) -> Resource | None:
+        return self._verbs.registry.find(resource.group, resource.version, resource.plural)
+
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
-        served = self._served(resource)
-        entry = self._verbs.find(served, namespace, name)
-        return self._verbs.represent(served, entry).object if entry else None
+        served = self._find(resource)
+        entry = None if served is None else self._verbs.find(served, namespace, name)
+        return None if served is None or entry is None else self._verbs.represent(served, entry).object
 
     def list(self, resource: Resource, namespace: str | None = None) -> Sequence[Object]:
-        served = self._served(resource)
+        served = self._find(resource)
+        if served is None:
+            return []
         entries = self._verbs.store.list(self._verbs.collection(served), namespace)
         return [self._verbs.represent(served, entry).object for entry in entries]
 

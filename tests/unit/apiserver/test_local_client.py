@@ -22,6 +22,7 @@ from ambientlab.api.kinds import (
 from ambientlab.api.objects import copy
 from ambientlab.api.resources import Resource
 from support.kubectl_world import World, serving
+from support.waiting import until
 
 WIDGET = Resource("example.com", "v1", "widgets", "Widget")
 
@@ -167,7 +168,7 @@ async def test_ensure_writes_only_what_changed(world: World) -> None:
 async def test_a_crd_is_served_from_the_moment_it_is_acknowledged(world: World) -> None:
     client = world.server.client
     with pytest.raises(StatusError) as refused:
-        client.list(WIDGET)
+        await client.create(WIDGET, obj("Widget", "w", "example.com/v1"))
     assert refused.value.code == 404
     created = await client.create(CUSTOMRESOURCEDEFINITION, crd())
     conditions = {one["type"]: one["status"] for one in created["status"]["conditions"]}
@@ -186,8 +187,20 @@ async def test_a_crd_is_served_from_the_moment_it_is_acknowledged(world: World) 
     await client.patch(WIDGET, "w", "default", {"metadata": {"finalizers": None}})
     await gone.wait()
     assert world.store.list("example.com/widgets") == []
-    with pytest.raises(StatusError):
-        client.list(WIDGET)
+
+
+async def test_of_a_kind_that_nobody_serves_there_is_nothing(world: World) -> None:
+    """A person may delete a CRD whose objects a controller looks for."""
+    client = world.server.client
+    await client.create(CUSTOMRESOURCEDEFINITION, crd())
+    await client.create(WIDGET, obj("Widget", "w", "example.com/v1"))
+    told: list[str] = []
+    client.watch(WIDGET, lambda event: told.append(event.type))
+    await client.delete(CUSTOMRESOURCEDEFINITION, "widgets.example.com")
+    await until(lambda: told == ["ADDED", "DELETED"], "its object goes with it")
+    await until(lambda: client.list(CUSTOMRESOURCEDEFINITION) == [], "it has gone")
+    assert client.list(WIDGET) == []
+    assert client.get(WIDGET, "w", "default") is None
 
 
 async def test_a_second_crd_with_the_same_kind_is_not_established(world: World) -> None:
