@@ -7,6 +7,7 @@ for what stands in the way, with a message for the learner.
 from __future__ import annotations
 
 from rich.console import Console
+from rich.text import Text
 
 from ambientlab.labs import checks, display, world
 from ambientlab.labs.environment import CommandError, Environment
@@ -48,7 +49,8 @@ def check(lab: Lab, environment: Environment, console: Console) -> bool:
     for item in lab.steps[progress.step].checks:
         if isinstance(item, Output):  # what the learner's own terminal showed is not known here
             continue
-        verdict = checks.run(item, environment)
+        with console.status(Text(checks.describe(item))):  # it may take a minute until that is so
+            verdict = checks.run(item, environment)
         display.verdict(verdict, console)
         passed = passed and verdict.passed
     if not passed:

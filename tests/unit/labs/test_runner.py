@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ambientlab.labs import guide, loading, runner
+from ambientlab.labs import checks, guide, loading, runner
 from ambientlab.labs.environment import CommandError, Environment
 from ambientlab.labs.model import Lab
 
@@ -122,6 +122,16 @@ def test_a_learner(toy: Callable[..., Lab], playground: Environment, plain_conso
     assert (playground.directory / "note.txt").read_text() == "remember\n"
     guide.show(lab, playground, plain_console)
     assert printed(plain_console).count("── 1/2") == 2
+
+
+def test_a_learner_sees_what_is_waited_for(toy: Callable[..., Lab], playground: Environment) -> None:
+    lab = toy()
+    terminal = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    guide.start(lab, playground, terminal)
+    begun = len(printed(terminal))
+    assert not guide.check(lab, playground, terminal)
+    waiting, _, _ = printed(terminal)[begun:].partition("✗ FAIL")
+    assert checks.describe(lab.steps[0].checks[0]) in waiting
 
 
 def test_a_learner_comes_back(toy: Callable[..., Lab], playground: Environment, plain_console: Console) -> None:
