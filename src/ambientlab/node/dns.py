@@ -220,6 +220,7 @@ class DnsServer:
                         return
                     writer.write(struct.pack(">H", len(reply)) + reply)
                     await writer.drain()
+                await asyncio.sleep(0)  # one that asks a thousand things at once must not keep the others waiting
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             return
         finally:

@@ -88,6 +88,19 @@ async def _ask_for_ever(sock: socket.socket, asked: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(sock, asked)
 
 
+async def test_who_asks_much_at_once_keeps_nobody_waiting(server: tuple[DnsServer, tuple[str, int]]) -> None:
+    made, address = server
+    turns, heard = 0, list[int]()
+    made.heard = lambda lookup: heard.append(turns)
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(framed(question("x.example")) * 500)
+    while len(heard) < 500:
+        await asyncio.sleep(0)
+        turns += 1
+    writer.close()
+    assert len(set(heard)) == 500
+
+
 async def test_what_was_asked_before_the_end_is_answered(server: tuple[DnsServer, tuple[str, int]]) -> None:
     _, address = server
     reader, writer = await asyncio.open_connection(*address)
