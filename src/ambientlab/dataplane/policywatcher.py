@@ -93,9 +93,10 @@ class PolicyWatcher:
 
     async def _run(self) -> None:
         while self._changed:
+            # what changes from here on may come to the proxy later than what it is waited for now: it has its own turn
+            changed, self._changed = self._changed, {}
             await self._in_step()
             await self._connections.caught_up()
-            changed, self._changed = self._changed, {}
             identities = {ip: one.identity for one in self._index.mesh.workloads.values() for ip in one.ips}
             captured = {Key(pod.namespace, pod.name): pod for pod in self._captured()}
             for key in self._older.keys() - captured.keys():
@@ -119,6 +120,8 @@ class PolicyWatcher:
         if workload is None:  # gone meanwhile, and its connections with it
             return
         now = mesh.enforced.get(key, ())
+        if key in self._changed:
+            self._changed[key] = now  # what is open now is settled here
         then = _by_selector(now if before is None else before)
         known = self._older.get(key, {})
         opened_with = {connection.inode: known.get(connection.inode, then) for connection in found}

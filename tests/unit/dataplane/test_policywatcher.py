@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,8 @@ class World:
         self.captured = [POD]
         self.late: dict[int, Carried] = {}
         """Those that the proxy opens after it has acknowledged, until it has caught up."""
+        self.meanwhile: list[Callable[[], None]] = []
+        """What happens while it is waited for, one thing each time."""
         for name, namespace, ip in (
             ("server", "hello", POD.ip),
             ("client", "test", "10.244.0.10"),
@@ -44,6 +46,8 @@ class World:
 
     async def caught_up(self) -> None:
         self.open |= self.late
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
 
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         if netns == OTHER.netns:
@@ -65,12 +69,15 @@ class World:
         self.open[inode] = Carried(client, 40000 + inode, POD.ip, port, inode, tunnelled)
 
     async def policy(self, name: str, namespace: str = "hello", kind: str = "AuthorizationPolicy", **spec: Any) -> None:
-        resource = next(r for r in (kinds.AUTHORIZATIONPOLICY, kinds.PEERAUTHENTICATION) if r.kind == kind)
-        self.index.put(resource, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
+        self.put(name, namespace, kind, **spec)
         await self.settle()
 
-    async def settle(self) -> None:
+    def put(self, name: str, namespace: str = "hello", kind: str = "AuthorizationPolicy", **spec: Any) -> None:
+        resource = next(r for r in (kinds.AUTHORIZATIONPOLICY, kinds.PEERAUTHENTICATION) if r.kind == kind)
+        self.index.put(resource, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
         self.index.settle()
+
+    async def settle(self) -> None:
         await until(lambda: not self.watcher.busy, "the watcher has looked")
 
 
@@ -103,6 +110,27 @@ async def test_what_the_proxy_opens_before_it_has_caught_up_ends_as_well(world: 
     await world.policy("p", action="DENY", rules=ANYBODY)
     assert not world.open
     assert world.lines
+
+
+async def test_a_change_that_comes_while_another_is_waited_for_is_waited_for_itself(world: World) -> None:
+    world.meanwhile = [
+        lambda: world.put("p", action="DENY", rules=ANYBODY),
+        lambda: world.connect(1),  # the proxy has not heard of it
+    ]
+    await world.policy("p", action="DENY", rules=[{"to": [{"operation": {"ports": ["1"]}}]}])
+    assert not world.meanwhile
+    assert not world.open
+
+
+async def test_a_policy_that_comes_back_meanwhile_still_counts_for_what_was_opened_under_it(world: World) -> None:
+    selecting: dict[str, Any] = {"action": "DENY", "rules": [{"from": [{"source": {"namespaces": ["x"]}}]}]}
+    await world.policy("p", selector=SELECTED, **selecting)
+    world.connect(1)
+    world.meanwhile = [lambda: world.put("p", selector=SELECTED, **selecting)]
+    await world.policy("p", selector={"matchLabels": {"app": "x"}}, **selecting)
+    assert set(world.open) == {1}
+    await world.policy("p", selector=SELECTED, action="DENY", rules=ANYBODY)
+    assert not world.open
 
 
 async def test_one_that_selects_the_pod_ends_what_was_opened_under_it(world: World) -> None:
