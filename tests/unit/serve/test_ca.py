@@ -132,6 +132,35 @@ def test_a_short_life_is_renewed_as_well_at_its_half() -> None:
     assert secrets.next_renewal() == NOW + timedelta(seconds=5)
 
 
+@pytest.mark.parametrize("asked", [timedelta(milliseconds=1), timedelta(seconds=1), timedelta(seconds=3)])
+def test_however_short_a_life_is_asked_for_renewals_leave_room_for_each_other(asked: timedelta) -> None:
+    """Certificates begin with whole seconds: late in one, half of a short life is over before it begins."""
+    now = NOW + timedelta(microseconds=999_999)
+    issued = 0
+
+    def count() -> None:
+        nonlocal issued
+        issued += 1
+
+    ca = CertificateAuthority.create(clock=lambda: now)
+    secrets = Secrets(
+        ca, lambda proxy, identity: True, nothing, issued=count, lifetime=lambda proxy: asked, clock=lambda: now
+    )
+    for _ in range(100):  # for ten seconds
+        svid = secrets.svid(ZTUNNEL, CLIENT)
+        assert svid.renew_at < svid.not_after
+        assert svid.not_after > now
+        secrets.expire()
+        now += timedelta(milliseconds=100)
+    assert issued <= 10
+
+
+def test_who_outlives_no_ca_is_used_for_a_second_all_the_same() -> None:
+    signing = authority("root")
+    late = signing.certificate.not_valid_after_utc - timedelta(milliseconds=100)
+    assert CertificateAuthority(signing, clock=lambda: late).issue(CLIENT).renew_at == late + timedelta(seconds=1)
+
+
 def test_other_roots_mean_other_certificates_and_another_ca_under_the_same_does_not() -> None:
     root = authority("root")
     first, second = authority("first", root), authority("second", root)

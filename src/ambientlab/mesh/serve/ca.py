@@ -20,6 +20,11 @@ from ambientlab.mesh.serve.bundle import CLOCK_SKEW, SigningBundle
 
 LIFETIME = timedelta(hours=24)
 """What proxies ask for unless they are told otherwise (SECRET_TTL)."""
+MIN_LIFETIME = timedelta(seconds=3)
+"""Whatever is asked for: a certificate begins with a whole second, and what is shorter would be due at once, and its
+successor too."""
+LEAST_USE = timedelta(seconds=1)
+"""How long a certificate is used at least, also where the end of a CA leaves it less."""
 MAX_LIFETIME = timedelta(days=90)
 """What istiod signs at most (MAX_WORKLOAD_CERT_TTL)."""
 
@@ -82,12 +87,14 @@ class CertificateAuthority:
 
         It outlives no CA that it depends on (minTTL of security/pkg/pki/ca/ca.go). Raises IssueError.
         """
-        now = self._clock().replace(microsecond=0)
+        begun = self._clock()
+        now = begun.replace(microsecond=0)
         if lifetime > MAX_LIFETIME:
             asked, allowed = (_go(ttl) for ttl in (lifetime, MAX_LIFETIME))
             raise IssueError(f"requested TTL {asked} is greater than the max allowed TTL {allowed}")
         authority = self.signing.certificate
-        not_before, not_after = now - CLOCK_SKEW, min(now + lifetime, authority.not_valid_after_utc)
+        not_before = now - CLOCK_SKEW
+        not_after = min(now + max(lifetime, MIN_LIFETIME), authority.not_valid_after_utc)
         if not_after <= now:
             raise IssueError("cert chain has expired")
         key = ec.generate_private_key(ec.SECP256R1())
@@ -122,7 +129,7 @@ class CertificateAuthority:
             serial,
             not_before,
             not_after,
-            now + (not_after - now) / 2,
+            max(now + (not_after - now) / 2, begun + LEAST_USE),
         )
 
 
