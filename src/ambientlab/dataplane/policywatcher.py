@@ -85,6 +85,8 @@ class PolicyWatcher:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _note(self, pod: Key, change: Change[tuple[Authorization, ...]]) -> None:
+        """Nothing is asked of a pod that joins or leaves the mesh: who leaves it has no connection left to ask about
+        (`InPodRules.disconnect`)."""
         if change.old is None or change.new is None:
             return
         self._changed.setdefault(pod, change.old)
