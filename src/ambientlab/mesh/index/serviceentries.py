@@ -1,7 +1,9 @@
 """ServiceEntries as services, as Istio's ambient mode reads them
 (pilot/pkg/serviceregistry/ambient, services.go and workloads.go).
 
-Each host is a service of its own. Of several objects that declare one host a Service wins, else the oldest.
+Each host is a service of its own. Of several objects that declare one host a Service wins, else the oldest. Istio lets
+one object of each namespace win and one of all, the canonical, which is for clients of other namespaces
+(selectWorkloadServices): here that one is for all.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from ambientlab.mesh.index.values import Addresses
 from ambientlab.mesh.index.waypoints import WaypointGateway, bind
 from ambientlab.mesh.index.workloads import outside
 from ambientlab.mesh.ir import (
-    SERVICE_KIND,
     AppProtocol,
     Distribution,
     Endpoint,
@@ -239,7 +240,7 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
         return []
     if (shape.kind, shape.key) != (KIND, Key(ref.namespace, ref.name)):
         winner = ObjectRef(shape.kind, *shape.key)
-        if shape.kind == SERVICE_KIND or shape.key.namespace == ref.namespace:
+        if shape.key.namespace == ref.namespace:
             return [
                 Diagnostic(
                     ref,
@@ -250,7 +251,8 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | 
                     first=(winner,),
                 )
             ]
-        return [unsupported(ref, field, f"{host} is what {winner} says, in namespace {ref.namespace} too")]
+        why = f"in Istio clients in namespace {ref.namespace} get this {host}; here that of {winner}"
+        return [unsupported(ref, field, why)]
     if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
         message = (
             f"no effect on {host}: only a waypoint can tell which host a request is for ({shape.binding.why_none})"
