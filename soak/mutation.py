@@ -135,6 +135,6 @@ class Mutator:
             case 2:
                 return {f"{dice.choice(TEXTS)}{number}": None for number in range(300)}
         deep: Any = dice.choice(TEXTS)
-        for _ in range(dice.choice((20, 200, 900))):
+        for _ in range(dice.choice((20, 100, 200))):
             deep = [deep] if dice.random() < 0.5 else {"a": deep}
         return deep
