@@ -17,7 +17,7 @@ from soak.objects import Objects
 from soak.samples import namespaces
 from soak.samples import world as objects_of_world
 from soak.wire import Wire
-from soak.world import NAMESPACE, World, await_first, traffic
+from soak.world import NAMESPACE, World, traffic
 from soak.xds import Xds
 
 ROUND = 1000
@@ -59,8 +59,7 @@ class _Portion:
     def run(self, count: int) -> None:
         mesh, faults = self._mesh, self._faults
         kept = ledger.snapshot(mesh.api)
-        with traffic(faults, settled=True) as answers:
-            await_first(answers)
+        with traffic(faults) as answers:
             before = held.held(mesh.paths)
             self._make_world()
             for start in range(0, count, ROUND):

@@ -34,12 +34,17 @@ OF_THE_MESH = ("launcher", "host-helper", "node-init", "daemon", "zygote")
 OF_A_POD = ("ztunnel", "waypoint", "app", "pause")
 OF_A_COMMAND = ("up", "down", "apply", "kubectl", "up and what it starts")
 # fmt: on
+"""Killed are the first two and `kubectl apply` themselves, the daemon while kubectl speaks to it, and anything that
+`up` has started by then."""
 WEIGHTS = {**dict.fromkeys(OF_THE_MESH, 6), **dict.fromkeys(OF_A_POD, 13), **dict.fromkeys(OF_A_COMMAND, 4)}
 PATIENCE = 60.0
 """Seconds until the mesh must be as it was."""
 LOOKS = 10
 """Kills between two looks at what is held: what they leave behind has until then to go."""
 APPLIED = 30
+"""Objects of one `kubectl apply`."""
+PODS = 7
+"""istiod, istio-cni, ztunnel; v1, v2, client and their waypoint."""
 
 
 def portion(mesh: World, count: int, seed: int, faults: Faults) -> Counter[str]:
@@ -210,7 +215,7 @@ class _Portion:
             for pod in restarted:
                 metadata = pod["metadata"]
                 api.send("DELETE", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}", {})
-            if not restarted and all(condition_holds(pod, "Ready") for pod in pods) and len(pods) == self._expected:
+            if not restarted and all(condition_holds(pod, "Ready") for pod in pods) and len(pods) == PODS:
                 if self._answered():
                     break
                 asked = True
@@ -218,9 +223,6 @@ class _Portion:
                 self._faults.add(f"no {'answers' if asked else 'Ready pods'} after the kill of {victim}", _told(pods))
                 break
             time.sleep(0.05)
-
-    _expected = 7
-    """istiod, istio-cni, ztunnel; v1, v2, client and their waypoint."""
 
     def _answered(self) -> bool:
         """One request through the waypoint."""

@@ -53,7 +53,7 @@ class Objects:
         if way == "patch":
             kind = dice.choices(list(PATCHES), list(PATCHES.values()))[0]
             query += ["fieldManager=soak", "force=true"] if kind.startswith("apply") else []
-            body: Any = self._json_patch(sample, obj) if kind.startswith("json") else obj
+            body: Any = self._json_patch(obj) if kind.startswith("json") else obj
             return _request("PATCH", sample.path, query, self._text(body), f"application/{kind}")
         if way == "status":
             obj["status"] = self._mutator.spoilt({"status": sample.object.get("status") or obj.get("spec") or {}})
@@ -83,7 +83,7 @@ class Objects:
                 obj["metadata"].pop(field, None)
         return obj
 
-    def _json_patch(self, sample: Sample, obj: Any) -> list[dict[str, Any]]:
+    def _json_patch(self, obj: Any) -> list[dict[str, Any]]:
         """Operations at places of the object; the values are spoilt as the object is."""
         dice = self._dice
         found = list(places(obj)) or [("metadata",)]
@@ -93,7 +93,6 @@ class Objects:
             pointer = "".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in place)
             verb = dice.choice(("add", "replace", "remove", "test", "copy", "move", "destroy"))
             operations.append({"op": verb, "path": pointer, "from": pointer, "value": value_at(obj, place)})
-        del sample
         return operations
 
     def _text(self, value: Any) -> bytes:

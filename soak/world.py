@@ -75,16 +75,9 @@ def _temporary(place: Path) -> Iterator[None]:
             os.environ["TMPDIR"] = usual
 
 
-def await_first(answers: Counter[str]) -> None:
-    """Until traffic has begun."""
-    while not answers:
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
-def traffic(faults: Faults, *, settled: bool) -> Iterator[Counter[str]]:
-    """Requests without a pause, counted by their answers. Where the mesh is `settled` each must be answered, and the
-    answers must come in the shares that the route gives."""
+def traffic(faults: Faults) -> Iterator[Counter[str]]:
+    """Requests without a pause, counted by their answers: each must be answered, in the shares that the route gives."""
     answers: Counter[str] = Counter()
     command = [str(tools.kubectl()), "exec", "deploy/client", "-n", NAMESPACE, "--", "/usr/bin/python3", "-c", CLIENT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
@@ -93,12 +86,12 @@ def traffic(faults: Faults, *, settled: bool) -> Iterator[Counter[str]]:
         reader = Thread(target=lambda: answers.update(line.strip() for line in lines), daemon=True)
         reader.start()
         try:
+            while not answers:
+                time.sleep(0.05)
             yield answers
         finally:
             client.kill()
             reader.join()
-    if not settled:
-        return
     if odd := {answer: count for answer, count in answers.items() if answer not in SPLIT}:
         faults.add("traffic was not answered", odd)
     counts = [answers[version] for version in SPLIT]
