@@ -189,3 +189,47 @@ def test_validate(tmp_path: Path) -> None:
     assert 'unknown field "spec.subset"' in said
     assert 'port "web" does not follow the Istio naming convention. See https://istio.io/' in said
     assert "http-web" not in said
+
+
+SERVICES = """
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: a}
+spec:
+  ports:
+  - {name: u, port: 1, protocol: UDP}
+  - {name: x, port: 2, appProtocol: kubernetes.io/h2c}
+  - {name: g, port: 3, appProtocol: grpc}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: t, namespace: a}
+spec: {ports: [{port: 3306}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: own, namespace: istio-system}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d, namespace: a}
+spec:
+  selector: {matchLabels: {app: d}}
+  template: {metadata: {labels: {app: d}}, spec: {containers: [{name: c, image: curl}]}}
+"""
+
+
+def test_validate_asks_what_ports_carry_and_what_pods_are() -> None:
+    code, said = validate("-", stdin=SERVICES)
+    ops = "https://istio.io/v1.31/docs/ops"
+    telemetry = 'deployment "d/a:" may not provide Istio metrics and telemetry labels: map["app":"d"].'
+    assert said == (
+        f"{telemetry} See {ops}/deployment/requirements/\n"
+        "Error: 2 errors occurred:\n"
+        '\t* Service/a/s: service "s/a/:" doesn\'t follow Istio protocol selection. This is not recommended, See '
+        f"{ops}/configuration/traffic-management/protocol-selection/\n"
+        '\t* Service/a/t: service "t/a/:" has an unnamed port. This is not recommended, See '
+        f"{ops}/deployment/requirements/\n\n\n"
+    )
+    assert code == 1

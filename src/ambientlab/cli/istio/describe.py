@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _RULE = "-" * 20
 _REQUIREMENTS = "https://istio.io/v1.31/docs/ops/deployment/application-requirements/"
-_NAMED_BY = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
-_VERSIONED_BY = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
 _ENROL = "istio.io/dataplane-mode=ambient"
 
 
@@ -159,7 +157,7 @@ class Description:
             return
         if workload.captured:
             _say(f"Ambient: ztunnel takes what it sends and gets, as {workload.identity}", 1)
-        for label, what in ((_NAMED_BY, "name"), (_VERSIONED_BY, "revision")):
+        for label, what in ((facts.NAMED_BY, "name"), (facts.VERSIONED_BY, "revision")):
             if not any(name in labels for name in label):
                 _say(f"Suggestion: add required service {what} label for Istio telemetry. See {_REQUIREMENTS}.")
 

@@ -12,6 +12,9 @@ from typing import Any
 from ambientlab.mesh.ir import Key
 
 LEVEL = "   "
+NAMED_BY = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+VERSIONED_BY = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
+"""Labels that give a workload its name and its revision in telemetry."""
 
 
 def not_tcp(port: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """`istioctl validate`: what the API would say of files, without asking it (istioctl/pkg/validate).
 
-Objects are admitted as the API admits them. A Service's port has to say what it carries: that is istioctl's own demand.
+Objects are admitted as the API admits them. A Service's port has to say what it carries, and a Deployment's pods what
+they are: these are istioctl's own demands, which it does not make of Istio's namespace.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ambientlab.cli.istio import facts
 from ambientlab.cli.istio.analyze import texts
 from ambientlab.cli.istio.command import Cluster, Command
 
 if TYPE_CHECKING:
     from ambientlab.api.objects import Object
 
-_REQUIREMENTS = "https://istio.io/v1.31/docs/ops/deployment/requirements/"
+_OPS = "https://istio.io/v1.31/docs/ops"
+_REQUIREMENTS = f"{_OPS}/deployment/requirements/"
+_SELECTION = f"{_OPS}/configuration/traffic-management/protocol-selection/"
 _MISSING = """error: you must specify resources by --filename.
 Example resource specifications include:
    '-f rsrc.yaml'
@@ -30,7 +34,7 @@ Example resource specifications include:
 def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
     """Validate Istio policy and rules files"""
     from ambientlab.api import objects
-    from ambientlab.api.kinds import SERVICE
+    from ambientlab.api.kinds import DEPLOYMENT, SERVICE
     from ambientlab.api.validation.semantic import webhook_warnings
     from ambientlab.host import manifests
     from ambientlab.mesh.ir import Key
@@ -40,6 +44,7 @@ def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
     given = list(texts(files))
     written = manifests.read(given, cluster.given or "default")
     warnings: dict[str, list[str]] = defaultdict(list)
+    notices: list[str] = []
     errors = [f"{problem.named or problem.file}: {problem.message}" for problem in written.problems]
     found = {
         (resource, Key(objects.namespace(obj), objects.name(obj))): obj
@@ -50,8 +55,14 @@ def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
         obj = found[(resource, key)]
         named = f"{resource.kind}/{key.namespace}/{key.name}"
         warnings[origin.file] += [f"{named}: {text}" for text in webhook_warnings(resource, obj)]
+        if resource in (SERVICE, DEPLOYMENT) and key.namespace == cluster.istio_namespace:
+            continue
         if resource is SERVICE:
             errors += [f"{named}: {text}" for text in _ports(obj)]
+        elif resource is DEPLOYMENT:
+            notices += _labels(obj)
+    for notice in notices:
+        click.echo(notice, err=True)
     for file, _ in given:
         if some := warnings[file]:
             click.echo("\n\t* ".join([f'"{file}" has warnings: ', *some]) + "\n", err=True)
@@ -63,12 +74,35 @@ def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
 
 
 def _ports(service: Object) -> Iterator[str]:
-    from ambientlab.mesh.index.services import app_protocol
-    from ambientlab.mesh.ir import AppProtocol
-
+    """What of a Service's ports says no protocol (validateServicePortPrefix)."""
     metadata = service["metadata"]
+    where = f'service "{metadata["name"]}/{metadata.get("namespace", "")}/:"'
     for port in service["spec"].get("ports") or ():
-        if port.get("protocol", "TCP") == "TCP" and app_protocol(port) is AppProtocol.UNDECLARED and port.get("name"):
-            where = f"{metadata['name']}/{metadata.get('namespace', '')}/:"
-            wrong = f'port "{port["name"]}" does not follow the Istio naming convention'
-            yield f'service "{where}" {wrong}. See {_REQUIREMENTS}'
+        name, declared = port.get("name", ""), port.get("appProtocol")
+        if port.get("protocol") == "UDP":
+            continue
+        if declared is not None:
+            if not _known(declared):
+                yield f"{where} doesn't follow Istio protocol selection. This is not recommended, See {_SELECTION}"
+        elif not name:
+            yield f"{where} has an unnamed port. This is not recommended, See {_REQUIREMENTS}"
+        elif not _known(name.partition("-")[0]):
+            yield f'{where} port "{name}" does not follow the Istio naming convention. See {_REQUIREMENTS}'
+
+
+def _known(protocol: str) -> bool:
+    """To pkg/config/protocol, which Kubernetes' own names for appProtocol are not."""
+    from ambientlab.mesh.index.services import protocol_named
+
+    return protocol.lower() in ("udp", "http_proxy") or ("/" not in protocol and protocol_named(protocol) is not None)
+
+
+def _labels(deployment: Object) -> Iterator[str]:
+    """That telemetry has no names for what a Deployment runs (validateDeploymentLabel)."""
+    metadata = deployment["metadata"]
+    labels = (deployment["spec"]["template"].get("metadata") or {}).get("labels") or {}
+    if not all(any(label in labels for label in some) for some in (facts.NAMED_BY, facts.VERSIONED_BY)):
+        written = " ".join(f'"{key}":"{value}"' for key, value in sorted(labels.items()))
+        where = f'deployment "{metadata["name"]}/{metadata.get("namespace", "")}:"'
+        advice = f"may not provide Istio metrics and telemetry labels: map[{written}]. See {_REQUIREMENTS}"
+        yield f"{where} {advice}"
