@@ -309,6 +309,10 @@ def test_analyze(hello: Mesh) -> None:
     done = hello.ambientlab("istioctl", "analyze", "-n", "hello", "-", stdin=extra)
     words = "The host hello-world defined in the DestinationRule does not match any services in the mesh."
     assert done.out == f"Warning [IST0174] (DestinationRule hello/d -:4) {words}\n"
+    hello.kubectl("annotate", "deployment", "helloworld-v1", "-n", "hello", "istio.io/foo=bar")
+    unknown = "Warning [IST0108] (Deployment hello/helloworld-v1) Unknown annotation: istio.io/foo\n"
+    assert istioctl(hello, "analyze", "-n", "hello").out == unknown
+    hello.kubectl("annotate", "deployment", "helloworld-v1", "-n", "hello", "istio.io/foo-")
     hello.apply(ROUTE.replace("NAME", "nobody"))
     message = "type=ResolvedRefs, reason=BackendNotFound, message=backend(nobody.hello.svc.cluster.local) not found."
     said = f"Warning [IST0171] (HTTPRoute hello/r) A condition with a negative status is present: {message}\n"

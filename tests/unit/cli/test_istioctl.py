@@ -47,7 +47,16 @@ def test_every_command_explains_itself_and_takes_the_flags_of_the_root(path: tup
         (["dash", "foo"], 1, 'unknown dashboard "foo"'),
         (["kube-inject"], 1, "`kube-inject` is not part of this istioctl: nothing here runs sidecars\n"),
         (["x", "precheck"], 1, "`precheck` is not part of this istioctl: a mesh comes with its Istio, "),
-        (["authz", "check", "-f", "/nowhere"], 1, "open /nowhere: no such file or directory\n"),
+        (
+            ["x", "authz", "check", "-f", "/nowhere"],
+            1,
+            "failed to get config dump from file /nowhere: open /nowhere: no s",
+        ),
+        (
+            ["waypoint", "list", "-c", "/nowhere"],
+            1,
+            "failed to setup client: stat /nowhere: no such file or directory\n",
+        ),
         (
             ["waypoint", "apply", "--waypoint-timeout", "x"],
             64,

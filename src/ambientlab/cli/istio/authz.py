@@ -49,7 +49,11 @@ def check(cluster: Cluster, file: Path | None, port: int, names: tuple[str, ...]
     if len(names) > 1:
         raise click.ClickException("check requires only <pod-name>[.<pod-namespace>]")
     if file is not None:
-        _table(_in_dump(contents(file)))
+        try:
+            rules = _in_dump(contents(file))
+        except click.ClickException as error:
+            raise click.ClickException(f"failed to get config dump from file {file}: {error.message}") from None
+        _table(rules)
         return
     if not names:
         raise click.ClickException("expecting pod name or config dump, found: 0")

@@ -44,6 +44,8 @@ class Cluster:
     def kubectl(self) -> Kubectl:
         from ambientlab.host.kubectl import Kubectl
 
+        if self.kubeconfig is not None and not self.kubeconfig.exists():
+            raise click.ClickException(f"failed to setup client: stat {self.kubeconfig}: no such file or directory")
         return Kubectl(self.kubeconfig, self.context, self.impersonated)
 
     @contextmanager
