@@ -71,25 +71,28 @@ def foreseen(
     live: Listed, files: Listed, applied: Applied, workloads: Iterable[Object] = ()
 ) -> dict[Resource, list[Object]]:
     """With objects of files laid over those of their names, as `applied` does it. `workloads` are Deployments and the
-    like among the files, whatever `runs_pods`; others are passed over."""
+    like among the files, whatever `runs_pods`, of which there will be pods; others are passed over."""
     present = {resource: {_key(obj): obj for obj in live.get(resource, ())} for resource in {*live, *files, *_MADE}}
-    changes = [
-        Change(
+    laid = [
+        (
             resource,
-            _key(obj),
-            old := present[resource].get(_key(obj)),
+            (key := _key(obj)),
+            (old := present[resource].get(key)),
             obj if old is None else applied(resource, old, obj),
         )
         for resource, some in files.items()
         for obj in some
-        if not runs_pods(obj)
     ]
+    changes = [Change(resource, key, old, new) for resource, key, old, new in laid if not runs_pods(new)]
     changes += [Change(_kind_of(obj), _key(obj), None, obj) for obj in workloads if runs_pods(obj)]
     for resource, key, obj in foresee(present, changes):
         if obj is None:
             present[resource].pop(key, None)
         else:
             present[resource][key] = obj
+    for resource, key, _, new in laid:
+        if runs_pods(new):
+            present[resource][key] = new
     return {resource: list(some.values()) for resource, some in present.items()}
 
 

@@ -114,6 +114,21 @@ metadata: {name: hello, annotations: {istio.io/misspelt: "true"}, labels: {istio
     assert finding["documentation"] == "https://istio.io/latest/docs/reference/config/analysis/ist0108/"
 
 
+def test_deployments_of_files_are_looked_at_beside_their_pods(run: Run) -> None:
+    template = "{metadata: {labels: {app: d}}, spec: {containers: [{name: c, image: curl}]}}"
+    deployment = (
+        "apiVersion: apps/v1\nkind: Deployment\n"
+        "metadata:\n  name: d\n  annotations:\n    istio.io/foo: bar\n"
+        f"spec: {{selector: {{matchLabels: {{app: d}}}}, template: {template}}}\n"
+    )
+    [finding] = json.loads(run("--offline", "-f", "-", "-o", "json", input=deployment).stdout)["findings"]
+    assert (finding["code"], finding["object"]) == (
+        "IST0108",
+        {"kind": "Deployment", "namespace": "default", "name": "d"},
+    )
+    assert finding["location"] == {"file": "stdin", "line": 6}
+
+
 def test_what_is_no_object_is_told_and_the_rest_analysed(run: Run) -> None:
     done = run("--offline", "-f", "-", "-o", "json", "--fail-on", "never", input=ROUTE + BROKEN)
     assert done.exit_code == 65

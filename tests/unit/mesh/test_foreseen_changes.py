@@ -21,10 +21,10 @@ def taken_up(*changes: Change) -> MeshIndex:
     """The lab's cluster with what becomes of it."""
     index = cluster().index()
     for resource, key, obj in foresee(index.sources, changes):
-        if obj is None:
-            index.remove(resource, index.sources[resource][key])
-        else:
+        if obj is not None:
             index.put(resource, obj)
+        elif key in index.sources[resource]:
+            index.remove(resource, index.sources[resource][key])
     index.settle()
     return index
 
