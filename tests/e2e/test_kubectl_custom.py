@@ -77,6 +77,19 @@ async def test_a_custom_resource_lives_as_a_built_in_one(world: World) -> None:
     assert (await world.ok("delete", "wd", "one", "--ignore-not-found")).startswith('widget.example.com "one" deleted')
 
 
+async def test_objects_outlive_a_change_of_what_they_are_stored_as(world: World) -> None:
+    await world.ok("apply", "-f", "-", stdin=ONE)
+    swapped = WIDGETS.replace("storage: true", "storage: no").replace("storage: false", "storage: true")
+    await world.ok("apply", "-f", "-", stdin=swapped)
+    stored = await world.ok("get", "crd", "widgets.example.com", "-o", "jsonpath={.status.storedVersions}")
+    assert json.loads(stored) == ["v1", "v1beta1"]
+    for version in ("v1", "v1beta1"):
+        found = json.loads(await world.ok("get", f"widgets.{version}.example.com", "one", "-o", "json"))
+        assert (found["apiVersion"], found["spec"]["size"]) == (f"example.com/{version}", 3)
+    assert await world.ok("apply", "-f", "-", stdin=ONE.replace("3", "4")) == "widget.example.com/one configured\n"
+    assert world.store.list("example.com/widgets")[0].object["apiVersion"] == "example.com/v1beta1"
+
+
 OLD = "Warning: example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget\n"
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.api.objects import Object, condition_holds
 from ambientlab.host import inspect
 from support.mesh import Mesh
 from support.splits import fits
-from support.waiting import eventually
+from support.waiting import eventually, first
 
 pytestmark = pytest.mark.e2e
 
@@ -160,6 +161,57 @@ def test_two_instances_share_the_work(hello: Mesh) -> None:
     hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=1")
     eventually(lambda: len(instances(hello)) == 1, "second instance that ends")
     answered(hello, THROUGH_THE_WAYPOINT)
+
+
+PARAMETERS = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: parameters, namespace: hello}
+data:
+  deployment: |
+    spec:
+      replicas: 2
+      template:
+        spec:
+          containers:
+          - name: istio-proxy
+            resources: {requests: {cpu: 50m}}
+  service: |
+    metadata: {annotations: {example.com/owner: team-a}}
+"""
+
+
+def test_parameters_of_a_gateway_shape_what_runs(hello: Mesh) -> None:
+    """ConfigMap and `infrastructure.parametersRef`, applied one after the other while the waypoint serves."""
+    hello.apply(PARAMETERS)
+    reference = {"group": "", "kind": "ConfigMap", "name": "parameters"}
+
+    def patch(infrastructure: Object | None) -> None:
+        body = json.dumps({"spec": {"infrastructure": infrastructure}})
+        hello.kubectl("patch", "gateway", "waypoint", "-n", "hello", "--type=merge", "-p", body)
+
+    def proxies() -> list[Object]:
+        selector = "gateway.networking.k8s.io/gateway-name=waypoint"
+        found: list[Object] = hello.json("get", "pods", "-n", "hello", "-l", selector)["items"]
+        return found
+
+    def shaped(pods: list[Object]) -> bool:
+        ready = [condition_holds(pod, "Ready") for pod in pods]
+        cpu = [pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] for pod in pods]
+        return (ready, cpu) == ([True, True], ["50m", "50m"])
+
+    patch({"labels": {"example.com/team": "a"}, "parametersRef": reference})
+    pods = first(proxies, shaped, "two pods as the parameters have them")
+    assert [pod["metadata"]["labels"]["example.com/team"] for pod in pods] == ["a", "a"]
+    service = hello.json("get", "service", "waypoint", "-n", "hello")
+    assert service["metadata"]["annotations"]["example.com/owner"] == "team-a"
+    assert set(ask(hello, "curl", "test", 40, *CODE)) == {THROUGH_THE_WAYPOINT}
+    logs = partial(hello.kubectl, "logs", "-n", "hello")
+    eventually(lambda: all(" 418 FI " in logs(f"pod/{pod['metadata']['name']}") for pod in pods), "request in each")
+    patch(None)
+    first(proxies, lambda pods: len(pods) == 1 and not shaped(pods * 2), "one pod as by default")
+    answered(hello, THROUGH_THE_WAYPOINT)
+    assert "example.com/owner" not in hello.kubectl("get", "service", "waypoint", "-n", "hello", "-o", "yaml")
 
 
 def test_a_canary_gets_its_share_of_connections(hello: Mesh) -> None:
