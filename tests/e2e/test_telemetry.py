@@ -36,7 +36,7 @@ spec:
   - match: [{uri: {prefix: /abort}}]
     fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
     route: [{destination: {host: helloworld}}]
-  - match: [{uri: {prefix: /old}}]
+  - match: [{uri: {prefix: /old}, statPrefix: of-old}]
     name: renamed
     rewrite: {uri: /hello}
     route: [{destination: {host: helloworld}}]
@@ -259,6 +259,26 @@ def test_a_telemetry_chooses_what_is_told_of_a_service(hello: Mesh) -> None:
     assert {had["method"] for had in changed} == {"GET", "PUT"}
     assert not [had for had in changed if "response_flags" in had or had["destination_service_name"] != "helloworld"]
     hello.kubectl("delete", "-n", "hello", "telemetry", "failures")
+
+
+def test_a_route_has_the_statistics_it_asks_for(hello: Mesh) -> None:
+    """As `statPrefix` names them; those without have none."""
+    at = ["exec", "-n", "hello", "deploy/waypoint", "--", "curl", "-sS", "localhost:15090/stats/prometheus"]
+
+    def counted() -> dict[str, float]:
+        lines = (line for line in hello.kubectl(*at).splitlines() if line.startswith("envoy_vhost"))
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    before = counted()
+    assert before
+    assert all('envoy_route="of-old"' in name for name in before)
+    hello.curl(f"{HELLO}/old/one")
+    hello.curl(f"{HELLO}/hello")
+    of_old = 'envoy_virtual_host="inbound|http|5000",envoy_route="of-old"'
+    total = f"envoy_vhost_route_upstream_rq_total{{{of_old}}}"
+    found = counted()
+    assert found[total] == before[total] + 1
+    assert found[f'envoy_vhost_route_upstream_rq{{envoy_response_code="404",{of_old}}}'] > 0
 
 
 def test_istios_own_ports(hello: Mesh) -> None:
