@@ -106,9 +106,14 @@ def of_pod(key: str) -> str:
     return f"%METADATA(LISTENER:{POD}:{key})%"
 
 
-def source_fields(source: str, identity: str) -> str:
+def identified_source(source: str, identity: str) -> str:
+    """What SOURCE_FIELDS says behind the source's address."""
+    return f'{source} src.identity="{identity}" '
+
+
+def source_fields(identified: str) -> str:
     """The value of SOURCE_FIELDS, a format."""
-    return f'src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} src.identity="{identity}" '
+    return f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {identified}"
 
 
 def tunnel_fields(service: str, workload: Workload) -> str:

@@ -48,7 +48,6 @@ INBOUND = "inbound_app"
 _IDLE_TUNNEL_SECONDS = 300
 """istio/ztunnel, src/config.rs: DEFAULT_POOL_UNUSED_RELEASE_TIMEOUT."""
 
-_IDENTITY = "identity"
 _CERTIFICATE = "envoy.tls.certificate_mappers.on_demand_secret"
 """Filter state."""
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls"
@@ -133,15 +132,14 @@ def source_state() -> list[FilterStateValue]:
     """What goes along into tunnels, of the pod they begin in: few values, since each costs every connection. What
     `connect_originate` alone reads goes no further than there, which costs half as much; the certificate is chosen
     behind it."""
-    source, identity = access_log.of_pod(access_log.SOURCE), access_log.of_pod(_IDENTITY)
     told = {
-        access_log.SOURCE: source,
-        access_log.SOURCE_FIELDS: access_log.source_fields(source, identity),
+        access_log.SOURCE: access_log.of_pod(access_log.SOURCE),
+        access_log.SOURCE_FIELDS: access_log.source_fields(access_log.of_pod(access_log.SOURCE_FIELDS)),
         access_log.SOURCE_TARGET: "%DOWNSTREAM_LOCAL_ADDRESS%",
         metrics.SOURCE_NAMES: access_log.of_pod(metrics.SOURCE_NAMES),
     }
     return [
-        filter_state(_CERTIFICATE, f"{ON_DEMAND}{identity}", shared="TRANSITIVE", factory=STRING),
+        filter_state(_CERTIFICATE, access_log.of_pod(_CERTIFICATE), shared="TRANSITIVE", factory=STRING),
         *(filter_state(key, text, shared="ONCE", factory=STRING) for key, text in told.items()),
     ]
 
@@ -154,10 +152,12 @@ def described(pod: Captured) -> Metadata:
         revision=pod.canonical_revision,
         namespace=pod.namespace,
     )
+    source = access_log.workload_fields("src", pod.name, pod.namespace)
     texts = {
         NETNS: pod.netns,
-        _IDENTITY: pod.identity,
-        access_log.SOURCE: access_log.workload_fields("src", pod.name, pod.namespace),
+        _CERTIFICATE: f"{ON_DEMAND}{pod.identity}",
+        access_log.SOURCE: source,
+        access_log.SOURCE_FIELDS: access_log.identified_source(source, pod.identity),
         access_log.DESTINATION: access_log.workload_fields("dst", pod.name, pod.namespace),
         metrics.SOURCE_NAMES: names,
     }
