@@ -34,35 +34,19 @@ from ambientlab.mesh.plain import plain
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.proxies import Proxies
-from ambientlab.mesh.xds.types import (
-    CLUSTER,
-    ENDPOINTS,
-    EXTENSION,
-    FILTER_CHAIN,
-    LISTENER,
-    NODE_PROXY,
-    ROUTES,
-    Resources,
-)
-from support.envoy import as_json, with_chains
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Resources
+from support.envoy import as_json
 
 HERE = Path(__file__).parent
 CASES = sorted(path.name.removesuffix(".in.yaml") for path in HERE.glob("cases/*.in.yaml"))
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
-ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "chains", "listeners", "plaintext", "extensions")
+ALL = ("workloads", "services", "waypoints", "clusters", "ztunnel", "listeners", "plaintext", "extensions")
 """What a case may ask to be shown in full: `# show: services, clusters`, or `# show: everything`. `clusters` are those
 of waypoints, with the policies behind them, unless it asks for `ztunnel` as well; `plaintext` are the listeners for
 plain connections to pods."""
-TYPES = {
-    "clusters": CLUSTER,
-    "endpoints": ENDPOINTS,
-    "chains": FILTER_CHAIN,
-    "listeners": LISTENER,
-    "routes": ROUTES,
-    "extensions": EXTENSION,
-}
+TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES, "extensions": EXTENSION}
 
 
 class Case:
@@ -193,8 +177,6 @@ def shown(resources: Resources, case: Case, proxy: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     clusters = proxy != "ztunnel" or "ztunnel" in case.show
     for title, kind in TYPES.items():
-        if kind == FILTER_CHAIN and not ("chains" in case.show and resources[kind]):
-            continue  # the same in every mesh
         if kind in (ENDPOINTS, ROUTES) or (title in case.show and (kind != CLUSTER or clusters)):
             result[title] = {name: as_json(message) for name, message in resources.get(kind, {}).items()}
         elif kind == LISTENER and "plaintext" in case.show:
@@ -215,8 +197,7 @@ def combined(resources: Resources) -> dict[str, Any]:
     routes = {name: as_json(message) for name, message in resources[ROUTES].items()}
     extensions = {name: as_json(message)["typed_config"] for name, message in resources.get(EXTENSION, {}).items()}
     listeners = [
-        inline(with_chains(as_json(message)), routes, extensions, in_cluster=False)
-        for message in resources[LISTENER].values()
+        inline(as_json(message), routes, extensions, in_cluster=False) for message in resources[LISTENER].values()
     ]
     for port, listener in enumerate(listeners, 20000):
         # without their namespaces, the listeners of different pods would be in each other's way

@@ -17,7 +17,6 @@ from google.protobuf.message import Message
 from ambientlab.dataplane.admin import AdminClient
 from ambientlab.dataplane.bootstrap import FLAGS, proxy_bootstrap, runtime
 from ambientlab.dataplane.envoy import binary
-from ambientlab.mesh.xds import inpod_chains
 
 M = TypeVar("M", bound=Message)
 EXTENSIONS = "type.googleapis.com/envoy.extensions."
@@ -30,13 +29,6 @@ def parse(kind: type[M], value: dict[str, Any]) -> M:
 def as_json(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
     return found
-
-
-def with_chains(listener: dict[str, Any]) -> dict[str, Any]:
-    """A captured pod's listener that holds the chains it would ask a control plane for."""
-    if not listener.pop("fcds_config", None):
-        return listener
-    return {**listener, "filter_chains": [*listener.get("filter_chains", ()), *map(as_json, inpod_chains.shared())]}
 
 
 def extension(name: str, type_: str, **value: Any) -> dict[str, Any]:

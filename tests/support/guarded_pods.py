@@ -19,7 +19,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.xds import inpod
 from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH
 from support import hbone
-from support.envoy import as_json, free_ports, static_envoy, with_chains
+from support.envoy import as_json, free_ports, static_envoy
 
 SERVER = "spiffe://cluster.local/ns/hello/sa/server"
 GREETING = b"hello"
@@ -94,7 +94,7 @@ class Pods:
         choice = None if policies is None else inpod.plain_choice(policies)
         [(_, plain)] = inpod.plaintext_listener(captured, choice).items()
         made = [self._served(as_json(tunnels), captured.ip, self.tunnels_port)]
-        made += [self._served(with_chains(as_json(plain)), captured.ip, port) for port in self.ports.values()]
+        made += [self._served(as_json(plain), captured.ip, port) for port in self.ports.values()]
         for number, listener in enumerate(made):
             listener["name"] += str(number)
         [chain] = made[0]["filter_chains"]

@@ -49,19 +49,14 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, FILTER_CHAIN, LISTENER, ROUTES, SECRET
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
 
-ORDER = (SECRET, CLUSTER, ENDPOINTS, FILTER_CHAIN, LISTENER, EXTENSION, ROUTES)
+ORDER = (SECRET, CLUSTER, ENDPOINTS, LISTENER, EXTENSION, ROUTES)
 
-AFTER: Mapping[str, tuple[str, ...]] = {
-    FILTER_CHAIN: (CLUSTER,),
-    LISTENER: (CLUSTER,),
-    EXTENSION: (CLUSTER,),
-    ROUTES: (CLUSTER, LISTENER),
-}
+AFTER: Mapping[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), EXTENSION: (CLUSTER,), ROUTES: (CLUSTER, LISTENER)}
 """Type -> types of which no addition or change may be waiting or in flight when it is sent."""
 
-REMOVED_AFTER: Mapping[str, tuple[str, ...]] = {CLUSTER: (FILTER_CHAIN, LISTENER, EXTENSION, ROUTES)}
+REMOVED_AFTER: Mapping[str, tuple[str, ...]] = {CLUSTER: (LISTENER, EXTENSION, ROUTES)}
 """Type -> types that must be settled, and free of rejections, when resources of it are removed."""
 
 LEGACY_WILDCARDS = (CLUSTER, LISTENER)

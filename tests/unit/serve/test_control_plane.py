@@ -43,8 +43,7 @@ from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
 from ambientlab.mesh.session import Config
-from ambientlab.mesh.xds import inpod_chains
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, FILTER_CHAIN, LISTENER, ROUTES, SECRET
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, SECRET
 from support.certificates import authority
 from support.memory_client import MemoryClient
 from support.waiting import until
@@ -185,8 +184,6 @@ async def captured(world: World, ztunnel: Proxy) -> set[str]:
     """Captures the client's pod; the names of its listeners. The proxy must have asked for listeners."""
     adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
     listeners = names(await ztunnel.next(LISTENER))
-    assert not adding.done(), "a listener without its chains does not accept"
-    await ztunnel.ask(FILTER_CHAIN, *inpod_chains.NAMES)
     assert not adding.done(), "a listener without its routes does not accept"
     await ztunnel.ask(ROUTES, "inbound|default/client")
     await adding

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 from ambientlab.mesh.session import Acked, Config, Event, Fault, Rejected, Session, Subscribed
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, FILTER_CHAIN, LISTENER, ROUTES, SECRET
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
-TYPES = {"CDS": CLUSTER, "EDS": ENDPOINTS, "FCDS": FILTER_CHAIN, "LDS": LISTENER, "RDS": ROUTES, "SDS": SECRET}
+TYPES = {"CDS": CLUSTER, "EDS": ENDPOINTS, "LDS": LISTENER, "RDS": ROUTES, "SDS": SECRET}
 
 
 def cluster(name: str, marker: str = "", *, eds: bool = False) -> Config:
@@ -276,16 +275,6 @@ def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
     assert peer.sent() == []
     peer.ack("CDS")
     assert peer.sent() == ["RDS +r"]
-
-
-def test_filter_chains_do_not_wait_for_the_listener_that_names_them(peer: Peer) -> None:
-    """It is acknowledged at once, and accepts when it has them."""
-    peer.session.update(LISTENER, {"l": listener("l")})
-    peer.session.update(FILTER_CHAIN, {"chain": Config.of(FilterChain(name="chain"))})
-    peer.request("LDS")
-    assert peer.sent() == ["LDS +l"]
-    peer.request("FCDS", "chain")
-    assert peer.sent() == ["FCDS +chain"]
 
 
 def test_clusters_go_only_after_nothing_refers_to_them(peer: Peer) -> None:

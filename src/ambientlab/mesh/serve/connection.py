@@ -14,19 +14,11 @@ from google.protobuf.message import Message
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.session import Acked, Config, Event, Fault, Rejected, Session, Subscribed
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, FILTER_CHAIN, LISTENER, ROUTES, SECRET
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET
 
 log = logging.getLogger("ambientlab.istiod")
 
-SHORT = {
-    CLUSTER: "CDS",
-    ENDPOINTS: "EDS",
-    FILTER_CHAIN: "FCDS",
-    LISTENER: "LDS",
-    EXTENSION: "ECDS",
-    ROUTES: "RDS",
-    SECRET: "SDS",
-}
+SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", EXTENSION: "ECDS", ROUTES: "RDS", SECRET: "SDS"}
 """Discovery services by the names that Istio's logs and `istioctl proxy-status` use."""
 
 Write = Callable[[DeltaDiscoveryResponse], Awaitable[None]]

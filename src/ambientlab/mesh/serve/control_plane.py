@@ -46,9 +46,9 @@ from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
 from ambientlab.mesh.session import Acked, Rejected
 from ambientlab.mesh.status import Statuses
-from ambientlab.mesh.xds import inpod, inpod_chains
+from ambientlab.mesh.xds import inpod
 from ambientlab.mesh.xds.proxies import Proxies
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, FILTER_CHAIN, LISTENER, NODE_PROXY, ROUTES, Owned
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Owned
 from ambientlab.mesh.xds.waypoint_clusters import served_by
 
 log = logging.getLogger("ambientlab.istiod")
@@ -186,9 +186,7 @@ class ControlPlane:
         """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
         self._carry(pod)
         node_proxy = await self._capture_changed(pod)
-        # no listener accepts before
-        await node_proxy.in_force(FILTER_CHAIN, inpod_chains.NAMES, self._patience)
-        await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)
+        await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)  # no listener accepts before
 
     async def remove(self, uid: str) -> None:
         """`CaptureSink.remove`. A proxy that is gone has let go."""

@@ -31,9 +31,6 @@ SOURCE_FIELDS = "ambientlab.source.fields"
 SOURCE_TARGET = "ambientlab.source.target"
 """Filter state that goes along into the tunnel: what the log says of the source, and the address it asked for."""
 
-POD, DESTINATION = "ambientlab.pod", "destination"
-"""Metadata of a captured pod's listeners, and its key of what the log says of the pod as a destination."""
-
 SOURCE, SOURCE_HEADER = "ambientlab.source", "x-ambientlab-source"
 DESTINATION_SERVICE, DESTINATION_SERVICE_HEADER = "service", "x-ambientlab-destination-service"
 """Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them. The first has
@@ -101,19 +98,10 @@ def plain_fields(service: str, workload: Workload | None) -> str:
     return "".join(f"{field} " for field in _identified(service, workload))
 
 
-def of_pod(key: str) -> str:
-    """A format: what the metadata of a captured pod's listener say."""
-    return f"%METADATA(LISTENER:{POD}:{key})%"
-
-
-def identified_source(source: str, identity: str) -> str:
-    """What SOURCE_FIELDS says behind the source's address."""
-    return f'{source} src.identity="{identity}" '
-
-
-def source_fields(identified: str) -> str:
+def source_fields(workload: str, namespace: str, identity: str) -> str:
     """The value of SOURCE_FIELDS, a format."""
-    return f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {identified}"
+    named = workload_fields("src", workload, namespace)
+    return f'src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {named} src.identity="{identity}" '
 
 
 def tunnel_fields(service: str, workload: Workload) -> str:
@@ -143,13 +131,14 @@ def tunnelled_outbound() -> list[AccessLog]:
     )
 
 
-def plain_outbound(described_by: str = "") -> list[AccessLog]:
+def plain_outbound(workload: str, namespace: str, described_by: str = "") -> list[AccessLog]:
     """For a captured connection that enters no tunnel: those that do are logged there. `described_by` is what has in
     its metadata what there is to say of the destination, UPSTREAM_HOST or CLUSTER; without it there is nothing, and no
     tunnel to ask for."""
+    source = workload_fields("src", workload, namespace)
     destination = f"%METADATA({described_by}:istio:{TARGET})%" if described_by else ""
     return _connections(
-        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {of_pod(SOURCE)} dst.addr=%UPSTREAM_HOST% {destination}",
+        f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% {destination}",
         "outbound",
         "%DOWNSTREAM_LOCAL_ADDRESS%",
         only_if=_PLAIN_UPSTREAM if described_by else "",
@@ -180,9 +169,9 @@ def refused_inbound() -> list[AccessLog]:
     return [_stdout(_line("error", fields, "inbound", _NO_BYTES, error), None)]
 
 
-def plain_inbound() -> list[AccessLog]:
+def plain_inbound(workload: str, namespace: str) -> list[AccessLog]:
     """For a connection from outside the mesh to a captured pod."""
-    return _connections(_plain_inbound_fields(), "inbound", "")
+    return _connections(_plain_inbound_fields(workload, namespace), "inbound", "")
 
 
 def closed(direction: str, error: str) -> list[AccessLog]:
@@ -194,15 +183,15 @@ def closed(direction: str, error: str) -> list[AccessLog]:
     return [_stdout(line, only(AccessLogType.TcpConnectionEnd))]
 
 
-def plain_refused(reason: str) -> list[AccessLog]:
+def plain_refused(workload: str, namespace: str, reason: str) -> list[AccessLog]:
     """For one that policies refuse."""
     error = f' error="{_REFUSED.format(reason)}"'
-    line = _line("error", _plain_inbound_fields(), "inbound", _NO_BYTES, error)
+    line = _line("error", _plain_inbound_fields(workload, namespace), "inbound", _NO_BYTES, error)
     return [_stdout(line, only(AccessLogType.TcpConnectionEnd))]
 
 
-def _plain_inbound_fields() -> str:
-    target = of_pod(DESTINATION)
+def _plain_inbound_fields(workload: str, namespace: str) -> str:
+    target = workload_fields("dst", workload, namespace)
     return f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {UNKNOWN}dst.addr=%DOWNSTREAM_LOCAL_ADDRESS% {UNKNOWN}{target} "
 
 

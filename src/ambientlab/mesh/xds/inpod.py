@@ -1,4 +1,8 @@
-"""The node proxy's listeners inside one captured pod. They depend on the pod, and on what may not be sent to it."""
+"""The node proxy's listeners inside one captured pod. They depend on the pod, and on what may not be sent to it.
+
+Each has filter chains of its own, although most are alike: chains that listeners share (Listener.fcds_config) would
+make a restart among many pods faster, but Envoy ends their connections with whatever else of the listener changes.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as HttpSetFilterState
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
@@ -21,6 +27,8 @@ from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import O
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 import (
     DestinationIPInput,
     DestinationPortInput,
@@ -45,25 +53,18 @@ from ambientlab.cluster import (
     SERVICEENTRY_CIDR_6,
 )
 from ambientlab.mesh.capture import Captured
-from ambientlab.mesh.ir import Authorization, is_ipv6, trust_domain_of, with_port
+from ambientlab.mesh.ir import SELF_CALL, Authorization, is_ipv6, trust_domain_of, with_port
 from ambientlab.mesh.xds import access_log
-from ambientlab.mesh.xds.inpod_chains import (
-    PLAINTEXT,
-    TO_ADDRESS,
-    TO_SELF,
-    TO_SERVICE,
-    TO_WORKLOAD,
-    closed,
-    in_netns,
-    tcp_chain,
-    to_service,
-    with_shared,
-)
 from ambientlab.mesh.xds.messages import (
+    HASHABLE,
     ISTIO_METADATA,
+    NETNS,
+    ORIGINAL_LOCAL,
     PROXY_MARK,
+    TCP_CLUSTER,
     ads,
     extension,
+    filter_state,
     keepalive_options,
     metadata,
     packed,
@@ -72,15 +73,17 @@ from ambientlab.mesh.xds.messages import (
     socket_address,
 )
 from ambientlab.mesh.xds.types import PREFIX
-from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND
+from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH, source_state
 
 SERVICE_NETWORKS = (SERVICE_CIDR, SERVICEENTRY_CIDR, SERVICE_CIDR_6, SERVICEENTRY_CIDR_6)
 """Of Services, and of ServiceEntries that chose no address."""
 POD_NETWORKS = (POD_CIDR, POD_CIDR_6)
 _NODE = (f"{NODE_IP}/32", f"{NODE_IP_6}/128")
 """The pod network's gateway is the node itself, no pod."""
+TO_SERVICE, TO_WORKLOAD, TO_ADDRESS = "service", "workload", "passthrough"
+"""Chains: what a destination is looked up as, or that it is not."""
 TO_NETWORK = "network|"
-"""Begins chains that stand for all addresses of a network."""
+"""Begins those that stand for all addresses of a network."""
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 """Never redirected: such a destination is the proxy's own port, called by the application."""
 
@@ -92,6 +95,7 @@ PlainChoice = tuple[Matcher.OnMatch, tuple[str, ...]]
 """By which a filter chain is chosen for a plain connection, and the reasons for which there must be one that refuses.
 Not there for a pod that the API does not know."""
 
+_PASSING = "plaintext"
 _OWN_PORTS = "(" + "|".join(map(str, PROXY_PORTS)) + ")"
 _OTHER_PORTS = "([1-9][0-9]{0,3}|[2-9][0-9]{4}|1[0-46-9][0-9]{3}|15[1-9][0-9]{2}|150[1-9][0-9]|1500[02-579])"
 _NAME_AND_PORT = r"[^\[]*[A-Za-z][^\[]*:[1-9][0-9]{0,4}"
@@ -125,9 +129,9 @@ def hbone_listener(pod: Captured) -> dict[str, Listener]:
 def plain_choice(policies: tuple[Authorization, ...]) -> PlainChoice:
     if not policies:
         choice = Matcher.OnMatch()
-        _choose(choice, PLAINTEXT)
+        _choose(choice, _PASSING)
         return choice, ()
-    choice, reasons = _authorizations().of_plain_connections(policies, PLAINTEXT)
+    choice, reasons = _authorizations().of_plain_connections(policies, _PASSING)
     return choice, tuple(reasons)
 
 
@@ -227,33 +231,59 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
                 *((network, TO_SERVICE) for network in SERVICE_NETWORKS),
                 *networks,
                 *((network, TO_WORKLOAD) for network in POD_NETWORKS),
-                *((network, TO_SELF["outbound"]) for network in _LOOPBACK),
+                *((network, "self-call") for network in _LOOPBACK),
             ],
             otherwise=TO_ADDRESS,
             ipv6=bool(pod.ip6),
         ),
     )
-    listener.filter_chains.extend(
-        to_service(chain, f"{chain}%DOWNSTREAM_LOCAL_PORT%")
-        for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)})
+    source = [_netns(pod), *source_state(pod)]
+    to_endpoint, to_cluster, anywhere = (
+        access_log.plain_outbound(pod.name, pod.namespace, described_by)
+        for described_by in ("UPSTREAM_HOST", "CLUSTER", "")
     )
-    return with_shared(listener, pod)
+    service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
+    workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
+    asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
+    listener.filter_chains.extend(
+        [
+            _tcp_chain(TO_SERVICE, [*source, service], BLACKHOLE, to_endpoint),
+            _tcp_chain(TO_WORKLOAD, [*source, workload, asked], BLACKHOLE, to_cluster),
+            _tcp_chain(TO_ADDRESS, [_netns(pod)], PASSTHROUGH, anywhere),
+            *(
+                _tcp_chain(
+                    chain,
+                    [*source, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")],
+                    BLACKHOLE,
+                    to_endpoint,
+                )
+                for chain in sorted({chain for _, chain in networks if chain.startswith(TO_NETWORK)})
+            ),
+            _self_call("outbound"),
+        ]
+    )
+    return listener
 
 
 def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
+    passing = _tcp_chain(_PASSING, [_netns(pod)], PASSTHROUGH, access_log.plain_inbound(pod.name, pod.namespace))
+    self_call = _self_call("inbound")
     own_port = Matcher()
     tree = own_port.matcher_tree
     tree.input.CopyFrom(TypedExtensionConfig(name="destination-port", typed_config=packed(DestinationPortInput())))
     for port in PROXY_PORTS:
-        _choose(tree.exact_match_map.map[str(port)], TO_SELF["inbound"])
+        _choose(tree.exact_match_map.map[str(port)], self_call.name)
     if choice is None:
         unknown = access_log.no_workload(pod.identity, pod.name)
-        refusing = [closed("no-workload", "inbound", unknown)]
+        refusing = [_closed("no-workload", "inbound", unknown)]
         _choose(own_port.on_no_match, refusing[0].name)
     else:
         own_port.on_no_match.CopyFrom(choice[0])
-        refusing = [tcp_chain(reason, [], BLACKHOLE, access_log.plain_refused(reason)) for reason in choice[1]]
-    listener = Listener(
+        refusing = [
+            _tcp_chain(reason, [], BLACKHOLE, access_log.plain_refused(pod.name, pod.namespace, reason))
+            for reason in choice[1]
+        ]
+    return Listener(
         name=listener_names(pod)[1],
         address=socket_address("0.0.0.0", INBOUND_PLAINTEXT_PORT, pod.netns),
         additional_addresses=_in_ipv6(pod, "::", INBOUND_PLAINTEXT_PORT),
@@ -261,9 +291,8 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
         socket_options=keepalive_options(),
         traffic_direction="INBOUND",
         filter_chain_matcher=own_port,
-        filter_chains=refusing,
+        filter_chains=[passing, self_call, *refusing],
     )
-    return with_shared(listener, pod)
 
 
 def _inbound_hbone(pod: Captured) -> Listener:
@@ -292,7 +321,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
     refused.body.inline_string = ""
     # without a message, which is loaded where there are policies: it lets pass what no route's own forbids
     manager.http_filters.add(name=_RBAC).typed_config.type_url = f"{PREFIX}envoy.extensions.filters.http.rbac.v3.RBAC"
-    state = HttpSetFilterState(on_request_headers=[in_netns(pod.netns)])
+    state = HttpSetFilterState(on_request_headers=[_netns(pod)])
     manager.http_filters.add(name="envoy.filters.http.set_filter_state", typed_config=packed(state))
     router = Router(suppress_envoy_headers=True)
     manager.http_filters.add(name="envoy.filters.http.router", typed_config=packed(router))
@@ -325,6 +354,25 @@ def _authorizations() -> Any:
     return import_module("ambientlab.mesh.xds.authorizations")
 
 
+def _self_call(direction: str) -> FilterChain:
+    """For connections to the proxy's own ports."""
+    return _closed("self-call", direction, SELF_CALL)
+
+
+def _closed(name: str, direction: str, error: str) -> FilterChain:
+    return _tcp_chain(name, [], BLACKHOLE, access_log.closed(direction, error))
+
+
+def _netns(pod: Captured) -> FilterStateValue:
+    """Upstream connections are made as if from inside the pod.
+
+    The one hashable value that connections upstream share: Envoy's pools are keyed by all of them, in an order that is
+    not always the same, so that two would give one destination two pools. A pod has one identity, so its namespace says
+    enough.
+    """
+    return filter_state(NETNS, pod.netns, shared="TRANSITIVE", factory=HASHABLE)
+
+
 def _original_dst() -> ListenerFilter:
     return ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
 
@@ -332,6 +380,23 @@ def _original_dst() -> ListenerFilter:
 def _original_src() -> ListenerFilter:
     """The application sees its client's address; the mark lets its answers come back to the proxy."""
     return ListenerFilter(name="envoy.filters.listener.original_src", typed_config=packed(OriginalSrc(mark=PROXY_MARK)))
+
+
+def _tcp_chain(name: str, state: Sequence[FilterStateValue], cluster: str, logs: Sequence[AccessLog]) -> FilterChain:
+    """`cluster` is for connections whose filter state names none."""
+    proxy = TcpProxy(stat_prefix=name, cluster=cluster, access_log=logs)
+    proxy.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
+    proxy.idle_timeout.SetInParent()  # connections may be silent for as long as they like
+    return FilterChain(
+        name=name,
+        filters=[
+            Filter(
+                name="envoy.filters.network.set_filter_state",
+                typed_config=packed(SetFilterState(on_new_connection=state)),
+            ),
+            Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxy)),
+        ],
+    )
 
 
 def _in_ipv6(pod: Captured, address: str, port: int) -> list[AdditionalAddress]:

@@ -12,7 +12,6 @@ PREFIX = "type.googleapis.com/"
 CLUSTER = PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 EXTENSION = PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
-FILTER_CHAIN = PREFIX + "envoy.config.listener.v3.FilterChain"
 LISTENER = PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -20,7 +19,7 @@ SECRET = PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 Resources = dict[str, dict[str, Message]]
 """type URL -> name -> resource."""
 
-TYPES = (CLUSTER, ENDPOINTS, FILTER_CHAIN, LISTENER, EXTENSION, ROUTES)
+TYPES = (CLUSTER, ENDPOINTS, LISTENER, EXTENSION, ROUTES)
 """Those that are made from the mesh."""
 
 Owned = tuple[Key, str, str]

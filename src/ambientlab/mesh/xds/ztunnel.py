@@ -44,11 +44,11 @@ from ambientlab.mesh.ir import (
     is_ipv6,
     with_port,
 )
-from ambientlab.mesh.xds import access_log, endpoints, inpod, inpod_chains
+from ambientlab.mesh.xds import access_log, endpoints, inpod
 from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.health import health
 from ambientlab.mesh.xds.messages import bind_in_netns
-from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, FILTER_CHAIN, LISTENER, NODE_PROXY, ROUTES, Made, Owned
+from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, NODE_PROXY, ROUTES, Made, Owned
 from ambientlab.mesh.xds.ztunnel_shared import (
     connect_originate_listener,
     destination_cluster,
@@ -69,8 +69,6 @@ class Ztunnel:
         constant: Source[Owned, Message] = graph.source("listeners of the node proxy without a mesh")
         for listener in (connect_originate_listener(), health()):
             constant.set((NODE_PROXY, LISTENER, listener.name), listener)
-        for chain in inpod_chains.shared():
-            constant.set((NODE_PROXY, FILTER_CHAIN, chain.name), chain)
         called = graph.group("services by address", mesh.services, lambda _, service: by_address([service]))
         within = graph.group("services by port of a network", mesh.services, lambda _, one: _within_networks(one))
         reached = graph.group("workloads by address", mesh.workloads, lambda _, workload: workload.ips)
@@ -187,10 +185,10 @@ def _way_to(_: Context, network: str, services: Sequence[Service]) -> Mapping[st
     here = ip_network(network)
     single = here.num_addresses == 1
     if all(one.resolution is Resolution.NONE and not (single and one.waypoint) for one in services):
-        return {network: inpod_chains.TO_ADDRESS} if _inside(here, *inpod.SERVICE_NETWORKS, *inpod.POD_NETWORKS) else {}
+        return {network: inpod.TO_ADDRESS} if _inside(here, *inpod.SERVICE_NETWORKS, *inpod.POD_NETWORKS) else {}
     if not single:
         return {network: _network_name(network)}
-    return {} if _inside(here, *inpod.SERVICE_NETWORKS) else {network: inpod_chains.TO_SERVICE}
+    return {} if _inside(here, *inpod.SERVICE_NETWORKS) else {network: inpod.TO_SERVICE}
 
 
 def _inside(network: IPv4Network | IPv6Network, *wider: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import BindConfig
-from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
@@ -22,7 +22,6 @@ from ambientlab.mesh.xds.discovery import Discovery
 from ambientlab.mesh.xds.messages import (
     CONNECT_ORIGINATE,
     ISTIO_METADATA,
-    NETNS,
     ON_DEMAND,
     PEER_SANS,
     STRING,
@@ -128,40 +127,26 @@ def _client_tls(trust: TrustDomains) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
-def source_state() -> list[FilterStateValue]:
+def source_state(pod: Captured) -> list[FilterStateValue]:
     """What goes along into tunnels, of the pod they begin in: few values, since each costs every connection. What
     `connect_originate` alone reads goes no further than there, which costs half as much; the certificate is chosen
     behind it."""
-    told = {
-        access_log.SOURCE: access_log.of_pod(access_log.SOURCE),
-        access_log.SOURCE_FIELDS: access_log.source_fields(access_log.of_pod(access_log.SOURCE_FIELDS)),
-        access_log.SOURCE_TARGET: "%DOWNSTREAM_LOCAL_ADDRESS%",
-        metrics.SOURCE_NAMES: access_log.of_pod(metrics.SOURCE_NAMES),
-    }
-    return [
-        filter_state(_CERTIFICATE, access_log.of_pod(_CERTIFICATE), shared="TRANSITIVE", factory=STRING),
-        *(filter_state(key, text, shared="ONCE", factory=STRING) for key, text in told.items()),
-    ]
-
-
-def described(pod: Captured) -> Metadata:
-    """What filter chains that all pods share say of the pod whose listener a connection came to."""
     names = labels.names(
         workload=pod.workload_name,
         service=pod.canonical_name,
         revision=pod.canonical_revision,
         namespace=pod.namespace,
     )
-    source = access_log.workload_fields("src", pod.name, pod.namespace)
-    texts = {
-        NETNS: pod.netns,
-        _CERTIFICATE: f"{ON_DEMAND}{pod.identity}",
-        access_log.SOURCE: source,
-        access_log.SOURCE_FIELDS: access_log.identified_source(source, pod.identity),
-        access_log.DESTINATION: access_log.workload_fields("dst", pod.name, pod.namespace),
+    told = {
+        access_log.SOURCE: access_log.workload_fields("src", pod.name, pod.namespace),
+        access_log.SOURCE_FIELDS: access_log.source_fields(pod.name, pod.namespace, pod.identity),
+        access_log.SOURCE_TARGET: "%DOWNSTREAM_LOCAL_ADDRESS%",
         metrics.SOURCE_NAMES: names,
     }
-    return metadata({access_log.POD: texts})
+    return [
+        filter_state(_CERTIFICATE, f"{ON_DEMAND}{pod.identity}", shared="TRANSITIVE", factory=STRING),
+        *(filter_state(key, text, shared="ONCE", factory=STRING) for key, text in told.items()),
+    ]
 
 
 def connect_originate_listener() -> Listener:
