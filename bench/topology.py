@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ambientlab.host import process
@@ -23,7 +23,7 @@ kubectl wait pod --all -n outside --for=condition=Ready
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """`urls` are of the mesh: service, waypoint, rules, direct. `root` is its launcher."""
+    """`urls` are of the mesh: service, waypoint, rules, pod, node. `root` is its launcher."""
 
     urls: dict[str, str]
     root: int
@@ -33,22 +33,12 @@ class Topology:
         """From a client of that namespace."""
         return Side(in_pod(namespace), self.urls[path], self.root)
 
-    def compare(
-        self, name: str, path: str, hand_path: str = "", least: float | None = None, *, bulk: bool = False
-    ) -> list[Row]:
-        return compare.rows(name, [self.turns(path, hand_path, bulk=bulk)], least, bulk=bulk)
+    def compare(self, name: str, path: str, least: float | None = None, *, bulk: bool = False) -> list[Row]:
+        return compare.rows(name, [self.turns(path, bulk=bulk)], least, bulk=bulk)
 
-    def turns(
-        self,
-        path: str,
-        hand_path: str = "",
-        options: Sequence[str] = (),
-        *,
-        bulk: bool = False,
-        seconds: int = SECONDS,
-    ) -> Compared:
+    def turns(self, path: str, options: Sequence[str] = (), *, bulk: bool = False, seconds: int = SECONDS) -> Compared:
         ours = self.side(path)
-        hand = Side(self.by_hand.run, self.by_hand.urls[hand_path or path], self.by_hand.pid)
+        hand = Side(self.by_hand.run, self.by_hand.urls[path], self.by_hand.pid)
         if bulk:
             ours, hand = (replace(side, url=side.url + BULK) for side in (ours, hand))
         return compare.turns(ours, hand, options, seconds=seconds)
@@ -73,18 +63,20 @@ def in_pod(namespace: str) -> Run:
 def _urls() -> dict[str, str]:
     services = json.loads(kubectl("get", "service", "-n", "bench", "-o", "json"))["items"]
     addresses = {each["metadata"]["name"]: each["spec"]["clusterIP"] for each in services}
-    direct = kubectl("get", "pod", "server", "-n", "outside", "-o", "jsonpath={.status.podIP}")
+    pods = json.loads(kubectl("get", "pod", "-n", "outside", "-o", "json"))["items"]
+    outside = {each["metadata"]["name"]: each["status"]["podIP"] for each in pods}
     return {
         "service": f"http://{addresses['service']}:8080/",
         "waypoint": f"http://{addresses['service-with-waypoint']}:8080/",
         "rules": f"http://{addresses['service-with-rules']}:8080{RULES[-1]}",
-        "direct": f"http://{direct}:8080/",
+        "pod": f"http://{outside['server']}:8080/",
+        "node": f"http://{outside['node']}:8080/",
     }
 
 
 def _world() -> str:
-    """A client and a server in the mesh, the same outside of it; services without a waypoint, with one, and with one
-    that has many rules to try."""
+    """A client and a server in the mesh, the same outside of it, and a server at the node's address, which is nobody's
+    for ztunnel; services without a waypoint, with one, and with one that has many rules to try."""
     behind_waypoint = {"istio.io/use-waypoint": "waypoint"}
     objects = [
         _object("Namespace", "bench", labels={"istio.io/dataplane-mode": "ambient"}),
@@ -94,9 +86,11 @@ def _world() -> str:
         _service("service-with-rules", behind_waypoint),
         _rules("service-with-rules"),
     ]
+    server = {"image": "envoyproxy/envoy", "args": SERVER_ARGUMENTS}
     for namespace in ("bench", "outside"):
         objects.append(_pod("client", namespace, {"image": "curlimages/curl", "command": ["sleep", "infinity"]}))
-        objects.append(_pod("server", namespace, {"image": "envoyproxy/envoy", "args": SERVER_ARGUMENTS}))
+        objects.append(_pod("server", namespace, server))
+    objects.append(_pod("node", "outside", server, hostNetwork=True))
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
 
 
@@ -104,9 +98,9 @@ def _object(kind: str, name: str, **metadata: object) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **metadata}}
 
 
-def _pod(name: str, namespace: str, container: dict[str, object]) -> dict[str, object]:
+def _pod(name: str, namespace: str, container: Mapping[str, object], **spec: object) -> dict[str, object]:
     pod = _object("Pod", name, namespace=namespace, labels={"app": name})
-    return {**pod, "spec": {"containers": [{"name": name, **container}]}}
+    return {**pod, "spec": {"containers": [{"name": name, **container}], **spec}}
 
 
 def _service(name: str, labels: dict[str, str] | None = None) -> dict[str, object]:

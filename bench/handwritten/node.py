@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from ambientlab.cluster import NODE_IP
 from ambientlab.dataplane.bootstrap import BINARY, FLAGS
 from ambientlab.dataplane.envoy import binary
 from ambientlab.flow.clock import LoopClock
@@ -76,6 +77,7 @@ class World:
             "log_format": json.dumps(WAYPOINT_FORMAT),
         }
         node = await self.runtime.create_sandbox(SandboxSpec("node", "node", None))
+        await self._envoy(node, SERVER_ARGUMENTS, {})
         await self._proxy(node, "ztunnel.yaml", words, ("client", "server"), privileged=True)
         await self._proxy(waypoint, "waypoint.yaml", words, ("waypoint",))
         for sandbox in (client, server):
@@ -84,7 +86,8 @@ class World:
             "service": f"http://{SERVICE_VIP}:{PORT}/",
             "waypoint": f"http://{WAYPOINT_SERVICE_VIP}:{PORT}/",
             "rules": f"http://{WAYPOINT_SERVICE_VIP}:{PORT}{RULES[-1]}",
-            "passthrough": f"http://{outside.spec.ip}:{PORT}/",
+            "pod": f"http://{outside.spec.ip}:{PORT}/",
+            "node": f"http://{NODE_IP}:{PORT}/",
         }
         for url in urls.values():
             await self._answers(url)
