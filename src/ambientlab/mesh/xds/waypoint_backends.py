@@ -1,6 +1,7 @@
 """What a waypoint's requests and connections can be sent to: its clusters, and what they are needed for.
 
-A service has clusters under its own names where the waypoint stands in front of it. A destination of a route that has
+A service has clusters under its own names where the waypoint stands in front of it, also while it leaves: a request
+that is delayed has chosen one of them, which must be there still when it goes on. A destination of a route that has
 another waypoint or none gets one as well, under the name of an outbound cluster, once however many routes lead there.
 """
 
@@ -59,7 +60,7 @@ class Backends:
         fronted: Collection[_Fronted, Service],
         tables: Collection[tuple[Key, str, int], RouteTable],
     ) -> None:
-        self._mesh, self._promises, self._tables = mesh, promises, tables
+        self._mesh, self._promises, self._fronted, self._tables = mesh, promises, fronted, tables
         wanted: Collection[_Wanted, Destination] = graph.join(
             "destinations",
             graph.derive("destinations of services", fronted, self._wanted_by_service),
@@ -91,7 +92,7 @@ class Backends:
             return UNKNOWN_SERVICE
         service = ctx.fetch(self._promises, destination.host)
         port = None if service is None else service.port(destination.port)
-        if service is None or gateway in dict(service.waypoints):
+        if service is None or ctx.fetch(self._fronted, (gateway, destination.host)) is not None:
             kind = "http" if port is None or port.protocol.http or port.protocol is AppProtocol.UNDECLARED else "tcp"
             base = waypoint_clusters.inbound_name(destination.host, destination.port, kind)
             return with_subset(base, destination.subset)
@@ -124,7 +125,7 @@ class Backends:
         """None for a service that is the waypoint's own, or for what is not there."""
         gateway, to = place
         service = ctx.fetch(self._promises, to.host)
-        if service is None or gateway in dict(service.waypoints) or service.port(to.port) is None:
+        if service is None or ctx.fetch(self._fronted, (gateway, to.host)) is not None or service.port(to.port) is None:
             return {}
         if to.subset and service.subset(to.subset) is None:
             return {}

@@ -1,0 +1,74 @@
+"""A service that moves between waypoints, and what is on its way to one. Real control plane, real Envoys."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ambientlab.api.kinds import SERVICE, VIRTUALSERVICE
+from ambientlab.mesh.xds.types import LISTENER
+from support.in_node import in_node
+from support.mesh_world import ask
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from ambientlab.mesh.serve.connection import Connection
+    from support.mesh_world import MeshWorld
+
+VIP = "10.96.0.50"
+ONE, OTHER = "one", "other"
+USE = "istio.io/use-waypoint"
+
+
+async def prepare(world: MeshWorld) -> None:
+    world.namespace("default", istio_DOT_io__dataplane_mode="ambient")
+    world.namespace("hello", istio_DOT_io__dataplane_mode="ambient")
+    await world.ztunnel()
+    await world.pod("client")
+    await world.pod("hello", "hello")
+    await world.serve("hello")
+    world.service("hello", "hello", VIP, {5000: 8080}, ["hello"])
+    for number, name in enumerate((ONE, OTHER)):
+        await world.waypoint(name, vip=f"10.96.0.{200 + number}")
+    await until(lambda: sum(map(runs, world.istiod.connections)) == 2, "both waypoints run")
+    await move(world, ONE)
+
+
+def runs(proxy: Connection) -> bool:
+    return "connect_terminate" in proxy.session.held(LISTENER) and proxy.session.synced
+
+
+async def move(world: MeshWorld, waypoint: str) -> None:
+    """Returns when new connections go through `waypoint`, which is whom the application sees."""
+    service = world.client.get(SERVICE, "hello", "hello")
+    assert service is not None
+    world.client.put(SERVICE, {**service, "metadata": {**service["metadata"], "labels": {USE: waypoint}}})
+    through = world.sandboxes[f"{waypoint}-1"].spec.ip
+    for _ in range(1000):
+        status, body = await world.get("client", VIP, 5000)
+        assert status == 200, body
+        if body.split() == ["hello", through]:
+            return
+    raise AssertionError(f"connections do not go through {waypoint}: {body}")
+
+
+@in_node
+async def test_a_request_that_is_delayed_is_answered_wherever_its_service_goes(world: MeshWorld) -> None:
+    delay = {"percentage": {"value": 100}, "fixedDelay": "0.5s"}
+    slow = {"match": [{"uri": {"exact": "/slow"}}], "fault": {"delay": delay}}
+    routes = [{**each, "route": [{"destination": {"host": "hello"}}]} for each in (slow, {})]
+    metadata = {"name": "hello", "namespace": "hello"}
+    world.client.put(VIRTUALSERVICE, {"metadata": metadata, "spec": {"hosts": ["hello"], "http": routes}})
+    await prepare(world)
+    connections = {}
+    for waypoint in (ONE, OTHER):
+        await move(world, waypoint)
+        connections[waypoint] = await world.connect("client", VIP, 5000)
+        assert (await ask(*connections[waypoint]))[0] == 200
+    for _ in range(3):
+        for waypoint, connection in connections.items():
+            await move(world, OTHER if waypoint == ONE else ONE)
+            delayed = asyncio.create_task(ask(*connection, "/slow"))
+            await move(world, waypoint)
+            assert not delayed.done()
+            assert (await delayed)[0] == 200
