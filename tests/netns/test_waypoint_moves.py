@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ambientlab.api.kinds import SERVICE, VIRTUALSERVICE
-from ambientlab.mesh.xds.types import LISTENER
+from ambientlab.mesh.serve import control_plane
+from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
 from support.in_node import in_node
 from support.mesh_world import ask
 from support.waiting import until
@@ -72,3 +74,33 @@ async def test_a_request_that_is_delayed_is_answered_wherever_its_service_goes(w
             await move(world, waypoint)
             assert not delayed.done()
             assert (await delayed)[0] == 200
+
+
+@in_node
+async def test_an_open_connection_is_served_until_it_is_told_to_close(world: MeshWorld) -> None:
+    control_plane.DEPARTURE = 0.2
+    await prepare(world)
+    busy, idle = [await world.connect("client", VIP, 5000) for _ in range(2)]
+    for connection in (busy, idle):
+        assert not await closing(*connection)
+    [left] = [each.session for each in world.istiod.connections if each.proxy.pod == f"{ONE}-1"]
+    await move(world, OTHER)
+    while not await closing(*busy):
+        pass
+    await until(lambda: left.synced and not of_services(left.wanted(ROUTES)), "filter chains are drained")
+    assert await closing(*idle)
+    await until(lambda: not of_services(left.held(CLUSTER)), "what they needed goes with them")
+    assert left.synced
+
+
+async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Asks, and tells whether the good answer is the connection's last."""
+    writer.write(b"GET / HTTP/1.1\r\nhost: app\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    await reader.readuntil(b"\n")
+    return b"connection: close" in head
+
+
+def of_services(names: Iterable[str]) -> list[str]:
+    return [name for name in names if "|" in name]

@@ -23,16 +23,19 @@ A name becomes dirty when its desired version changes or when the proxy asks for
     version v        holds v                      nothing, unless the proxy has just asked for it
     version v        refused v                    nothing, until v changes
     version v        holds another or none        the resource
-    absent           holds or has asked for it    its removal ("does not exist": nobody needs to wait for it)
+    absent           has just asked for it        its removal ("does not exist": nobody needs to wait for it)
+    absent           holds it                     its removal; nothing, if it is of a type in LEFT
     not wanted       -                            nothing
 
 Envoy refuses a response whole, the good resources of it with the bad one. A refused push is therefore sent again in
 halves until the resources at fault stand alone: k bad ones among n cost about k*log2(n) round trips, and every other
 resource gets through. What the proxy said about those is kept in `rejections` until it runs what it should.
 
-Order makes changes without a gap (make before break). `AFTER` is the whole rule: a type is sent only when the types it
-refers to are settled; clusters go only after nothing can refer to them any more. It relies on Envoy acknowledging
-clusters when they are warm. A changed cluster warms only when it is sent endpoints again, be they the same.
+Order makes changes without a gap (make before break). A type is sent only when the types it refers to are settled
+(`AFTER`). It relies on Envoy acknowledging clusters when they are warm. A changed cluster warms only when it is sent
+endpoints again, be they the same. What goes may still serve requests of open connections, for as long as Envoy drains
+their filter chains: what chains refer to (`LEFT`) is the proxy's to give up, which it does with the last of them, and
+clusters stay as long (`REMOVED_AFTER`, `_going`).
 
 The peer cannot break the server: what makes no sense comes back as a `Fault` to be logged and changes nothing.
 """
@@ -40,7 +43,7 @@ The peer cannot break the server: what makes no sense comes back as a `Fault` to
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -57,7 +60,12 @@ AFTER: Mapping[str, tuple[str, ...]] = {LISTENER: (CLUSTER,), EXTENSION: (CLUSTE
 """Type -> types of which no addition or change may be waiting or in flight when it is sent."""
 
 REMOVED_AFTER: Mapping[str, tuple[str, ...]] = {CLUSTER: (LISTENER, EXTENSION, ROUTES)}
-"""Type -> types that must be settled, and free of rejections, when resources of it are removed."""
+"""Type -> types that must be settled, and free of rejections, when resources of it are removed. Of those in LEFT, what
+was to go at the same time must be gone."""
+
+LEFT = (ENDPOINTS, EXTENSION, ROUTES)
+"""Types of which Envoy unsubscribes by itself. It would ignore a removal (endpoints, routes) or answer requests with an
+error (extensions: source/common/filter/config_discovery_impl.h, getMissingConfigFilter)."""
 
 LEGACY_WILDCARDS = (CLUSTER, LISTENER)
 """Types of which a first subscription to nothing means all of them."""
@@ -138,8 +146,9 @@ class _Push:
 
 @dataclass(slots=True)
 class _Channel:
-    """One type on one stream."""
+    """One type on one stream. `left`: the proxy gives up resources by itself."""
 
+    left: bool = False
     desired: dict[str, Config] = field(default_factory=dict)
     opened: bool = False
     wildcard: bool = False
@@ -168,7 +177,7 @@ class _Channel:
         if not self.wants(name):
             return False
         if config is None:
-            return None if owed or name in self.held else False
+            return None if owed or (name in self.held and not self.left) else False
         refused = self.rejected.get(name)
         if refused is not None and refused.version == config.version:
             return False
@@ -180,6 +189,15 @@ class _Channel:
             return True
         return bool(self.retries) or any(isinstance(self.decide(n, owed), str) for n, owed in self.dirty.items())
 
+    def due(self, waiting: Collection[str]) -> bool:
+        """Whether anything is to be sent, besides the removals that are `waiting`."""
+        decided = ((name, self.decide(name, owed)) for name, owed in self.dirty.items())
+        return any(version or (version is None and name not in waiting) for name, version in decided)
+
+    def leaving(self) -> list[str]:
+        """What the proxy holds and is to give up by itself."""
+        return [name for name in self.held if name not in self.desired] if self.left else []
+
     def settled(self) -> bool:
         return not (self.in_flight or self.changing() or self.rejected)
 
@@ -188,7 +206,9 @@ class Session:
     """One proxy's stream. Feed it with `update` and `receive`, then send what `outgoing` returns."""
 
     def __init__(self) -> None:
-        self._channels = {type_url: _Channel() for type_url in ORDER}
+        self._channels = {type_url: _Channel(left=type_url in LEFT) for type_url in ORDER}
+        self._going: dict[str, frozenset[tuple[str, str]]] = {}
+        """Cluster to be removed -> what may refer to it and is still to be given up."""
         self._nonces = 0
 
     def update(self, type_url: str, changed: Mapping[str, Config], removed: Iterable[str] = ()) -> None:
@@ -245,10 +265,11 @@ class Session:
 
     @property
     def synced(self) -> bool:
-        """Whether the proxy runs everything it should, as far as it asks for it and did not refuse it."""
+        """Whether the proxy runs everything it should, as far as it asks for it and did not refuse it. A cluster that
+        waits to be removed is in nobody's way."""
         return not any(
-            c.in_flight or c.retries or any(c.decide(n, owed) is not False for n, owed in c.dirty.items())
-            for c in self._channels.values()
+            c.in_flight or c.retries or c.due(self._going if type_url == CLUSTER else ())
+            for type_url, c in self._channels.items()
             if c.opened
         )
 
@@ -279,17 +300,28 @@ class Session:
             current = {n: v for n, v in half.items() if channel.decide(n, True) == v}
             if current:
                 return current
-        may_remove = all(self._channels[t].settled() for t in REMOVED_AFTER.get(type_url, ()))
         versions: dict[str, str | None] = {}
-        waiting: dict[str, bool] = {}
+        removals: dict[str, bool] = {}
         for name, owed in channel.dirty.items():
             version = channel.decide(name, owed)
-            if version is None and name in channel.held and not may_remove:
-                waiting[name] = owed
+            if version is None and name in channel.held:
+                removals[name] = owed
             elif not isinstance(version, bool):
                 versions[name] = version
-        channel.dirty = waiting
-        return versions
+        needed = self._needed(type_url, removals.keys())
+        channel.dirty = {name: removals[name] for name in removals if name in needed}
+        return versions | dict.fromkeys(name for name in removals if name not in needed)
+
+    def _needed(self, type_url: str, names: Set[str]) -> Set[str]:
+        """Those of the `names` to be removed that something may refer to still."""
+        after = [(t, self._channels[t]) for t in REMOVED_AFTER.get(type_url, ())]
+        if not after:
+            return frozenset()
+        settled = all(channel.settled() for _, channel in after)
+        leaving = frozenset((t, name) for t, channel in after for name in channel.leaving()) if names else frozenset()
+        going = {name: self._going.get(name, leaving) & leaving for name in names}
+        self._going = {name: left for name, left in going.items() if left or not settled}
+        return self._going.keys()
 
     def _send(self, type_url: str, channel: _Channel, versions: dict[str, str | None]) -> DeltaDiscoveryResponse:
         self._nonces += 1

@@ -166,7 +166,7 @@ def test_a_reconnecting_proxy_gets_only_the_difference(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r"), "s": routes("s")})
     peer.request("RDS", "r", "s", "t", have={"r": routes("r").version, "t": "old"})
     peer.ack("CDS")
-    assert peer.sent() == ["RDS +s -t"]
+    assert peer.sent() == ["RDS +s"], "t is the proxy's to give up"
 
 
 def test_changes_during_a_push_wait_for_its_answer_and_coalesce(peer: Peer) -> None:
@@ -298,6 +298,51 @@ def test_clusters_go_only_after_nothing_refers_to_them(peer: Peer) -> None:
     assert peer.sent() == ["RDS +r"]
     peer.ack("RDS")
     assert peer.sent() == ["CDS -old"]
+
+
+def test_what_leaves_together_leaves_when_the_proxy_has_no_use_for_it(peer: Peer) -> None:
+    """Requests on connections that Envoy drains need the routes and the clusters of what has gone."""
+    for service in ("a", "b"):
+        peer.session.update(CLUSTER, {service: cluster(service)})
+        peer.session.update(ROUTES, {service: routes(service, service)})
+    peer.request("CDS")
+    peer.sent()
+    peer.ack("CDS")
+    peer.request("RDS", "a", "b")
+    peer.sent()
+    peer.ack("RDS")
+    for service in ("a", "b"):
+        peer.session.update(CLUSTER, {}, removed=[service])
+        peer.session.update(ROUTES, {}, removed=[service])
+        assert peer.sent() == []
+        assert peer.session.synced, "nothing waits for this"
+        if service == "a":
+            peer.request("RDS", unsubscribe=("a",))
+            assert peer.sent() == ["CDS -a"]
+            peer.ack("CDS")
+    peer.session.update(CLUSTER, {"b": cluster("b", "another")})
+    assert not peer.session.synced
+    assert peer.sent() == ["CDS +b"]
+    peer.ack("CDS")
+    peer.request("RDS", unsubscribe=("b",))
+    assert peer.sent() == []
+
+
+def test_clusters_do_not_wait_for_what_leaves_after_them(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a")})
+    peer.session.update(ROUTES, {name: routes(name, "a") for name in ("a", "b")})
+    peer.request("CDS")
+    peer.sent()
+    peer.ack("CDS")
+    peer.request("RDS", "a", "b")
+    peer.sent()
+    peer.ack("RDS")
+    peer.session.update(CLUSTER, {}, removed=["a"])
+    peer.session.update(ROUTES, {}, removed=["a"])
+    assert peer.sent() == []
+    peer.session.update(ROUTES, {}, removed=["b"])
+    peer.request("RDS", unsubscribe=("a",))
+    assert peer.sent() == ["CDS -a"]
 
 
 def test_a_changed_cluster_is_sent_its_endpoints_again_to_warm(peer: Peer) -> None:

@@ -35,6 +35,8 @@ class Proxy:
     """What Envoy does with responses, one type at a time and each in order."""
 
     running: dict[str, dict[str, str]] = field(default_factory=lambda: {CLUSTER: {}, LISTENER: {}, ROUTES: {}})
+    asked: set[str] = field(default_factory=lambda: set(NAMES))
+    """Route tables it has a use for."""
     inbox: list[DeltaDiscoveryResponse] = field(default_factory=list)
 
     def answer(self) -> DeltaDiscoveryRequest:
@@ -45,7 +47,8 @@ class Proxy:
             reply.error_detail.message = "bad"
             return reply
         for r in response.resources:
-            running[r.name] = r.version
+            if response.type_url != ROUTES or r.name in self.asked:
+                running[r.name] = r.version
         for name in response.removed_resources:
             running.pop(name, None)
         return reply
@@ -54,7 +57,7 @@ class Proxy:
 Step = tuple[str, str, str, int]
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["set", "set", "set", "drop", "answer", "answer", "again"]),
+        st.sampled_from(["set", "set", "set", "drop", "answer", "answer", "again", "give up"]),
         st.sampled_from([CLUSTER, LISTENER, ROUTES]),
         st.sampled_from(NAMES),
         st.integers(0, BAD),
@@ -69,6 +72,15 @@ steps = st.lists(
 def test_a_proxy_converges_on_what_is_desired(script: list[Step]) -> None:
     session, proxy = Session(), Proxy()
     desired: dict[str, dict[str, Config]] = {CLUSTER: {}, LISTENER: {}, ROUTES: {}}
+
+    def ask(name: str) -> None:
+        proxy.asked.add(name)
+        session.receive(DeltaDiscoveryRequest(type_url=ROUTES, resource_names_subscribe=[name]))
+
+    def give_up(name: str) -> None:
+        proxy.asked.discard(name)
+        proxy.running[ROUTES].pop(name, None)
+        session.receive(DeltaDiscoveryRequest(type_url=ROUTES, resource_names_unsubscribe=[name]))
 
     def pump() -> None:
         proxy.inbox += session.outgoing()
@@ -87,7 +99,15 @@ def test_a_proxy_converges_on_what_is_desired(script: list[Step]) -> None:
             case "answer" if proxy.inbox:
                 session.receive(proxy.answer())
             case "again" if type_url == ROUTES:
-                session.receive(DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=[name]))
+                ask(name)
+            case "give up" if name not in desired[ROUTES]:
+                give_up(name)
+        pump()
+    for name in NAMES:
+        if name not in desired[ROUTES]:
+            give_up(name)
+        elif name not in proxy.asked:
+            ask(name)
         pump()
     rounds = 0
     while proxy.inbox:
