@@ -32,14 +32,16 @@ def complaint(answer: Answer) -> str:
         return f"{answer.status} with another code in its Status"
     if not status.get("message") or not (status.get("reason") or WEBHOOK.match(status["message"])):
         return f"{answer.status} without a reason or a message"
-    if status["reason"] == "Invalid" and not _named(status):
+    if status.get("reason") == "Invalid" and not _named(status):
         return "Invalid without a field"
     return ""
 
 
 def _of_the_future(answer: Answer) -> bool:
     """Kubernetes takes a resource version that is still to come for one that it has to wait for."""
-    status = answer.json() or {}
+    status = answer.json()
+    if not isinstance(status, dict):
+        return False
     causes = status.get("details", {}).get("causes", [])
     return answer.status == 504 and any(cause.get("reason") == "ResourceVersionTooLarge" for cause in causes)
 

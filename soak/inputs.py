@@ -6,8 +6,11 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from ambientlab.cluster import DNS_IP, NODE_IP
+from ambientlab.api import kinds
+from ambientlab.api.objects import labels_of
+from ambientlab.cluster import DNS_IP, NODE_IP, ROOT_NAMESPACE
 from bench.world import kubectl, shell
 from soak import held, intruder, ledger, logs, said
 from soak.answers import complaint, failed
@@ -17,18 +20,18 @@ from soak.objects import Objects
 from soak.samples import namespaces
 from soak.samples import world as objects_of_world
 from soak.wire import Wire
-from soak.world import NAMESPACE, World, traffic
+from soak.world import NAMESPACE, World, restarts, traffic
 from soak.xds import Xds
 
 ROUND = 1000
 """Inputs between two looks at the logs."""
 SHARES = {"objects": 0.62, "wire": 0.22, "ports": 0.11, "xds": 0.045, "commands": 0.005}
 
-TARGETS = """
+TARGETS = """set -e
 kubectl run outsider -n default --image=busybox -- sleep infinity
 kubectl wait -n default --for=condition=Ready pod/outsider --timeout=60s
 """
-WORLD = """
+WORLD = """set -e
 kubectl label namespace hello istio.io/dataplane-mode=ambient istio.io/use-waypoint=waypoint
 kubectl run helloworld -n hello --image=gcr.io/k8s-staging-gateway-api/echo-advanced --labels=app=helloworld,version=v1
 kubectl wait -n hello --for=condition=Ready pod/helloworld --timeout=60s
@@ -41,6 +44,7 @@ def portion(mesh: World, count: int, seed: int, faults: Faults) -> Counter[str]:
     shell(TARGETS)
     done = _Portion(mesh, seed, faults)
     done.run(count)
+    kubectl("delete", "pod", "outsider", "-n", "default", "--now")
     return done.tally
 
 
@@ -63,8 +67,8 @@ class _Portion:
             before = held.held(mesh.paths)
             self._make_world()
             for start in range(0, count, ROUND):
-                faults.number = start
-                self._round(min(ROUND, count - start))
+                self._round(start, min(ROUND, count - start))
+                self._restarts()
                 self._logs.check()
                 said.check(mesh.api, faults)
             self.tally["acknowledged writes read again"] = self._ledger.check(mesh.api, faults)
@@ -78,10 +82,22 @@ class _Portion:
 
     def _make_world(self) -> None:
         for name in namespaces():
-            self._mesh.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+            self._make("/api/v1/namespaces", {"metadata": {"name": name}})
         for sample in objects_of_world():
-            self._mesh.api.send("POST", sample.collection, sample.object)
+            self._make(sample.collection, sample.object)
         shell(WORLD)
+
+    def _make(self, collection: str, obj: Any) -> None:
+        answer = self._mesh.api.send("POST", collection, obj)
+        if answer.status != 201:
+            raise RuntimeError(f"POST {collection}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+
+    def _restarts(self) -> None:
+        """Of proxies, and of what nobody touched: there are none."""
+        for pod in self._mesh.api.get("/api/v1/pods")["items"]:
+            own = pod["metadata"]["namespace"] in (NAMESPACE, ROOT_NAMESPACE)
+            if restarts(pod) and (own or kinds.GATEWAY_NAME_LABEL in labels_of(pod)):
+                self._faults.add(f"restart of {pod['metadata']['name']}", json.dumps(pod["status"]))
 
     def _remove_world(self) -> None:
         kubectl("delete", "customresourcedefinitions", "soaks.example.com", "--ignore-not-found")
@@ -89,12 +105,12 @@ class _Portion:
         kubectl("delete", "pods", "--all", "-n", "hello", "--now")
         kubectl("delete", "namespaces", *namespaces(), "--timeout=120s")
 
-    def _round(self, count: int) -> None:
-        kinds = self._dice.choices(list(SHARES), list(SHARES.values()), k=count)
-        todo = Counter(kinds)
+    def _round(self, start: int, count: int) -> None:
+        drawn = self._dice.choices(list(SHARES), list(SHARES.values()), k=count)
+        todo = Counter(drawn)
         self.tally.update(todo)
         one = {"objects": self._object, "wire": self._bytes, "commands": self._commands.run}
-        for kind in kinds:
+        for self._faults.number, kind in enumerate(drawn, start):
             if kind in one:
                 one[kind]()
         if todo["ports"]:

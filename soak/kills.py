@@ -1,4 +1,4 @@
-"""kill -9 of whatever runs, at any moment, while writes and traffic go on: the mesh comes back and nothing is lost.
+"""kill -9 of whatever runs, at any moment, while writes and traffic go on: all of it comes back and nothing is lost.
 
 What belongs to a pod comes back by itself. Where the mesh's own processes are killed, or a command in the middle of
 what it does, the next `ambientlab up` has to be enough.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from bench.world import ambientlab
 from soak import held, logs
 from soak.api import Api
 from soak.faults import Faults
-from soak.world import NAMESPACE, SPLIT, World
+from soak.world import NAMESPACE, SPLIT, World, calling, restarts
 from soak.writer import NAMESPACE as LEDGER
 from soak.writer import Writer
 
@@ -33,9 +34,10 @@ from soak.writer import Writer
 OF_THE_MESH = ("launcher", "host-helper", "node-init", "daemon", "zygote")
 OF_A_POD = ("ztunnel", "waypoint", "app", "pause")
 OF_A_COMMAND = ("up", "down", "apply", "kubectl", "up and what it starts")
+SPARE_THE_API = ("nobody", "apply", *OF_A_POD)
 # fmt: on
 """Killed are the first two and `kubectl apply` themselves, the daemon while kubectl speaks to it, and anything that
-`up` has started by then."""
+`up` has started by then; the API has to answer throughout what spares it. A kill that comes too late is none."""
 WEIGHTS = {**dict.fromkeys(OF_THE_MESH, 6), **dict.fromkeys(OF_A_POD, 13), **dict.fromkeys(OF_A_COMMAND, 4)}
 PATIENCE = 60.0
 """Seconds until the mesh must be as it was."""
@@ -45,6 +47,13 @@ APPLIED = 30
 """Objects of one `kubectl apply`."""
 PODS = 7
 """istiod, istio-cni, ztunnel; v1, v2, client and their waypoint."""
+ASKED = 10
+"""Requests in a row that have to be answered once all is back."""
+CALLER = f"""
+import urllib.request
+for _ in range({ASKED}):
+    print(urllib.request.urlopen("http://split:5000/hello", timeout=5).read().decode())
+"""
 
 
 def portion(mesh: World, count: int, seed: int, faults: Faults) -> Counter[str]:
@@ -66,24 +75,28 @@ class _Portion:
         self._logs = logs.Logs(mesh.paths, faults)
         self.writer = Writer(lambda: Api(mesh.paths), seed)
         self.tally: Counter[str] = Counter()
+        self._there: Counter[str] = Counter()
+        """The processes there were at first, by role."""
         self._manifest = mesh.root / "applied.json"
 
     def run(self, count: int) -> None:
         self._comes_back("nobody")
+        self._there = self._processes()
         before = held.held(self._mesh.paths)
         while (killed := self.tally.total()) < count:
             self._faults.number = killed
             victim = self._dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             self.writer.resume()
-            time.sleep(self._dice.random() * 0.1)
-            if victim in OF_A_COMMAND:
-                self._kill_command(victim)
-            else:
-                more = self._dice.choice((0, 0, 0, 1, 2)) if victim in OF_A_POD else 0
-                self._kill(victim, *self._dice.choices(OF_A_POD, k=more))
+            with calling():
+                time.sleep(self._dice.random() * 0.2)
+                if victim in OF_A_COMMAND:
+                    self._kill_command(victim)
+                else:
+                    more = self._dice.choice((0, 0, 0, 1, 2)) if victim in OF_A_POD else 0
+                    self._kill(victim, *self._dice.choices(OF_A_POD, k=more))
             self._comes_back(victim)
             self._logs.check()
-            if killed // LOOKS != self.tally.total() // LOOKS:
+            if killed // LOOKS != self.tally.total() // LOOKS or self.tally.total() >= count:
                 for what, (was, now) in held.leaks(self._mesh.paths, before).items():
                     self._faults.add(f"leak of {what}", f"{was} before, {now} after {self.tally}")
         self.tally["acknowledged writes"] = self.writer.acknowledged
@@ -101,7 +114,15 @@ class _Portion:
     def _kill_one(self, victim: str, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        self.tally[victim] += 1
+            self.tally[victim] += 1
+
+    def _end(self, command: subprocess.Popen[bytes], victim: str) -> None:
+        if command.poll() is None:
+            command.kill()
+            self.tally[victim] += 1
+
+    def _processes(self) -> Counter[str]:
+        return Counter(name for name in self._roles().values() if name)
 
     def _roles(self) -> dict[int, str]:
         """As `held` has them, but told apart by what is killed."""
@@ -130,19 +151,16 @@ class _Portion:
             with _command("up") as command:
                 time.sleep(self._dice.random() * 1.2)
                 if victim == "up":
-                    command.kill()
-                    self.tally[victim] += 1
+                    self._end(command, victim)
                 elif launched := _children(command.pid):
                     self._kill_one(victim, self._dice.choice(launched))
                     self._says_why(command)
                 else:
-                    command.kill()
-                    self.tally["up"] += 1
+                    self._end(command, "up")
         elif victim == "down":
             with _command("down") as command:
                 time.sleep(self._dice.random() * 0.5)
-                command.kill()
-            self.tally[victim] += 1
+                self._end(command, victim)
         else:
             self._apply(victim)
 
@@ -169,8 +187,7 @@ class _Portion:
         with subprocess.Popen(apply, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as command:
             time.sleep(self._dice.random() * 0.4)
             if victim == "apply":
-                command.kill()
-                self.tally["apply"] += 1
+                self._end(command, victim)
             else:
                 self._kill("daemon")
             try:
@@ -190,6 +207,8 @@ class _Portion:
         self.writer.resume()
         self._ready(victim)
         self.writer.pause()
+        if victim in SPARE_THE_API and self.writer.unanswered:
+            self._faults.add(f"writes are not answered after the kill of {victim}", self.writer.unanswered)
         self.writer.check(self._faults, victim)
 
     def _up(self, victim: str) -> None:
@@ -201,8 +220,8 @@ class _Portion:
         ambientlab("up")
 
     def _ready(self, victim: str) -> None:
-        """Every pod is Ready and traffic goes on. Who has restarted is replaced: a second restart waits, as a kubelet
-        has it wait, and what is asked here is whether there is one."""
+        """Every process and every pod is there again, Ready, and traffic goes on. Who has restarted is replaced: a
+        second restart waits, as a kubelet has it wait, and what is asked here is whether there is one."""
         with contextlib.closing(Api(self._mesh.paths)) as api:
             self._await_ready(api, victim)
 
@@ -211,30 +230,40 @@ class _Portion:
         asked = False
         while True:
             pods = _pods(api)
-            restarted = [pod for pod in pods if _restarted(pod) and condition_holds(pod, "Ready")]
+            restarted = [pod for pod in pods if restarts(pod) and condition_holds(pod, "Ready")]
+            if restarted:
+                self._logs.check()  # which go with the pod
             for pod in restarted:
                 metadata = pod["metadata"]
                 api.send("DELETE", f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}", {})
-            if not restarted and all(condition_holds(pod, "Ready") for pod in pods) and len(pods) == PODS:
+            whole = not restarted and all(condition_holds(pod, "Ready") for pod in pods) and len(pods) == PODS
+            if whole and self._processes() == (self._there or self._processes()):
                 if self._answered():
                     break
                 asked = True
             if time.monotonic() > deadline:
-                self._faults.add(f"no {'answers' if asked else 'Ready pods'} after the kill of {victim}", _told(pods))
+                missing = "answers" if asked else "processes as before" if whole else "Ready pods"
+                evidence = f"{self._processes()}, before {self._there}\n{_told(pods)}"
+                self._faults.add(f"no {missing} after the kill of {victim}", evidence)
                 break
             time.sleep(0.05)
 
     def _answered(self) -> bool:
-        """One request through the waypoint."""
-        script = "import urllib.request as r; print(r.urlopen('http://split:5000/hello', timeout=5).read().decode())"
-        command = ["exec", "deploy/client", "-n", NAMESPACE, "--", "python3", "-c", script]
+        """Each of some requests through the waypoint."""
+        command = ["exec", "deploy/client", "-n", NAMESPACE, "--", "python3", "-c", CALLER]
         done = subprocess.run([str(tools.kubectl()), *command], capture_output=True, text=True, check=False)
-        return any(f"version: {version}," in done.stdout for version in SPLIT)
+        return sum(done.stdout.count(f"version: {version},") for version in SPLIT) == ASKED
 
 
-def _command(*words: str) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _command(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """It does not outlive what is done with it."""
     command = [sys.executable, "-P", "-m", "ambientlab.cli.main", *words]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def _children(pid: int) -> list[int]:
@@ -255,10 +284,6 @@ def _hostname(pid: int) -> str:
 def _pods(api: Api) -> list[Any]:
     namespaces = (NAMESPACE, ROOT_NAMESPACE)
     return [pod for name in namespaces for pod in api.get(f"/api/v1/namespaces/{name}/pods")["items"]]
-
-
-def _restarted(pod: Any) -> bool:
-    return any(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))
 
 
 def _told(pods: list[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from soak.faults import Faults
 
 BAD = re.compile(
     r"Traceback \(most recent call last\)|\[critical\]|assert failure|Caught (Segmentation|Abort)|stack trace|"
-    r"was never awaited|never retrieved"
+    r"was never awaited|never retrieved|Fatal Python error|Exception ignored in|terminate called|libc\+\+abi"
 )
+NEXT = re.compile(r"^\[?\d{4}-\d\d-\d\d", re.MULTILINE)
+"""Of a log: where another line of it begins."""
 ROTATED = ".log.1"
 
 
@@ -21,7 +24,8 @@ class Logs:
     def __init__(self, paths: MeshPaths, faults: Faults) -> None:
         self._paths = paths
         self._faults = faults
-        self._read: dict[Path, int] = {}
+        self._read: dict[Path, tuple[int, bytes]] = {}
+        """Up to where, and the last line before that, by which the file is known again."""
         self.refusals: list[str] = []
         """What istiod says that proxies have refused."""
 
@@ -30,29 +34,30 @@ class Logs:
         for path in (*self._paths.logs.glob("*.log"), *self._paths.state.glob("node/logs/*/*/*.log")):
             for match in BAD.finditer(text := self._news(path)):
                 where = path.name if path.parent == self._paths.logs else path.parent.name
-                end = text.find("\n2026-", match.end())
-                told = text[max(0, match.start() - 400) : min(end if end > 0 else len(text), match.start() + 5000)]
+                end = NEXT.search(text, match.end())
+                told = text[max(0, match.start() - 400) : min(end.start() if end else len(text), match.start() + 5000)]
                 self._faults.add(f"log of {where}: {_gist(match.group(), told)}", told)
             if path.name == "istiod.log":
                 self.refusals += [line for line in text.splitlines() if "ACK ERROR" in line]
 
     def _news(self, path: Path) -> str:
-        start = self._read.get(path, 0)
-        text = b""
+        """Whole lines."""
+        start, last = self._read.get(path, (0, b""))
+        rest = b""
         try:
-            size = path.stat().st_size
-            if size < start:  # it was rotated meanwhile
-                with path.with_suffix(ROTATED).open("rb") as file:
-                    file.seek(start)
-                    text = file.read()
-                start = 0
             with path.open("rb") as file:
-                file.seek(start)
-                text += (news := file.read())
-        except OSError:
-            return text.decode(errors="replace")
-        self._read[path] = start + len(news)
-        return text.decode(errors="replace")
+                file.seek(start - len(last))
+                if file.read(len(last)) != last:  # it was rotated meanwhile
+                    with contextlib.suppress(OSError), path.with_suffix(ROTATED).open("rb") as before:
+                        before.seek(start)
+                        rest = before.read()
+                    start, last = file.seek(0), b""
+                news = file.read()
+        except OSError:  # its pod has gone
+            return ""
+        news = news[: news.rfind(b"\n") + 1]
+        self._read[path] = start + len(news), [last, *news.splitlines(keepends=True)][-1]
+        return (rest + news).decode(errors="replace")
 
 
 def _gist(found: str, told: str) -> str:

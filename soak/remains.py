@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ambientlab.host import process
 from bench.world import ambientlab
-from soak import held
+from soak import held, logs
 from soak.faults import Faults
 from soak.world import World, world
 
@@ -23,24 +23,25 @@ def mesh(faults: Faults) -> Iterator[World]:
     """One to soak; it is taken down afterwards, and must be gone then."""
     with world() as made:
         yield made
-        pids = list(held.roles(made.paths))
+        ran = [process.identify(pid, 0) for pid in held.roles(made.paths)]
         ambientlab("down")
-        check(made, faults, pids)
+        check(made, faults, ran)
 
 
-def check(made: World, faults: Faults, pids: Iterable[int] = ()) -> None:
-    """`pids` are those of the mesh when it ran, if known."""
+def check(made: World, faults: Faults, ran: Collection[process.Running] = ()) -> None:
+    """`ran` is what belonged to the mesh when it ran, if that is known."""
+    logs.Logs(made.paths, faults).check()
     deadline = time.monotonic() + PATIENCE
-    while (found := _found(made, pids)) and time.monotonic() < deadline:
+    while (found := _found(made, ran)) and time.monotonic() < deadline:
         time.sleep(0.02)
     for what, evidence in found.items():
         faults.add(f"after down: {what}", evidence)
 
 
-def _found(made: World, pids: Iterable[int]) -> dict[str, object]:
+def _found(made: World, ran: Collection[process.Running]) -> dict[str, object]:
     place = str(made.root).encode()
     found: dict[str, object] = {
-        "processes of the mesh": [pid for pid in pids if Path(f"/proc/{pid}").exists()],
+        "processes of the mesh": [was.pid for was in ran if process.identify(was.pid, was.port) == was],
         "processes that have mounted its files": _orphans(place),
         "mounts on the machine": _lines_with("/proc/self/mountinfo", place),
         "sockets": _lines_with("/proc/net/unix", place),

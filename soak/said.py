@@ -11,7 +11,7 @@ from bench.world import ambientlab
 from soak.api import Api
 from soak.faults import Faults
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds from a refusal to the status that tells it."""
 KINDS = (kinds.SERVICE, kinds.POD, kinds.NAMESPACE, *kinds.SHIPPED_CRDS)
 TOLD = 60

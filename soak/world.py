@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+from ambientlab.api.objects import Object
 from ambientlab.host import isolated, tools
 from ambientlab.host.paths import DEFAULT_NAME, MeshPaths, mesh_paths
 from ambientlab.traffic import stats
@@ -22,10 +23,12 @@ from soak.faults import Faults
 
 NAMESPACE = "kept"
 SPLIT = {"v1": 0.9, "v2": 0.1}
+PATIENCE = 60.0
+"""Seconds for any one answer."""
 SIGNIFICANCE = 1e-6
 """A true split is called false once in a million portions."""
 
-WORLD = f"""
+WORLD = f"""set -e
 kubectl apply -f {Path(__file__).with_name("world.yaml")}
 istioctl waypoint apply -n {NAMESPACE} --wait
 kubectl wait -n {NAMESPACE} --for=condition=Available deployments --all --timeout=60s
@@ -76,24 +79,47 @@ def _temporary(place: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def traffic(faults: Faults) -> Iterator[Counter[str]]:
-    """Requests without a pause, counted by their answers: each must be answered, in the shares that the route gives."""
+def calling() -> Iterator[Counter[str]]:
+    """Requests one after the other from within, counted by their answers, as long as the client is there."""
     answers: Counter[str] = Counter()
     command = [str(tools.kubectl()), "exec", "deploy/client", "-n", NAMESPACE, "--", "/usr/bin/python3", "-c", CLIENT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
         assert client.stdout is not None
         lines = client.stdout
         reader = Thread(target=lambda: answers.update(line.strip() for line in lines), daemon=True)
         reader.start()
         try:
-            while not answers:
-                time.sleep(0.05)
             yield answers
         finally:
             client.kill()
             reader.join()
+
+
+@contextlib.contextmanager
+def traffic(faults: Faults) -> Iterator[Counter[str]]:
+    """`calling`, where each must be answered, in the shares that the route gives, from the beginning to the end."""
+    with calling() as answers:
+        _goes_on(answers)
+        yield answers
+        try:
+            _goes_on(answers)
+        except RuntimeError as error:
+            faults.add(str(error), dict(answers))
     if odd := {answer: count for answer, count in answers.items() if answer not in SPLIT}:
         faults.add("traffic was not answered", odd)
     counts = [answers[version] for version in SPLIT]
     if not sum(counts) or stats.p_value(counts, list(SPLIT.values())) < SIGNIFICANCE:
         faults.add("traffic did not keep its split", dict(answers))
+
+
+def _goes_on(answers: Counter[str]) -> None:
+    """Wait for one more. Raises RuntimeError when there is none."""
+    before, deadline = answers.total(), time.monotonic() + PATIENCE
+    while answers.total() == before:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"traffic has stopped after {before} requests")
+        time.sleep(0.02)
+
+
+def restarts(pod: Object) -> int:
+    return sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))

@@ -51,6 +51,11 @@ class Writer:
         self._go.set()
         self._thread.join()
 
+    @property
+    def unanswered(self) -> list[str]:
+        """Since the last check."""
+        return list(self._doubt)
+
     def check(self, faults: Faults, after: str) -> None:
         """While paused: that everything acknowledged is there. What was in doubt is settled by what is found."""
         with contextlib.closing(self._connect()) as api:
@@ -94,6 +99,7 @@ class Writer:
             return True
         if answer.status == 0 or answer.status >= 500:
             self._doubt[name] = value
+        if answer.status == 0:
             return False
         self._contradictions.append(f"{name}, last known as {before}: {answer}")
         return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
 
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
@@ -47,13 +46,10 @@ class Xds:
         method = METHOD if dice.random() < 0.9 else dice.choice(OTHERS)
         stream = self._channel.stream_stream(method)  # of bytes both ways
         metadata = [("authorization", f"Bearer {dice.choice(('', 'x', 'a.b.c', 'e30.e30.e30'))}")]
+        messages = [self._message() for _ in range(dice.choice((0, 1, 1, 2, 5)))]
         with contextlib.suppress(grpc.RpcError):
-            for _ in stream(self._messages(), timeout=PATIENCE, metadata=metadata if dice.random() < 0.7 else None):
+            for _ in stream(iter(messages), timeout=PATIENCE, metadata=metadata if dice.random() < 0.7 else None):
                 pass
-
-    def _messages(self) -> Iterator[bytes]:
-        for _ in range(self._dice.choice((0, 1, 1, 2, 5))):
-            yield self._message()
 
     def _message(self) -> bytes:
         dice = self._dice

@@ -15,4 +15,6 @@ def test_a_portion_finds_no_fault() -> None:
         killed = kills.portion(mesh, KILLS, SEED, faults)
     assert faults.as_json() == []
     assert sum(sent[kind] for kind in inputs.SHARES) == INPUTS
-    assert killed.total() >= KILLS
+    assert sum(killed[victim] for victim in kills.WEIGHTS) >= KILLS
+    assert all(sent[what] for what in ("acknowledged writes read again", "requests answered meanwhile"))
+    assert killed["acknowledged writes"]
