@@ -1,7 +1,7 @@
 """What Istio ambient does with traffic policy, seen by a client in the mesh: `kubectl exec`, real proxies.
 
-The tests of this module walk one mesh through the lab's states, in order. Splits are judged by an exact test at the
-significance of `support.splits`.
+The tests of this module walk one mesh through the lab's states, in order (`walk`). Splits are judged by an exact test
+at the significance of `support.splits`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from support.hello_rules import SPLIT
 from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually
+
+pytestmark = pytest.mark.walk
 
 HELLO = "http://helloworld.hello.svc.cluster.local:5000/hello"
 HTTPBIN = "http://httpbin.httpbin.svc.cluster.local:8000/get"

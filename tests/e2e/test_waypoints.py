@@ -1,7 +1,7 @@
 """Who goes through a waypoint and who does not, what `istioctl waypoint` says, and waypoints that come, go and restart.
 
-The tests of this module walk one mesh through these states, in order. Every request that passes the waypoint is
-answered 418 there; those that go directly reach the application.
+The tests of this module walk one mesh through these states, in order (`walk`). Every request that passes the waypoint
+is answered 418 there; those that go directly reach the application.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually, first
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.walk
 
 HELLO = "http://helloworld.hello.svc.cluster.local:5000/hello"
 CODE = ["-o", "/dev/null", "-w", "%{http_code}\\n"]
