@@ -10,6 +10,7 @@ import sys
 import click
 
 from ambientlab.cli.istio.command import EXIT_USAGE, Group, Place, words
+from ambientlab.cli.program import Program
 
 _ISTIO = "ambientlab.cli.istio"
 _ALIASES = {
@@ -65,7 +66,12 @@ _ABSENT = {
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
-cli = Group(
+
+class Istioctl(Program, Group):
+    pass
+
+
+cli = Istioctl(
     "istioctl",
     aliases=_ALIASES,
     places=_COMMANDS,
@@ -96,10 +102,6 @@ def main() -> None:
     except (ApiError, KubeconfigError, KubectlError, ToolError) as error:
         click.echo(f"Error: {printable(plain(str(error)))}", err=True)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
 
 
 if __name__ == "__main__":

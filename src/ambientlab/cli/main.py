@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
-import signal
-import sys
-from typing import Any
 
 import click
 
 from ambientlab import __version__
+from ambientlab.cli.program import Program
 
 # command -> (module, attribute, one line for --help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -31,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class Lazy(click.Group):
+class Lazy(Program):
     """A group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -43,16 +40,6 @@ class Lazy(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Ctrl-C ends with 130, a reader that went away with 141, as shells expect; click has 1 for both."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(128 + signal.SIGINT) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.exceptions.Exit(128 + signal.SIGPIPE) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -16,8 +16,13 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 _JSON_CONTROLS = {code: f"\\u{code:04x}" for code in range(128, 160)}
 
 
+def at_terminal(stream: TextIO | None) -> bool:
+    """Python has None for a stream that was closed before it began."""
+    return stream is not None and stream.isatty()
+
+
 def _colour() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return at_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
 
 
 def printable(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -97,12 +99,19 @@ def changed_by(written: Manifests) -> Change:
     return lambda live: foreseen(live, written.objects, as_kubectl, [*known, *written.foreign])
 
 
+def stdin() -> bytes:
+    """All of it. Raises OSError, also where there is none."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdin.buffer.read()
+
+
 def texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The contents of manifests, by the names of their files: of those named, of those in a directory, of stdin."""
     for name in files:
         try:
             if name == "-":
-                yield "stdin", _text("stdin", sys.stdin.buffer.read())
+                yield "stdin", _text("stdin", stdin())
                 continue
             for path in _paths(name):
                 yield str(path), _text(str(path), path.read_bytes())

@@ -13,7 +13,7 @@ import click
 
 from ambientlab.cli import reading
 from ambientlab.cli.mesh import Seconds, name_option
-from ambientlab.cli.output import fail, json_out, printable, talk
+from ambientlab.cli.output import at_terminal, fail, json_out, printable, talk
 
 if TYPE_CHECKING:
     from ambientlab.api.objects import Object
@@ -336,7 +336,7 @@ def _show(output: str, requests: Requests, by: str, tally: Tally, verdicts: list
             return json_out(export.as_json(requests, by, tally, verdicts) | {"significance": significance})
         case "csv":
             found = export.as_csv(tally, header_of(by))
-            return click.echo(printable(found) if sys.stdout.isatty() else found, nl=False)
+            return click.echo(printable(found) if at_terminal(sys.stdout) else found, nl=False)
         case "svg":
             return click.echo(export.as_svg(requests, tally), nl=False)
         case "html":

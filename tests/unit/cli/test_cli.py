@@ -52,6 +52,37 @@ def test_a_reader_that_goes_away_ends_with_141() -> None:
         assert process.wait() == 128 + signal.SIGPIPE
 
 
+def test_a_reader_of_istioctl_that_goes_away_ends_it_with_141(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "dump")
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", "x", "authz", "check", "-f", str(tmp_path / "dump")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        (tmp_path / "dump").write_text("{}")
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+FULL = "Error: cannot write: No space left on device\n"
+CHECK = "istioctl x authz check -f -"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        ("main analyze --offline -f - <&-", 1, "Error: cannot read -: Bad file descriptor\n"),
+        (f"{CHECK} <&-", 1, "Error: failed to get config dump from file -: open -: bad file descriptor\n"),
+        ("istioctl analyze -L >&-", 0, ""),
+        ("istioctl analyze -L >/dev/full", 1, FULL),
+        ("istioctl --help >/dev/full", 1, FULL),
+        ("main analyze --help >/dev/full", 1, FULL),
+    ],
+)
+def test_streams_that_are_closed_or_full(typed: str, code: int, said: str) -> None:
+    script = f"exec {sys.executable} -m ambientlab.cli.{typed}"
+    done = subprocess.run(["sh", "-c", script], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 def started(*arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ambientlab.cli.main", *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

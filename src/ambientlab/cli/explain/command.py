@@ -14,7 +14,7 @@ import click
 
 from ambientlab.cli import reading
 from ambientlab.cli.mesh import name_option, running_paths
-from ambientlab.cli.output import fail, json_text, talk
+from ambientlab.cli.output import at_terminal, fail, json_text, talk
 
 if TYPE_CHECKING:
     from ambientlab.host.kubeapi import KubeApi
@@ -121,7 +121,7 @@ def _watch(render: Render) -> NoReturn:
         except UnknownError as error:
             text = "\n".join([f"Error: {error}", *(f"  → {hint}" for hint in error.hints)])
         if text != shown:
-            if sys.stdout.isatty():
+            if at_terminal(sys.stdout):
                 click.clear()
             elif shown is not None:
                 talk(f"\n--- {time.strftime('%H:%M:%S')}")

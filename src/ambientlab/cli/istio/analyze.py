@@ -18,7 +18,7 @@ import click
 
 from ambientlab.cli.istio.command import Cluster, Command, boolean, contents, invalid
 from ambientlab.cli.mesh import Seconds
-from ambientlab.cli.output import printable
+from ambientlab.cli.output import at_terminal, printable
 
 if TYPE_CHECKING:
     from ambientlab.host.manifests import Manifests, Problem
@@ -115,7 +115,7 @@ def _option(*names: str, **more: Any) -> Callable[[Any], Any]:
 @click.command(cls=Command)
 @boolean("-L", "--list-analyzers", help="List the analyzers available to run. Suppresses normal execution.")
 @boolean("-k", "--use-kube", default=True, help="Set --use-kube=false to analyze files only.")
-@boolean("--color", default=sys.stdout.isatty(), help="Colours; by default where a terminal shows them.")
+@boolean("--color", default=at_terminal(sys.stdout), help="Colours; by default where a terminal shows them.")
 @boolean("-v", "--verbose", help="Enable verbose output")
 @_option("--failure-threshold", default="Error", callback=_threshold, help="The level at which it ends with 79.")
 @_option("--output-threshold", default="Info", callback=_threshold, help="The level at which messages are shown.")

@@ -8,7 +8,6 @@ not there is named in cobra's words. Exit codes are istioctl's: 64 for a command
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from ambientlab.cli.reading import stdin
 
 if TYPE_CHECKING:
     from ambientlab.host.kubeapi import KubeApi
@@ -109,7 +110,7 @@ _PERSISTENT = _persistent()
 def contents(file: Path) -> bytes:
     """Of a file, or of stdin for `-`. What is wrong with it is said in Go's words."""
     try:
-        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return stdin() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         doing = "read" if isinstance(error, IsADirectoryError) else "open"
         raise click.ClickException(f"{doing} {file}: {str(error.strerror).lower()}") from None
