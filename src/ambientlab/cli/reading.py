@@ -16,7 +16,7 @@ from ambientlab.cli.output import fail
 if TYPE_CHECKING:
     from ambientlab.api.resources import Resource
     from ambientlab.host.kubeapi import KubeApi
-    from ambientlab.host.manifests import Manifests
+    from ambientlab.host.manifests import Manifests, Problem, Text
     from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.foreseen import Listed
     from ambientlab.mesh.index import MeshIndex
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Change = Callable[[Listed], Listed]
 
 EXIT_BAD_INPUT = 65
-_EXTENSIONS = (".json", ".yaml", ".yml")
+EXTENSIONS = (".json", ".yaml", ".yml")
 
 
 def flags(context: str | None, kubeconfig: Path | None) -> list[str]:
@@ -106,15 +106,17 @@ def stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The contents of manifests, by the names of their files: of those named, of those in a directory, of stdin."""
+def texts(files: Iterable[str]) -> Iterator[Text | Problem]:
+    """The contents of manifests: of those named, of those in a directory, of stdin."""
+    from ambientlab.host import manifests
+
     for name in files:
         try:
             if name == "-":
-                yield "stdin", _text("stdin", stdin())
+                yield manifests.text("stdin", stdin())
                 continue
             for path in _paths(name):
-                yield str(path), _text(str(path), path.read_bytes())
+                yield manifests.text(str(path), path.read_bytes())
         except OSError as error:
             if "://" in name:
                 fetch = f"fetch it: curl -fsSL {shlex.quote(name)} | ambientlab ... -f -"
@@ -127,15 +129,7 @@ def _paths(name: str) -> list[Path]:
     path = Path(name)
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.iterdir() if each.suffix in _EXTENSIONS and not each.is_dir())
+    found = sorted(each for each in path.iterdir() if each.suffix in EXTENSIONS and not each.is_dir())
     if not found:
-        fail(f"there are no manifests in {name}: their names end in {', '.join(_EXTENSIONS)}")
+        fail(f"there are no manifests in {name}: their names end in {', '.join(EXTENSIONS)}")
     return found
-
-
-def _text(name: str, content: bytes) -> str:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        fail(f"{name} is no text", code=EXIT_BAD_INPUT)
-    return text.replace("\r\n", "\n")

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,10 +21,11 @@ from ambientlab.api.kinds import GATEWAY_GROUP
 from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
+from ambientlab.api.validation.istio import DeniedError
 from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.ir import Key
 
-_DOCUMENT = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
+_SEPARATOR = re.compile(r"^---[ \t]*(.*)$", re.MULTILINE)
 _JSON, _YAML = "application/json", "application/yaml"
 _DECODER = json.JSONDecoder()
 _DEFAULT_NAMESPACE = "default"
@@ -80,8 +81,8 @@ def _below(node: Any, step: str) -> tuple[int, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a document, or with the object `named` in it, of a `namespace` if it says so; `line` is where
-    it begins."""
+    """What is wrong with a document, or with the object `named` in it, of a `namespace` if it is in one; `line` is
+    where it begins. `errors` is it all by itself, where Istio finds several things wrong."""
 
     file: str
     number: int
@@ -89,6 +90,7 @@ class Problem:
     message: str
     named: str = ""
     namespace: str = ""
+    errors: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -122,7 +124,20 @@ class _ForeignError(Exception):
     pass
 
 
-def read(texts: Iterable[tuple[str, str]], namespace: str = _DEFAULT_NAMESPACE) -> Manifests:
+Text = tuple[str, str]
+"""By the name of its file."""
+
+
+def text(file: str, content: bytes) -> Text | Problem:
+    """Whatever it was written with: the mark that some editors put first is none of it, as for kubectl."""
+    try:
+        return file, content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = 1 + content.count(b"\n", 0, error.start)
+        return Problem(file, 1, line, f"it is no text: byte 0x{content[error.start]:02x} is no UTF-8")
+
+
+def read(texts: Iterable[Text | Problem], namespace: str = _DEFAULT_NAMESPACE) -> Manifests:
     """Texts by the names of their files. Later objects replace earlier ones of the same name; those without a namespace
     are in the one given."""
     registry = shipped()
@@ -137,7 +152,9 @@ def read(texts: Iterable[tuple[str, str]], namespace: str = _DEFAULT_NAMESPACE) 
         try:
             resource, obj = _admitted(registry, one.value, namespace)
         except StatusError as error:
-            problems.append(one.problem(error.message))
+            errors = error.errors if isinstance(error, DeniedError) else ()
+            home = _home(one.value) or _default_home(registry, one.value, namespace)
+            problems.append(replace(one.problem(error.message), namespace=home, errors=errors))
         except _ForeignError:
             foreign.append(_placed(one.value, namespace))
         else:
@@ -157,9 +174,12 @@ def shipped() -> Registry:
     return registry
 
 
-def written(texts: Iterable[tuple[str, str]]) -> Iterator[Written | Problem]:
-    """The objects in texts by the names of their files, as they are written, and what is none."""
+def written(texts: Iterable[Text | Problem]) -> Iterator[Written | Problem]:
+    """The objects in texts, as they are written, and what is none."""
     for origin in _documents(texts):
+        if isinstance(origin, Problem):
+            yield origin
+            continue
         try:
             values = list(_values(origin.text))
         except StatusError as error:
@@ -169,9 +189,12 @@ def written(texts: Iterable[tuple[str, str]]) -> Iterator[Written | Problem]:
             yield Written(Origin(origin.file, origin.number, origin.line, origin.text, item), value)
 
 
-def _documents(texts: Iterable[tuple[str, str]]) -> Iterator[Origin]:
-    for file, text in texts:
-        yield from _of_json(file, text) or _of_yaml(file, text)
+def _documents(texts: Iterable[Text | Problem]) -> Iterator[Origin | Problem]:
+    for given in texts:
+        if isinstance(given, Problem):
+            yield given
+        else:
+            yield from _of_json(*given) or _of_yaml(*given)
 
 
 def _of_json(file: str, text: str) -> list[Origin]:
@@ -197,14 +220,18 @@ def _past_blanks(text: str, begin: int) -> int:
     return begin
 
 
-def _of_yaml(file: str, text: str) -> Iterator[Origin]:
+def _of_yaml(file: str, text: str) -> Iterator[Origin | Problem]:
+    """What stands behind a separator is no part of any document, unless it is a comment (k8s.io/apimachinery,
+    pkg/util/yaml, YAMLReader)."""
     begin, line = 0, 1
-    marks = [*_DOCUMENT.finditer(text), None]
+    marks = [*_SEPARATOR.finditer(text), None]
     for number, mark in enumerate(marks, 1):
         yield Origin(file, number, line, text[begin : None if mark is None else mark.start()])
         if mark is not None:
             line += text.count("\n", begin, mark.end())
             begin = mark.end()
+            if mark[1] and not mark[1].startswith("#"):
+                yield Problem(file, number + 1, line, f"invalid Yaml document separator: {mark[1].rstrip()}")
 
 
 def _values(document: str) -> Iterator[tuple[int | None, object]]:
@@ -251,6 +278,13 @@ def _named(value: object) -> str:
 def _home(value: object) -> str:
     metadata = value.get("metadata") if isinstance(value, dict) else None
     return str(metadata.get("namespace") or "") if isinstance(metadata, dict) else ""
+
+
+def _default_home(registry: Registry, value: object, namespace: str) -> str:
+    """Of an object that names none."""
+    named = value if isinstance(value, dict) else {}
+    resource = registry.find_kind(str(named.get("apiVersion")), str(named.get("kind")))
+    return namespace if resource is None or resource.namespaced else ""
 
 
 def _admitted(registry: Registry, value: object, namespace: str) -> tuple[Resource, Object]:

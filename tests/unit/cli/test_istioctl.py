@@ -194,10 +194,25 @@ def test_validate(tmp_path: Path) -> None:
     code, said = validate(str(tmp_path))
     assert code == 1
     assert warning in said
-    assert "Error: 2 errors occurred:\n\t* DestinationRule d: " in said
+    assert "Error: 2 errors occurred:\n\t* DestinationRule/default/d: " in said
     assert 'unknown field "spec.subset"' in said
     assert 'port "web" does not follow the Istio naming convention. See https://istio.io/' in said
     assert "http-web" not in said
+
+
+def test_validate_takes_a_file_by_whatever_name_and_tells_what_cannot_be_read(tmp_path: Path) -> None:
+    windows, binary, absent = tmp_path / "rules", tmp_path / "binary.yaml", tmp_path / "absent"
+    windows.write_bytes(b"\xef\xbb\xbf" + f"{FINE}---{FINE}".replace("\n", "\r\n").encode())
+    assert validate(str(windows)) == (0, f'"{windows}" is valid\n')
+    binary.write_bytes(b"kind: \xff\n")
+    assert validate(str(windows), str(absent), str(binary)) == (
+        1,
+        "Error: 2 errors occurred:\n"
+        f'\t* cannot stat file "{absent}": stat {absent}: no such file or directory\n'
+        f"\t* failed to decode file {binary}:  it is no text: byte 0xff is no UTF-8\n\n\n",
+    )
+    name = "x" * 5000
+    assert f"stat {name}: file name too long" in validate(name)[1]
 
 
 SERVICES = """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ambientlab.api.kinds import HTTPROUTE, REFERENCEGRANT, SERVICE
+from ambientlab.api.kinds import HTTPROUTE, NAMESPACE, REFERENCEGRANT, SERVICE
 from ambientlab.api.resources import Resource
 from ambientlab.host import manifests
 from ambientlab.mesh.ir import Key
@@ -130,3 +130,29 @@ def test_every_version_is_the_one_that_the_mesh_is_made_of(version: str) -> None
 def test_other_kinds_are_passed_over_and_misspelt_ones_told(api_version: str, kind: str, foreign: bool) -> None:
     found = manifests.read([("f", f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\n")])
     assert (len(found.foreign), len(found.problems)) == (int(foreign), int(not foreign))
+
+
+@pytest.mark.parametrize("junk", ["--- {kind: Service}", "---\t|", "---foo"])
+def test_what_stands_behind_a_separator_is_told(junk: str) -> None:
+    found = manifests.read([("f", f"{TEXT}{junk}\napiVersion: v1\nkind: Namespace\nmetadata: {{name: n}}\n")])
+    [problem] = found.problems
+    assert (problem.line, problem.message) == (26, f"invalid Yaml document separator: {junk[3:].strip()}")
+    assert NAMESPACE in found.objects
+
+
+def test_text_is_text_however_it_was_written() -> None:
+    windows = b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode()
+    assert manifests.text("f", windows) == ("f", TEXT)
+    found = manifests.read([manifests.text("f", b"kind: Service\nname: \xff\n"), ("g", TEXT)])
+    [problem] = found.problems
+    assert (problem.file, problem.line, problem.message) == ("f", 2, "it is no text: byte 0xff is no UTF-8")
+    assert SERVICE in found.objects
+
+
+def test_what_istio_refuses_is_told_one_by_one_and_where_the_object_is() -> None:
+    rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\n"
+    [problem] = manifests.read([("f", f'{rule}spec: {{host: "", subsets: [{{name: ""}}]}}')], "a").problems
+    assert problem.errors == ("empty domain name not allowed", "subset name cannot be empty")
+    assert problem.namespace == "a"
+    [problem] = manifests.read([("f", "{apiVersion: v1, kind: Namespace, metadata: {name: A}}")], "a").problems
+    assert problem.namespace == ""

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ambientlab.cli.istio import files as files_
 from ambientlab.cli.istio.command import Cluster, Command, boolean, contents, invalid
 from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.output import at_terminal, printable
+from ambientlab.cli.reading import EXTENSIONS
 
 if TYPE_CHECKING:
-    from ambientlab.host.manifests import Manifests, Problem
+    from ambientlab.host.manifests import Manifests, Problem, Text
     from ambientlab.mesh.analysis import Finding
     from ambientlab.mesh.analysis.istio import Named
     from ambientlab.mesh.index import MeshIndex
 
 EXIT_DATA, EXIT_FOUND = 65, 79
 _LEVELS = ("Info", "Warning", "Error")
-_EXTENSIONS = (".json", ".yaml", ".yml")
 _PAGE = "https://istio.io/v1.31/docs/reference/config/analysis"
 _COLOURS = {"Warning": "\033[33m", "Error": "\033[1;31m"}
 _IGNORED = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
@@ -95,6 +96,10 @@ def line(index: MeshIndex, finding: Finding, written: Manifests | None = None) -
     place = f"{origin.file}:{origin.line_of(steps(finding.field))}" if origin else ""
     suppressed = tuple(told.split(","))
     return Line(finding.code.id, level, finding.message, resource.kind, ref.namespace, ref.name, suppressed, place)
+
+
+def _file(given: Text | Problem) -> str:
+    return given[0] if isinstance(given, tuple) else given.file
 
 
 def _at(problem: Problem) -> str:
@@ -171,7 +176,7 @@ def analyze(
         return
     if remote_contexts:
         raise click.ClickException("--remote-contexts: this istioctl analyzes one cluster at a time")
-    given = list(texts([*files, *also]))
+    given = list(_texts([*files, *also]))
     namespace = cluster.namespace if use_kube else cluster.given or "default"
     if use_kube and cluster.kubectl.get("namespace", namespace) is None:
         click.echo(f'namespace "{namespace}" not found', err=True)
@@ -181,9 +186,7 @@ def analyze(
     index, written = _index(cluster if use_kube else None, given, namespace, mesh_config)
     run = _chosen(chosen, target, of_files=not use_kube, verbose=verbose)
     lines = [
-        one
-        for one in _lines(index, written, run, namespace)
-        if not _hidden(one, "" if all_namespaces else namespace, suppressed)
+        one for one in _lines(index, written, run) if not _hidden(one, "" if all_namespaces else namespace, suppressed)
     ]
     shown = [one for one in lines if one.rank >= _LEVELS.index(output_threshold)]
     # colours that were asked for are written wherever it goes
@@ -192,7 +195,7 @@ def analyze(
     for problem in unread:
         click.echo(f"Error(s) adding files: {_at(problem)}: {printable(problem.message)}", err=True)
     if not shown:
-        click.echo(_nothing(target, [name for name, _ in given], len(unread)), err=True)
+        click.echo(_nothing(target, [*map(_file, given)], len(unread)), err=True)
     if output.lower() != "log":
         return
     if any(one.rank >= _LEVELS.index(failure_threshold) for one in lines):
@@ -220,12 +223,12 @@ def _chosen(names: Sequence[str], target: str, *, of_files: bool, verbose: bool)
     return run
 
 
-def _lines(index: MeshIndex, written: Manifests, run: Iterable[Named], namespace: str) -> list[Line]:
+def _lines(index: MeshIndex, written: Manifests, run: Iterable[Named]) -> list[Line]:
     """What is found, and what the API refuses of files, the gravest first."""
     from ambientlab.mesh.analysis import analyse
 
     found = {line(index, finding, written) for finding in analyse(index, [one.analyser for one in run])}
-    found |= {_refused(problem, namespace) for problem in written.problems if problem.named}
+    found |= {one for problem in written.problems if problem.named for one in _refused(problem)}
     return sorted(found, key=lambda one: one.order)
 
 
@@ -276,31 +279,17 @@ def _hidden(one: Line, namespace: str, suppressed: Iterable[tuple[str, str]]) ->
     return any(code == one.code and fnmatch.fnmatchcase(name, p) for code, p in suppressed for name in names)
 
 
-def texts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The contents of manifests, by the names of their files, below directories too."""
-    for name in names:
-        path = Path(name)
-        if name == "-":
-            yield name, contents(path).decode(errors="replace")
-        elif path.is_dir():
-            for file in sorted(each for each in path.rglob("*") if each.is_file()):
-                yield from _text(file)
-        elif path.exists():
-            yield from _text(path)
+def _texts(names: Iterable[str]) -> Iterator[Text | Problem]:
+    for path in (path for name in names for path in files_.named(name)):
+        if str(path) == "-" or files_.is_manifest(path):
+            yield files_.text(path)
         else:
-            raise click.ClickException(f"stat {name}: no such file or directory")
-
-
-def _text(path: Path) -> Iterator[tuple[str, str]]:
-    if path.suffix in _EXTENSIONS:
-        yield str(path), contents(path).decode(errors="replace")
-    else:
-        known = " ".join(_EXTENSIONS)
-        click.echo(f"Skipping file {path}, recognized file extensions are: [{known}]", err=True)
+            known = " ".join(EXTENSIONS)
+            click.echo(f"Skipping file {path}, recognized file extensions are: [{known}]", err=True)
 
 
 def _index(
-    cluster: Cluster | None, given: Sequence[tuple[str, str]], namespace: str, mesh_config: Path | None
+    cluster: Cluster | None, given: Sequence[Text | Problem], namespace: str, mesh_config: Path | None
 ) -> tuple[MeshIndex, Manifests]:
     """The cluster, if there is one, as it would be with the files in it."""
     from ambientlab.api.kinds import DEPLOYMENT, ISTIOGATEWAY
@@ -327,11 +316,12 @@ def _index(
     return found, written
 
 
-def _refused(problem: Problem, namespace: str) -> Line:
-    """What the API says of an object of a file."""
+def _refused(problem: Problem) -> Iterator[Line]:
+    """What the API says of an object of a file; each thing by itself that Istio has against it."""
     from ambientlab.mesh.analysis.istio.codes import SCHEMA_ERROR
 
     kind, _, name = problem.named.partition(" ")
-    code, message = SCHEMA_ERROR.code, SCHEMA_ERROR.template.format(problem.message)
+    code, template = SCHEMA_ERROR.code, SCHEMA_ERROR.template
     level = code.severity.value.capitalize()
-    return Line(code.id, level, message, kind, problem.namespace or namespace, name, (), _at(problem))
+    for text in problem.errors or (problem.message,):
+        yield Line(code.id, level, template.format(text), kind, problem.namespace, name, (), _at(problem))

@@ -7,17 +7,19 @@ they are: these are istioctl's own demands, which it does not make of Istio's na
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ambientlab.cli.istio import facts
-from ambientlab.cli.istio.analyze import texts
+from ambientlab.cli.istio import files as files_
 from ambientlab.cli.istio.command import Cluster, Command
 
 if TYPE_CHECKING:
     from ambientlab.api.objects import Object
+    from ambientlab.host.manifests import Problem, Text
 
 _OPS = "https://istio.io/v1.31/docs/ops"
 _REQUIREMENTS = f"{_OPS}/deployment/requirements/"
@@ -41,11 +43,12 @@ def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
 
     if not files:
         raise click.ClickException(_MISSING)
-    given = list(texts(files))
+    errors: list[str] = []
+    given = list(_texts(files, errors))
     written = manifests.read(given, cluster.given or "default")
     warnings: dict[str, list[str]] = defaultdict(list)
     notices: list[str] = []
-    errors = [f"{problem.named or problem.file}: {problem.message}" for problem in written.problems]
+    errors += [text for problem in written.problems for text in _wrong(problem)]
     found = {
         (resource, Key(objects.namespace(obj), objects.name(obj))): obj
         for resource, some in written.objects.items()
@@ -63,7 +66,7 @@ def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
             notices += _labels(obj)
     for notice in notices:
         click.echo(notice, err=True)
-    for file, _ in given:
+    for file in (one[0] for one in given if isinstance(one, tuple)):
         if some := warnings[file]:
             click.echo("\n\t* ".join([f'"{file}" has warnings: ', *some]) + "\n", err=True)
         elif not errors:
@@ -71,6 +74,31 @@ def validate(cluster: Cluster, files: tuple[str, ...]) -> None:
     if errors:
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         raise click.ClickException("\n\t* ".join([f"{count} occurred:", *errors]) + "\n\n")
+
+
+def _texts(names: Iterable[str], errors: list[str]) -> Iterator[Text | Problem]:
+    """Of files that are named, whatever they are called, and of those in directories that are manifests by their
+    names. What cannot be read is added to the errors."""
+    for name in names:
+        try:
+            found = files_.named(name)
+        except click.ClickException as error:
+            errors.append(f'cannot stat file "{name}": {error.message}')
+            continue
+        for path in (each for each in found if found == [Path(name)] or files_.is_manifest(each)):
+            try:
+                yield files_.text(path)
+            except click.ClickException as error:
+                errors.append(f'cannot read file "{path}": {error.message}')
+
+
+def _wrong(problem: Problem) -> Iterator[str]:
+    if not problem.named:
+        yield f"failed to decode file {problem.file}:  {problem.message}"
+        return
+    kind, _, name = problem.named.partition(" ")
+    for text in problem.errors or (problem.message,):
+        yield f"{kind}/{problem.namespace}/{name}: {text}"
 
 
 def _ports(service: Object) -> Iterator[str]:

@@ -21,8 +21,16 @@ from ambientlab.api.validation.istio import (
 _WEBHOOK = 'admission webhook "validation.istio.io" denied the request'
 
 
+class DeniedError(StatusError):
+    """As the API server words a webhook's refusal, which has no reason of its own; `errors` are the webhook's."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__(400, "", f"{_WEBHOOK}: configuration is invalid: {_combined(errors)}")
+        self.errors = tuple(errors)
+
+
 def validate(resource: Resource, obj: Object) -> None:
-    """Raises StatusError 400, worded as the API server words a webhook's refusal (it has no reason of its own)."""
+    """Raises DeniedError."""
     spec = obj.get("spec") or {}
     match resource.kind:
         case kinds.VIRTUALSERVICE.kind:
@@ -44,7 +52,7 @@ def validate(resource: Resource, obj: Object) -> None:
         case _:
             return
     if errors:
-        raise StatusError(400, "", f"{_WEBHOOK}: configuration is invalid: {_combined(errors)}")
+        raise DeniedError(errors)
 
 
 def _combined(errors: list[str]) -> str:
