@@ -114,6 +114,7 @@ EXPLANATIONS: dict[str, Callable[[], Explanation]] = {
     "redirect": lambda: golden("actions", "helloworld.hello:5000/redirect/x"),
     "no_such_port": lambda: explained(cluster(), "helloworld.hello"),
     "pod_address": lambda: explained(cluster(), "http://10.244.2.2:5000/hello"),
+    "itself": lambda: explained(cluster(), "http://10.244.2.2:5000/hello", source="hello/helloworld-v1"),
     "external": lambda: golden("serviceentry_dns", "http://mirror.example.com/"),
     "connections": lambda: golden("tcproute", "http://echo.hello:9000"),
     "not_seen": unseen,

@@ -6,8 +6,8 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import DESTINATIONRULE, HTTPROUTE, SERVICE, VIRTUALSERVICE
-from ambientlab.mesh.decide import Failed, Reason, Request, decide
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, HTTPROUTE, SERVICE, VIRTUALSERVICE
+from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Why, decide
 from ambientlab.mesh.ir import Key
 from support import splits
 from support.hello_pods import VIP, Load, captured_pods, logged, waypoint_for_hello
@@ -240,3 +240,51 @@ async def test_the_proxys_own_ports_are_not_passed_on_to_itself(world: MeshWorld
         assert isinstance(foreseen.result, Failed), (pod, ip, port)
         assert foreseen.result.reason is Reason.OWN_PORT, (pod, ip, port)
     assert await world.answered("client", VIP, 5000)
+
+
+@in_node
+async def test_a_waypoint_carries_nothing_to_itself(world: MeshWorld) -> None:
+    """Its pods speak HBONE to those who know how, and ztunnel is told of none of that: it brings whoever calls them
+    there in plain TCP. What else listens there is called like anybody's."""
+    await waypoint_for_hello(world)
+    await world.serve("waypoint-1", port=9000)
+    world.service("waypoint", "hello", "10.96.0.200", {15008: 15008, 9000: 9000}, ["waypoint-1"])
+    world.namespace("outside")
+    await world.pod("stranger", "outside")
+    own = world.sandboxes["waypoint-1"].spec.ip or ""
+    # nothing but the mesh knows addresses of Services here
+    for pod, namespace, ips in (("client", "default", ("10.96.0.200", own)), ("stranger", "outside", (own,))):
+        for ip in ips:
+            await world.answered(pod, ip, 9000)
+            status, why = await world.get(pod, ip, 15008)
+            assert status == 0, (pod, ip)
+            assert "Timeout" not in why, (pod, ip, why)
+            for scheme, port, reason in (
+                ("http", 15008, Reason.WAYPOINT),
+                ("https", 15008, Reason.WAYPOINT),
+                ("http", 9000, None),
+            ):
+                request = Request.to(f"{scheme}://{ip}:{port}")
+                [foreseen] = decide(world.istiod.index.mesh, Key(namespace, pod), request).outcomes
+                assert getattr(foreseen.result, "reason", None) is reason, (pod, ip, port)
+
+
+@in_node
+async def test_what_a_pod_says_to_itself_is_its_own(world: MeshWorld) -> None:
+    """By its address, that is: what it calls by a Service's goes through ztunnel, also where it ends at home."""
+    await captured_pods(world)
+    await world.serve("client")
+    world.service("client", "default", "10.96.0.60", {80: 8080}, ["client"])
+    own = world.sandboxes["client"].spec.ip or ""
+    await world.answered("client", "10.96.0.60", 80)
+    nobody = {"metadata": {"name": "nobody", "namespace": "default"}, "spec": {}}
+    world.client.put(AUTHORIZATIONPOLICY, nobody)
+    await until(lambda: world.istiod.index.mesh.enforced.get(Key("default", "client")) is not None, "the policy")
+    for ip, port, status, why in (("10.96.0.60", 80, 0, Why.NO_WAYPOINT), (own, 8080, 200, Why.ITSELF)):
+        while (found := await world.get("client", ip, port))[0] != status:
+            assert status == 0, found  # the policy is on its way
+        foreseen = decide(world.istiod.index.mesh, Key("default", "client"), Request.to(f"http://{ip}:{port}"))
+        assert foreseen.why is why
+        [outcome] = foreseen.outcomes
+        assert isinstance(outcome.result, Delivered if status else Failed)
+    assert not re.search(rf"dst\.addr={re.escape(own)}:8080", world.log("ztunnel"))

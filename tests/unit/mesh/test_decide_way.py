@@ -479,3 +479,58 @@ endpoints: [{addresses: [10.244.0.11], conditions: {ready: true}}]
     assert {(end.result.status, end.result.reason) for end in own if isinstance(end.result, Answered)} == {
         (503, Reason.OWN_PORT)
     }
+
+
+@pytest.mark.parametrize("client", [CURL, None])
+@pytest.mark.parametrize("ip", ["10.96.0.9", "10.244.0.9"])
+def test_a_waypoint_carries_nothing_to_itself(client: Key | None, ip: str) -> None:
+    said = "the waypoint, whose own the port is: it carries what is meant for others, and nothing to itself"
+    for scheme in ("http", "https"):
+        [outcome] = ask("", f"{scheme}://{ip}:15008", client=client).outcomes
+        assert words.result(outcome.result) == f"no response ({said})"
+    [health] = ask("", f"http://{ip}:15021", client=client).outcomes
+    assert isinstance(health.result, Delivered)
+    assert health.result.hop.protocol is Protocol.TCP
+
+
+def test_a_waypoint_as_the_backend_of_a_route() -> None:
+    route = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: odd, namespace: hello, generation: 1}
+spec:
+  parentRefs: [{group: "", kind: Service, name: helloworld}]
+  rules: [{backendRefs: [{name: waypoint, port: 15008}]}]
+"""
+    [outcome] = ask(route).outcomes
+    assert isinstance(outcome.result, Answered)
+    assert (outcome.result.status, outcome.result.reason) == (503, Reason.WAYPOINT)
+
+
+def test_what_a_pod_says_to_itself_meets_nothing_of_the_mesh() -> None:
+    """Neither a waypoint of workloads nor policies; ports of ztunnel's stay what they are."""
+    shut = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: hello, generation: 1, labels: {istio.io/waypoint-for: all}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+status:
+  addresses: [{type: IPAddress, value: 10.96.0.9}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody, namespace: hello}
+spec: {}
+"""
+    v1, v2 = Key("hello", "helloworld-v1-5787f49bd8-ln7qr"), Key("hello", "helloworld-v2-6746879bdd-l2qgw")
+    decision = ask(shut, "http://10.244.0.11:5000", client=v1)
+    assert (decision.why, decision.waypoint, decision.passages) == (Why.ITSELF, None, ())
+    [result] = decision.delivered()
+    assert result.hop.protocol is Protocol.TCP
+    assert ask(shut, "http://10.244.0.11:5000", client=v2).why is Why.WORKLOAD
+    for port in (15006, 15008):
+        [outcome] = ask("", f"http://10.244.0.11:{port}", client=v1).outcomes
+        assert isinstance(outcome.result, Failed)
+        assert outcome.result.reason is Reason.OWN_PORT

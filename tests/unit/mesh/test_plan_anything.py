@@ -16,7 +16,7 @@ from ambientlab.mesh.plan import Aspect, Difference, compare
 from ambientlab.mesh.plan.aspects import facets
 from ambientlab.mesh.plan.differences import differences
 from support import route_worlds
-from support.decisions import CURL, indexed
+from support.decisions import CURL, indexed, world
 
 WORLD = route_worlds.world("10.1.2")
 CLIENTS = (CURL, Key(route_worlds.NAMESPACE, "v1"))
@@ -58,3 +58,18 @@ def test_what_differs_for_a_request_is_told(before: list[Object], after: list[Ob
 def test_of_the_same_nothing_is_told(objects: list[Object]) -> None:
     old, new = mesh_of(objects), mesh_of(objects)
     assert compare(old.mesh, new.mesh, old.domain).effects == ()
+
+
+def test_no_pod_stands_for_others_at_its_own_address() -> None:
+    """What it says to itself meets no policy, so that nothing would seem to change for those it stands for."""
+    nobody = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "nobody", "namespace": "hello"},
+        "spec": {},
+    }
+    old, new = indexed(*world()), indexed(*world(), nobody)
+    found = [effect for effect in compare(old.mesh, new.mesh, old.domain).effects if effect.pods]
+    clients = [(effect.pods[0], some) for effect in found for some in effect.clients]
+    assert any(called in some.members for called, some in clients)
+    assert all(called != some.one for called, some in clients)

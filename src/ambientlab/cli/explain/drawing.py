@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ambientlab.cli.layout import INDENT, NOT_SEEN, located, not_seen, page, sides, to_paste, wrapped
-from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing
+from ambientlab.mesh.decide import Candidate, Delivered, Hop, Passage, Request, Result, Routing, Why
 from ambientlab.mesh.explain import Explanation, Finding, Place, words
 from ambientlab.mesh.ir import Distribution, Port, Protocol, with_port
 
@@ -62,7 +62,9 @@ def _way(found: Explanation) -> list[str]:
 def _client(found: Explanation) -> Iterator[str]:
     source, client = found.decision.source, found.client
     yield from sides(INDENT, str(client.key or "outside"), source.address)
-    if source.captured:
+    if found.decision.why is Why.ITSELF:
+        yield from _facts([f"no ztunnel takes it: {found.decision.why}"])
+    elif source.captured:
         by = f" {client.ztunnel}" if client.ztunnel is not None else ""
         yield from _facts([f"in the mesh: taken by ztunnel{by} as {words.identity(source.identity)}"])
     else:
@@ -96,6 +98,8 @@ def _unseeing(found: Explanation) -> str:
 
 def _choice(found: Explanation) -> str:
     key, choice = found.decision.waypoint, found.waypoint
+    if found.decision.why is Why.ITSELF:
+        return "no waypoint and no policy: they are for what comes from others"
     if key is not None and found.decision.passages:
         return f"waypoint {key}: {choice.why}"
     if key is not None:

@@ -38,12 +38,14 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """`policy` is the one that denied or allowed, with the index of the first of its rules that matches; None where
-    nothing was asked, or where none allowed. `refusal` says why there was nothing to ask about."""
+    nothing was asked, or where none allowed. `refusal` says why there was nothing to ask about, and `by_waypoint` that
+    the workload is one, which has no ztunnel before it and refuses by itself."""
 
     allowed: bool
     policy: Authorization | None = None
     rule: int | None = None
     refusal: str = ""
+    by_waypoint: bool = False
 
     def __str__(self) -> str:
         """In ztunnel's words, where it has any."""
@@ -58,16 +60,27 @@ OPEN = Admission(True)
 """Where nothing is enforced."""
 OWN_PORT = Admission(False, refusal=SELF_CALL)
 NO_TUNNEL = Admission(False, refusal=f"port {HBONE_PORT} takes the tunnels of the mesh alone")
+TO_A_WAYPOINT = Admission(False, refusal="it carries what is meant for others, and nothing to itself", by_waypoint=True)
 
 
 def at(mesh: Mesh, workload: Workload | None, connection: Connection) -> Admission:
     """Ztunnel stands before workloads that take tunnels and have no proxy of their own. Its own ports are nobody's
     (src/config.rs, illegal_ports); what comes to that of tunnels without one is not even asked for."""
-    if workload is None or not workload.captured:
+    if workload is None:
         return OPEN
+    if not workload.captured:
+        tunnels = connection.identity or connection.port == HBONE_PORT
+        return TO_A_WAYPOINT if tunnels and _is_waypoint(mesh, workload) else OPEN
     if connection.port in PROXY_PORTS:
         return OWN_PORT if connection.identity or connection.port != HBONE_PORT else NO_TUNNEL
     return admitted(mesh.enforced.get(workload.key, ()), connection)
+
+
+def _is_waypoint(mesh: Mesh, workload: Workload) -> bool:
+    """Where tunnels end, and nothing knows a way to the waypoint's own addresses: its pods are no workloads that take
+    tunnels, so that ztunnel brings whoever calls them there in plain TCP, as anybody outside of the mesh comes
+    (istio/ztunnel, src/proxy/outbound.rs, build_request; listener_waypoint.go, buildWaypointInternal)."""
+    return any(member.key == workload.key for waypoint in mesh.waypoints.values() for member in waypoint.members)
 
 
 def admitted(policies: Sequence[Authorization], connection: Connection) -> Admission:

@@ -67,6 +67,7 @@ class Why(StrEnum):
     NOT_CAPTURED = "the client is not in the mesh, so nothing takes its traffic to a waypoint"
     NO_WAYPOINT = "it uses no waypoint that is ready"
     OUTSIDE = "the address belongs to nothing in the mesh"
+    ITSELF = "it is the client's own address, and what a pod says to itself does not leave it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class Reason(StrEnum):
     NO_PORT = "the service has no such port"
     BAD_PATH = "the path is none"
     OWN_PORT = "the port is ztunnel's own"
+    WAYPOINT = "the port is for the tunnels of a waypoint"
     PROTOCOL = "TLS where plain HTTP is expected"
 
 
@@ -170,7 +172,9 @@ class Failed:
 
 
 def refused(admission: Admission) -> Reason:
-    """Why ztunnel lets a connection not in."""
+    """Why a connection is not let in."""
+    if admission.by_waypoint:
+        return Reason.WAYPOINT
     return Reason.OWN_PORT if admission.refusal else Reason.DENIED
 
 

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from ambientlab.cluster import DOMAIN, PROXY_PORTS
+from ambientlab.cluster import DOMAIN, HBONE_PORT, PROXY_PORTS
 from ambientlab.mesh.decide import connections, endpoints, lookup, lots, paths, policy, tokens
-from ambientlab.mesh.decide.admission import OWN_PORT
+from ambientlab.mesh.decide.admission import NO_TUNNEL, OWN_PORT
 from ambientlab.mesh.decide.answers import local_answer
 from ambientlab.mesh.decide.decision import (
     Answered,
     Decision,
+    Delivered,
     End,
     Failed,
     Hop,
@@ -30,7 +31,7 @@ from ambientlab.mesh.decide.decision import (
     Why,
 )
 from ambientlab.mesh.decide.request import Request
-from ambientlab.mesh.decide.routing import At, handed_over, routed
+from ambientlab.mesh.decide.routing import At, handed_over, hop_to, routed
 from ambientlab.mesh.ir import (
     SERVICE_KIND,
     AppProtocol,
@@ -206,6 +207,8 @@ def _to_address(
         return _Way(None, Why.OUTSIDE, lots.certain((0, Failed(Reason.OWN_PORT, OWN_PORT))))
     endpoint = Endpoint(address, ((request.port, request.port),), workload)
     there = Destination("", request.port)
+    if workload is not None and workload.key == source.workload:
+        return _Way(None, Why.ITSELF, lots.certain((0, _to_itself(workload, there, endpoint, request))))
     if not source.captured or workload is None or workload.waypoint is None:
         known = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
         direct = connections.entered(mesh, there, endpoint, source.identity, source.address, request)
@@ -232,6 +235,14 @@ def _to_address(
         if passage.verdict.allowed:
             end = connections.entered(mesh, there, endpoint, instance.identity, instance.towards(address), request)
     return _Way(workload.waypoint, Why.WORKLOAD, lots.certain((0, end)), (passage,))
+
+
+def _to_itself(workload: Workload, there: Destination, endpoint: Endpoint, request: Request) -> Delivered | Failed:
+    """By its loopback device, whose traffic is not redirected (istio, cni/pkg/nftables/nftables.go, AppendInpodRules):
+    ztunnel sees none of it but what comes to its own ports."""
+    if workload.captured and request.port in PROXY_PORTS:
+        return Failed(Reason.OWN_PORT, OWN_PORT if request.port != HBONE_PORT else NO_TUNNEL)
+    return Delivered(there, endpoint, hop_to(endpoint, request.port, ""), request)
 
 
 def _towards(mesh: Mesh, source: Source, waypoint: Waypoint, called: str) -> Source:

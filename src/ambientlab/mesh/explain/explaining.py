@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ambientlab.api.kinds import SERVICE
-from ambientlab.mesh.decide import Reason, Request, decide
+from ambientlab.mesh.decide import Reason, Request, Why, decide
 from ambientlab.mesh.explain import policies, remedies, routes, rules, surroundings, ztunnels
 from ambientlab.mesh.explain.asking import Asker, NoNamespaceError, UnknownError, check_namespace
 from ambientlab.mesh.explain.explanation import (
@@ -32,14 +32,15 @@ def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[U
     if any(getattr(outcome.result, "reason", None) is Reason.UNRESOLVED for outcome in decision.outcomes):
         raise _unknown(index, request)
     scope = Scope(index, decision)
-    found = [finding for findings in _FINDINGS for finding in findings(scope)]
+    alone = decision.why is Why.ITSELF  # whatever there is about the pod is about what comes from others
+    found = [] if alone else [finding for findings in _FINDINGS for finding in findings(scope)]
     unique = sorted(dict.fromkeys(found), key=lambda f: (_ORDER.index(f.cause), f.object, f.field))
     return Explanation(
         decision,
         Client(asker.key, asker.chosen, surroundings.ztunnel(scope), surroundings.outside(scope)),
         scope.callee,
         choice(scope),
-        tuple(dict.fromkeys(_applied(scope))),
+        () if alone else tuple(dict.fromkeys(_applied(scope))),
         tuple(f for f in unique if f.cause not in BROKEN),
         tuple(f for f in unique if f.cause in BROKEN),
         (*unseen, *surroundings.sidecars(scope)),

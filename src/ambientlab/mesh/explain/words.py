@@ -171,5 +171,9 @@ def result(end: Result) -> str:
 
 def _refusal(end: Answered | Failed) -> str:
     """In ztunnel's words, where it was ztunnel that refused."""
+    if end.admission.allowed:
+        return ""
+    if end.admission.by_waypoint:
+        return f"the waypoint, whose own the port is: {end.admission}"
     own = ", whose own the port is" if end.reason is Reason.OWN_PORT else ""
-    return "" if end.admission.allowed else f"ztunnel{own}: {end.admission}"
+    return f"ztunnel{own}: {end.admission}"

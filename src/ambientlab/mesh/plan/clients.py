@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,8 +36,9 @@ class Everybody:
         self._told: dict[tuple[Condition, bool, str, str], bool] = {}
         self.moved = any(_moved(*pairs[0][1:]) for pairs in self._groups.values())
 
-    def told_apart(self, asked: Asked, *, places: bool) -> Iterator[Clients]:
-        """By what policies ask of them, and if `places` matter by their nodes."""
+    def told_apart(self, asked: Asked, *, places: bool, called: Container[Key] = ()) -> Iterator[Clients]:
+        """By what policies ask of them, and if `places` matter by their nodes. Pods that are `called` stand for others
+        only where there is nobody else: a pod that calls itself is no example."""
         found: dict[tuple[object, ...], tuple[bool, bool, list[Key | None]]] = {}
         for one, old, new in self._everybody(addresses=asked.addresses):
             moved = old is not None and new is not None and _moved(old, new)
@@ -50,7 +51,8 @@ class Everybody:
         for captured, moved, members in found.values():
             pods = [member for member in members if member is not None]
             # somebody outside is like the pods that are not in the mesh, and needs no mention beside them
-            yield Clients(pods[0] if pods else None, tuple(pods or members), captured, moved)
+            example = next((pod for pod in pods if pod not in called), pods[0] if pods else None)
+            yield Clients(example, tuple(pods or members), captured, moved)
 
     def _answers(self, asked: Asked, client: Workload | None) -> Iterator[bool]:
         """Policies of many services ask the same of the same clients."""

@@ -127,7 +127,7 @@ class _Comparing:
         ]
         policies = [policy for mesh in (self._before, self._after) for policy in mesh.enforced.get(key, ())]
         atoms = [atom for guard in guards for atom in parts.of_guard(guard)]
-        clients = [*self._everybody.told_apart(Asked(guards, policies), places=False)]
+        clients = [*self._everybody.told_apart(Asked(guards, policies), places=False, called={key})]
         for port in (*_asked_ports(policies), 0):
             first = Request(new.ip, port or _SOME_PORT, authority=f"{new.ip}:{port or _SOME_PORT}")
             for some in clients:
@@ -166,7 +166,7 @@ class _Comparing:
         }
         places = any(service.distribution is not Distribution.ANY for service in states)
         entries = self._touched.entries.get(host, NOBODY)
-        for some in self._everybody.told_apart(Asked(guards, policies), places=places):
+        for some in self._everybody.told_apart(Asked(guards, policies), places=places, called=pods):
             if some.moved or host in self._touched.hosts or entries.of(self._shown(some, states)):
                 yield some
 
