@@ -78,6 +78,7 @@ class _Portion:
         self._there: Counter[str] = Counter()
         """The processes there were at first, by role."""
         self._manifest = mesh.root / "applied.json"
+        self._applying = [str(tools.kubectl()), "apply", "-f", str(self._manifest)]
 
     def run(self, count: int) -> None:
         self._comes_back("nobody")
@@ -95,6 +96,8 @@ class _Portion:
                     more = self._dice.choice((0, 0, 0, 1, 2)) if victim in OF_A_POD else 0
                     self._kill(victim, *self._dice.choices(OF_A_POD, k=more))
             self._comes_back(victim)
+            if victim in ("apply", "kubectl"):
+                self._apply_the_rest()
             self._logs.check()
             if killed // LOOKS != self.tally.total() // LOOKS or self.tally.total() >= count:
                 for what, (was, now) in held.leaks(self._mesh.paths, before).items():
@@ -183,8 +186,7 @@ class _Portion:
             for n in range(APPLIED)
         ]
         self._manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-        apply = [str(tools.kubectl()), "apply", "-f", str(self._manifest)]
-        with subprocess.Popen(apply, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as command:
+        with subprocess.Popen(self._applying, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as command:
             time.sleep(self._dice.random() * 0.4)
             if victim == "apply":
                 self._end(command, victim)
@@ -195,8 +197,9 @@ class _Portion:
             except subprocess.TimeoutExpired:
                 self._faults.add("kubectl does not end when the API server is killed")
                 command.kill()
-        self._comes_back(victim)
-        done = subprocess.run(apply, capture_output=True, text=True, check=False)
+
+    def _apply_the_rest(self) -> None:
+        done = subprocess.run(self._applying, capture_output=True, text=True, check=False)
         if done.returncode:
             self._faults.add("what was half applied cannot be applied", done.stdout + done.stderr)
 
