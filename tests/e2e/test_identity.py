@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from functools import partial
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -212,7 +211,11 @@ def test_a_ca_that_cannot_be_used_is_named_and_the_mesh_keeps_the_one_it_had(mes
 
 def test_no_log_has_a_key_and_every_file_with_one_is_private(meshed: Mesh) -> None:
     state = meshed.root / "state/ambientlab/ambientlab"
-    for path in filter(Path.is_file, state.rglob("*")):
-        if "bin" not in path.parts and b"PRIVATE KEY" in path.read_bytes():
-            assert path.stat().st_mode & 0o777 == 0o600, path
-            assert "logs" not in path.parts
+    files = [path for path in state.rglob("*") if path.is_file() and "bin" not in path.relative_to(state).parts]
+    keys = {
+        path.relative_to(state): path.stat().st_mode & 0o777 for path in files if b"PRIVATE KEY" in path.read_bytes()
+    }
+    assert {"pki", "ca"} <= {path.parts[0] for path in keys}
+    assert set(keys.values()) == {0o600}, keys
+    assert not any("logs" in path.parts for path in keys)
+    assert any("logs" in path.parts for path in files)

@@ -19,7 +19,7 @@ from cryptography import x509
 from support.certificates import self_signed
 from support.mesh import Mesh
 from support.splits import fits
-from support.waiting import eventually
+from support.waiting import eventually, first
 
 pytestmark = pytest.mark.e2e
 
@@ -51,17 +51,11 @@ def versions(lab: Mesh, url: str, count: int = 100) -> list[str]:
 
 def answers(lab: Mesh, url: str, expected: str, *arguments: str) -> None:
     """DNS, proxies and resolvers each follow a change in their own time."""
-    seen = ""
-
-    def matches() -> bool:
-        nonlocal seen
-        (seen,) = lab.sample(url, 1, *arguments)
-        return re.search(expected, seen) is not None
-
-    try:
-        eventually(matches, f"answer like {expected!r} from {url}")
-    except AssertionError as error:
-        raise AssertionError(f"{error}; the last was {seen!r}") from None
+    first(
+        lambda: lab.sample(url, 1, *arguments)[0],
+        lambda seen: re.search(expected, seen),
+        f"answer like {expected!r} from {url}",
+    )
 
 
 @pytest.fixture(scope="module")

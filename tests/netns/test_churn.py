@@ -19,7 +19,7 @@ from ambientlab.dataplane.admin import AdminClient
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 from support.in_node import in_node
 from support.node_world import open_descriptors, processes, veths
-from support.waiting import until
+from support.waiting import becomes, until
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
@@ -63,13 +63,13 @@ async def held(world: MeshWorld) -> dict[str, int]:
 
 async def like(world: MeshWorld, before: dict[str, int]) -> None:
     """Until no more is held than before: what Envoy drains takes a second."""
-    for _ in range(60):
+
+    async def more() -> dict[str, tuple[int, int]]:
         now = await held(world)
-        more = {name: (before[name], number) for name, number in now.items() if number > before[name]}
-        if not more:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"before and after: {more}")
+        return {name: (before[name], number) for name, number in now.items() if number > before[name]}
+
+    nothing: dict[str, tuple[int, int]] = {}
+    await becomes(more, nothing)
 
 
 async def servers(world: MeshWorld) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, GATEWAY, PEERAUTHENTICATION, SERVICEENTRY
 from ambientlab.mesh.ir import with_port
 from support.forged import tunnel
-from support.hello_pods import VIP, captured_pods, logged, waypoint_for_hello
+from support.hello_pods import VIP, captured_pods, logged, through_the_waypoint, waypoint_for_hello
 from support.in_node import in_node
 from support.mesh_world import ask
 
@@ -134,13 +134,7 @@ async def test_open_connections_end_when_a_policy_forbids_them(world: MeshWorld)
 async def test_a_waypoint_answers_at_the_address_of_ipv6(world: MeshWorld) -> None:
     await waypoint_for_hello(world)
     await dual(world, istio_DOT_io__use_waypoint="waypoint")
-    waypoint = world.sandboxes["waypoint-1"].spec.ip
-    for _ in range(500):
-        status, body = await world.get("client", VIP6, 5000)
-        if status == 200 and body.split()[1] == waypoint:
-            break
-    else:
-        raise AssertionError(f"{status} {body}")
+    await through_the_waypoint(world, VIP6)
     await logged(world, rf"dst\.hbone_addr=\[{VIP6}\]:5000")
 
 

@@ -78,7 +78,7 @@ async def test_open_connections_of_a_pod_end_when_it_comes_and_when_it_goes(worl
         for reader, writer in made:
             if into:  # the kernel notices with the next packet
                 writer.write(b"GET")
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(10):
                 with contextlib.suppress(ConnectionError):
                     assert await reader.read() == b""
         assert (await world.get("mover", outside, 8080))[0] == 200
@@ -90,7 +90,7 @@ async def test_without_ztunnel_a_pod_that_joins_is_cut_off_until_there_is_one(wo
     mover = world.sandboxes["mover"].spec.ip or ""
     assert (await world.get("outside", mover, 8080))[0] == 200
     await world.kill_ztunnel()
-    await asyncio.wait_for(moved_to_pending(world), 1)
+    await moved_to_pending(world)
     await refused(world, "mover", outside)
     await refused(world, "outside", mover)
     world.label("mover")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ambientlab.api.kinds import DESTINATIONRULE, ENDPOINTSLICE, SERVICE, VIRTUALSERVICE
 from ambientlab.node.linux.netlink import socket_in
 from support import splits
 from support.in_node import in_node
-from support.waiting import until
+from support.waiting import becomes, until
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
 
-T = TypeVar("T")
 VIP = "10.96.0.50"
 
 
@@ -42,15 +40,6 @@ def finding(world: MeshWorld, name: str) -> str:
 
 async def status(world: MeshWorld, path: str) -> int:
     return (await world.get("client", VIP, 5000, path))[0]
-
-
-async def becomes(ask: Callable[[], Awaitable[T]], wanted: T) -> None:
-    """Asks until the answer is the wanted one: changes take milliseconds to arrive."""
-    for _ in range(1000):
-        if (found := await ask()) == wanted:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{found!r} does not become {wanted!r}")
 
 
 async def answered(world: MeshWorld, path: str, wanted: int) -> None:

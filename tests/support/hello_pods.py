@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from support.waiting import until
+from support.waiting import becomes, until
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
@@ -33,15 +33,14 @@ async def waypoint_for_hello(world: MeshWorld) -> None:
     await through_the_waypoint(world)
 
 
-async def through_the_waypoint(world: MeshWorld) -> None:
+async def through_the_waypoint(world: MeshWorld, vip: str = VIP) -> None:
     """Until the application sees the waypoint's address instead of the client's."""
-    waypoint = world.sandboxes["waypoint-1"].spec.ip
-    for _ in range(500):
-        status, body = await world.get("client", VIP, 5000)
-        if status == 200 and body.split()[1] == waypoint:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"no answer through the waypoint: {status} {body}")
+
+    async def seen() -> tuple[int, list[str]]:
+        status, body = await world.get("client", vip, 5000)
+        return status, body.split()[1:]
+
+    await becomes(seen, (200, [world.sandboxes["waypoint-1"].spec.ip or ""]))
 
 
 async def logged(world: MeshWorld, pattern: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,14 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 10.
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {what}"
         await asyncio.sleep(0.002)
+
+
+async def becomes(ask: Callable[[], Awaitable[T]], wanted: T, seconds: float = 20.0) -> None:
+    """Asks until the answer is the wanted one; where that is not in time, the test fails and shows the last."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while (found := await ask()) != wanted:
+        assert asyncio.get_running_loop().time() < deadline, f"{found!r} does not become {wanted!r} in {seconds} s"
+        await asyncio.sleep(0.01)
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

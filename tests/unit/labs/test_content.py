@@ -44,10 +44,13 @@ def test_every_command_is_bash(lab: Lab) -> None:
 
 def test_every_file_a_command_applies_exists_by_then(lab: Lab) -> None:
     there = {asset.name for asset in lab.assets}
+    applied: set[str] = set()
     for step in lab.steps:
         for command in step.commands:
             there.update(re.findall(r"^cat > (\S+)", command, re.MULTILINE))
-            assert set(re.findall(r"-f (\S+\.yaml)", command)) <= there
+            applied.update(re.findall(r"-f (\S+\.yaml)", command))
+            assert applied <= there
+    assert applied
 
 
 def test_every_step_is_checked_and_can_fail(lab: Lab) -> None:

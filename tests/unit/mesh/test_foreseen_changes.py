@@ -87,8 +87,8 @@ def test_pods_go_with_their_deployment_and_all_with_their_namespace() -> None:
 
 def test_labels_of_a_namespace_take_its_pods_into_the_mesh_and_out_of_it() -> None:
     index = taken_up(change(NAMESPACE, "metadata: {name: hello}"))
-    assert not any(pod.captured for pod in pods(index, "helloworld-v1"))
-    assert all(pod.captured for pod in pods(index, "curl"))
+    assert [pod.captured for pod in pods(index, "helloworld-v1")] == [False]
+    assert [pod.captured for pod in pods(index, "curl")] == [True]
 
 
 def test_a_service_selects_what_there_is() -> None:

@@ -7,7 +7,6 @@ name and with what it saw of the request.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from ambientlab.mesh.index import Diagnostic, delegates, virtualservice_http
 from ambientlab.mesh.xds import guards
 from ambientlab.mesh.xds.routes import CORS, FAULT, table_routes
 from support.envoy import as_json, extension, free_ports, loopback, static_envoy
+from support.splits import fits
 
 ORIGIN = ("HTTPRoute", ir.Key("hello", "route"))
 V1, V2, GONE = (ir.Destination(name, 80) for name in ("v1", "v2", "gone"))
@@ -104,14 +104,11 @@ async def test_shares(tmp_path: Path) -> None:
         route(to((V1, 3), (V2, 1))),
     ]
     async with serving(tmp_path, table) as port:
-        half = Counter(status for status, _, _ in await get(port, *["/half"] * 400))
-        names = Counter(headers["seen-name"] for _, headers, _ in await get(port, *["/"] * 800))
+        half = [str(status) for status, _, _ in await get(port, *["/half"] * 400)]
+        names = [headers["seen-name"] for _, headers, _ in await get(port, *["/"] * 800)]
         assert {status for status, _, _ in await get(port, "/gone", "/gone")} == {500}
-    # outside these, one run in more than a million (binomial, 5 standard deviations)
-    assert set(half) == {200, 500}
-    assert abs(half[500] - 200) <= 50
-    assert abs(names["v2"] - 200) <= 61
-    assert names["v1"] + names["v2"] == 800
+    fits(half, {"200": 50.0, "500": 50.0})
+    fits(names, {"v1": 75.0, "v2": 25.0})
 
 
 async def test_faults(tmp_path: Path) -> None:
