@@ -16,7 +16,7 @@ from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent.actions import Outcome
 
 _FIRST_PAUSE = 0.01  # seconds between the first two attempts
-_LONGER = 1.2  # times each pause is as long as the one before: what takes long is seen when it has taken a fifth longer
+_LONGER = 1.05  # times each pause is as long as the one before: what takes long is seen when it has taken little longer
 _GRACE = 1.0  # seconds before a failure counts, at most a period: a program needs a moment to listen
 
 Attempt = Callable[[Object, float], Awaitable[Outcome]]
