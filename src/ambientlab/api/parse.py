@@ -115,7 +115,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def _yaml(body: bytes) -> Parsed:
     try:
         if len(body) > _MAX_DEPTH:
-            _check_depth(body)
+            check_yaml(body)
         root = yaml.compose(body, Loader=_Loader)
         if root is None:
             raise _unreadable("yaml: the document is empty", "expected an object", body)
@@ -128,9 +128,10 @@ def _yaml(body: bytes) -> Parsed:
     return Parsed(value, ["yaml: unmarshal errors:" + "".join(f"\n  {line}" for line in reader.duplicates)])
 
 
-def _check_depth(body: bytes) -> None:
+def check_yaml(body: bytes) -> None:
     """The composer calls itself for each level, in C: some ten thousand end the process without an exception. Raises
-    ValueError; YAMLError for what does not parse."""
+    ValueError for what is nested too deeply to be composed, YAMLError for what does not parse up to there: libyaml
+    takes a minute over some hundred thousand levels."""
     depth = 0
     for event in yaml.parse(body, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):

@@ -253,11 +253,11 @@ def _value(document: str) -> Any:
 
 
 def _unreadable(origin: Origin, error: StatusError) -> Problem:
-    """With the line of the file where YAML ends to be YAML, if that is what is wrong. Event by event: nodes within
-    nodes are composed by recursion in C, which has no limit but the end of the process."""
+    """With the line of the file where YAML ends to be YAML, if that is what is wrong."""
     try:
-        for _ in yaml.parse(origin.text, Loader=_Loader):
-            pass
+        parse.check_yaml(origin.text.encode())
+    except ValueError:
+        pass
     except yaml.MarkedYAMLError as found:
         line = origin.line + (found.problem_mark.line if found.problem_mark is not None else 0)
         return Problem(origin.file, origin.number, line, f"it is no YAML: {found.problem or found.context}")
