@@ -131,6 +131,10 @@ class Rehearser:
         home = value["metadata"].get("namespace") or ""
         if not isinstance(home, str):
             return written.problem(f"its metadata.namespace {home} is no text")
+        try:
+            orjson.dumps(value)
+        except TypeError as error:  # it is nested too deeply, or has a number of more than 64 bits
+            return written.problem(f"it cannot be sent to the API: {error}")
         for what, text in (("namespace", home), ("resource name", name)):
             if why := unnameable(text):
                 return written.problem(f'invalid {what} "{text}": [{why}]')
@@ -185,7 +189,7 @@ class Rehearser:
             reply = next(replies)
             if reply.status in (200, 201):
                 yield replace(_outcome(one, live, decoded(reply)), warnings=reply.warnings)
-            elif reply.status == 404 and live is None and one.key.namespace in coming:
+            elif one.key.namespace in coming and _without_namespace(one, reply):
                 yield self._by_own_rules(one, live, f"namespace {one.key.namespace} is only to come")
             elif seen.status in (200, 404) and (why := _untried(reply)):
                 yield self._by_own_rules(one, live, why)
@@ -258,6 +262,12 @@ def _untried(reply: Reply) -> str:
     if reply.status == 403 and _NOT_PERMITTED.search(told):
         return "the API does not let you try it"
     return told if reply.status == 400 and _NO_DRY_RUN.search(told) else ""
+
+
+def _without_namespace(one: _Wanted, reply: Reply) -> bool:
+    """Whether nothing but the namespace is missing, and not the kind (k8s.io/apiserver,
+    pkg/admission/plugin/namespace/lifecycle)."""
+    return reply.status == 404 and message(reply) == f'namespaces "{one.key.namespace}" not found'
 
 
 def _outcome(one: _Wanted, live: Object | None, new: Object | None) -> Outcome:

@@ -162,6 +162,13 @@ def test_what_is_wrong_is_told(run: Run, arguments: list[str], text: str, code: 
         ("kind: Service", "it has no metadata.name, without which nothing can be applied"),
         ("{apiVersion: v9, kind: What, metadata: {name: x}}", 'no matches for kind "What" in version "v9"'),
         ("{apiVersion: v1, kind: Service, metadata: {name: x, namespace: 7}}", "its metadata.namespace 7 is no text"),
+        ("{apiVersion: v1, kind: Service, metadata: 5}", "it has no metadata.name"),
+        ("{apiVersion: v1, kind: Namespace, metadata: x}", "it has no metadata.name"),
+        (
+            f"{{apiVersion: v1, kind: ConfigMap, metadata: {{name: x}}, data: {'[' * 300}{']' * 300}}}",
+            "it cannot be sent to the API: Recursion limit reached",
+        ),
+        ("--- {kind: Service}", "invalid Yaml document separator: {kind: Service}"),
         ("{apiVersion: v1, kind: Service, metadata: {name: ..}}", "invalid resource name \"..\": [may not be '..']"),
         ("{apiVersion: v1, kind: Service, metadata: {name: x, namespace: ..}}", 'invalid namespace ".."'),
         ("{apiVersion: v1, kind: Service, metadata: {name: a/b}}", "[may not contain '/']"),
@@ -169,7 +176,7 @@ def test_what_is_wrong_is_told(run: Run, arguments: list[str], text: str, code: 
     ],
 )
 def test_what_is_no_object_is_refused(run: Run, text: str, told: str) -> None:
-    done = run("-f", "-", text=f"{text}\n---{GOOD}")
+    done = run("-f", "-", "-n", "hello", text=f"{text}\n---{GOOD}")
     assert done.exit_code == 1
     assert told in " ".join(done.stdout.split())
     assert "+ HTTPRoute hello/split" in done.stdout
@@ -210,3 +217,25 @@ def test_namespaces_must_agree(run: Run) -> None:
     done = run("-f", "-", "-n", "other", text=GOOD)
     assert done.exit_code == 1
     assert 'the namespace from the provided object "hello" does not match' in " ".join(done.stdout.split())
+
+
+NEW = "apiVersion: v1\nkind: Namespace\nmetadata: {name: new}"
+CREATION_IN_NEW = CREATION.replace("/hello/", "/new/")
+
+
+def test_of_what_is_not_there_the_namespace_alone_may_come(run: Run, judged: dict[str, Answer]) -> None:
+    manifests = f"{NEW}\n---{GOOD.replace('namespace: hello', 'namespace: new')}"
+    judged[CREATION_IN_NEW] = refusal(404, 'namespaces "new" not found')
+    [_, route] = json.loads(run("-f", "-", "-o", "json", text=manifests).stdout)["objects"]
+    assert route["unasked"] == "namespace new is only to come"
+    judged[CREATION_IN_NEW] = refusal(404, "the server could not find the requested resource")
+    [refused] = json.loads(run("-f", "-", "-o", "json", text=manifests).stdout)["refused"]
+    assert refused["message"] == "the server could not find the requested resource"
+
+
+def test_an_object_goes_once(run: Run, served: dict[str, Answer]) -> None:
+    [service] = served["/api/v1/services"][1]["items"]
+    served["/api/v1/namespaces/hello/services/helloworld"] = (200, service)
+    done = run("--delete", "svc/helloworld", "--delete", "Service/helloworld", "-n", "hello", "-o", "json")
+    [gone] = json.loads(done.stdout)["objects"]
+    assert (gone["verb"], gone["object"]["name"]) == ("deleted", "helloworld")

@@ -151,7 +151,7 @@ def _planned(
         check_namespace(index, namespace)
     rehearser = Rehearser(api, namespace)
     try:
-        targets = [rehearser.target(text) for text in deleted]
+        targets = list(dict.fromkeys(rehearser.target(text) for text in deleted))
     except UnknownKindError as error:
         fail(str(error), ["kubectl api-resources"])
     applied = rehearser.apply([one for one in found if not isinstance(one, Problem)])
@@ -159,7 +159,8 @@ def _planned(
     gone = [rehearser.delete(targets)]
     left: list[str] = []
     if pruning is not None and not (unreadable or applied.problems):
-        gone.append(rehearser.delete(pruning.targets(api, rehearser, applied.outcomes), "pruned"))
+        pruned = [one for one in pruning.targets(api, rehearser, applied.outcomes) if one not in targets]
+        gone.append(rehearser.delete(pruned, "pruned"))
         left += report.left(pruning, index, applied.outcomes)
     outcomes = (*applied.outcomes, *(outcome for some in gone for outcome in some.outcomes))
     problems = [*unreadable, *applied.problems, *(problem for some in gone for problem in some.problems)]
@@ -179,7 +180,7 @@ def _expects(namespace: str, found: Sequence[Written | Problem], deleted: Sequen
     from ambientlab.host.manifests import Problem
 
     values = [one.value for one in found if not isinstance(one, Problem) and isinstance(one.value, dict)]
-    metas = [(value.get("kind"), value.get("metadata") or {}) for value in values]
+    metas = [(value.get("kind"), meta) for value in values if isinstance(meta := value.get("metadata"), dict)]
     if any(kind == "Namespace" and meta.get("name") == namespace for kind, meta in metas):
         return False
     return bool(deleted) or any("namespace" not in meta for _, meta in metas)
