@@ -147,6 +147,23 @@ def test_who_goes_by_its_ztunnel_is_nobody(hostile: Mesh) -> None:
     hostile.kubectl("delete", "peerauthentication", "default", "-n", "meshed")
 
 
+BESIDE = """
+import errno, socket
+for port in (15001, 15006, 15008):
+    for host in ("127.0.0.1", "0.0.0.0") if port == 15001 else ("0.0.0.0", socket.gethostbyname(socket.gethostname())):
+        s = socket.socket()
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT): s.setsockopt(socket.SOL_SOCKET, option, 1)
+        try: s.bind((host, port)); s.listen(); print("listens")
+        except OSError as error: print(errno.errorcode[error.errno])
+"""
+
+
+def test_nobody_listens_beside_ztunnel(hostile: Mesh) -> None:
+    """Every process of the node is the same user to the kernel, which would let sockets of one user share a port."""
+    said = hostile.kubectl("exec", "-n", "meshed", "inside", "--", "python3", "-c", BESIDE)
+    assert said.split() == ["EADDRINUSE"] * 6
+
+
 def test_the_control_plane_answers_nobody_but_proxies(hostile: Mesh) -> None:
     """istiod's ports of xDS, of debugging and of its webhooks are no sockets that a pod could reach."""
     istiod = hostile.kubectl("get", "service", "istiod", "-n", "istio-system", "-o", "jsonpath={.spec.clusterIP}")

@@ -116,15 +116,13 @@ async def test_a_pod_that_ztunnel_refuses_is_named_and_cut_off_and_costs_nobody_
     listener = logging.Handler()
     listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]  # no file is needed
     logging.getLogger("ambientlab").addHandler(listener)
-    with await socket_in(world.sandboxes["mover"].netns, socket.AF_INET, socket.SOCK_STREAM) as taken:
-        taken.bind(("0.0.0.0", 15008))
-        taken.listen()
+    mover = world.sandboxes["mover"].spec.ip or ""
+    with await taking(world, "mover", 15008, reusable=True) as taken:
         await moved_to_pending(world)
-        for _ in range(20):  # one of its ports may be open for a moment: a call is carried by ztunnel, or by nobody
-            await world.get("mover", outside, 8080)
-        await until(
-            lambda: world.log("ztunnel").count('src.workload="mover"') == world.accepted["outside"], "a line for each"
-        )
+        await refused(world, "mover", outside)
+        await refused(world, "outside", mover)
+        await refused(world, "outside", mover, 15008)
+        heard_nothing(taken)
         assert await world.answered("client", server, 8080)
         await world.pod("late", "hello", account="late")
         assert await world.answered("late", server, 8080)
@@ -135,6 +133,60 @@ async def test_a_pod_that_ztunnel_refuses_is_named_and_cut_off_and_costs_nobody_
     assert cni.endswith("\tns=default name=mover")
     await until(lambda: world.annotated("mover"), "enrolled once the port is free")
     assert (await world.get("mover", outside, 8080))[0] == 200
+
+
+async def taking(world: MeshWorld, pod: str, port: int, *, reusable: bool) -> socket.socket:
+    """A port as a program in the pod takes it, which runs as the user that all of the node does; `reusable` by others
+    that wish to."""
+    taken = await socket_in(world.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reusable:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    taken.bind(("0.0.0.0", port))
+    taken.listen()
+    return taken
+
+
+def heard_nothing(listening: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        listening.accept()
+
+
+@in_node
+async def test_nobody_listens_beside_ztunnel(world: MeshWorld) -> None:
+    await pods(world)
+    sandbox = world.sandboxes["server"]
+    wishes = [(socket.AF_INET, ("0.0.0.0", sandbox.spec.ip or "", "127.0.0.1"))]
+    if sandbox.spec.ip6:
+        wishes.append((socket.AF_INET6, ("::", sandbox.spec.ip6, "::1")))
+    for family, addresses in wishes:
+        anywhere, *_, loopback = addresses
+        for port in (15001, 15006, 15008):
+            for address in addresses if port != 15001 else (anywhere, loopback):
+                with await socket_in(sandbox.netns, family, socket.SOCK_STREAM) as beside:
+                    beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    with pytest.raises(OSError, match="Address already in use"):
+                        beside.bind((address, port))
+
+
+@in_node
+async def test_who_takes_a_port_while_ztunnel_is_away_is_cut_off_until_it_is_free(world: MeshWorld) -> None:
+    outside = await pods(world)
+    server, mover = (world.sandboxes[name].spec.ip or "" for name in ("server", "mover"))
+    await moved(world, "mover", into=True)
+    for port in (15001, 15006, 15008):
+        await world.kill_ztunnel()
+        with await taking(world, "mover", port, reusable=port == 15006) as taken:
+            await world.start_ztunnel()
+            await until(lambda: world.redirection("mover") == "pending", "cut off")
+            await refused(world, "mover", outside)
+            await refused(world, "outside", mover)
+            heard_nothing(taken)
+            assert await world.answered("client", server, 8080)
+        await until(lambda: world.annotated("mover"), "enrolled once the port is free")
+        assert (await world.get("mover", outside, 8080))[0] == 200
+        assert (await world.get("outside", mover, 8080))[0] == 200
 
 
 @in_node

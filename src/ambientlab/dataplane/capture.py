@@ -52,8 +52,9 @@ _UNTIL_A_PROXY = 0.2
 class InPodRules(Protocol):
     """What redirects a pod's traffic to the proxy's listeners inside it. Idempotent; raises OSError."""
 
-    async def install(self, netns: str, *, inbound: bool = True) -> None:
-        """Without `inbound`, plain connections to the pod are left alone."""
+    async def install(self, netns: str, *, inbound: bool = True, closed: bool = False) -> None:
+        """Without `inbound`, plain connections to the pod are left alone. `closed`, whoever listens at the proxy's
+        ports is not reached."""
         ...
 
     async def remove(self, netns: str) -> None: ...
@@ -65,14 +66,15 @@ class InPodRules(Protocol):
 
 @dataclass(slots=True)
 class _Entry:
-    """A pod with a sandbox. `captured` is what the proxy was given, None when it has nothing of the pod; `redirected`
-    whether the pod's rules may be there."""
+    """A pod with a sandbox. `captured` is what the proxy was given, None when it has nothing of the pod, and `refused`
+    whether it has turned out not to listen there; `redirected` whether the pod's rules may be there."""
 
     namespace: str
     name: str
     sandbox: Sandbox
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     captured: Captured | None = None
+    refused: bool = False
     redirected: bool = False
     started: bool = False
     gone: bool = False
@@ -100,7 +102,6 @@ class Capture:
 
     def start(self) -> None:
         log.info("CNI ambient server starting")
-        self._sink.follow(self._proxies_changed)
         self._controller.start()
         log.info("CNI ambient server marking ready")
 
@@ -155,6 +156,13 @@ class Capture:
                 if entry.namespace == name(event.object):
                     queue.add(key)
 
+        def refused(key: str) -> None:
+            entry = self._entries.get(key)
+            if entry is not None and entry.captured is not None:  # else whoever adds it is told
+                entry.refused = True
+                queue.add(key)
+
+        self._sink.follow(self._proxies_changed, refused)
         return [self._client.watch(POD, pod_changed), self._client.watch(NAMESPACE, namespace_changed)]
 
     async def reconcile(self, key: str) -> float | None:
@@ -175,13 +183,13 @@ class Capture:
                 return
             wanted = should_capture(pod, self._client.get(NAMESPACE, entry.namespace))
             marked = annotations_of(pod).get(REDIRECTION)
-            if wanted and (entry.captured is None or marked != ENABLED):
+            if wanted and (entry.captured is None or entry.refused or marked != ENABLED):
                 await self._enrol(key, entry, pod)
             elif not wanted and (entry.captured is not None or entry.redirected or marked is not None):
                 await self._unenrol(key, entry, pod)
 
     async def _enrol(self, key: str, entry: _Entry, pod: Object) -> None:
-        if entry.captured is None:
+        if entry.captured is None or entry.refused:
             if not entry.redirected:  # else it has been said
                 log.info("adding pod to the mesh\t%s", entry)
             captured = _captured(key, entry, pod)
@@ -193,23 +201,25 @@ class Capture:
                     raise
                 await self._redirect(entry, pod)
             except BaseException:  # cancelled, too: the next attempt gives the proxy the pod anew
+                entry.captured, entry.refused = None, False
                 await self._sink.remove(key)
                 raise
-            entry.captured = captured
+            entry.captured, entry.refused = captured, False
         await self._annotate(entry, pod, ENABLED)
 
     async def _leave_pending(self, entry: _Entry, pod: Object, error: OSError) -> None:
-        if not entry.redirected:
+        """Cut off, even if a program in the pod listens where the proxy would: that may be why."""
+        if not entry.redirected or entry.refused:
             log.warning("Unable to send pod to ztunnel. Will retry. AddPodToMesh returned: %s\t%s", error, entry)
-        await self._redirect(entry, pod)
+        await self._redirect(entry, pod, closed=True)
         if annotations_of(pod).get(REDIRECTION) != PENDING:
             log.error("failed to add pod to ztunnel: pod partially added, annotating with pending status\t%s", entry)
             await self._annotate(entry, pod, PENDING)
 
-    async def _redirect(self, entry: _Entry, pod: Object) -> None:
+    async def _redirect(self, entry: _Entry, pod: Object, *, closed: bool = False) -> None:
         entry.redirected = True
         bypass = is_true(annotations_of(pod).get(BYPASS, ""))
-        await self._rules.install(entry.sandbox.netns, inbound=not bypass)
+        await self._rules.install(entry.sandbox.netns, inbound=not bypass, closed=closed)
 
     async def _unenrol(self, key: str, entry: _Entry, pod: Object) -> None:
         log.info("removing pod from mesh\t%s deleted=false", entry)

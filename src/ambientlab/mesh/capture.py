@@ -39,8 +39,9 @@ class Captured:
 class CaptureSink(Protocol):
     """The node proxy as the capture rules see it."""
 
-    def follow(self, told: Callable[[int], None]) -> None:
-        """Call `told` with the number of proxies whenever one has come or gone."""
+    def follow(self, told: Callable[[int], None], refused: Callable[[str], None]) -> None:
+        """Call `told` with the number of proxies whenever one has come or gone, and `refused` with the uid of a pod
+        in which a proxy cannot listen: of those added before, when another proxy has come."""
         ...
 
     async def present(self) -> None:

@@ -84,9 +84,10 @@ class Sink:
         self.story = story
         self.pods: list[Captured] = []
         self.tell: Callable[[int], None] = lambda number: None
+        self.tell_refused: Callable[[str], None] = lambda uid: None
 
-    def follow(self, told: Callable[[int], None]) -> None:
-        self.tell = told
+    def follow(self, told: Callable[[int], None], refused: Callable[[str], None]) -> None:
+        self.tell, self.tell_refused = told, refused
 
     async def present(self) -> None:
         """It is."""
@@ -105,8 +106,9 @@ class Rules:
     def __init__(self, story: Story) -> None:
         self.story = story
 
-    async def install(self, netns: str, *, inbound: bool = True) -> None:
-        await self.story.step(f"rules into {netns}" if inbound else f"rules for what {netns} sends")
+    async def install(self, netns: str, *, inbound: bool = True, closed: bool = False) -> None:
+        told = f"rules into {netns}" if inbound else f"rules for what {netns} sends"
+        await self.story.step(f"{told}, closed" if closed else told)
 
     async def remove(self, netns: str) -> None:
         await self.story.step(f"rules out of {netns}")
@@ -151,6 +153,7 @@ async def world() -> AsyncIterator[World]:
 
 UNENROLLED = ["rules out of /netns/42", "proxy lets go", "connections in /netns/42 end"]
 ENROLLED = ["proxy listens", "rules into /netns/42"]
+CUT_OFF = ["rules into /netns/42, closed", "proxy lets go"]
 
 
 async def test_a_new_pod_is_enrolled_before_its_containers(world: World) -> None:
@@ -213,7 +216,24 @@ async def test_a_running_pod_that_no_proxy_takes_is_cut_off_and_tried_again(worl
     world.label(AMBIENT)
     await until(lambda: world.annotation == "enabled", "enrolled at the second try")
     assert seen == [None, "pending", "enabled"]
-    assert world.story.steps == ["rules into /netns/42", "proxy lets go", *ENROLLED]
+    assert world.story.steps == [*CUT_OFF, *ENROLLED]
+
+
+async def test_a_captured_pod_in_which_the_next_proxy_cannot_listen_is_cut_off_and_tried_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.label(AMBIENT)
+    await world.ready()
+    world.story.steps.clear()
+    world.story.fail["proxy listens"] = OSError("ztunnel refuses: Address already in use")
+    seen: list[str | None] = []
+    world.client.watch(POD, lambda event: seen.append(annotations_of(event.object).get(REDIRECTION)))
+    for uid in ("u1", "of no pod"):
+        world.sink.tell_refused(uid)
+    await until(lambda: len(seen) == 3, "enrolled at the second try")
+    assert seen == ["enabled", "pending", "enabled"]
+    assert world.story.steps == [*CUT_OFF, *ENROLLED]
+    assert "ztunnel refuses: Address already in use\tns=ns name=pod" in caplog.text
 
 
 async def test_a_pod_that_waits_for_a_proxy_can_leave_again(world: World) -> None:
@@ -223,7 +243,7 @@ async def test_a_pod_that_waits_for_a_proxy_can_leave_again(world: World) -> Non
     await until(lambda: world.annotation == "pending", "cut off")
     world.label({})
     await until(lambda: world.annotation is None, "out of the mesh")
-    assert world.story.steps[:2] == ["rules into /netns/42", "proxy lets go"]
+    assert world.story.steps[:2] == CUT_OFF
     await until(lambda: world.story.steps[-3:] == UNENROLLED, "let go")
 
 

@@ -84,6 +84,9 @@ class Proxy:
         code: grpc.StatusCode = await self._stream.code()
         return code
 
+    def cancel(self) -> None:
+        self._stream.cancel()
+
     async def refuse_next(self, detail: str) -> None:
         response = await self._stream.read()
         refusal = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
@@ -120,8 +123,9 @@ class World:
             stream = AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources(
                 metadata=(("authorization", f"Bearer {token}"),)
             )
-            yield Proxy(stream)
-            stream.cancel()
+            proxy = Proxy(stream)
+            yield proxy
+            proxy.cancel()
 
 
 @pytest.fixture
@@ -334,6 +338,42 @@ async def test_a_node_proxy_that_comes_back_is_given_every_captured_pod(world: W
         await captured(world, ztunnel)
     async with world.proxy("ztunnel") as ztunnel:
         assert len([name for name in names(await ztunnel.ask(LISTENER)) if "client" in name]) == 3
+
+
+async def test_in_which_pods_a_node_proxy_that_comes_cannot_listen_is_told_when_it_is_the_only_one(
+    world: World,
+) -> None:
+    refused: list[str] = []
+    world.istiod.follow(lambda number: None, refused.append)
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        await captured(world, ztunnel)
+        async with world.proxy("ztunnel") as second:
+            await second.subscribe(LISTENER)
+            for _ in range(9):  # with two listeners of its own, in halves
+                await second.refuse_next("Address already in use")
+            await until(lambda: len(world.istiod.connections[1].session.rejections) == 5, "refused")
+            assert not refused, "the first has the ports"
+            ztunnel.cancel()
+            await until(lambda: refused, "told")
+    assert set(refused) == {POD_OF_CLIENT.uid}
+
+
+async def test_a_change_of_a_listener_that_a_node_proxy_refuses_leaves_it_listening(world: World) -> None:
+    refused: list[str] = []
+    world.istiod.follow(lambda number: None, refused.append)
+    world.client.put(POD, {"metadata": {"name": "client", "namespace": "default"}, "spec": {}})
+    rules = [{"to": [{"operation": {"ports": ["9"]}}]}]
+    policy: Object = {"metadata": {"name": "deny", "namespace": "default"}, "spec": {"action": "DENY", "rules": rules}}
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        await captured(world, ztunnel)
+        world.client.put(AUTHORIZATIONPOLICY, policy)
+        await ztunnel.refuse_next("no such thing")
+        [session] = (connection.session for connection in world.istiod.connections)
+        await until(lambda: session.rejections, "refused")
+        assert [one.name for one in session.rejections] == ["inplain|default/client"]
+    assert not refused
 
 
 async def test_certificates_in_use_are_renewed_at_half_of_their_life(world: World) -> None:

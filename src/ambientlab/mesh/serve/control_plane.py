@@ -109,7 +109,7 @@ class ControlPlane:
         self._writer = StatusWriter(client)
         self._keys = KeyFetcher(self._keys_fetched, self._address_of)
         self._captured: dict[str, Captured] = {}
-        self._followers: list[Callable[[int], None]] = []
+        self._followers: list[tuple[Callable[[int], None], Callable[[str], None]]] = []
         self._proxies = Proxies(self.index.graph, self.index.mesh, ipv6=ipv6)
         self._proxies.resources.watch(self._changed)
         self.index.mesh.services.watch(self._moved)
@@ -171,9 +171,9 @@ class ControlPlane:
         await self._server.stop()
         await self._writer.stop()
 
-    def follow(self, told: Callable[[int], None]) -> None:
+    def follow(self, told: Callable[[int], None], refused: Callable[[str], None]) -> None:
         """`CaptureSink.follow`."""
-        self._followers.append(told)
+        self._followers.append((told, refused))
 
     async def present(self) -> None:
         """`CaptureSink.present`."""
@@ -362,6 +362,8 @@ class ControlPlane:
         gateway, session = self._told.get(connection), connection.session
         if event.type_url in (CLUSTER, EXTENSION) or isinstance(event, Rejected):
             self._report_soon()
+        if event.type_url == LISTENER and isinstance(event, Rejected):
+            self._tell_refused()
         if gateway is None or event.type_url != ROUTES:
             return
         more = False
@@ -396,8 +398,23 @@ class ControlPlane:
 
     def _tell_followers(self) -> None:
         number = sum(owner == NODE_PROXY for owner in self._told.values())
-        for told in self._followers:
+        for told, _ in self._followers:
             told(number)
+
+    def _tell_refused(self) -> None:
+        """In which pods there is no node proxy: not while there are two, of which the older one has the ports."""
+        connections = [connection for connection, owner in self._told.items() if owner == NODE_PROXY]
+        if len(connections) != 1:
+            return
+        [session] = (connection.session for connection in connections)
+        held = session.held(LISTENER)
+        refused = {one.name for one in session.rejections if one.type_url == LISTENER and one.name not in held}
+        if not refused:
+            return
+        for uid, pod in self._captured.items():
+            if not refused.isdisjoint(inpod.listener_names(pod)):
+                for _, tell in self._followers:
+                    tell(uid)
 
     def _disconnected(self, connection: Connection) -> None:
         if not any(is_node_proxy(other.proxy) for other in self.connections):
@@ -405,6 +422,7 @@ class ControlPlane:
         owner = self._told.pop(connection, None)
         if owner == NODE_PROXY:
             self._tell_followers()
+            self._tell_refused()
         if owner is not None and owner not in self._told.values():
             self._proxies.waypoints.served.delete(owner)
 

@@ -33,7 +33,7 @@ from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 impor
     DestinationIPInput,
     DestinationPortInput,
 )
-from google.protobuf.wrappers_pb2 import StringValue
+from google.protobuf.wrappers_pb2 import BoolValue, StringValue
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.ip_pb2 import IPMatcher
 from xds.type.matcher.v3.matcher_pb2 import Matcher
@@ -95,6 +95,9 @@ PlainChoice = tuple[Matcher.OnMatch, tuple[str, ...]]
 """By which a filter chain is chosen for a plain connection, and the reasons for which there must be one that refuses.
 Not there for a pod that the API does not know."""
 
+_ALONE = BoolValue(value=False)
+"""For the kernel, programs in the pod are the same user, who could listen at the port beside the proxy (socket(7),
+SO_REUSEPORT). Those of other users cannot beside ztunnel, which shares its ports (src/inpod/config.rs)."""
 _PASSING = "plaintext"
 _OWN_PORTS = "(" + "|".join(map(str, PROXY_PORTS)) + ")"
 _OTHER_PORTS = "([1-9][0-9]{0,3}|[2-9][0-9]{4}|1[0-46-9][0-9]{3}|15[1-9][0-9]{2}|150[1-9][0-9]|1500[02-579])"
@@ -224,6 +227,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         additional_addresses=_in_ipv6(pod, "::1", OUTBOUND_PORT),
         listener_filters=[_original_dst()],
         socket_options=keepalive_options(),
+        enable_reuse_port=_ALONE,
         traffic_direction="OUTBOUND",
         filter_chain_matcher=_by_network(
             [
@@ -289,6 +293,7 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
         additional_addresses=_in_ipv6(pod, "::", INBOUND_PLAINTEXT_PORT),
         listener_filters=[_original_dst(), _original_src()],
         socket_options=keepalive_options(),
+        enable_reuse_port=_ALONE,
         traffic_direction="INBOUND",
         filter_chain_matcher=own_port,
         filter_chains=[passing, self_call, *refusing],
@@ -333,6 +338,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
         additional_addresses=_in_ipv6(pod, "::", HBONE_PORT),
         listener_filters=[_original_src()],
         socket_options=keepalive_options(),
+        enable_reuse_port=_ALONE,
         traffic_direction="INBOUND",
         filter_chains=[chain],
         access_log=access_log.refused_inbound(),

@@ -46,6 +46,7 @@ from ambientlab.node.linux.nft_expr import (
     load_source,
     mask,
     redirect,
+    reject_tcp,
     source_nat,
     store_ct_mark,
     store_meta,
@@ -60,6 +61,8 @@ _MANGLE = "istio-ambient-mangle"
 _LEAVING = "istio-ambient-leaving"
 """Of a pod whose new connections are not redirected any more: without a nat chain the kernel would stop translating
 what belongs to those that are open, and their ends would not hear of each other."""
+_CLOSED = "istio-ambient-closed"
+"""Of a pod that no proxy has: a program of its own may listen where the proxy would."""
 _CAPTURED_GROUP = 1337
 _PROXY_MARK = 0x539
 _REPLY_MARK = 0x111
@@ -67,7 +70,7 @@ _MARK_MASK = 0xFFF
 _TABLE = 100
 _RULE_PRIORITY = 32764  # netlink picks this for the first rule Istio adds: just before the main table
 
-_NAT_PRIORITY, _SNAT_PRIORITY, _MANGLE_PRIORITY = -100, 100, -150
+_NAT_PRIORITY, _SNAT_PRIORITY, _MANGLE_PRIORITY, _FILTER_PRIORITY = -100, 100, -150, 0
 _LOOPBACK_NAME = b"lo".ljust(16, b"\0")
 _ETH0 = 2
 
@@ -183,10 +186,10 @@ class InPodRules:
         self._node.close()
         self._route.close()
 
-    async def install(self, netns: str, *, inbound: bool = True) -> None:
-        """Redirect the pod whose network namespace is at `netns`, at once and as a whole. Idempotent: what is installed
-        stays as it is."""
-        device = await visitor.run(netns, lambda: _install(self._families, inbound=inbound))
+    async def install(self, netns: str, *, inbound: bool = True, closed: bool = False) -> None:
+        """Redirect the pod whose network namespace is at `netns`, at once and as a whole; where `closed`, to nobody.
+        Idempotent: what is installed stays as it is."""
+        device = await visitor.run(netns, lambda: _install(self._families, inbound=inbound, closed=closed))
         await self._set_group(device, _CAPTURED_GROUP)
 
     async def remove(self, netns: str) -> None:
@@ -230,14 +233,19 @@ def _routing(families: Sequence[_Addresses], *, remove: bool) -> Iterator[Messag
         yield links.mark_rule(own.everything, _REPLY_MARK, _MARK_MASK, _TABLE, _RULE_PRIORITY, remove=remove)
 
 
-def _install(families: Sequence[_Addresses], *, inbound: bool) -> int:
+def _install(families: Sequence[_Addresses], *, inbound: bool, closed: bool) -> int:
     route, nft = Socket(NETLINK_ROUTE), Nft()
     try:
         for message in _routing(families, remove=False):
             _tolerate(route, message, errno.EEXIST)
+        changes = _away(nft, _CLOSED)
+        if closed:
+            changes += [_closed(own) for own in families]
         if not nft.has_table(_NAT):
             rules = (batch for own in families for batch in inpod_rules(own, inbound=inbound))
-            nft.commit(*_away(nft, _LEAVING, _MANGLE), *rules)
+            changes += [*_away(nft, _LEAVING, _MANGLE), *rules]
+        if changes:
+            nft.commit(*changes)
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
@@ -249,11 +257,20 @@ def _remove() -> int:
     try:
         if nft.has_table(_NAT):
             families = [own.family for own in _BOTH if nft.has_table(_NAT, own.family)]
-            nft.commit(*map(_leaving, families), *_away(nft, _NAT))
+            nft.commit(*map(_leaving, families), *_away(nft, _NAT, _CLOSED))
         return links.peer_index(route, _ETH0)
     finally:
         route.close()
         nft.close()
+
+
+def _closed(own: _Addresses) -> Batch:
+    batch = Batch(_CLOSED, own.family)
+    batch.add_table()
+    batch.add_chain("input", Hook("filter", "input", _FILTER_PRIORITY))
+    for number in PROXY_PORTS:
+        batch.add_rule("input", *_IS_TCP, load_destination_port(), equal(port(number)), reject_tcp())
+    return batch
 
 
 def _leaving(family: Family) -> Batch:
