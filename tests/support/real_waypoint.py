@@ -43,7 +43,7 @@ from ambientlab.mesh.xds.messages import (
 )
 from ambientlab.mesh.xds.proxies import Proxies
 from ambientlab.mesh.xds.types import LISTENER, Resources
-from ambientlab.mesh.xds.waypoint_clusters import inner_listener
+from ambientlab.mesh.xds.waypoint_backends import inbound_names
 from support.envoy import free_port, ready, running_envoy
 from support.told import tell
 
@@ -139,7 +139,12 @@ class RealWaypoint:
             for port in service.ports:
                 target = f"{service.vips[0]}:{port.number}"
                 front = self._fronts.setdefault(target, free_port())
-                inner = inner_listener(port.protocol)
+                names = set(inbound_names(service, port).values())
+                [inner] = [
+                    name
+                    for name, listener in result[LISTENER].items()
+                    if isinstance(listener, Listener) and names & {chain.name for chain in listener.filter_chains}
+                ]
                 result[LISTENER][f"front|{target}"] = _front(front, target, self.client, inner)
         return result
 

@@ -70,6 +70,10 @@ class Waypoints:
         self._promises = promises
         fronted: Collection[tuple[Key, str], Service] = graph.derive("services of waypoints", promises, self._fronted)
         self._claims = graph.group("addresses of waypoints", fronted, _claims)
+        numbers = graph.group(
+            "ports of waypoints", fronted, lambda place, service: [(place[0], port.number) for port in service.ports]
+        )
+        self._disputed: Collection[tuple[Key, int], bool] = graph.derive("disputed ports", numbers, _disputed)
         self.tables: Collection[tuple[Key, str, int], RouteTable] = graph.derive(
             "route tables of waypoints", fronted, self._tables_of
         )
@@ -170,7 +174,7 @@ class Waypoints:
         telemetry = self._telemetry(ctx, gateway, host)
         found = {}
         for position, port in enumerate(service.ports):
-            listener = waypoint_clusters.inner_listener(port.protocol)
+            listener = self._listener(ctx, gateway, port)
             targets = tuple((vip, port.number) for vip in service.vips if self._answers(ctx, place, vip, port))
             for kind, name in inbound_names(service, port).items():
                 if kind == "http":
@@ -187,6 +191,16 @@ class Waypoints:
                     chain = waypoint_listeners.tcp_chain(telemetry, name, host, shares, policy)
                 found[gateway, host, position, kind] = Chain(name, targets, chain, listener, http=kind == "http")
         return found
+
+    def _listener(self, ctx: Context, gateway: Key, port: Port) -> str:
+        """Istio's waypoint has one listener, which looks for HTTP in all connections if it stands before workloads, and
+        else in those to ports that its services do not agree about (buildWaypointInternal, httpInspector). Of clients
+        that speak first nothing can be told by that; whose server does waits in vain."""
+        if port.protocol is AppProtocol.TCP and (
+            ctx.fetch(self._addresses, gateway) is not None or ctx.fetch(self._disputed, (gateway, port.number))
+        ):
+            return MAIN_INTERNAL_DETECT
+        return waypoint_clusters.inner_listener(port.protocol)
 
     def _answers(self, ctx: Context, place: tuple[Key, str], vip: str, port: Port) -> bool:
         """Whether no other service of the waypoint has the address."""
@@ -275,6 +289,13 @@ class Waypoints:
 def _claims(place: tuple[Key, str], service: Service) -> Iterator[tuple[Key, str, int]]:
     for vip, port in by_address([service]):
         yield place[0], vip, port
+
+
+def _disputed(_: Context, place: tuple[Key, int], services: tuple[Service, ...]) -> Mapping[tuple[Key, int], bool]:
+    """Those that HTTP may come to, and something else."""
+    ports = [port for service in services for port in service.ports if port.number == place[1]]
+    http = {port.protocol.http for port in ports}
+    return {place: True} if len(http) > 1 or any(p.protocol is AppProtocol.UNDECLARED for p in ports) else {}
 
 
 def _bound(_: Key, workload: Workload) -> tuple[Key, ...]:

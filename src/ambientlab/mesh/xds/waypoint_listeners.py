@@ -120,14 +120,14 @@ def termination_routes(inspected: Mapping[str, Sequence[Target]]) -> RouteConfig
 
 def main_internal(name: str, chains: Sequence[Chain], telemetry: Telemetry) -> Listener:
     """The name of the server that TLS is for is known on ports that declare it, and to what looks for HTTP it does not
-    matter (buildWaypointInternal)."""
+    matter (buildWaypointInternal). As in Istio, which leaves the time at Envoy's own: who says nothing for 15 s where
+    HTTP is looked for, perhaps because the server speaks first, is cut off."""
     listener = Listener(name=name, traffic_direction="INBOUND", access_log=access_log.waypoint_listener(telemetry))
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
     match name:
         case waypoint_clusters.MAIN_INTERNAL_DETECT:
             _add_listener_filter(listener, "envoy.filters.listener.http_inspector", HttpInspector())
-            listener.continue_on_listener_filters_timeout = True
         case waypoint_clusters.MAIN_INTERNAL_TLS:
             _add_listener_filter(listener, "envoy.filters.listener.tls_inspector", TlsInspector())
     listener.filter_chains.extend(chain.chain for chain in chains)
