@@ -203,8 +203,7 @@ class PodWorker:
     async def _give_up_sandbox(self) -> None:
         """All of the pod begins again in another one, as a kubelet has it (pkg/kubelet/kuberuntime,
         computePodActions)."""
-        message = "Pod sandbox changed, it will be killed and re-created."
-        self._means.recorder.record(self.pod, "Normal", "SandboxChanged", message)
+        self._means.recorder.record(self.pod, "Normal", "SandboxChanged", _SANDBOX_CHANGED)
         self._context.stopping = True
         await self._end_containers()
         await to_completion(self._remove_sandbox())
