@@ -24,6 +24,23 @@ def test_kubectl(playground: Environment) -> None:
     assert verdict.expected == "a ready x"
 
 
+@pytest.mark.parametrize(
+    ("condition", "waited"),
+    [
+        ("condition=Ready", ["condition=Ready 60s", "create 5s"]),
+        ("jsonpath={.spec.host}=x", ["jsonpath={.spec.host}=x 5s", "create 5s"]),
+    ],
+)
+def test_an_object_that_nobody_makes_is_named_soon(playground: Environment, condition: str, waited: list[str]) -> None:
+    kubectl = playground.directory.parent / "bin" / "kubectl"
+    answer = """case $* in *--for=create*) echo timed out >&2;; *) echo 'Error (NotFound): no "x"' >&2;; esac; exit 1"""
+    kubectl.write_text(f'#!/bin/bash\necho "$2 ${{!#}}" >> "$WORLD/asked"\n{answer}\n')
+    verdict = checks.run(a_check(kind="kubectl", resource="thing/x", expected="an x", **{"for": condition}), playground)
+    assert (verdict.passed, verdict.observed) == (False, 'Error (NotFound): no "x"')
+    asked = (playground.directory / "asked").read_text().replace("--for=", "").replace("--timeout=", "")
+    assert asked.splitlines() == waited
+
+
 @pytest.mark.parametrize("patient", [True, False])
 def test_log(playground: Environment, patient: bool) -> None:
     check = a_check(kind="log", target="ds/x", matches="a.*b", expected="a before b", within=0.3)
