@@ -1,8 +1,8 @@
 """The same topology with Envoys configured by hand: what a mesh's generated configuration is held against.
 
 One client, one server, one waypoint, everything static: no control plane, certificates from files. The namespaces, the
-capture rules, the command line of the Envoys and what takes their logs are the mesh's own, so what differs is their
-configuration, and that the mesh reads in ztunnel's log what to count.
+capture rules, kube-proxy's rules on the node, the command line of the Envoys and what takes their logs are the mesh's
+own, so what differs is their configuration, and that the mesh reads in ztunnel's log what to count.
 """
 
 from __future__ import annotations

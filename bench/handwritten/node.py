@@ -30,8 +30,10 @@ from ambientlab.node.agent.logs import LogFile
 from ambientlab.node.agent.stdio import Drain, Pipes
 from ambientlab.node.linux.capture import InPodRules
 from ambientlab.node.linux.launch import Node, launch
+from ambientlab.node.linux.nft import Nft
 from ambientlab.node.linux.runtime import LinuxRuntime
 from ambientlab.node.network import NodeNetwork
+from ambientlab.node.proxy import tables
 from ambientlab.node.runtime import ContainerSpec, Mount, Process, Sandbox, SandboxSpec
 from bench.handwritten import HERE, RULES, SERVER_ARGUMENTS
 
@@ -56,6 +58,7 @@ class World:
 
     async def start(self) -> Mapping[str, str]:
         self.network.start()
+        self._prepare_node()
         self.runtime.start()
         self.rules.start(ipv6=self.network.ipv6)
         client, server, waypoint, outside = [
@@ -92,6 +95,12 @@ class World:
         for url in urls.values():
             await self._answers(url)
         return urls
+
+    def _prepare_node(self) -> None:
+        """With kube-proxy's rules: what goes from pod to pod passes them, and is tracked because of them."""
+        nft = Nft()
+        tables(nft, ipv6=self.network.ipv6)
+        nft.close()
 
     async def run(self, argv: Sequence[str]) -> tuple[int, str]:
         """In the client pod: exit code, and what went to stdout and stderr."""

@@ -158,12 +158,12 @@ class Proxy:
 
     def __init__(self, client: Client) -> None:
         self._services = ServiceIndex(client, self._apply)
-        self._tables: list[_Table] = []
+        self._tables: list[Table] = []
 
     def start(self, *, ipv6: bool) -> None:
         """The fixed rules stand and every service that exists is served when this returns."""
         self._nft = Nft()
-        self._tables = [_Table(self._nft, family) for family in Family if ipv6 or family is Family.IPV4]
+        self._tables = tables(self._nft, ipv6=ipv6)
         self._services.start()
 
     def close(self) -> None:
@@ -175,7 +175,12 @@ class Proxy:
             table.apply({key: self._services.get(key) for key in changed})
 
 
-class _Table:
+def tables(nft: Nft, *, ipv6: bool) -> list[Table]:
+    """With the fixed rules, and no service yet."""
+    return [Table(nft, family) for family in Family if ipv6 or family is Family.IPV4]
+
+
+class Table:
     """Of a family, and what is in it."""
 
     def __init__(self, nft: Nft, family: Family) -> None:
