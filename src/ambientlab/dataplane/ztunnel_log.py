@@ -2,8 +2,8 @@
 
 Most lines are as they should be and pass untouched. Those with a MARK (`mesh.xds.access_log`) hold what went wrong, in
 Envoy's terms, or leave to be looked up what only an address tells, as ztunnel looks up both ends of every connection;
-and reports of connections that are open are no part of the log. Errors are those of istio/ztunnel, src/proxy.rs,
-src/proxy/{inbound,inbound_passthrough,outbound,pool}.rs and src/tls.
+and reports of connections that are open are no part of the log, nor is what enters a tunnel, which tells of it. Errors
+are those of istio/ztunnel, src/proxy.rs, src/proxy/{inbound,inbound_passthrough,outbound,pool}.rs and src/tls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from ambientlab.cluster import PROXY_PORTS
 from ambientlab.mesh.ir import SELF_CALL
-from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, UNKNOWN, no_workload
+from ambientlab.mesh.xds.access_log import FAILURE, HANDSHAKE, LIVE, MARK, TUNNEL, UNKNOWN, no_workload
 from ambientlab.mesh.xds.access_log import service_field as service_text
 from ambientlab.mesh.xds.access_log import workload_fields as workload_text
 from ambientlab.mesh.xds.messages import CONNECT_TIMEOUT_MS
@@ -29,6 +29,10 @@ _NAMELESS = b"  src.identity="
 DNS_SCOPE = "dns"
 _NOT_MODULES = ("access", DNS_SCOPE)
 """Scopes that ztunnel names apart from its modules."""
+_INTO_TUNNEL = f" dst.addr={TUNNEL}".encode()
+_DIRECTION, _OUTBOUND = b' direction="', b'outbound"'
+_FAILED = f' error="{MARK}'.encode()
+
 _COMPLETE, _WELL = b"\taccess\tconnection complete\t", b"\tinfo\t"
 
 _CUT_SCOPE = b"\tproxy::connection_manager\t"
@@ -160,7 +164,7 @@ class ZtunnelLog:
         """What goes to the log of `data`, of which the last line may be unfinished."""
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
         lines = whole + newline
-        if _MARK in lines or _NAMELESS in lines or self._nowhere:
+        if _MARK in lines or _NAMELESS in lines or _INTO_TUNNEL in lines or self._nowhere:
             lines = b"".join(map(self._finished, lines.splitlines(keepends=True)))
         if self._cut or _CUT_SCOPE in lines:
             lines = b"".join(map(self._after_cuts, lines.splitlines(keepends=True)))
@@ -171,6 +175,8 @@ class ZtunnelLog:
         return lines
 
     def _finished(self, line: bytes) -> bytes:
+        if _INTO_TUNNEL in line and _is_told_elsewhere(line):
+            return b""
         if line.startswith(_LIVE):
             began, target, fields = line[len(_LIVE) :].split(b"\t", 2)
             named = self._named(fields.decode(errors="replace"))
@@ -244,6 +250,12 @@ class ZtunnelLog:
     def _shown(self, line: bytes) -> bool:
         columns = line.decode(errors="replace").split("\t", 3)
         return len(columns) < 4 or self._levels.shows(columns[1], columns[2])
+
+
+def _is_told_elsewhere(line: bytes) -> bool:
+    """Of a connection that enters a tunnel: by the tunnel. Peers have no say in that: what they send is in lines about
+    the other direction, and before these end."""
+    return line.rpartition(_DIRECTION)[2].startswith(_OUTBOUND) and _FAILED not in line
 
 
 def _ends(line: bytes) -> bytes:

@@ -117,7 +117,8 @@ def _outcome(asked: Lookup) -> str:
 
 
 def _outbound(one: Open) -> configdump.Connection:
-    return configdump.Connection(one.source, one.target, one.destination, _protocol(one))
+    """What was asked for is said where it is not what the tunnel was asked for."""
+    return configdump.Connection(one.source, one.target or one.hbone, one.destination, _protocol(one))
 
 
 def _inbound(one: Open) -> configdump.Connection:

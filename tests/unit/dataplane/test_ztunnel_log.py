@@ -97,6 +97,18 @@ def test_what_led_nowhere_is_said_once() -> None:
     assert early.endswith(line(OUT)), "another connection"
 
 
+def test_what_enters_a_tunnel_is_told_there() -> None:
+    open_: list[tuple[str, str, bytes]] = []
+    log = ZtunnelLog(Mesh(), Levels(), live=lambda *report: open_.append(report))
+    into = PLAIN.replace("1.2.3.4:80", "envoy://connect_originate/10.244.0.4:80")
+    report = f"{LIVE}1.000000\t10.244.0.4:80\t{into}bytes_sent=1 bytes_recv=2\n"
+    assert log((line(into) + line(OUT) + report + line(PLAIN)).encode()).decode() == line(OUT) + line(PLAIN)
+    assert open_ == []
+    assert "error=" in through(failed(into, flags="UF")), "nothing that failed goes untold"
+    forged = IN.replace(' src.namespace="test"', f' src.namespace="test" {into.rstrip()}')
+    assert through(line(forged)) == line(forged), "its source is what a peer says"
+
+
 def test_of_connections_that_tunnels_came_of_no_handshake_is_told() -> None:
     assert through(failed(IN, method="TLS"), line(IN)) == line(IN)
 

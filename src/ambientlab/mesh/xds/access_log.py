@@ -27,9 +27,10 @@ from ambientlab.mesh.ir import Telemetry, Workload
 from ambientlab.mesh.xds.messages import packed
 from ambientlab.mesh.xds.metrics import only
 
-SOURCE_FIELDS = "ambientlab.source.fields"
-SOURCE_TARGET = "ambientlab.source.target"
-"""Filter state that goes along into the tunnel: what the log says of the source, and the address it asked for."""
+SOURCE_FIELDS = "ambientlab.fields"
+SOURCE_TARGET = "ambientlab.target"
+"""Filter state that goes along into the tunnel: what the log says of the source, and the address it asked for where
+that is not what the tunnel is asked for. Names of more than 22 octets would be allocated three times a connection."""
 
 SOURCE, SOURCE_HEADER = "ambientlab.source", "x-ambientlab-source"
 DESTINATION_SERVICE, DESTINATION_SERVICE_HEADER = "service", "x-ambientlab-destination-service"
@@ -53,7 +54,9 @@ HANDSHAKE = "TLS"
 REPORT_EVERY_MS = 1000
 
 _TIME = "%EMIT_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%"
-_PLAIN_UPSTREAM = "!upstream.address.startsWith('envoy://')"
+TUNNEL = "envoy://"
+"""Begins the address of an internal listener."""
+_PLAIN_UPSTREAM = f"!upstream.address.startsWith('{TUNNEL}')"
 _BEGAN = "%START_TIME(%s.%6f)%"
 
 WAYPOINT_FORMAT = (
@@ -133,15 +136,17 @@ def tunnelled_outbound() -> list[AccessLog]:
 
 def plain_outbound(workload: str, namespace: str, described_by: str = "") -> list[AccessLog]:
     """For a captured connection that enters no tunnel: those that do are logged there. `described_by` is what has in
-    its metadata what there is to say of the destination, UPSTREAM_HOST or CLUSTER; without it there is nothing, and no
-    tunnel to ask for."""
+    its metadata what there is to say of the destination, UPSTREAM_HOST or CLUSTER; without it there is nothing.
+
+    Of those that do enter one, a line is left out on the way to the log, unless Envoy is asked not to write it. It is
+    asked where many do: an expression costs each connection, so that the others would pay for it."""
     source = workload_fields("src", workload, namespace)
     destination = f"%METADATA({described_by}:istio:{TARGET})%" if described_by else ""
     return _connections(
         f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% {destination}",
         "outbound",
         "%DOWNSTREAM_LOCAL_ADDRESS%",
-        only_if=_PLAIN_UPSTREAM if described_by else "",
+        only_if=_PLAIN_UPSTREAM if described_by == "UPSTREAM_HOST" else "",
     )
 
 
@@ -238,18 +243,17 @@ def _all_of(*conditions: AccessLogFilter) -> AccessLogFilter | None:
 
 def _connections(fields: str, direction: str, target: str, *, only_if: str = "") -> list[AccessLog]:
     """The logs of a TCP proxy. `fields` end in a space; `target` is what was asked for, which is all there is to say of
-    what led nowhere; `only_if` is a condition for what had somewhere to go.
+    what led nowhere; `only_if` is a condition for what had somewhere to go and has ended.
 
     Envoy has no filter for the absence of flags but expressions, which cost a restart among many pods more than
     anything else. So what led nowhere is logged as if it had ended well besides, behind the line that says why; the
     second is left out on the way to the log.
     """
     ended, live = only(AccessLogType.TcpConnectionEnd), only(AccessLogType.TcpPeriodic)
-    which = [_expression(only_if)] if only_if else []
     return [
         _stdout(_failed(fields, direction, target), _all_of(ended, _with(_LED_NOWHERE))),
-        _stdout(_ended(fields, direction), _all_of(ended, *which)),
-        _stdout(_live(fields, direction, target), _all_of(live, *which)),
+        _stdout(_ended(fields, direction), _all_of(ended, *([_expression(only_if)] if only_if else []))),
+        _stdout(_live(fields, direction, target), live),
     ]
 
 

@@ -61,6 +61,7 @@ from ambientlab.mesh.xds.messages import (
     NETNS,
     ORIGINAL_LOCAL,
     PROXY_MARK,
+    STRING,
     TCP_CLUSTER,
     ads,
     extension,
@@ -246,18 +247,19 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         access_log.plain_outbound(pod.name, pod.namespace, described_by)
         for described_by in ("UPSTREAM_HOST", "CLUSTER", "")
     )
+    target = filter_state(access_log.SOURCE_TARGET, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE", factory=STRING)
     service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
     workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
     asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
     listener.filter_chains.extend(
         [
-            _tcp_chain(TO_SERVICE, [*source, service], BLACKHOLE, to_endpoint),
+            _tcp_chain(TO_SERVICE, [*source, target, service], BLACKHOLE, to_endpoint),
             _tcp_chain(TO_WORKLOAD, [*source, workload, asked], BLACKHOLE, to_cluster),
             _tcp_chain(TO_ADDRESS, [_netns(pod)], PASSTHROUGH, anywhere),
             *(
                 _tcp_chain(
                     chain,
-                    [*source, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")],
+                    [*source, target, filter_state(TCP_CLUSTER, f"{chain}%DOWNSTREAM_LOCAL_PORT%")],
                     BLACKHOLE,
                     to_endpoint,
                 )

@@ -148,21 +148,21 @@ def bind_in_netns(*, ipv6: bool, priority: int = 0) -> BindConfig:
     return bind
 
 
-_KEEPALIVE_SECONDS, _KEEPALIVE_PROBES = 180, 9
+_KEEPALIVE_SECONDS = 180
 """ztunnel's (src/config.rs, SocketConfig): soon enough for what forgets connections that are silent for some minutes.
-Probes of an application end at the proxy, so that somebody has to send them on."""
+Probes of an application end at the proxy, so that somebody has to send them on. How many are sent in vain is not set,
+since that would cost each connection: ztunnel's nine are what a network namespace begins with."""
 
 
 def kept_alive(cluster: Cluster) -> Cluster:
     keepalive = cluster.upstream_connection_options.tcp_keepalive
     keepalive.keepalive_time.value = keepalive.keepalive_interval.value = _KEEPALIVE_SECONDS
-    keepalive.keepalive_probes.value = _KEEPALIVE_PROBES
     return cluster
 
 
 def keepalive_options() -> list[SocketOption]:
-    """For a listener, whose connections inherit them: SO_KEEPALIVE, and TCP's KEEPIDLE, KEEPINTVL and KEEPCNT."""
-    options = ((1, 9, 1), (6, 4, _KEEPALIVE_SECONDS), (6, 5, _KEEPALIVE_SECONDS), (6, 6, _KEEPALIVE_PROBES))
+    """For a listener, whose connections inherit them: SO_KEEPALIVE, and TCP's KEEPIDLE and KEEPINTVL."""
+    options = ((1, 9, 1), (6, 4, _KEEPALIVE_SECONDS), (6, 5, _KEEPALIVE_SECONDS))
     return [SocketOption(level=level, name=name, int_value=value) for level, name, value in options]
 
 

@@ -20,7 +20,7 @@ from ambientlab.mesh.xds.messages import packed
 SOURCE_LABELS = "ambientlab.source.labels"
 """Filter state of a connection through a waypoint: the labels of its source."""
 
-SOURCE_NAMES, SOURCE_NAMES_HEADER = "ambientlab.source.names", "x-ambientlab-source-names"
+SOURCE_NAMES, SOURCE_NAMES_HEADER = "ambientlab.names", "x-ambientlab-source-names"
 """Filter state and header of the CONNECT by which the source's node proxy tells what Istio's waypoints look up by
 address: see `labels.names`."""
 

@@ -140,7 +140,6 @@ def source_state(pod: Captured) -> list[FilterStateValue]:
     told = {
         access_log.SOURCE: access_log.workload_fields("src", pod.name, pod.namespace),
         access_log.SOURCE_FIELDS: access_log.source_fields(pod.name, pod.namespace, pod.identity),
-        access_log.SOURCE_TARGET: "%DOWNSTREAM_LOCAL_ADDRESS%",
         metrics.SOURCE_NAMES: names,
     }
     return [
