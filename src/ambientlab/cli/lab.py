@@ -57,7 +57,7 @@ def _command(
             talk("Type the commands in: ambientlab shell")
 
 
-_command("start", guide.start, "Set up a lab's world and show the step it is at, at first the first.")
+_command("start", guide.start, "Set up a lab's world and show its step.")
 _command("show", guide.show, "Show the current step again.")
 _command("check", guide.check, "Check the current step; go on to the next when it holds.")
 _command("hint", guide.hint, "One hint more for the current step.")
@@ -117,7 +117,13 @@ def _guarded(action: Callable[[], T]) -> T:
         fail(str(error))
 
 
+class Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """It ends the command as it ends every other."""
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     """A pipe or a file is given 100 columns, not the 80 that are assumed where nobody says."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=100, highlight=False)
+    console = Screen(highlight=False)
+    return console if console.is_terminal else Screen(width=100, highlight=False)

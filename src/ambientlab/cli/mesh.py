@@ -175,7 +175,8 @@ def logs(name: str, component: str, follow: bool, tail: int | None) -> None:
         fail(f"mesh {name!r} has no {component} log yet", [f"ambientlab up --name {name}"])
     count = "+1" if tail is None else str(tail)
     arguments = ["tail", "-n", count, *(["-F"] if follow else []), str(files[component])]
-    raise SystemExit(subprocess.run(arguments, check=False).returncode)
+    code = subprocess.run(arguments, check=False).returncode
+    raise SystemExit(code if code >= 0 else 128 - code)
 
 
 @click.command()

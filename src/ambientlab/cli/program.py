@@ -1,11 +1,13 @@
-"""How a program ends that is interrupted, or whose output goes nowhere: with the exit codes that shells expect.
+"""How a program begins, whatever its streams are, and how it ends that is interrupted or whose output goes nowhere.
 
-click has 1 for an interruption and for a reader that went away, and a traceback for a full disk.
+It ends with the exit codes that shells expect: click has 1 for an interruption and for a reader that went away, and a
+traceback for a full disk.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -24,6 +26,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 class Program(click.Group):
     """The outermost group of a program."""
 
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        _hold_standard_descriptors()
+        _write_in_any_encoding()
+        return super().main(*arguments, **extra)
+
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Which writes the help that is asked for."""
         with _ending():
@@ -32,6 +39,23 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with _ending():
             return super().invoke(ctx)
+
+
+def _hold_standard_descriptors() -> None:
+    """Where a shell has closed one (`>&-`), the next file would get its number, and a child would take it for its own
+    output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _write_in_any_encoding() -> None:
+    """Ticks and lines are no reason to fail where there is no way to write them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="replace")
 
 
 @contextmanager

@@ -7,16 +7,19 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from ambientlab.cli.lab import Screen
 from ambientlab.cli.layout import page
 from ambientlab.cli.main import COMMANDS, cli
 from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.output import table, talk
+from ambientlab.host.paths import mesh_paths
 
 README = (Path(__file__).parents[3] / "README.md").read_text()
 
@@ -60,6 +63,46 @@ def test_a_reader_of_istioctl_that_goes_away_ends_it_with_141(tmp_path: Path) ->
         process.stdout.close()
         (tmp_path / "dump").write_text("{}")
         assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_a_reader_of_logs_that_goes_away_ends_them_with_141(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    log = mesh_paths("told").daemon_log
+    log.parent.mkdir(parents=True)
+    log.write_text("line\n" * 100_000)
+    with started("logs", "--name", "told") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_a_reader_of_a_lab_that_goes_away_is_told_of_as_any_other() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    file = os.fdopen(writer, "w")
+    with pytest.raises(BrokenPipeError):
+        Screen(file=file).print("step 1")
+    with suppress(BrokenPipeError):
+        file.close()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "title"), [("latin-1", "Istio Ambient ? Traffic"), ("utf-8", "Istio Ambient – Traffic")]
+)
+def test_what_an_encoding_has_no_signs_for_is_left_out(encoding: str, title: str) -> None:
+    command = [sys.executable, "-m", "ambientlab.cli.main", "lab", "list"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=True)
+    assert title in done.stdout.decode(encoding)
+
+
+def test_no_file_takes_the_place_of_a_stream_that_is_closed() -> None:
+    code = """
+import os
+from ambientlab.cli.program import Program
+Program("x", invoke_without_command=True, callback=lambda: os._exit(os.open("/", os.O_RDONLY)))()
+"""
+    done = subprocess.run(["sh", "-c", f'exec {sys.executable} -c "$0" <&- >&- 2>&-', code], check=False)
+    assert done.returncode > 2
 
 
 FULL = "Error: cannot write: No space left on device\n"
