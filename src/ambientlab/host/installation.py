@@ -8,11 +8,13 @@ its revision (manifests/charts/ztunnel), `k8s-app: istio-cni-node` (manifests/ch
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ambientlab.api.kinds import GATEWAY, VIRTUALSERVICE
+from ambientlab.api.kinds import BACKENDTLSPOLICY, GATEWAY, GRPCROUTE, TCPROUTE, TLSROUTE, VIRTUALSERVICE
 from ambientlab.api.objects import Object, annotations_of, condition_holds, labels_of
+from ambientlab.api.objects import name as name_of
+from ambientlab.api.objects import namespace as namespace_of
 from ambientlab.api.resources import Resource
 from ambientlab.cluster import DOMAIN, ROOT_NAMESPACE
 from ambientlab.mesh.index.workloads import REDIRECTION
@@ -20,6 +22,16 @@ from ambientlab.mesh.ir import Key
 
 OLDEST = (1, 24)
 """The first version in which ambient mode is stable, and what is known here of it holds."""
+
+_V1_ALONE: Mapping[Resource, tuple[tuple[int, int], str]] = {
+    GRPCROUTE: (OLDEST, "1.1"),
+    BACKENDTLSPOLICY: ((1, 28), "1.4"),
+    TLSROUTE: ((1, 30), "1.5"),
+    TCPROUTE: ((1, 31), "1.6"),
+}
+"""Since when Istio passes over these where the cluster has them in versions before v1 only, and the first Gateway API
+that has v1 of them (pkg/config/schema/gatewayapi/minimumversions.go, pkg/kube/kclient/crdwatcher.go and their history;
+release notes of 1.28 and 1.30)."""
 
 _REVISION = "istio.io/rev"
 _DEFAULT = "default"
@@ -121,6 +133,23 @@ def without_kinds(absent: Collection[Resource]) -> Iterator[Gap]:
         yield Gap("Gateway API", "the cluster does not have its kinds, and so no waypoint", (install,))
     if VIRTUALSERVICE in absent:
         yield Gap("Istio's kinds", "the cluster does not have them", ("istioctl install --set profile=ambient",))
+
+
+def unread(found: Installation, older: Mapping[Resource, Collection[Object]]) -> Iterator[tuple[Resource, Gap]]:
+    """Of the kinds that a cluster has in `older` versions only, those that this Istio does not process: as its own
+    analyzer says in IST0176. An Istio whose version is not known is taken to read what there is."""
+    version = found.chosen.version if found.chosen is not None else ()
+    for resource, some in older.items():
+        since, gateway_api = _V1_ALONE.get(resource, ((), ""))
+        if since and version >= since:
+            own = ".".join(map(str, version))
+            names = _some([f"{namespace_of(obj)}/{name_of(obj)}" for obj in some])
+            why = (
+                f"Istio {own} processes none, since the cluster has no v1 of the kind, which comes with Gateway API "
+                f"{gateway_api} (IST0176): no effect of {names}"
+            )
+            install = f"kubectl apply --server-side -f {_GATEWAY_API}"
+            yield resource, Gap(f"{resource.kind}s", why, (install,))
 
 
 def other_clusters(gateways: Iterable[Object]) -> Iterator[Gap]:

@@ -26,7 +26,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.host.installation import Gap, incomplete, installation, other_clusters, without_kinds
+from ambientlab.host.installation import Gap, incomplete, installation, other_clusters, unread, without_kinds
 from ambientlab.host.kubeapi import ApiError, KubeApi, Reply, collection, decoded, message, path, unnameable
 from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.index.meshconfig import Home, home
@@ -52,7 +52,8 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
     if all(reply.status != 200 for reply in replies):
         raise _refused(replies[0])
     served = dict(zip(asked, replies, strict=True))
-    served |= dict(_in_other_versions(api, [r for r, reply in served.items() if reply.status == 404]))
+    older = dict(_in_other_versions(api, [r for r, reply in served.items() if reply.status == 404]))
+    served |= older
     for resource, reply in served.items():
         if reply.status == 200:
             found[resource] = _items(resource, reply)
@@ -60,6 +61,9 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
             gaps.append(Gap(resource.group_resource, *_why(resource, reply)))
     gaps += without_kinds([resource for resource, reply in served.items() if reply.status == 404])
     installed = installation(found.get(POD, ()))
+    for resource, gap in unread(installed, {resource: found[resource] for resource in older if resource in found}):
+        if found.pop(resource):
+            gaps.append(gap)
     if POD in found:
         gaps += incomplete(installed, found[POD])
     gaps += other_clusters(found.get(GATEWAY, ()))

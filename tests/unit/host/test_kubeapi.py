@@ -14,7 +14,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SERVICE, TLSROUTE
+from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SERVICE, TCPROUTE, TLSROUTE
 from ambientlab.host import access, kubeapi
 from ambientlab.host.access import Access
 from ambientlab.host.kubeapi import ApiError, KubeApi, Write, path
@@ -104,7 +104,7 @@ def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Cal
     everything = {f"{resource.path}/{resource.plural}": items() for resource in LISTED}
     gateway = "/apis/gateway.networking.k8s.io"
     answers = everything | {
-        "/api/v1/pods": (200, {"items": istio()}),
+        "/api/v1/pods": (200, {"items": istio("1.29.2")}),
         "/api/v1/nodes": (403, {"message": "nodes is forbidden"}),
         f"{gateway}/v1/gateways": (500, {}),
         gateway: (200, {"versions": [{"version": v} for v in ("v1", "v1alpha3", "v1alpha2")]}),
@@ -126,6 +126,47 @@ def test_what_is_not_permitted_or_not_there_is_told_and_the_rest_kept(serve: Cal
         ),
         ("ConfigMap istio-system/istio", "there is none, so it is not known how the mesh is configured"),
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "read", "told"),
+    [
+        ("1.29.2", ["tls", "tcp"], []),
+        ("1.30.1", ["tcp"], [("TLSRoutes", "Istio 1.30", "Gateway API 1.5 (IST0176): no effect of hello/tls")]),
+        (
+            "1.31.0",
+            [],
+            [
+                ("TLSRoutes", "Istio 1.31", "Gateway API 1.5 (IST0176): no effect of hello/tls"),
+                ("TCPRoutes", "Istio 1.31", "Gateway API 1.6 (IST0176): no effect of hello/tcp"),
+            ],
+        ),
+    ],
+)
+def test_what_this_istio_does_not_process_is_left_out_and_told(
+    serve: Callable[..., ObjectServer], version: str, read: list[str], told: list[tuple[str, str, str]]
+) -> None:
+    group = "/apis/gateway.networking.k8s.io"
+    kinds = {"tlsroutes": ["tls"], "tcproutes": ["tcp"], "grpcroutes": []}
+    answers = {f"{resource.path}/{resource.plural}": items() for resource in LISTED} | {
+        "/api/v1/pods": (200, {"items": istio(version)}),
+        "/api/v1/namespaces/istio-system/configmaps/istio": (200, MESH_CONFIG),
+        group: (200, {"versions": [{"version": "v1"}, {"version": "v1alpha2"}]}),
+    }
+    for plural, names in kinds.items():
+        del answers[f"{group}/v1/{plural}"]
+        some = [{"metadata": {"name": name, "namespace": "hello"}, "spec": {}} for name in names]
+        answers[f"{group}/v1alpha2/{plural}"] = (200, {"items": some})
+    with KubeApi(serve(answers).access) as api:
+        found = listing(api)
+    routes = [*found.objects.get(TLSROUTE, ()), *found.objects.get(TCPROUTE, ())]
+    assert [obj["metadata"]["name"] for obj in routes] == read
+    assert sorted(gap.what for gap in found.gaps) == sorted(what for what, _, _ in told)
+    for what, istiod, ending in told:
+        [gap] = [gap for gap in found.gaps if gap.what == what]
+        assert gap.why.startswith(f"{istiod} processes none, ")
+        assert gap.why.endswith(ending)
+        assert gap.commands[0].startswith("kubectl apply --server-side -f https://")
 
 
 def test_config_maps_are_read_that_something_names(serve: Callable[..., ObjectServer]) -> None:
