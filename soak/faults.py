@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-EVIDENCE = 6000
+EVIDENCE = 20_000
 
 
 @dataclass(slots=True)

@@ -246,10 +246,18 @@ class _Portion:
                 asked = True
             if time.monotonic() > deadline:
                 missing = "answers" if asked else "processes as before" if whole else "Ready pods"
-                evidence = f"{self._processes()}, before {self._there}\n{_told(pods)}"
+                evidence = f"{self._processes()}, before {self._there}\n{_told(pods)}\n{self._last_words(pods)}"
                 self._faults.add(f"no {missing} after the kill of {victim}", evidence)
                 break
             time.sleep(0.05)
+
+    def _last_words(self, pods: list[Any]) -> str:
+        """Of the containers of pods that are not Ready, and of who told them what to do."""
+        paths = self._mesh.paths
+        odd = [pod["metadata"]["name"] for pod in pods if not condition_holds(pod, "Ready")]
+        found = [path for name in odd for path in paths.state.glob(f"node/logs/*_{name}_*/*/*.log")]
+        files = [*sorted(found), paths.logs / "istiod.log", paths.logs / "daemon.log"]
+        return "\n".join(f"{path.name} of {path.parent}\n{_end(path)}" for path in files)
 
     def _answered(self) -> bool:
         """Each of some requests through the waypoint."""
@@ -287,6 +295,12 @@ def _hostname(pid: int) -> str:
 def _pods(api: Api) -> list[Any]:
     namespaces = (NAMESPACE, ROOT_NAMESPACE)
     return [pod for name in namespaces for pod in api.get(f"/api/v1/namespaces/{name}/pods")["items"]]
+
+
+def _end(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return "\n".join(path.read_text(errors="replace").splitlines()[-25:])
+    return ""
 
 
 def _told(pods: list[Any]) -> str:

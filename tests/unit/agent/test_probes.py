@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from ambientlab.api.objects import Object
+from ambientlab.node.agent import probes
+from ambientlab.node.agent.actions import Outcome
+from support.manual_clock import ManualClock
+
 SLEEP = {
     "name": "main",
     "image": "busybox",
@@ -137,3 +142,58 @@ async def test_a_failing_post_start_hook_ends_the_container(world: Any) -> None:
     await world.create("web", {**SLEEP, "lifecycle": {"postStart": hook}}, restartPolicy="Never")
     await world.until(lambda: world.events("FailedPostStartHook"))
     await world.until(lambda: world.container("web")["state"].get("terminated"))
+
+
+class Heard:
+    """What probes say, each with how many attempts there had been."""
+
+    def __init__(self, script: str) -> None:
+        self.said: list[tuple[str, int]] = []
+        self.over = asyncio.Event()
+        self._script = script
+        self._attempts = 0
+
+    async def attempt(self, probe: Object, timeout: float) -> Outcome:
+        if self._attempts == len(self._script):
+            self.over.set()
+            await asyncio.Event().wait()
+        self._attempts += 1
+        return Outcome(self._script[self._attempts - 1] == "+")
+
+    def started(self) -> None:
+        self.said.append(("started", self._attempts))
+
+    def readiness(self, ready: bool) -> None:
+        self.said.append(("ready" if ready else "unready", self._attempts))
+
+    def unhealthy(self, probe: str, detail: str) -> None:
+        pass
+
+    def condemned(self, probe: str) -> None:
+        self.said.append((f"condemned by {probe}", self._attempts))
+        self.over.set()
+
+
+@pytest.mark.parametrize(
+    ("probe", "script", "said"),
+    [
+        ({"readinessProbe": {"successThreshold": 3}}, "++-++-+++", [("started", 0), ("ready", 9)]),
+        ({"readinessProbe": {"periodSeconds": 1}}, "+--+---", [("started", 0), ("ready", 1), ("unready", 7)]),
+        (
+            {"livenessProbe": {"periodSeconds": 1}},
+            "--+-+---",
+            [("started", 0), ("ready", 0), ("condemned by Liveness", 8)],
+        ),
+        ({"startupProbe": {"periodSeconds": 1}}, "--+", [("started", 3), ("ready", 3)]),
+    ],
+)
+async def test_thresholds_are_of_outcomes_in_a_row(probe: Object, script: str, said: list[tuple[str, int]]) -> None:
+    clock, heard = ManualClock(), Heard(script)
+    watching = asyncio.create_task(probes.watch(probe, heard.attempt, heard, clock))
+    async with asyncio.timeout(20):
+        while not (heard.over.is_set() or watching.done()):
+            await asyncio.sleep(0)
+            clock.advance(1)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert heard.said == said

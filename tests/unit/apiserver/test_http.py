@@ -393,3 +393,29 @@ async def test_token_review_and_eviction(world: World, http: aiohttp.ClientSessi
 async def test_a_body_that_is_not_what_its_headers_say_is_the_clients_mistake(http: aiohttp.ClientSession) -> None:
     answer = await send(http, "POST", CM, b"not compressed", 400, Content_Encoding="gzip")
     assert answer["message"].startswith("the body cannot be read: ")
+
+
+async def test_a_list_as_it_was(http: aiohttp.ClientSession) -> None:
+    """kubernetes.io, "API concepts": the semantics of resourceVersionMatch."""
+    first = await send(http, "POST", CM, configmap("one"), 201)
+    then = first["metadata"]["resourceVersion"]
+    await send(http, "POST", CM, configmap("two"), 201)
+
+    async def listed(match: str) -> tuple[set[str], str]:
+        found = await get(http, f"{CM}?resourceVersion={then}{match}")
+        return {item["metadata"]["name"] for item in found["items"]} & {"one", "two"}, found["metadata"][
+            "resourceVersion"
+        ]
+
+    assert await listed("&resourceVersionMatch=Exact") == ({"one"}, then)
+    for match in ("&resourceVersionMatch=NotOlderThan", ""):
+        names, revision = await listed(match)
+        assert names == {"one", "two"}
+        assert int(revision) > int(then)
+    for query, why in (
+        ("resourceVersionMatch=Exact", "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("resourceVersionMatch=Never&resourceVersion=1", "resourceVersionMatch: unsupported value 'Never'"),
+        ("limit=99999999999999999999", "limit: invalid value '99999999999999999999': must be a number"),
+        ("limit=-1", "limit: invalid value '-1': must be a number"),
+    ):
+        assert why in (await get(http, f"{CM}?{query}", 400))["message"]

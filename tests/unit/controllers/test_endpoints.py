@@ -226,3 +226,26 @@ async def test_endpoints_tell_where_they_are_and_whom_to_serve_first(cluster):
     ):
         await cluster.change(SERVICE, "web", {"spec": {"trafficDistribution": wanted}})
         assert said() == ("z1", hints)
+        await cluster.run_pods(ready=False)
+        assert said() == ("z1", None), "nobody is sent to who is not ready"
+        await cluster.run_pods()
+        assert said() == ("z1", hints)
+
+
+async def test_a_service_leaves_alone_what_belongs_to_a_namesake_of_before(cluster):
+    """Garbage collection takes it, and endpoints put into it would go with it."""
+    owner = {"apiVersion": "v9", "kind": "Unseen", "name": "web", "uid": "of-before", "controller": True}
+    labels = {
+        "kubernetes.io/service-name": "web",
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    }
+    metadata = {"name": "web-old", "namespace": "hello", "labels": labels, "ownerReferences": [owner]}
+    piece = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata}
+    old = await cluster.create(ENDPOINTSLICE, {**piece, "addressType": "IPv4", "endpoints": [], "ports": []})
+    made = await cluster.create(SERVICE, service(selector={"app": "web"}))
+    await web(cluster, "one")
+    await cluster.run_pods()
+    assert cluster.client.get(ENDPOINTSLICE, "web-old", "hello") == old
+    (own,) = [one for one in slices(cluster) if name(one) != "web-old"]
+    assert own["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+    assert [endpoint["targetRef"]["name"] for endpoint in own["endpoints"]] == ["one"]

@@ -2,7 +2,16 @@
 
 import pytest
 
-from ambientlab.api.kinds import CONFIGMAP, CUSTOMRESOURCEDEFINITION, DEPLOYMENT, GATEWAY, HTTPROUTE, REPLICASET, SECRET
+from ambientlab.api.kinds import (
+    CONFIGMAP,
+    CUSTOMRESOURCEDEFINITION,
+    DEPLOYMENT,
+    GATEWAY,
+    HTTPROUTE,
+    NAMESPACE,
+    REPLICASET,
+    SECRET,
+)
 from ambientlab.api.objects import name
 from ambientlab.api.resources import Resource
 from support.cluster_world import custom_resource, deployment
@@ -157,3 +166,15 @@ async def test_a_kind_that_is_served_later_begins_to_prove_something(cluster):
     assert there(cluster, "child")
     await cluster.delete(widget, "w")
     assert not there(cluster, "child")
+
+
+async def test_what_belongs_to_no_namespace_is_kept_by_an_owner_that_has_one(cluster):
+    """Which namespace it would be looked for in is not said, so it is not taken to be gone (kubernetes.io, "Owners and
+    Dependents": treated as having an owner that cannot be resolved)."""
+    owner = await cluster.create(SECRET, thing("owner", kind="Secret"))
+    metadata = {"name": "dependent", "ownerReferences": [reference(owner)]}
+    await cluster.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    await cluster.delete(SECRET, "owner")
+    kept = cluster.client.get(NAMESPACE, "dependent")
+    assert not kept["metadata"].get("deletionTimestamp")
+    assert kept["metadata"]["ownerReferences"] == [reference(owner)]

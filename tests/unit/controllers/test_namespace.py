@@ -1,5 +1,7 @@
 """Namespaces: what they start with, and how they end."""
 
+import pytest
+
 from ambientlab.api.kinds import (
     CONFIGMAP,
     DEPLOYMENT,
@@ -28,9 +30,10 @@ async def test_a_new_namespace_has_an_account_and_the_roots_of_trust(cluster):
     }
 
 
-async def test_the_mesh_stays_out_of_the_systems_namespaces(cluster):
-    await cluster.namespace("kube-public")
-    assert list(configmaps(cluster, "kube-public")) == ["kube-root-ca.crt"]
+@pytest.mark.parametrize("home", ["kube-public", "kube-node-lease", "local-path-storage"])
+async def test_the_mesh_stays_out_of_the_systems_namespaces(cluster, home):
+    await cluster.namespace(home)
+    assert list(configmaps(cluster, home)) == ["kube-root-ca.crt"]
 
 
 async def test_every_namespace_follows_the_roots_of_the_mesh(cluster):

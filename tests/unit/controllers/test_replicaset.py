@@ -2,6 +2,7 @@
 
 import pytest
 
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import POD, REPLICASET
 from ambientlab.api.objects import labels_of, name
 from ambientlab.controllers.pods import deletion_rank
@@ -111,3 +112,35 @@ def test_which_of_two_pods_goes_first(first, second):
     one, two = ranked("one", **first), ranked("two", **second)
     assert [name(pod) for pod in sorted([two, one], key=deletion_rank)] == ["one", "two"]
     assert [name(pod) for pod in sorted([one, two], key=deletion_rank)] == ["one", "two"]
+
+
+async def test_a_pod_on_its_way_out_is_not_adopted(cluster):
+    """It would be counted as one of those that are wanted."""
+    await cluster.create(POD, pod("stray", {"app": "web", "version": "v1"}))
+    await cluster.run_pods()
+    await cluster.delete(POD, "stray")
+    await cluster.create(REPLICASET, replicaset())
+    leaving = cluster.client.get(POD, "stray", "hello")
+    assert leaving["metadata"]["deletionTimestamp"]
+    assert not leaving["metadata"].get("ownerReferences")
+    assert len(cluster.live_pods()) == 1
+
+
+async def test_who_comes_too_late_reports_no_failure(cluster, monkeypatch):
+    """The next pass sees what others did, and there is nothing to tell a user of."""
+    create, told = cluster.client.create, list[object]()
+
+    async def raced(resource, obj):
+        if resource == POD and not told:
+            told.append(obj)
+            raise StatusError(409, "AlreadyExists", "somebody was faster")
+        return await create(resource, obj)
+
+    seen = []
+    stop = cluster.client.watch(REPLICASET, lambda event: seen.append(event.object.get("status") or {}))
+    monkeypatch.setattr(cluster.client, "create", raced)
+    await cluster.create(REPLICASET, replicaset())
+    await cluster.advance(60)
+    stop()
+    assert len(told) == len(cluster.live_pods()) == 1
+    assert not any(status.get("conditions") for status in seen)

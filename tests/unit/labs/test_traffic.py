@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from ambientlab.labs import checks, traffic
 from ambientlab.labs.environment import Environment
@@ -102,3 +103,18 @@ def test_what_the_service_took_is_no_delay(playground: Environment, serve_http: 
     (found,) = traffic.send(check, playground)
     assert -60 < found.delay < -40
     assert traffic.judge(check, [found]).fits
+
+
+@pytest.mark.parametrize(("patient", "samples"), [(True, checks.ATTEMPTS), (False, 1)])
+def test_a_split_that_may_just_have_changed_is_looked_at_again(
+    playground: Environment, monkeypatch: pytest.MonkeyPatch, patient: bool, samples: int
+) -> None:
+    sent: list[Traffic] = []
+
+    def send(check: Traffic, _: Environment) -> list[Answer]:
+        sent.append(check)
+        return [Answer(0, 0, 503)] * check.requests
+
+    monkeypatch.setattr(traffic, "send", send)
+    assert not checks.run(a_check(), playground, patient=patient).passed
+    assert len(sent) == samples > 0

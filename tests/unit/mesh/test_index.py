@@ -167,3 +167,11 @@ def test_addresses_are_the_same_however_they_are_written_and_nothing_else_is_one
     [endpoint] = service.endpoints
     assert endpoint.address == "fd00:10:244::5"
     assert endpoint.workload is not None
+
+
+@pytest.mark.parametrize("prefix", ["topology.kubernetes.io", "failure-domain.beta.kubernetes.io"])
+def test_where_a_node_is(prefix: str) -> None:
+    """By the labels of today, or else by those of before (getPodLocality in Istio)."""
+    labels = {f"{prefix}/region": "us", f"{prefix}/zone": "z1"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}}
+    assert dict(built([node]).mesh.nodes) == {Key("", "n"): "us/z1/"}

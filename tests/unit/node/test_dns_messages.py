@@ -44,6 +44,8 @@ def zone():
         ("10.244.0.7", {"conditions": {"ready": False}}),
     )
     made.replace("db", service_records(service("db", "None"), [members]))
+    early = service("early", "None", publishNotReadyAddresses=True)
+    made.replace("early", service_records(early, [members]))
     pod = {"metadata": {"name": "p", "namespace": "hello"}, "spec": {}, "status": {"podIP": "10.244.0.9"}}
     made.replace("pod", pod_records(pod))
     return made
@@ -86,6 +88,7 @@ def decode(reply):
         ("helloworld.hello.svc.cluster.local", {"10.96.1.2"}),
         ("HelloWorld.Hello.SVC.cluster.local", {"10.96.1.2"}),
         ("db.hello.svc.cluster.local", {"10.244.0.5", "10.244.0.6"}),
+        ("early.hello.svc.cluster.local", {"10.244.0.5", "10.244.0.6", "10.244.0.7"}),
         ("db-0.db.hello.svc.cluster.local", {"10.244.0.5"}),
         ("10-244-0-6.db.hello.svc.cluster.local", {"10.244.0.6"}),
         ("10-244-0-9.hello.pod.cluster.local", {"10.244.0.9"}),
@@ -182,7 +185,7 @@ def test_an_object_takes_its_records_along(zone):
         (TYPE_A, socket.inet_aton("10.96.1.3"))
     ]
     assert decode(respond(zone, ask(zone, "2.1.96.10.in-addr.arpa", TYPE_PTR), datagram=True))[0] == NXDOMAIN
-    for owner in ("helloworld", "outside", "alias", "empty", "db", "pod"):
+    for owner in ("helloworld", "outside", "alias", "empty", "db", "early", "pod"):
         zone.replace(owner, [])
     assert decode(respond(zone, ask(zone, "hello.svc.cluster.local"), datagram=True))[0] == NXDOMAIN
     assert not zone.is_namespace(b"\5hello")
