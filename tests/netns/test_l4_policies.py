@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -151,21 +152,49 @@ async def test_open_connections_end_where_ztunnel_ends_them(world: MeshWorld) ->
     assert (await ask(*connections["stranger"]))[0] == 200
 
 
+@in_node
+async def test_a_change_looks_for_the_proxys_sockets_once_whatever_the_number_of_pods(world: MeshWorld) -> None:
+    await pods(world)
+    await comes_to(world, client=True, stranger=True)
+    for name in ("second", "third", "fourth"):
+        await world.pod(name, "hello", account=name)
+        await world.serve(name)
+    connections = []
+    for name in ("server", "second", "third", "fourth"):
+        address = world.sandboxes[name].spec.ip or ""
+        for pod in ("client", "stranger"):
+            await world.answered(pod, address, 8080)
+            connections.append(await world.connect(pod, address, 8080))
+            assert (await ask(*connections[-1]))[0] == 200
+    listed: Counter[str] = Counter()
+    listdir = os.listdir
+
+    def counted(path: str) -> list[str]:
+        listed[path] += 1
+        return listdir(path)
+
+    os.listdir = counted  # type: ignore[assignment]  # paths that are text are all that is asked for here
+    policy(world, "namespace", action="DENY", rules=[{}])
+    for reader, _ in connections:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    envoy = world.envoys["ztunnel"].pid
+    assert (listed["/proc"], listed[f"/proc/{envoy}/fd"]) == (1, 1)
+
+
 IMPOSTOR = """
 import signal, socket
 open("/proc/self/comm", "w").write("envoy")
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-s.bind(("0.0.0.0", 15008))
-s.listen()
-print("listening", flush=True)
+try: s.bind(("0.0.0.0", 15008))
+except OSError: print("refused", flush=True)
 signal.pause()
 """
 
 
 @in_node
 async def test_a_pod_that_plays_ztunnel_keeps_no_connection(world: MeshWorld) -> None:
-    """It can listen beside ztunnel, under its name; but ztunnel is of the node."""
+    """It can take its name; but ztunnel is of the node, and listens alone."""
     await pods(world)
     await comes_to(world, client=True, stranger=True)
     address = world.sandboxes["server"].spec.ip or ""
@@ -175,7 +204,7 @@ async def test_a_pod_that_plays_ztunnel_keeps_no_connection(world: MeshWorld) ->
     spec = ContainerSpec("impostor", ["python3", "-c", IMPOSTOR])
     null, (told, output) = os.open(os.devnull, os.O_RDONLY), os.pipe()
     await world.runtime.start_container(world.sandboxes["server"], spec, (null, output, 2))
-    assert await asyncio.to_thread(os.read, told, 64) == b"listening\n"
+    assert await asyncio.to_thread(os.read, told, 64) == b"refused\n"
     for descriptor in (null, told, output):
         os.close(descriptor)
     policy(world, "namespace", action="DENY", rules=[{}])

@@ -180,8 +180,13 @@ class MeshWorld:
 
     def watch_policies(self) -> PolicyWatcher:
         """Open connections end where a change of policies asks for it."""
+
+        def say(line: str) -> None:
+            with self.logs["ztunnel"].open("ab", buffering=0) as log:
+                log.write(line.encode())
+
         connections = NodeConnections()
-        watcher = PolicyWatcher(self.istiod.index, self.istiod.captured.values, self.istiod.in_step, connections)
+        watcher = PolicyWatcher(self.istiod.index, self.istiod.captured.values, self.istiod.in_step, connections, say)
         watcher.start()
         self._stack.push_async_callback(watcher.stop)
         return watcher

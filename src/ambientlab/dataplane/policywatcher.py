@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from typing import Protocol
 
@@ -39,23 +41,36 @@ class Carried:
     incoming: bool = False
 
 
+class OpenedConnections(Protocol):
+    """Those that the proxy had open at one moment, in all pods."""
+
+    def close(self) -> None: ...
+
+    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
+        """Raises FileNotFoundError where the pod's network namespace is gone."""
+        ...
+
+    def cut(self, inode: int, say: Callable[[], None]) -> None:
+        """Ends that one, after `say`, unless it has ended by itself."""
+        ...
+
+
 class CarriedConnections(Protocol):
-    """How they are found and ended: raises FileNotFoundError where the pod's network namespace is gone."""
+    """How they are found and ended."""
 
     async def caught_up(self) -> None:
         """Returns when the proxy does what it has acknowledged, and opens no more connections as it did before: it
         acknowledges what its worker has yet to hear."""
         ...
 
-    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]: ...
-
-    async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
-        """Ends those with these inodes, and says in the proxy's own log why, unless that is ""."""
+    async def opened(self) -> OpenedConnections:
+        """Costs as much as the proxy has open, and is the caller's to close."""
         ...
 
 
 class PolicyWatcher:
-    """Follows what is enforced for captured pods. `in_step` returns when the proxy enforces it for new connections."""
+    """Follows what is enforced for captured pods. `in_step` returns when the proxy enforces it for new connections, and
+    `say` puts a line into the proxy's log."""
 
     def __init__(
         self,
@@ -63,11 +78,13 @@ class PolicyWatcher:
         captured: Callable[[], Iterable[Captured]],
         in_step: Callable[[], Awaitable[None]],
         connections: CarriedConnections,
+        say: Callable[[str], None],
     ) -> None:
         self._index = index
         self._captured = captured
         self._in_step = in_step
         self._connections = connections
+        self._say = say
         self._changed: dict[Key, tuple[Authorization, ...]] = {}
         self._older: dict[Key, dict[int, tuple[Key, ...]]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -99,24 +116,33 @@ class PolicyWatcher:
             changed, self._changed = self._changed, {}
             await self._in_step()
             await self._connections.caught_up()
-            identities = {ip: one.identity for one in self._index.mesh.workloads.values() for ip in one.ips}
-            captured = {Key(pod.namespace, pod.name): pod for pod in self._captured()}
-            for key in self._older.keys() - captured.keys():
-                del self._older[key]
-            for key, pod in captured.items():
-                if key in changed or key in self._older:
-                    try:
-                        await self._recheck(key, pod, changed.get(key), identities)
-                    except FileNotFoundError as error:
-                        log.debug("connections into pod %s: %s", key, error)
-                    except Exception:  # whatever it is, connections into other pods must not stay open for it
-                        log.exception("connections into pod %s stay as they are", key)
+            with closing(await self._connections.opened()) as opened:
+                await self._look(opened, changed)
+
+    async def _look(self, opened: OpenedConnections, changed: Mapping[Key, tuple[Authorization, ...]]) -> None:
+        identities = {ip: one.identity for one in self._index.mesh.workloads.values() for ip in one.ips}
+        captured = {Key(pod.namespace, pod.name): pod for pod in self._captured()}
+        for key in self._older.keys() - captured.keys():
+            del self._older[key]
+        for key, pod in captured.items():
+            if key in changed or key in self._older:
+                try:
+                    await self._recheck(opened, key, pod, changed.get(key), identities)
+                except FileNotFoundError as error:
+                    log.debug("connections into pod %s: %s", key, error)
+                except Exception:  # whatever it is, connections into other pods must not stay open for it
+                    log.exception("connections into pod %s stay as they are", key)
 
     async def _recheck(
-        self, key: Key, pod: Captured, before: tuple[Authorization, ...] | None, identities: Mapping[str, str]
+        self,
+        opened: OpenedConnections,
+        key: Key,
+        pod: Captured,
+        before: tuple[Authorization, ...] | None,
+        identities: Mapping[str, str],
     ) -> None:
         """`before` is what was enforced, if that has changed."""
-        found = await self._connections.into(pod.netns, pod.ips)
+        found = await opened.into(pod.netns, pod.ips)
         mesh = self._index.mesh
         workload = mesh.workloads.get(key)
         if workload is None:  # gone meanwhile, and its connections with it
@@ -132,7 +158,6 @@ class PolicyWatcher:
         else:
             self._older.pop(key, None)
         current = [policy for policy in now if policy.scope is not Scope.WORKLOAD_SELECTOR]
-        lines = {}
         for connection in found:
             identity = identities.get(connection.client) if connection.tunnelled else ""
             if identity is None:
@@ -140,10 +165,8 @@ class PolicyWatcher:
             own = (mesh.authorizations.get(policy) for policy in opened_with[connection.inode])
             policies = [*current, *(policy for policy in own if policy is not None)]
             if not _allowed(policies, identity, connection):
-                line = _line(connection, identity, pod, workload.uid)
-                lines[connection.inode] = "" if connection.incoming else line
-        if lines:
-            await self._connections.cut(pod.netns, lines)
+                line = "" if connection.incoming else _line(connection, identity, pod, workload.uid)
+                opened.cut(connection.inode, partial(self._say, line))
 
 
 def _allowed(policies: Sequence[Authorization], identity: str, connection: Carried) -> bool:

@@ -163,7 +163,10 @@ class ZtunnelLog:
     def __call__(self, data: bytes) -> bytes:
         """What goes to the log of `data`, of which the last line may be unfinished."""
         whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
-        lines = whole + newline
+        return self.of_lines(whole + newline)
+
+    def of_lines(self, lines: bytes) -> bytes:
+        """The same for lines that are none of Envoy's, wherever it is in one of its own."""
         if _MARK in lines or _NAMELESS in lines or _INTO_TUNNEL in lines or self._nowhere:
             lines = b"".join(map(self._finished, lines.splitlines(keepends=True)))
         if self._cut or _CUT_SCOPE in lines:
@@ -200,7 +203,7 @@ class ZtunnelLog:
         return self._failed(self._named(before), failure).encode()
 
     def _after_cuts(self, line: bytes) -> bytes:
-        """A connection that `policywatcher` cuts ends for Envoy as any other."""
+        """A connection that `policywatcher` cuts, which it has said, ends for Envoy as any other."""
         if found := _CUT.match(line):
             moment, client, identity, target = found.groups()
             self._cut.setdefault((client, target, identity != b"None"), []).append(_seconds(moment))

@@ -145,8 +145,8 @@ class Daemon:
         tokens = ProxyTokens(api.client, keys.signer)
         istiod = await self._start_istiod(api.client, ca, tokens, dns, network)
         progress.step("Controllers and istiod")
-        capture = self._start_capture(api.client, istiod, network)
         ztunnel = await self._start_views(api.client, istiod, ca, tokens)
+        capture = self._start_capture(api.client, istiod, network, ztunnel)
         dns.heard = ztunnel.looked_up
         made = bootstraps(tokens, self.paths.xds_socket)
         images = Images(made, {"proxyv2": waypoint_drain(istiod.in_step)}, {"ztunnel": ztunnel.output})
@@ -247,14 +247,16 @@ class Daemon:
         self._stops.append(gateway.stop)
         return gateway
 
-    def _start_capture(self, client: Client, istiod: ControlPlane, network: NodeNetwork) -> Capture:
+    def _start_capture(
+        self, client: Client, istiod: ControlPlane, network: NodeNetwork, ztunnel: NodeProxyView
+    ) -> Capture:
         rules = InPodRules()
         rules.start(ipv6=network.ipv6)
         self._stops.append(rules.close)
         capture = Capture(client, istiod, rules)
         capture.start()
         self._stops.append(capture.stop)
-        watcher = PolicyWatcher(istiod.index, istiod.captured.values, istiod.in_step, NodeConnections())
+        watcher = PolicyWatcher(istiod.index, istiod.captured.values, istiod.in_step, NodeConnections(), ztunnel.say)
         watcher.start()
         self._stops.append(watcher.stop)
         return capture

@@ -35,6 +35,7 @@ class NodeProxyView:
         self._connections = self._none_yet()
         self._lookups = Lookups()
         self._add: Callable[[bytes], None] = lambda line: None
+        self._log = ZtunnelLog(self, self.levels)
 
     def output(self, add: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
         """For a run of the node proxy that begins: it has no connections, and has counted nothing. `add` is for lines
@@ -42,7 +43,12 @@ class NodeProxyView:
         self._add = add
         self._connections = self._none_yet()
         self._lookups = Lookups()
-        return ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
+        self._log = ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
+        return self._log
+
+    def say(self, line: str) -> None:
+        """What is ztunnel's to say and not Envoy's, and counts as said by it from here on."""
+        self._add(self._log.of_lines(line.encode()))
 
     def looked_up(self, asked: Lookup) -> None:
         found = self._by_ip.select(asked.client)

@@ -81,13 +81,31 @@ async def test_a_process_is_heard_though_what_finishes_its_lines_fails(tmp_path:
             raise ValueError(data)
         return data.upper()
 
-    drain = stdio.Drain(pipes, log, output)
+    drain = stdio.Drain(pipes, log, lambda add: output)
     for line in (b"one\n", b"odd\n", b"two\n"):
         os.write(pipes.child[1], line)
         await until(partial(shown, log.path, line), "the line")
     pipes.started()
     await drain.finish()
     assert await text(log.path) == b"ONE\nodd\nTWO\n"
+
+
+async def test_what_is_added_comes_after_what_the_process_has_written_by_then(tmp_path: Path) -> None:
+    log, pipes = LogFile(tmp_path / "0.log", LoopClock()), stdio.Pipes(stdin=False)
+    adding: list[Callable[[bytes], None]] = []
+
+    def output(add: Callable[[bytes], None]) -> Callable[[bytes], bytes]:
+        adding.append(add)
+        return bytes.upper
+
+    drain = stdio.Drain(pipes, log, output)
+    os.write(pipes.child[1], b"before\n")
+    adding[0](b"added\n")
+    os.write(pipes.child[1], b"after\n")
+    pipes.started()
+    await drain.finish()
+    adding[0](b"late\n")
+    assert await text(log.path) == b"BEFORE\nadded\nAFTER\nlate\n"
 
 
 async def test_following_continues_over_a_rotation(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,8 @@ class World:
             metadata = {"name": name, "namespace": namespace, "labels": {"app": name}}
             self.index.put(kinds.POD, {"metadata": metadata, "spec": {}, "status": {"podIP": ip}})
         self.index.settle()
-        self.watcher = PolicyWatcher(self.index, lambda: self.captured, self._in_step, self)
+        self.looks = self.closed = 0
+        self.watcher = PolicyWatcher(self.index, lambda: self.captured, self._in_step, self, self.lines.append)
         self.watcher.start()
 
     async def caught_up(self) -> None:
@@ -49,18 +50,25 @@ class World:
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
+    async def opened(self) -> World:
+        self.looks += 1
+        return self
+
+    def close(self) -> None:
+        self.closed += 1
+
     async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
         if netns == OTHER.netns:
             raise ValueError("a line of the kernel's that nobody understands")
         if self.gone:
             raise FileNotFoundError(netns)
-        assert (netns, ips) == (POD.netns, POD.ips)
-        return list(self.open.values())
+        return [one for one in self.open.values() if one.target in ips]
 
-    async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
-        for inode, line in lines.items():
+    def cut(self, inode: int, say: Callable[[], None]) -> None:
+        assert self.looks > self.closed
+        if inode in self.open:
+            say()
             del self.open[inode]
-            self.lines.append(line)
 
     async def _in_step(self) -> None:
         await asyncio.sleep(0)
@@ -156,6 +164,21 @@ async def test_what_fails_for_one_pod_does_not_for_others(world: World, caplog: 
     await world.policy("p", action="DENY", rules=ANYBODY)
     assert not world.open
     assert "connections into pod hello/broken stay as they are" in caplog.text
+
+
+async def test_one_look_at_the_proxy_is_enough_for_all_pods(world: World) -> None:
+    for number in range(2, 12):
+        other = replace(POD, uid=f"{number}", name=f"server-{number}", ip=f"10.244.1.{number}")
+        metadata = {"name": other.name, "namespace": "hello", "labels": {}}
+        world.index.put(kinds.POD, {"metadata": metadata, "spec": {}, "status": {"podIP": other.ip}})
+        world.captured.append(other)
+        world.open[number] = Carried("10.244.0.10", 40000 + number, other.ip, 5000, number, True)
+    world.index.settle()
+    await world.settle()
+    world.looks = world.closed = 0
+    await world.policy("p", action="DENY", rules=ANYBODY)
+    assert not world.open
+    assert (world.looks, world.closed) == (1, 1)
 
 
 async def test_strict_is_for_new_connections(world: World) -> None:

@@ -11,7 +11,6 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ambientlab.api import objects
@@ -218,8 +217,7 @@ class Container:
             self.log.close()
             raise
         self.pipes.started()
-        output = None if self._output is None else self._output(partial(self.log.write, "stdout"))
-        self._drain = stdio.Drain(self.pipes, self.log, output)
+        self._drain = stdio.Drain(self.pipes, self.log, self._output)
         self._event("Normal", "Started", "Container started")
         if self.record.role is not Role.MAIN or not (self.spec.get("lifecycle") or {}).get("postStart"):
             self._running(self._started_at)

@@ -57,13 +57,17 @@ class Stream:
             except OSError:
                 return
 
-    def readable(self) -> bool:
-        """Whether there are bytes to read now."""
+    def readable(self) -> int:
+        """How many bytes there are to read now."""
         try:
             (count,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))
         except (OSError, ValueError):  # ValueError: closed, -1 is no descriptor
-            return False
-        return bool(count)
+            return 0
+        return int(count)
+
+    def take(self) -> bytes:
+        """These bytes, or the first of many."""
+        return os.read(self._fd, count) if (count := self.readable()) else b""
 
     def resize(self, columns: int, rows: int) -> None:
         """Of a terminal."""
@@ -150,23 +154,37 @@ class Terminal(Pipes):
 
 
 class Drain:
-    """Moves what a process writes into its log, as fast as it comes; its standard output by way of `output`, and as it
-    is where that fails: a process whose pipe nobody reads stands still."""
+    """Moves what a process writes into its log, as fast as it comes; its standard output by way of what `output` makes,
+    and as it is where that fails: a process whose pipe nobody reads stands still. `output` is given what adds whole
+    lines to the log besides, after those that the process has written by then."""
 
-    def __init__(self, pipes: Pipes, log: LogFile, output: Callable[[bytes], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        pipes: Pipes,
+        log: LogFile,
+        output: Callable[[Callable[[bytes], None]], Callable[[bytes], bytes]] | None = None,
+    ) -> None:
         self._log = log
-        self._output = output
+        self._stdout = pipes.stdout
+        self._output = None if output is None else output(self._add)
         self._copies = {
             stream: asyncio.create_task(self._copy(name, stream))
             for name, stream in (("stdout", pipes.stdout), ("stderr", pipes.stderr))
             if stream is not None
         }
 
+    def _add(self, lines: bytes) -> None:
+        self._write("stdout", self._stdout.take())
+        self._log.write("stdout", lines)
+
     async def _copy(self, name: str, stream: Stream) -> None:
-        output = self._output if name == "stdout" else None
         async for data in stream.chunks():
-            self._log.write(name, data if output is None else _through(output, data))
+            self._write(name, data)
             await asyncio.sleep(0)  # one chatty process must not keep the others waiting
+
+    def _write(self, name: str, data: bytes) -> None:
+        output = self._output if name == "stdout" else None
+        self._log.write(name, data if output is None else _through(output, data))
 
     async def finish(self) -> None:
         """Takes what is left in the pipes of a process that has ended. A descendant that still holds them open, out of

@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -33,7 +33,6 @@ _ORIGINAL_DST = 80
 """SO_ORIGINAL_DST: what a redirected connection was for."""
 _FAMILIES = {socket.AF_INET: (socket.SOL_IP, 16, 4), socket.AF_INET6: (socket.IPPROTO_IPV6, 28, 8)}
 """Where that is asked, the length of the answer, and where in it the address is."""
-_STDOUT = 1
 _PATIENCE = 5.0
 """Seconds for an answer of the proxy."""
 
@@ -62,17 +61,12 @@ class NodeConnections:
                 finally:
                     writer.close()
 
-    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
-        """None if there is no proxy."""
-        return await visitor.run(netns, lambda: list(_carried(ips)))
+    async def opened(self) -> Opened:
+        return await visitor.run("", Opened)
 
     async def held(self, netns: str, ips: Sequence[str]) -> Held:
         """Of all connections that a captured pod has through the proxy."""
         return await visitor.run(netns, lambda: _held(ips))
-
-    async def cut(self, netns: str, lines: Mapping[int, str]) -> None:
-        """Connections that have ended already are no error."""
-        await visitor.run(netns, lambda: _cut(lines))
 
 
 def _held(ips: Sequence[str]) -> Held:
@@ -86,15 +80,35 @@ def _text(end: tuple[str, int]) -> str:
     return with_port(*end)
 
 
-def _carried(ips: Sequence[str]) -> Iterator[Carried]:
-    rows = list(_table())
-    opened = [row for row in rows if row.state in _OPEN]
-    outgoing = [row for row in opened if row.remote[0] in ips and not _own(row)]
-    incoming = [row for row in opened if row.local[1] == INBOUND_PLAINTEXT_PORT]
-    sockets = _sockets(rows) if outgoing or incoming else None
-    if sockets is None:
-        return
-    with sockets:
+class Opened:
+    """`OpenedConnections` of the node's processes that may be the proxy: by their name, which a pod's program may have
+    as well, and by their network. Which it is, its sockets tell."""
+
+    def __init__(self) -> None:
+        self._processes: list[_Sockets] = []
+        home = _network(os.getpid())
+        for name in os.listdir("/proc"):
+            with suppress(OSError):
+                if name.isdigit() and _read(f"/proc/{name}/comm").strip() == _PROGRAM and _network(int(name)) == home:
+                    self._processes.append(_Sockets(int(name)))
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.close()
+
+    async def into(self, netns: str, ips: Sequence[str]) -> list[Carried]:
+        """None if there is no proxy."""
+        return await visitor.run(netns, lambda: list(self._into(ips)))
+
+    def _into(self, ips: Sequence[str]) -> Iterator[Carried]:
+        rows = list(_table())
+        opened = [row for row in rows if row.state in _OPEN]
+        outgoing = [row for row in opened if row.remote[0] in ips and not _own(row)]
+        incoming = [row for row in opened if row.local[1] == INBOUND_PLAINTEXT_PORT]
+        listening = {row.inode for row in rows if row.state == _LISTEN and row.local[1] == HBONE_PORT}
+        sockets = next((process for process in self._processes if process.any_of(listening)), None)
+        if sockets is None:
+            return
         for row in outgoing:
             if (sock := sockets.copy(row.inode)) is not None:
                 with sock:
@@ -105,6 +119,14 @@ def _carried(ips: Sequence[str]) -> Iterator[Carried]:
                 with sock, suppress(OSError):
                     yield Carried(*row.remote, *_asked_for(sock), row.inode, False, incoming=True)
 
+    def cut(self, inode: int, say: Callable[[], None]) -> None:
+        for process in self._processes:
+            if (sock := process.copy(inode)) is not None:
+                with sock, suppress(OSError):
+                    say()
+                    sock.shutdown(socket.SHUT_RDWR)
+                return
+
 
 def _asked_for(sock: socket.socket) -> tuple[str, int]:
     level, length, at = _FAMILIES[sock.family]
@@ -113,45 +135,22 @@ def _asked_for(sock: socket.socket) -> tuple[str, int]:
     return str(ip_address(told[at : at + (4 if at == 4 else 16)])), port
 
 
-def _cut(lines: Mapping[int, str]) -> None:
-    sockets = _sockets(list(_table()))
-    if sockets is None:
-        return
-    with sockets:
-        for inode, line in lines.items():
-            if (sock := sockets.copy(inode)) is not None:
-                with sock, suppress(OSError):
-                    if line:
-                        sockets.say(line)  # before the process can say that it has ended
-                    sock.shutdown(socket.SHUT_RDWR)
-
-
 class _Sockets:
     """Of another process. Raises OSError where it is gone."""
 
     def __init__(self, pid: int) -> None:
         self._process = os.pidfd_open(pid)
-        self._descriptors = dict(_descriptors(pid))
-
-    def __enter__(self) -> _Sockets:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self._descriptors = dict(_descriptors(pid))
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         os.close(self._process)
 
     def any_of(self, inodes: Set[int]) -> bool:
         return not inodes.isdisjoint(self._descriptors)
-
-    def say(self, line: str) -> None:
-        """As if the process had said it."""
-        output = syscalls.pidfd_getfd(self._process, _STDOUT)
-        try:
-            os.write(output, line.encode())
-        finally:
-            os.close(output)
 
     def copy(self, inode: int) -> socket.socket | None:
         """None if it is not the process's, or was closed meanwhile."""
@@ -166,20 +165,6 @@ class _Sockets:
             os.close(copied)
             return None
         return socket.socket(fileno=copied)
-
-
-def _sockets(rows: Iterable[_Row]) -> _Sockets | None:
-    """Of the node's process that takes tunnels here: a program of the pod's may listen beside it, by whatever name."""
-    listening = {row.inode for row in rows if row.state == _LISTEN and row.local[1] == HBONE_PORT}
-    home = _network(os.getpid())
-    for name in os.listdir("/proc") if listening else ():
-        with suppress(OSError):
-            if name.isdigit() and _read(f"/proc/{name}/comm").strip() == _PROGRAM and _network(int(name)) == home:
-                found = _Sockets(int(name))
-                if found.any_of(listening):
-                    return found
-                found.close()
-    return None
 
 
 def _network(pid: int) -> int:
