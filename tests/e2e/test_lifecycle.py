@@ -17,6 +17,7 @@ import pytest
 from ambientlab.host import inspect
 from support.mesh import Mesh
 from support.node_world import name_of
+from support.waiting import eventually
 
 
 def launcher(mesh: Mesh) -> int:
@@ -87,6 +88,23 @@ def find(pids: list[int], victim: str) -> int:
         children = [int(pid) for pid in Path(f"/proc/{init}/task/{init}/children").read_text().split()]
         return next(pid for pid in children if name_of(pid) != "zygote")
     return next(pid for pid in pids if name_of(pid) == victim)
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_mesh_that_starts_can_be_stopped(home: Mesh, killed: bool) -> None:
+    """Also one whose `up` is gone, with a terminal that was closed."""
+    command = [sys.executable, "-P", "-m", "ambientlab.cli.main", "up"]
+    with subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) as up:
+        eventually((home.root / "state/ambientlab/ambientlab/process.json").exists, "the launcher's record")
+        pids = inspect.tree(launcher(home))
+        if killed:
+            up.kill()
+        done = home.ambientlab("down")
+        assert (done.code, done.err) == (0, "Mesh 'ambientlab' stopped.\n")
+        gone(pids)
+        assert up.stderr is not None
+        said = up.stderr.read()
+    assert killed or up.returncode == 0 or "Error: the mesh ended before it was ready" in said, said
 
 
 def test_a_taken_port_is_named(home: Mesh) -> None:

@@ -85,7 +85,7 @@ async def _serve(daemon: Daemon, progress: Progress, launcher: process.Running) 
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            process.record(daemon.paths, launcher)
+            process.record(daemon.paths, launcher, ready=True)
             progress.ready()
             _enable_collector()
             await asyncio.wait((stopped, daemon.agent_task), return_when=asyncio.FIRST_COMPLETED)

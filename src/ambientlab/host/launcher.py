@@ -9,6 +9,7 @@ so the daemon's own modules are imported by the daemon alone.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     def daemon(node: Node) -> int:
         return _load_daemon()(paths, node, listener, progress, identity)
 
+    with contextlib.suppress(OSError):  # a full disk: the daemon has more to say of it
+        process.record(paths, identity, ready=False)
     try:
         return launch(daemon, helper=hosthelper.serve, keep=(lock,))
     except OSError as error:

@@ -69,8 +69,8 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
 
 
 def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool:
-    """Stop the mesh; True when one ran. With `purge` its state goes too. Raises LifecycleError."""
-    found = process.running(paths)
+    """Stop the mesh, Ready or not; True when one ran. With `purge` its state goes too. Raises LifecycleError."""
+    found = process.running(paths, ready=False)
     was_running = found is not None
     if found is not None and not process.stop(found, paths, STOP_PATIENCE):
         raise LifecycleError(
@@ -167,8 +167,9 @@ def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step]
         listener.close()
         os.close(writer)
     ready = False
+    deadline = time.monotonic() + patience
     try:
-        for message in _messages(reader, patience):
+        for message in _messages(reader, deadline):
             if "step" in message:
                 report(Step(message["step"], message["ms"]))
             if "error" in message:
@@ -176,16 +177,15 @@ def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step]
             if message.get("ready"):
                 ready = True
                 break
+        late = time.monotonic() >= deadline
     finally:
         os.close(reader)
         if not ready:
             _abandon(child)
     if not ready:
+        what = f"the mesh did not become ready in {patience:.0f} s" if late else "the mesh ended before it was ready"
         tail = _last_line(paths.daemon_log)
-        raise LifecycleError(
-            f"the mesh did not become ready{f': {tail}' if tail else f' in {patience:.0f} s'}",
-            f"see {paths.daemon_log}",
-        )
+        raise LifecycleError(f"{what}: {tail}" if tail else what, f"see {paths.daemon_log}")
 
 
 def _explained(error: LifecycleError) -> LifecycleError:
@@ -209,9 +209,8 @@ def _abandon(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _messages(reader: int, patience: float) -> Iterator[dict[str, Any]]:
-    """JSON lines from the starting mesh, until it closes the pipe or `patience` seconds have passed."""
-    deadline = time.monotonic() + patience
+def _messages(reader: int, deadline: float) -> Iterator[dict[str, Any]]:
+    """JSON lines from the starting mesh, until it closes the pipe or the time of `deadline` has come."""
     pending = b""
     while (left := deadline - time.monotonic()) > 0:
         readable, _, _ = select.select([reader], [], [], left)

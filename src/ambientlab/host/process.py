@@ -54,18 +54,24 @@ def identify(pid: int, port: int) -> Running:
     return Running(pid, _started(pid), port)
 
 
-def record(paths: MeshPaths, launcher: Running) -> None:
-    """Say who runs. Written when the mesh is Ready, by the daemon, which cannot see its launcher's pid itself."""
+def record(paths: MeshPaths, launcher: Running, *, ready: bool) -> None:
+    """Say who runs: at first the launcher itself, so that a start that hangs can be stopped, and when the mesh is Ready
+    the daemon, which cannot see its launcher's pid."""
     draft = paths.process.with_suffix(".new")
-    draft.write_text(json.dumps({"pid": launcher.pid, "started": launcher.started, "port": launcher.port}))
+    draft.write_text(
+        json.dumps({"pid": launcher.pid, "started": launcher.started, "port": launcher.port, "ready": ready})
+    )
     draft.replace(paths.process)
 
 
-def running(paths: MeshPaths) -> Running | None:
-    """The launcher, if it lives; None also while it starts and has not recorded itself."""
+def running(paths: MeshPaths, *, ready: bool = True) -> Running | None:
+    """The launcher, if it lives and its mesh has been Ready, or also before that where `ready` does not matter; None
+    until it has recorded itself."""
     try:
         data = json.loads(paths.process.read_text())
         found = Running(int(data["pid"]), int(data["started"]), int(data["port"]))
+        if ready and not data["ready"]:
+            return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if _started(found.pid) == found.started else None

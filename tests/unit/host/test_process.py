@@ -22,7 +22,7 @@ paths = mesh_paths("demo")
 lock = process.acquire(paths)
 os.set_inheritable(lock, True)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[1] == "stubborn" else lambda *_: sys.exit(0))
-process.record(paths, process.identify(os.getpid(), 1234))
+process.record(paths, process.identify(os.getpid(), 1234), ready=sys.argv[1] != "starting")
 print("ready", flush=True)
 while True:
     signal.pause()
@@ -67,6 +67,14 @@ def test_a_running_mesh_is_seen_and_stopped(paths: MeshPaths, kind: str, patienc
 def test_a_reused_pid_is_not_taken_for_the_mesh(paths: MeshPaths) -> None:
     paths.process.write_text(json.dumps({"pid": os.getpid(), "started": 1, "port": 1}))
     assert process.running(paths) is None
+
+
+def test_a_mesh_that_starts_is_not_used_but_can_be_stopped(paths: MeshPaths) -> None:
+    with hold("starting"):
+        assert process.running(paths) is None
+        found = process.running(paths, ready=False)
+        assert found is not None
+        assert process.stop(found, paths, 10)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x"}', "\x00"])
