@@ -32,6 +32,9 @@ SOURCE_TARGET = "ambientlab.target"
 """Filter state that goes along into the tunnel: what the log says of the source, and the address it asked for where
 that is not what the tunnel is asked for. Names of more than 22 octets would be allocated three times a connection."""
 
+ASKED = "ambientlab.asked"
+"""Filter state: what a tunnel is asked for. It comes along where the endpoint does not say."""
+
 SOURCE, SOURCE_HEADER = "ambientlab.source", "x-ambientlab-source"
 DESTINATION_SERVICE, DESTINATION_SERVICE_HEADER = "service", "x-ambientlab-destination-service"
 """Headers of the CONNECT that tell the other end's log what it cannot know: nothing is decided by them. The first has
@@ -127,26 +130,29 @@ def tunnelled_outbound() -> list[AccessLog]:
     """For the tunnel's own connection, which knows how it ended; the source came along in filter state."""
     return _connections(
         f"%FILTER_STATE({SOURCE_FIELDS}:PLAIN)%"
-        "dst.addr=%DYNAMIC_METADATA(istio:tunnel)% dst.hbone_addr=%DOWNSTREAM_LOCAL_ADDRESS% "
+        f"dst.addr=%DYNAMIC_METADATA(istio:tunnel)% dst.hbone_addr=%FILTER_STATE({ASKED}:PLAIN)% "
         f"%DYNAMIC_METADATA(istio:{TARGET})%",
         "outbound",
         f"%FILTER_STATE({SOURCE_TARGET}:PLAIN)%",
     )
 
 
-def plain_outbound(workload: str, namespace: str, described_by: str = "") -> list[AccessLog]:
-    """For a captured connection that enters no tunnel: those that do are logged there. `described_by` is what has in
-    its metadata what there is to say of the destination, UPSTREAM_HOST or CLUSTER; without it there is nothing.
+BY_ENDPOINT, BY_CLUSTER = f"%METADATA(UPSTREAM_HOST:istio:{TARGET})%", "%UPSTREAM_CLUSTER%"
+"""Where there is what to say of a destination: in its endpoint's metadata, or as the cluster's name for statistics."""
+
+
+def plain_outbound(workload: str, namespace: str, destination: str = "") -> list[AccessLog]:
+    """For a captured connection that enters no tunnel: those that do are logged there. `destination` is where there is
+    what to say of it, BY_ENDPOINT or BY_CLUSTER; without it there is nothing.
 
     Of those that do enter one, a line is left out on the way to the log, unless Envoy is asked not to write it. It is
     asked where many do: an expression costs each connection, so that the others would pay for it."""
     source = workload_fields("src", workload, namespace)
-    destination = f"%METADATA({described_by}:istio:{TARGET})%" if described_by else ""
     return _connections(
         f"src.addr=%DOWNSTREAM_REMOTE_ADDRESS% {source} dst.addr=%UPSTREAM_HOST% {destination}",
         "outbound",
         "%DOWNSTREAM_LOCAL_ADDRESS%",
-        only_if=_PLAIN_UPSTREAM if described_by == "UPSTREAM_HOST" else "",
+        only_if=_PLAIN_UPSTREAM if destination == BY_ENDPOINT else "",
     )
 
 

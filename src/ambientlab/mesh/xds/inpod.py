@@ -59,7 +59,6 @@ from ambientlab.mesh.xds.messages import (
     HASHABLE,
     ISTIO_METADATA,
     NETNS,
-    ORIGINAL_LOCAL,
     PROXY_MARK,
     STRING,
     TCP_CLUSTER,
@@ -244,13 +243,15 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
     )
     source = [_netns(pod), *source_state(pod)]
     to_endpoint, to_cluster, anywhere = (
-        access_log.plain_outbound(pod.name, pod.namespace, described_by)
-        for described_by in ("UPSTREAM_HOST", "CLUSTER", "")
+        access_log.plain_outbound(pod.name, pod.namespace, destination)
+        for destination in (access_log.BY_ENDPOINT, access_log.BY_CLUSTER, "")
     )
-    target = filter_state(access_log.SOURCE_TARGET, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE", factory=STRING)
+    target, asked = (
+        filter_state(key, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE", factory=STRING)
+        for key in (access_log.SOURCE_TARGET, access_log.ASKED)
+    )
     service = filter_state(TCP_CLUSTER, "vip|%DOWNSTREAM_LOCAL_ADDRESS%")
     workload = filter_state(TCP_CLUSTER, "ip|%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
-    asked = filter_state(ORIGINAL_LOCAL, "%DOWNSTREAM_LOCAL_ADDRESS%", shared="ONCE")
     listener.filter_chains.extend(
         [
             _tcp_chain(TO_SERVICE, [*source, target, service], BLACKHOLE, to_endpoint),
