@@ -60,6 +60,13 @@ def _lines(file: str) -> int:
     return 0
 
 
+def _mounts(pid: int | str) -> Counter[str]:
+    """By their places (proc(5), mountinfo)."""
+    with contextlib.suppress(OSError):
+        return Counter(line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+    return Counter()
+
+
 def _files(root: Path) -> int:
     return sum(len(directories) + len(files) for _, directories, files in os.walk(root))
 
@@ -79,7 +86,7 @@ async def _held(paths: MeshPaths) -> dict[str, int]:
             now[f"descriptors of {name}"] = _count(f"/proc/{pid}/fd")
         if name == "daemon":
             now["devices"] = _lines(f"/proc/{pid}/net/dev")
-            now["mounts"] = _lines(f"/proc/{pid}/mountinfo")
+            now["mounts"] = (_mounts(pid) - _mounts("self")).total()  # it has a copy of the machine's
             now["threads of daemon"] = _count(f"/proc/{pid}/task")
             now["routes"] = _lines(f"/proc/{pid}/net/route")
             now["MiB of daemon"] = inspect.pss(pid) >> 20

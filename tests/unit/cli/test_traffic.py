@@ -46,6 +46,15 @@ def test_an_interruption_is_the_end_of_waiting_as_well(run: Run, monkeypatch: py
     assert "came 0 of 1" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [("0", 0), ("100", 1), ("599", 1), ("99", 2), ("600", 2), ("-1", 2), ("", 2)]
+)
+def test_no_answer_is_expected_as_status_0(run: Run, monkeypatch: pytest.MonkeyPatch, status: str, code: int) -> None:
+    answering(monkeypatch, Answer(0, 0.1, 0, "connection refused"))
+    done = run("--from", "test/curl", "--expect-status", f"{status}=100")
+    assert done.exit_code == code, done.output
+
+
 def test_a_pod_that_is_about_to_end_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = {"spec": {"selector": {"matchLabels": {"app": "client"}}}}
     metadata = [{"name": "ending", "deletionTimestamp": "2026-01-01T00:00:00Z"}, {"name": "staying"}]

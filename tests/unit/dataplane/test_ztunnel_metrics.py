@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, HIDDEN_AFTER, Connections
+import pytest
+
+from ambientlab.dataplane import ztunnel_metrics
+from ambientlab.dataplane.ztunnel_connections import FORGOTTEN_AFTER, HIDDEN_AFTER, Connections, Ends
 from ambientlab.dataplane.ztunnel_dns import Lookups, lookup_line
 from ambientlab.dataplane.ztunnel_metrics import Labeller, build, samples, text
 from ambientlab.mesh.ir import Protocol, Service, Workload
@@ -167,6 +170,19 @@ def test_a_pod_that_is_gone_keeps_its_names() -> None:
     there.clear()
     counted.ended(2, HBONE.replace("hello.svc", "other.svc"), 1, 1, 5)
     assert text(samples(counted.connections)).count('source_workload="curl"') == 8
+
+
+def test_of_pods_that_are_gone_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were met last: names of pods come and go, and memory is to stay."""
+    monkeypatch.setattr(ztunnel_metrics, "_REMEMBERED", 3)
+    there = {("test", f"pod-{n}"): replace(CURL, name=f"pod-{n}", workload_name=f"of-{n}") for n in range(4)}
+    known = labeller(there)
+    ends = [Ends("source", f"pod-{n}", "test", "", "", "", "", False) for n in range(4)]
+    for each in ends:
+        known.labels(each)
+    there.clear()
+    shown = [known.labels(each).before for each in ends]
+    assert [f'source_workload="of-{n}"' in labels for n, labels in enumerate(shown)] == [False, True, True, True]
 
 
 def test_pods_of_one_deployment_count_as_one() -> None:
