@@ -240,7 +240,7 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
     from ambientlab.traffic.tally import Tally
 
     tally, whole = Tally(reader(by)), True
-    drawn = _Drawing() if live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
+    drawn = Drawing() if live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
     try:
         answers = send(kubectl.command, requests, header=header_of(by), body=by in ("version", "instance"))
         for answer in answers:
@@ -292,7 +292,7 @@ def _say(text: str, later: str = "") -> None:
     click.echo("\n".join(wrapped(printable(text), "", later)))
 
 
-class _Drawing:
+class Drawing:
     """Bars that grow on a terminal, replaced by the result at the end."""
 
     def __init__(self) -> None:
@@ -305,8 +305,14 @@ class _Drawing:
         self._last = time.monotonic()
         self.clear()
         lines = [*_bars(tally), f"{tally.total}{f' of {requests.number}' if requests.number else ''} answered"]
+        lines = self._fitting(lines)
         click.echo("\n".join(lines), err=True)
         self._lines = len(lines)
+
+    def _fitting(self, lines: list[str]) -> list[str]:
+        """What the terminal has room for: a line that it breaks, and one that has left it, could not be cleared."""
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
+        return [line[: columns - 1] for line in lines[-max(1, rows - 1) :]] if columns else lines
 
     def clear(self) -> None:
         if self._lines:

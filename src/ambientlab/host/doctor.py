@@ -76,7 +76,7 @@ def _envoy() -> Finding:
 def _curl() -> Finding:
     path = shutil.which("curl")
     return Finding(
-        "curl", path is not None, path or "the curl image runs this machine's curl", "sudo apt-get install curl"
+        "curl", path is not None, path or "not found; the image curl runs this machine's", "sudo apt-get install curl"
     )
 
 

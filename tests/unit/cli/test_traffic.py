@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ambientlab.cli.main import cli
+from ambientlab.cli.traffic import Drawing
 from ambientlab.host.kubectl import Kubectl
 from ambientlab.traffic import sending
-from ambientlab.traffic.answers import Answer, Requests
+from ambientlab.traffic.answers import Answer, Requests, by
+from ambientlab.traffic.tally import Tally
 
 Run = Callable[..., Result]
 
@@ -77,3 +83,23 @@ def test_a_picture_is_xml_whatever_answers_say(run: Run, monkeypatch: pytest.Mon
     answering(monkeypatch, Answer(0, 0.1, 200, body="version: v\x1b<&\x00"))
     texts = [each.text for each in ElementTree.fromstring(run("--from", "test/curl", "-o", "svg").stdout).iter()]
     assert "v\N{REPLACEMENT CHARACTER}<&\N{REPLACEMENT CHARACTER}" in texts
+
+
+@pytest.mark.parametrize(("columns", "rows", "shown"), [(30, 24, 4), (30, 3, 2), (80, 24, 4), (0, 0, 4)])
+def test_a_picture_fits_into_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, rows: int, shown: int) -> None:
+    """What a terminal breaks or scrolls away could not be replaced by the next picture."""
+    tally = Tally(by("status"))
+    for status in (200, 404, 503):
+        tally.add(Answer(0, 0.01, status))
+    drawing = Drawing()
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    with os.fdopen(slave, "w") as screen, os.fdopen(master, "rb") as seen:
+        monkeypatch.setattr("sys.stderr", screen)
+        drawing.update(Requests("test/curl", "http://hello/"), tally)
+        *lines, _ = os.read(seen.fileno(), 10_000).decode().split("\r\n")
+        drawing.clear()
+        assert os.read(seen.fileno(), 100) == f"\x1b[{shown}F\x1b[J".encode()
+    assert len(lines) == shown
+    assert max(map(len, lines)) < (columns or 80)
+    assert lines[-1] == "3 of 200 answered"
