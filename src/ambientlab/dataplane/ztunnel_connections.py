@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
@@ -30,11 +30,13 @@ Series = TypeVar("Series")
 
 _FIELDS = (
     rb"src\.addr=(\S+) "
-    rb'(?:src\.workload="([^"]*)" )?(?:src\.namespace="([^"]*)" )?(?:src\.identity="([^"]*)" )?'
+    rb'((?:src\.workload="[^"]*" )?(?:src\.namespace="[^"]*" )?(?:src\.identity="[^"]*" )?)'
     rb"dst\.addr=(\S+) (?:dst\.hbone_addr=(\S+) )?"
-    rb'(?:dst\.service="([^"]*)" )?(?:dst\.workload="([^"]*)" )?(?:dst\.namespace="([^"]*)" )?'
-    rb'(?:dst\.identity="([^"]*)" )?direction="(inbound|outbound)" bytes_sent=(\d+) bytes_recv=(\d+)'
+    rb'((?:dst\.service="[^"]*" )?(?:dst\.workload="[^"]*" )?(?:dst\.namespace="[^"]*" )?'
+    rb'(?:dst\.identity="[^"]*" )?direction="(?:inbound|outbound)") bytes_sent=(\d+) bytes_recv=(\d+)'
 )
+"""What names either side is one part: there are many connections between few."""
+_NAME = re.compile(r'([a-z.]+)="([^"]*)"')
 _REPORT = re.compile(_FIELDS)
 _ENDED = re.compile(
     rb"^(\S+)\t\w+\taccess\tconnection complete\t" + _FIELDS + rb' duration="(\d+)ms"(?: error="(.*)")?$', re.MULTILINE
@@ -91,10 +93,20 @@ class Open:
     seen: float
 
 
-_Key = tuple[bytes, ...]
-"""Ends as they were read."""
-_Place = tuple[bytes, bytes, bytes, bytes]
-"""Where a connection is: direction, source, destination and what a tunnel leads to. Those of one tunnel share it."""
+_Key = tuple[bytes, bytes, bool]
+"""Ends as they were read: what names the source, what names the destination and the direction, whether by a tunnel."""
+_Place = tuple[bool, bytes, bytes, bytes]
+"""Where a connection is: whether it leaves, source, destination and what a tunnel leads to. Those of one tunnel share
+it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What connections between the same are counted as, and whether they leave. The log says how many bytes the
+    workload next to the proxy sent, which is not the server where they do."""
+
+    counts: Counts
+    outbound: bool
 
 
 class Connections(Generic[Series]):
@@ -104,7 +116,7 @@ class Connections(Generic[Series]):
         self.counts: dict[Series, Counts] = {}
         self._clock = clock
         self._series = series
-        self._known: dict[_Key, Counts] = {}
+        self._known: dict[_Key, _Known] = {}
         self._open: dict[_Place, list[Open]] = {}
 
     def open(self) -> Iterator[Open]:
@@ -120,15 +132,17 @@ class Connections(Generic[Series]):
         match = _REPORT.search(fields)
         if match is None:
             return
-        parts = [part or b"" for part in match.groups()]
-        key, place, sent, received = _read(parts)
-        start, counts = float(began), self._counts(key)
-        known = self._open.setdefault(place, [])
+        source, named, destination, hbone, described, *amounts = match.groups(b"")
+        key = named, described, hbone != b""
+        kind = self._known.get(key) or self._learn(key)
+        sent, received = map(int, reversed(amounts) if kind.outbound else amounts)
+        start, counts = float(began), kind.counts
+        known = self._open.setdefault((kind.outbound, source, destination, hbone), [])
         found = next((one for one in known if one.began == start), None)
         if found is None:
             counts.opened += 1
-            source, destination, hbone = (part.decode() for part in place[1:])
-            found = Open(start, _ends(key), source, destination, hbone, target, 0, 0, self._clock())
+            addresses = source.decode(), destination.decode(), hbone.decode()
+            found = Open(start, _ends(key), *addresses, target, 0, 0, self._clock())
             known.append(found)
         counts.sent += sent - found.sent
         counts.received += received - found.received
@@ -136,10 +150,12 @@ class Connections(Generic[Series]):
 
     def ended(self, lines: bytes) -> None:
         """Whole lines of the log."""
-        for moment, *parts, duration, error in _ENDED.findall(lines):
-            key, place, sent, received = _read(parts)
-            counts = self._known.get(key) or self._counts(key)
-            known = self._open and self._taken(place, moment, int(duration))
+        for moment, source, named, destination, hbone, described, one, other, duration, error in _ENDED.findall(lines):
+            key = named, described, hbone != b""
+            kind = self._known.get(key) or self._learn(key)
+            counts, outbound = kind.counts, kind.outbound
+            sent, received = (int(other), int(one)) if outbound else (int(one), int(other))
+            known = self._open and self._taken((outbound, source, destination, hbone), moment, int(duration))
             if known:
                 sent, received = sent - known.sent, received - known.received
             else:
@@ -148,13 +164,13 @@ class Connections(Generic[Series]):
             counts.received += received
             counts.closed[_flag(error)] += 1
 
-    def _counts(self, key: _Key) -> Counts:
-        counts = self._known.get(key)
-        if counts is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            counts = self._known[key] = self.counts.setdefault(self._series(_ends(key)), Counts())
-        return counts
+    def _learn(self, key: _Key) -> _Known:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        ends = _ends(key)
+        counts = self.counts.setdefault(self._series(ends), Counts())
+        known = self._known[key] = _Known(counts, ends.reporter == "source")
+        return known
 
     def _taken(self, place: _Place, moment: bytes, milliseconds: int) -> Open | None:
         """The one that has ended, if it was reported before: of several in one tunnel, that which began when this did.
@@ -173,25 +189,19 @@ class Connections(Generic[Series]):
         return found
 
 
-def _read(parts: Sequence[bytes]) -> tuple[_Key, _Place, int, int]:
-    """Of the groups of _FIELDS: between whom, where, and how many bytes the server sent and received. The log says
-    what the workload next to the proxy did."""
-    source, workload, namespace, identity, destination, hbone, service, target, target_namespace, _, direction = parts[
-        :11
-    ]
-    sent, received = int(parts[11]), int(parts[12])
-    if direction == b"outbound":
-        sent, received = received, sent
-    tunnelled = b"1" if hbone else b""
-    key = (direction, workload, namespace, identity, service, target, target_namespace, tunnelled)
-    return key, (direction, source, destination, hbone), sent, received
-
-
 def _ends(key: _Key) -> Ends:
-    direction, *texts, tunnelled = (part.decode(errors="replace") for part in key)
-    source, namespace, identity, service, target, target_namespace = texts
-    reporter = "source" if direction == "outbound" else "destination"
-    return Ends(reporter, source, namespace, identity, service, target, target_namespace, bool(tunnelled))
+    source, destination, tunnelled = key
+    found = dict(_NAME.findall((source + destination).decode(errors="replace")))
+    return Ends(
+        "source" if found["direction"] == "outbound" else "destination",
+        found.get("src.workload", ""),
+        found.get("src.namespace", ""),
+        found.get("src.identity", ""),
+        found.get("dst.service", ""),
+        found.get("dst.workload", ""),
+        found.get("dst.namespace", ""),
+        tunnelled,
+    )
 
 
 def _flag(error: bytes) -> str:
