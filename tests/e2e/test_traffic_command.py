@@ -141,7 +141,11 @@ def test_statuses(hello: Mesh) -> None:
         ((HELLO, "--by", "colour"), "'colour' is not version, instance, status or header:NAME"),
         ((HELLO, "-H", "nonsense"), "-H 'nonsense' is not NAME: VALUE"),
         ((HELLO, "--until-stable", "--expect", "none"), "--until-stable needs something to wait for"),
-        (("nobody.hello/",), "cannot resolve the host"),
+        (
+            ("nobody.hello/",),
+            "cannot resolve the host nobody.hello: Name or service not known\n"
+            "  → see which services there are: kubectl get services -A",
+        ),
     ],
 )
 def test_mistakes_are_named(hello: Mesh, arguments: tuple[str, ...], complaint: str) -> None:

@@ -266,11 +266,13 @@ def _sample(kubectl: Kubectl, requests: Requests, by: str, flags: Sequence[str],
 
 def _failed(error: Exception, kubectl: Kubectl, requests: Requests, flags: Sequence[str]) -> NoReturn:
     from ambientlab.mesh.explain.remedies import aimed
+    from ambientlab.traffic.sending import UnknownHostError
 
     namespace = requests.source.partition("/")[0]
     _check_namespace(kubectl, namespace)
-    command = aimed(f"kubectl get pods -n {namespace}", *flags)
-    fail(str(error), [f"see which pods there are: {command}"], code=EXIT_USAGE)
+    what, where = ("services", "-A") if isinstance(error, UnknownHostError) else ("pods", f"-n {namespace}")
+    command = aimed(f"kubectl get {what} {where}", *flags)
+    fail(str(error), [f"see which {what} there are: {command}"], code=EXIT_USAGE)
 
 
 def _check_namespace(kubectl: Kubectl, namespace: str) -> None:

@@ -10,7 +10,8 @@ import msgspec
 from ambientlab.files import write_whole
 from ambientlab.labs.environment import CommandError
 
-FILE = ".ambientlab-lab.json"
+FILE = ".ambientlab-lab"
+"""It does not end in .json, since `kubectl apply -f .` and `ambientlab analyze -f .` take such files for manifests."""
 
 
 class _Stored(msgspec.Struct):

@@ -283,10 +283,11 @@ class Driver:
 
 
 def main() -> None:
+    asked = json.loads(sys.argv[1])
     try:
-        plan = Plan(json.loads(sys.argv[1]))
+        plan = Plan(asked)
     except socket.gaierror as error:
-        sys.exit(f"cannot resolve the host: {error.strerror}")
+        sys.exit(f"cannot resolve the host {asked['host']}: {error.strerror}")
     with contextlib.suppress(BrokenPipeError):
         Driver(plan, sys.stdout).run()
 

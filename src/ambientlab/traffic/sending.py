@@ -24,6 +24,8 @@ _NO_PROGRAM = re.compile(r"(?!Error from server \(NotFound\)).*(not found|no suc
 """What a line says in which a container's runtime, a shell or this one reports it: not that the pod is missing."""
 _KUBECTLS = ("Defaulted container", "command terminated with exit code")
 """Beginnings of lines that say nothing about the program."""
+_UNKNOWN_HOST = "cannot resolve the host"
+"""How the driver begins to say so."""
 _OLD_CURL = "unknown --write-out variable"
 """What one says that does not know `%header{}` (https://curl.se/docs/manpage.html#-w)."""
 _MOST = 10_000_000
@@ -33,6 +35,10 @@ _CURL_PROBLEMS = {6: "unknown host", 7: "refused", 28: "timeout", 52: "empty rep
 
 class TrafficError(Exception):
     """No requests could be sent; the message says why, in one line."""
+
+
+class UnknownHostError(TrafficError):
+    """The pod knows no address of the host."""
 
 
 def url_of(text: str) -> SplitResult:
@@ -70,7 +76,7 @@ def send(
             yield _answer(line, requests)
         if (said := process.complaint()) == "" or began or not _NO_PROGRAM.match(said):
             if said:
-                raise TrafficError(_why(said, requests))
+                raise _refusal(said, requests)
             return
     yield from _by_curl(start, requests, header, body)
 
@@ -125,7 +131,7 @@ def _by_curl(start: Callable[..., _Exec], requests: Requests, header: str, body:
             at += max(report.seconds / requests.parallel, pace)  # curl does not tell
         text = ""
     if (said := process.complaint()) and not began:
-        raise TrafficError(_why(said, requests))
+        raise _refusal(said, requests)
     if not began and _OLD_CURL in process.said:
         raise TrafficError(f"the curl of {requests.source} is older than 7.83, and tells too little of its requests")
 
@@ -155,10 +161,12 @@ def driver() -> str:
     return resources.files(__package__).joinpath("driver.py").read_text(encoding="utf-8")
 
 
-def _why(said: str, requests: Requests) -> str:
+def _refusal(said: str, requests: Requests) -> TrafficError:
+    if said.startswith(_UNKNOWN_HOST):
+        return UnknownHostError(said)
     if _NO_PROGRAM.match(said):
-        return f"{requests.source} has neither python3 nor curl: name another pod with --from"
-    return re.sub(r"^(Error from server \(\w+\)|error): ", "", said)
+        return TrafficError(f"{requests.source} has neither python3 nor curl: name another pod with --from")
+    return TrafficError(re.sub(r"^(Error from server \(\w+\)|error): ", "", said))
 
 
 class _Exec:

@@ -10,7 +10,7 @@ import pytest
 
 from ambientlab.traffic import sending
 from ambientlab.traffic.answers import Answer, Requests
-from ambientlab.traffic.sending import Kubectl, TrafficError, send
+from ambientlab.traffic.sending import Kubectl, TrafficError, UnknownHostError, send
 
 from .conftest import Script, here, ok, without_python
 
@@ -140,7 +140,7 @@ def test_what_a_pod_tells_may_be_anything(line: str) -> None:
 
 
 def test_a_host_that_has_no_address() -> None:
-    with pytest.raises(TrafficError, match="cannot resolve the host"):
+    with pytest.raises(UnknownHostError, match=r"cannot resolve the host nobody\.invalid: "):
         answers(replace(plan(1), url="http://nobody.invalid/"))
 
 
