@@ -233,9 +233,10 @@ def test_of_what_is_not_there_the_namespace_alone_may_come(run: Run, judged: dic
     assert refused["message"] == "the server could not find the requested resource"
 
 
-def test_an_object_goes_once(run: Run, served: dict[str, Answer]) -> None:
+def test_an_object_goes_once(run: Run, served: dict[str, Answer], judged: dict[str, Answer]) -> None:
     [service] = served["/api/v1/services"][1]["items"]
-    served["/api/v1/namespaces/hello/services/helloworld"] = (200, service)
+    place = "/api/v1/namespaces/hello/services/helloworld"
+    served[place], judged[f"DELETE {place}"] = (200, service), (200, {})
     done = run("--delete", "svc/helloworld", "--delete", "Service/helloworld", "-n", "hello", "-o", "json")
     [gone] = json.loads(done.stdout)["objects"]
     assert (gone["verb"], gone["object"]["name"]) == ("deleted", "helloworld")
