@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -134,7 +135,7 @@ _COMPARED = (
 
 def _sent(cluster: Cluster, pod: pods.Pod) -> Dump:
     """Of the istiod that serves the proxy."""
-    path = f"debug/config_dump?proxyID={pod.name}.{pod.namespace}"
+    path = f"debug/config_dump?proxyID={quote(f'{pod.name}.{pod.namespace}', safe='')}"
     failure: Exception | None = None
     for one in istiod.instances(cluster):
         try:

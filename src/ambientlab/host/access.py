@@ -44,10 +44,7 @@ class Access:
 
 def of(context: str | None = None, file: Path | None = None) -> Access:
     """The named context, or the current one. Raises KubeconfigError."""
-    files = [file] if file is not None else _files()
-    read = [(each, kubeconfig.read(each)) for each in files if _exists(each)]
-    if not read:
-        raise KubeconfigError(f"there is no kubeconfig {' or '.join(map(str, files))}: name one with --kubeconfig")
+    read = _read(file)
     name = context or next((c["current-context"] for _, c in read if c.get("current-context")), "")
     if not name:
         raise KubeconfigError("the kubeconfig has no current context: name one with --context")
@@ -64,11 +61,25 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         _pem(user, "client-certificate", home),
         _pem(user, "client-key", home),
         _token(user, home),
-        not cluster.get("insecure-skip-tls-verify"),
+        cluster.get("insecure-skip-tls-verify") is not True,
         cluster.get("tls-server-name", ""),
         set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(server),
         str(chosen.get("namespace") or "default"),
     )
+
+
+def knows(context: str, file: Path | None = None) -> bool:
+    """Whether there is a context of that name. Raises KubeconfigError."""
+    entries = [entry for _, config in _read(file) for entry in config.get("contexts") or ()]
+    return any(isinstance(entry, dict) and entry.get("name") == context for entry in entries)
+
+
+def _read(file: Path | None) -> list[tuple[Path, Mapping[str, Any]]]:
+    files = [file] if file is not None else _files()
+    read: list[tuple[Path, Mapping[str, Any]]] = [(each, kubeconfig.read(each)) for each in files if _exists(each)]
+    if not read:
+        raise KubeconfigError(f"there is no kubeconfig {' or '.join(map(str, files))}: name one with --kubeconfig")
+    return read
 
 
 def behind(socket: str, context: str, namespace: str = "default") -> Access:

@@ -6,10 +6,12 @@ import json
 import re
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 from ambientlab.host import tools
@@ -54,7 +56,7 @@ class Kubectl:
     def get(self, resource: str, name: str, namespace: str = "") -> dict[str, Any] | None:
         """One object, or None when there is none of that name."""
         where = ["-n", namespace] if namespace else []
-        text = self.run(["get", resource, name, *where, "--ignore-not-found", "-o", "json"])
+        text = self.run(["get", resource, *where, "--ignore-not-found", "-o", "json", "--", name])
         return json.loads(text) if text.strip() else None
 
     def list(self, resource: str, namespace: str | None = None, selector: str = "") -> list[dict[str, Any]]:
@@ -97,6 +99,7 @@ class Kubectl:
     @contextmanager
     def _serving(self, command: Sequence[str], announced: str) -> Iterator[tuple[re.Match[str], subprocess.Popen[str]]]:
         """What a command of kubectl says it serves on, as long as it does, and its process."""
+        listening: list[Thread] = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
@@ -105,9 +108,15 @@ class Kubectl:
                 if found is None:
                     lines = process.stderr.read().strip().splitlines() or ["kubectl ended"]
                     raise KubectlError(plain(lines[-1]))
+                # it has a line to say of each connection, and serves none while nobody listens
+                for stream in (process.stdout, process.stderr):
+                    listening.append(Thread(target=deque, args=(stream, 0)))
+                    listening[-1].start()
                 yield found, process
             finally:
                 process.kill()
+                for one in listening:
+                    one.join()
 
     def namespace(self) -> str:
         """The context's namespace, as `kubectl` itself would use it."""

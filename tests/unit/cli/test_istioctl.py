@@ -13,7 +13,9 @@ import yaml
 from click.testing import CliRunner
 
 from ambientlab.cli import istioctl
+from ambientlab.cli.istio import istiod
 from ambientlab.cli.istio.command import Cluster, Command, Group, boolean
+from ambientlab.cli.pods import Pod
 
 
 def run(*arguments: str) -> str:
@@ -84,6 +86,36 @@ def test_what_makes_no_sense(arguments: list[str], code: int, words: str) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(f"Error: {words}")
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["analyze"], ["zc", "workload"]])
+def test_a_context_that_is_not_there(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("contexts: [{name: one, context: {}}]")
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", *arguments, "--context", "two"]
+    command += ["-c", str(tmp_path / "kubeconfig")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, 'Error: failed to setup client: context "two" does not exist\n')
+
+
+def test_version_without_a_cluster_is_the_clients() -> None:
+    command = [sys.executable, "-m", "ambientlab.cli.istioctl", "version", "-c", "/nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "client version: 1.31.0\n"
+    why = "failed to setup client: stat /nowhere: no such file or directory"
+    assert done.stderr == f"Istio is not present in the cluster: {why}\n"
+
+
+def test_a_namespace_is_one_part_of_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ask(cluster: Cluster, pod: Pod, path: str) -> bytes:
+        asked.append(path)
+        return b"[]"
+
+    monkeypatch.setattr(istiod, "instances", lambda cluster, revision: [Pod("istiod", "istio-system")])
+    monkeypatch.setattr(istiod, "ask", ask)
+    assert istiod.syncz(Cluster(), "\u00e9 &a=b/") == {"istiod": []}
+    assert asked == ["debug/syncz?namespace=%C3%A9%20%26a%3Db%2F"]
 
 
 def test_without_a_command_it_says_what_there_is() -> None:

@@ -334,6 +334,16 @@ def test_a_kubeconfig_that_cannot_be_looked_for_is_told(tmp_path: Path) -> None:
         access.of(file=tmp_path / ("x" * 300))
 
 
+@pytest.mark.parametrize(("written", "verify"), [("true", False), ("false", True), ('"false"', True), ("1", True)])
+def test_certificates_are_checked_unless_it_is_true_that_they_are_not(
+    tmp_path: Path, written: str, verify: bool
+) -> None:
+    file = tmp_path / "kubeconfig"
+    cluster = f"{{server: 'https://a', insecure-skip-tls-verify: {written}}}"
+    file.write_text(f"clusters: [{{name: c, cluster: {cluster}}}]\ncontexts: [{{name: c, context: {{cluster: c}}}}]")
+    assert access.of("c", file).verify is verify
+
+
 def test_a_file_goes_before_a_token(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("fresh\n")
     (tmp_path / "config").write_text(yaml.safe_dump(config(one={"token": "stale", "tokenFile": "token"})))

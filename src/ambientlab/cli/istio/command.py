@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,12 +42,19 @@ class Cluster:
         self.istio_namespace = "istio-system"
         self.impersonated: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def kubectl(self) -> Kubectl:
+        from ambientlab.host import access
         from ambientlab.host.kubectl import Kubectl
 
-        if self.kubeconfig is not None and not self.kubeconfig.exists():
-            raise click.ClickException(f"failed to setup client: stat {self.kubeconfig}: no such file or directory")
+        if self.kubeconfig is not None:
+            try:
+                self.kubeconfig.stat()
+            except OSError as error:
+                why = f"stat {self.kubeconfig}: {str(error.strerror).lower()}"
+                raise click.ClickException(f"failed to setup client: {why}") from None
+        if self.context is not None and not access.knows(self.context, self.kubeconfig):
+            raise click.ClickException(f'failed to setup client: context "{self.context}" does not exist')
         return Kubectl(self.kubeconfig, self.context, self.impersonated)
 
     @contextmanager

@@ -6,7 +6,6 @@ what somebody installs: they are found by the labels that their charts give them
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import shutil
 import subprocess
@@ -66,15 +65,18 @@ class Page:
     def show(self, pod: pods.Pod, port: int, path: str = "") -> None:
         """At the same port here if it is free, else at some port, as istioctl does. Returns when it is interrupted."""
         kubectl = self.cluster.kubectl
+        shown = f"[{self.address}]" if ":" in self.address else self.address
         address = "127.0.0.1" if self.address == "localhost" else self.address
         failure = ""
         for local in [self.port] if self.port else [port, 0]:
             try:
                 with kubectl.tunnel(pod.name, pod.namespace, port, local=local, address=address) as served:
-                    self._open(f"http://{self.address}:{served.port}{path}")
-                    with contextlib.suppress(KeyboardInterrupt):
+                    self._open(f"http://{shown}:{served.port}{path}")
+                    try:
                         served.process.wait()
-                    return
+                    except KeyboardInterrupt:
+                        return
+                    raise click.ClickException(f"lost connection to pod {pod.name}.{pod.namespace}")
             except KubectlError as error:
                 failure = pods.unreachable(pod, error)
         raise click.ClickException(failure)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from ambientlab.cli import pods
 from ambientlab.cli.istio.command import Cluster
-from ambientlab.host.kubectl import KubectlError
+from ambientlab.host.kubectl import KubectlError, plain
 
 PORT = 15014
 REVISION = "istio.io/rev"
@@ -36,8 +37,10 @@ def ask(cluster: Cluster, istiod: pods.Pod, path: str) -> bytes:
 
 def syncz(cluster: Cluster, namespace: str = "", revision: str = "") -> dict[str, list[dict[str, Any]]]:
     """The proxies of a namespace or of all, by the istiod that serves them."""
-    query = f"?namespace={namespace}" if namespace else ""
+    query = f"?namespace={quote(namespace, safe='')}" if namespace else ""
     try:
         return {one.name: json.loads(ask(cluster, one, f"debug/syncz{query}")) for one in instances(cluster, revision)}
     except KubectlError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(plain(str(error))) from None
+    except ValueError as error:
+        raise click.ClickException(f"what answers at port {PORT} is no istiod: {error}") from None

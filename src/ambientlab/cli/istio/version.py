@@ -16,7 +16,7 @@ from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
 from ambientlab.cli.istio.command import Cluster, Command, boolean
 from ambientlab.cluster import BUILD, ISTIO_VERSION
-from ambientlab.host.kubectl import KubectlError
+from ambientlab.host.kubectl import KubectlError, plain
 
 _FIELDS = {
     "version": "Version",
@@ -27,6 +27,8 @@ _FIELDS = {
 }
 """Of Go's BuildInfo, as JSON and as its long form name them."""
 _CLIENT = {"version": ISTIO_VERSION, "revision": BUILD, "golang_version": "", "status": "Clean", "tag": ISTIO_VERSION}
+
+_ABSENT = "Istio is not present in the cluster"
 
 
 @click.command(cls=Command)
@@ -84,8 +86,7 @@ def _servers(cluster: Cluster, revision: str) -> list[dict[str, Any]] | None:
         found = cluster.kubectl.list("pods", cluster.istio_namespace, istiod.selector(revision))
         ready = [pod for pod in found if pods.is_ready(pod)]
         if not ready:
-            words = f'no running Istio pods in namespace "{cluster.istio_namespace}"'
-            click.echo(f"Istio is not present in the cluster: {words}", err=True)
+            click.echo(f'{_ABSENT}: no running Istio pods in namespace "{cluster.istio_namespace}"', err=True)
             return None
         servers = []
         for pod in ready:
@@ -96,8 +97,8 @@ def _servers(cluster: Cluster, revision: str) -> list[dict[str, Any]] | None:
             servers.append(
                 {"Component": labels.get("istio", ""), "Revision": labels.get(istiod.REVISION, ""), "Info": info}
             )
-    except KubectlError as error:
-        click.echo(f": {error}", err=True)
+    except (click.ClickException, KubectlError) as error:
+        click.echo(f"{_ABSENT}: {plain(str(error))}", err=True)
         return None
     return servers
 
