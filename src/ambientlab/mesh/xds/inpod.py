@@ -100,8 +100,8 @@ _ALONE = BoolValue(value=False)
 SO_REUSEPORT). Those of other users cannot beside ztunnel, which shares its ports (src/inpod/config.rs)."""
 _PASSING = "plaintext"
 _OWN_PORTS = "(" + "|".join(map(str, PROXY_PORTS)) + ")"
-_OTHER_PORTS = "([1-9][0-9]{0,3}|[2-9][0-9]{4}|1[0-46-9][0-9]{3}|15[1-9][0-9]{2}|150[1-9][0-9]|1500[02-579])"
-_NAME_AND_PORT = r"[^\[]*[A-Za-z][^\[]*:[1-9][0-9]{0,4}"
+_ANY_PORT = "[1-9][0-9]{0,4}"
+_NAME_AND_PORT = rf"[^\[]*[A-Za-z][^\[]*:{_ANY_PORT}"
 _RBAC = "envoy.filters.http.rbac"
 _TUNNELLED_TO = "x-ambientlab-tunnelled-to"
 """What is asked for must be the address that the tunnel has come to. Routes know headers alone, so that the proxy says
@@ -182,10 +182,10 @@ def inbound_routes(
                 fields = {access_log.TARGET: access_log.service_field(service)}
                 route.metadata.CopyFrom(metadata({ISTIO_METADATA: fields}))
         own = re.escape(f"[{ip}]" if is_ipv6(ip) else ip)
-        authority = _connect(_at(host.routes.add(), ip, both)).match.headers.add(name=":authority").string_match
-        authority.safe_regex.regex = rf"{own}:{_OTHER_PORTS}"
         refused = rf"{own}:{_OWN_PORTS}|{_NAME_AND_PORT}"
         _refuse(_at(host.routes.add(), ip, both), HTTPStatus.SERVICE_UNAVAILABLE, refused)
+        authority = _connect(_at(host.routes.add(), ip, both)).match.headers.add(name=":authority").string_match
+        authority.safe_regex.regex = f"{own}:{_ANY_PORT}"
     _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, "")
     _refuse(host.routes.add(), HTTPStatus.BAD_REQUEST, None)
     return routes
@@ -422,12 +422,12 @@ def _by_network(networks: Sequence[tuple[str, str]], *, otherwise: str, ipv6: bo
     tree = matcher.matcher_tree
     tree.input.CopyFrom(TypedExtensionConfig(name="destination-ip", typed_config=packed(DestinationIPInput())))
     addresses = IPMatcher()
-    for network, chain in networks:
-        prefix, _, length = network.partition("/")
-        if is_ipv6(prefix) and not ipv6:
-            continue
+    here = [(network, chain) for network, chain in networks if ipv6 or not is_ipv6(network.partition("/")[0])]
+    for chain, pairs in groupby(here, itemgetter(1)):
         entry = addresses.range_matchers.add()
-        entry.ranges.add(address_prefix=prefix).prefix_len.value = int(length)
+        for network, _ in pairs:
+            prefix, _, length = network.partition("/")
+            entry.ranges.add(address_prefix=prefix).prefix_len.value = int(length)
         _choose(entry.on_match, chain)
     tree.custom_match.CopyFrom(TypedExtensionConfig(name="ip", typed_config=packed(addresses)))
     _choose(matcher.on_no_match, otherwise)
