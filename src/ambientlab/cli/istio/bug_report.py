@@ -10,16 +10,19 @@ import io
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ambientlab import files
 from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod, redaction
 from ambientlab.cli.istio.command import Cluster, Command, boolean
@@ -79,7 +82,7 @@ def selection(text: str) -> Selection:
         raise click.ClickException(f"bad selection {text!r}: it has more than six parts")
     for pair in (*(parts[3] if len(parts) > 3 else ()), *(parts[4] if len(parts) > 4 else ())):
         if "=" not in pair:
-            raise click.ClickException(f"bad selection {text!r}: {pair} is not key=value")
+            raise click.ClickException(f"bad label/annotation selection {pair}, must have format key=value")
     return Selection(*parts)
 
 
@@ -105,6 +108,12 @@ def _pairs(patterns: Sequence[str], found: Mapping[str, str]) -> bool:
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where to write while it is collected.")
 @click.option("--output-dir", type=click.Path(path_type=Path), default=".", help="Where the archive goes.")
 @click.option("--istio-namespace", help="Namespace where Istio control plane is installed.")
+@click.option("--critical-errs", help="Accepted; logs are taken whatever errors are in them.")
+@click.option("--ignore-errs", help="Accepted; logs are taken whatever errors are in them.")
+@click.option("--rq-concurrency", type=int, help="Accepted; one thing is asked after another.")
+@click.option("-f", "--filename", help="Refused: give flags in place of a file of them.")
+@boolean("--skip-coredumps", help="Accepted; no dumps of memory are taken.")
+@boolean("--skip-netstat", help="Accepted; nothing is run in containers.")
 @boolean("--dry-run", help="Only say what would be fetched, don't fetch or write.")
 @boolean("--full-secrets", help="Refused: this istioctl puts no secrets into archives.")
 @boolean("--skip-cluster-dump", help="Skip cluster-wide resources.")
@@ -131,6 +140,8 @@ def bug_report(
     skip_analyze: bool,
     skip_proxy_debug: bool,
     port: int,
+    filename: str | None,
+    **_: object,
 ) -> None:
     """Captures cluster information and logs of Istio's components into an archive, to help diagnose problems.
 
@@ -138,6 +149,11 @@ def bug_report(
     """
     if full_secrets:
         raise click.ClickException("--full-secrets: this istioctl puts no secrets into archives")
+    if filename:
+        raise click.ClickException("--filename: this istioctl reads no file of settings, give them as flags")
+    for place in (output_dir, directory or output_dir):
+        if not place.is_dir():
+            raise click.ClickException(f"{place} is no directory to write to")
     if duration is not None and start_time:
         raise click.ClickException("only one --start-time or --duration may be set")
     if istio_namespace:
@@ -175,7 +191,7 @@ def bug_report(
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Which log entries are wanted."""
+    """Which log entries are wanted: from a start on, or from so many seconds before the end."""
 
     seconds: float | None
     start: datetime | None
@@ -184,32 +200,36 @@ class Times:
 
     @property
     def flags(self) -> list[str]:
-        flags = [f"--since={int(self.seconds)}s"] if self.seconds is not None else []
-        flags += [f"--since-time={self.start.isoformat()}"] if self.start is not None else []
+        start = self.start
+        if self.seconds is not None:
+            start = (self.end or datetime.now(UTC)) - timedelta(seconds=self.seconds)
+        flags = [f"--since-time={start.isoformat()}"] if start is not None else []
         return [*flags, *([f"--tail={self.tail}"] if self.tail else []), "--timestamps"]
 
     def admitted(self, text: str) -> str:
         """Without the stamps that the lines have."""
         lines = []
-        for line in text.splitlines():
+        for line in text.removesuffix("\n").split("\n"):
             stamp, _, rest = line.partition(" ")
-            if self.end is None or _stamped(stamp) is None or _stamped(stamp) <= self.end:
+            if self.end is None or (at := _stamped(stamp)) is None or at <= self.end:
                 lines.append(rest)
         return "\n".join(lines)
 
 
-def _stamped(stamp: str) -> Any:
+def _stamped(stamp: str) -> datetime | None:
+    """None for what is no moment that others could be before or after."""
     try:
-        return datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+        found = datetime.fromisoformat(stamp)
     except ValueError:
         return None
+    return found if found.tzinfo is not None else None
 
 
 def _moment(name: str, text: str | None) -> datetime | None:
     if text is None:
         return None
-    found: datetime | None = _stamped(text)
-    if found is None or found.tzinfo is None:
+    found = _stamped(text)
+    if found is None:
         raise click.ClickException(f"bad format for {name}: {text}, expect RFC3339 e.g. 2006-01-02T15:04:05Z07:00")
     return found
 
@@ -238,8 +258,19 @@ def _versions(cluster: Cluster) -> Iterator[Step]:
 def _objects(kubectl: Kubectl, istio_namespace: str) -> Iterator[Step]:
     import yaml
 
-    def fetched(kinds: str, namespace: str | None = None) -> str:
+    def written(kinds: str, namespace: str | None) -> str:
         return yaml.safe_dump_all(map(redaction.obj, kubectl.list(kinds, namespace)), sort_keys=False)
+
+    def fetched(kinds: str, namespace: str | None = None) -> str:
+        with suppress(KubectlError):
+            return written(kinds, namespace)
+        parts = []  # one kind that is not there or not to be read keeps kubectl from all
+        for kind in kinds.split(","):
+            try:
+                parts.append(written(kind, namespace))
+            except KubectlError as error:
+                parts.append(f"# {kind}: {error}\n")
+        return "---\n".join(parts)
 
     def secrets() -> str:
         columns = "NAMESPACE:.metadata.namespace,NAME:.metadata.name,TYPE:.type"
@@ -292,25 +323,24 @@ def _path(pod: Mapping[str, Any]) -> str:
 
 def _written(steps: Sequence[Step], directory: Path, target: Path, until: float) -> None:
     """What could be fetched; the rest is told in the archive too."""
-    draft = directory / f".{_NAME}.{time.time_ns()}.tar.gz"
     failures = []
     try:
-        with tarfile.open(draft, "w:gz") as archive:
-            for step in steps:
-                if time.monotonic() > until:
-                    failures.append(f"{step.path}: no time was left")
-                    continue
-                try:
-                    _add(archive, step.path, step.fetch())
-                except (KubectlError, click.ClickException, UnicodeDecodeError) as error:
-                    failures.append(f"{step.path}: {error}")
-            if failures:
-                _add(archive, "errors", "\n".join(failures))
-        draft.replace(target)
+        with tempfile.TemporaryFile(dir=directory) as draft:
+            with tarfile.open(fileobj=draft, mode="w:gz") as archive:
+                for step in steps:
+                    if time.monotonic() > until:
+                        failures.append(f"{step.path}: no time was left")
+                        continue
+                    try:
+                        _add(archive, step.path, step.fetch())
+                    except (KubectlError, click.ClickException, UnicodeDecodeError) as error:
+                        failures.append(f"{step.path}: {error}")
+                if failures:
+                    _add(archive, "errors", "\n".join(failures))
+            draft.seek(0)
+            files.write_whole(target, draft.read())
     except OSError as error:
         raise click.ClickException(f"cannot write {target}: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
     for failure in failures:
         click.echo(f"⚠️ {failure}", err=True)
 
