@@ -520,36 +520,25 @@ async def test_an_object_that_nobody_foresaw_keeps_nothing_else_back(
     assert any(record.exc_info for record in caplog.records)
 
 
-SHOP = "shop.hello.svc.cluster.local"
-
-
-@pytest.mark.parametrize(
-    ("target", "place", "whose"),
-    [
-        ({"kind": "Service", "group": "", "name": "shop"}, SHOP, SHOP),
-        ({"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "waypoint"}, "direct", "its workloads"),
-    ],
-    ids=["of a service", "of workloads"],
-)
-async def test_policies_that_a_waypoint_refuses_are_told_so_while_it_does(
-    world: World, target: Object, place: str, whose: str
-) -> None:
+async def test_policies_that_a_waypoint_refuses_are_told_so_while_it_does(world: World) -> None:
     use(world, "client")
-    policy: Object = {"targetRefs": [target], "action": "DENY", "rules": [{}]}
-    tokens: Object = {"targetRefs": [target], "jwtRules": [{"issuer": "i", "jwks": "{}"}]}
+    target = [{"kind": "Service", "group": "", "name": "shop"}]
+    policy: Object = {"targetRefs": target, "action": "DENY", "rules": [{}]}
+    tokens: Object = {"targetRefs": target, "jwtRules": [{"issuer": "i", "jwks": "{}"}]}
 
     def refused(resource: Resource) -> list[str]:
         status = (world.client.get(resource, "p", "hello") or {}).get("status") or {}
         return [c["message"] for c in status.get("conditions") or () if c["reason"] == "Refused"]
 
+    host = "shop.hello.svc.cluster.local"
     async with world.proxy("waypoint") as waypoint:
         await waypoint.ask(CLUSTER)
-        await waypoint.ask(EXTENSION, f"http|{place}")
+        await waypoint.ask(EXTENSION, f"http|{host}")
         for resource, spec in ((AUTHORIZATIONPOLICY, policy), (REQUESTAUTHENTICATION, tokens)):
             meta = {"name": "p", "namespace": "hello", "generation": 1}
             world.client.put(resource, {"metadata": meta, "spec": spec})
         await waypoint.refuse_next("no keys")
-        said = [f"waypoint hello/waypoint refuses the policies of {whose}, and goes on with what it had: no keys"]
+        said = [f"waypoint hello/waypoint refuses the policies of {host}, and goes on with what it had: no keys"]
         await until(lambda: refused(AUTHORIZATIONPOLICY) == refused(REQUESTAUTHENTICATION) == said, "the findings")
         world.client.drop(REQUESTAUTHENTICATION, "p", "hello")
         await waypoint.next(EXTENSION)
