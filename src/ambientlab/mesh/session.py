@@ -27,9 +27,13 @@ A name becomes dirty when its desired version changes or when the proxy asks for
     absent           holds it                     its removal; nothing, if it is of a type in LEFT
     not wanted       -                            nothing
 
-Envoy refuses a response whole, the good resources of it with the bad one. A refused push is therefore sent again in
-halves until the resources at fault stand alone: k bad ones among n cost about k*log2(n) round trips, and every other
-resource gets through. What the proxy said about those is kept in `rejections` until it runs what it should.
+Envoy refuses a response whole, the good resources of it with the bad one, and does not say which are at fault. A
+refused push is therefore sent again in halves until those stand alone: k bad ones among n cost about k*log2(n) round
+trips, and every other resource gets through. What the proxy said about them is kept in `rejections` until it runs what
+it should. Until a resource is accepted or refused alone, what the proxy runs of it is not known (`unsure`): it may have
+gone on with all that it could read (source/common/listener_manager/lds_api.cc, source/common/upstream/
+cds_api_helper.cc). So it is sent, or removed, whatever was held: a listener that nobody removes waits for its routes
+for ever, and with it a proxy that starts.
 
 Order makes changes without a gap (make before break). A type is sent only when the types it refers to are settled
 (`AFTER`). It relies on Envoy acknowledging clusters when they are warm. A changed cluster warms only when it is sent
@@ -156,6 +160,8 @@ class _Channel:
     """The first response to a wildcard is due even when it is empty: a starting proxy waits for it."""
     names: set[str] = field(default_factory=set)
     held: dict[str, str] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    """What has been in a refused push, and was not answered alone or accepted since."""
     rejected: dict[str, Rejected] = field(default_factory=dict)
     dirty: dict[str, bool] = field(default_factory=dict)
     """Name -> whether an answer is owed although nothing may have changed."""
@@ -164,6 +170,10 @@ class _Channel:
     sent: str = ""
     acked: str = ""
     """The nonces of the last response, and of the last that was accepted."""
+
+    def runs(self, name: str) -> bool:
+        """Whether the proxy runs it, or may do so."""
+        return name in self.held or name in self.unsure
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -177,11 +187,12 @@ class _Channel:
         if not self.wants(name):
             return False
         if config is None:
-            return None if owed or (name in self.held and not self.left) else False
+            return None if owed or (self.runs(name) and not self.left) else False
         refused = self.rejected.get(name)
         if refused is not None and refused.version == config.version:
             return False
-        return config.version if owed or self.held.get(name) != config.version else False
+        known = self.held.get(name) == config.version and name not in self.unsure
+        return False if known and not owed else config.version
 
     def changing(self) -> bool:
         """Whether an addition or a change is waiting or under way."""
@@ -261,7 +272,9 @@ class Session:
         """Whether the proxy runs this resource as desired; for one that is not desired, whether it has let go of it."""
         channel = self._channels[type_url]
         config = channel.desired.get(name)
-        return channel.held.get(name) == (config.version if config is not None else None)
+        if config is None:
+            return not channel.runs(name)
+        return channel.held.get(name) == config.version and name not in channel.unsure
 
     @property
     def synced(self) -> bool:
@@ -304,7 +317,7 @@ class Session:
         removals: dict[str, bool] = {}
         for name, owed in channel.dirty.items():
             version = channel.decide(name, owed)
-            if version is None and name in channel.held:
+            if version is None and channel.runs(name):
                 removals[name] = owed
             elif not isinstance(version, bool):
                 versions[name] = version
@@ -349,22 +362,25 @@ class Session:
             return [self._accepted(request.type_url, channel, push)]
         if len(push.versions) > 1:
             channel.retries.extend(push.halves())
+            channel.unsure.update(name for name, version in push.versions.items() if version is not None)
             return []
         [(name, version)] = push.versions.items()
         if version is None:  # nothing to keep the proxy from: it has no reason to refuse, and asking again has no end
             channel.held.pop(name, None)
+            channel.unsure.discard(name)
             return [Fault(request.type_url, f"refused to remove {name}: {_reason(request.error_detail.message)}")]
         rejection = Rejected(request.type_url, name, version, _reason(request.error_detail.message))
         config = channel.desired.get(name)
         if config is not None and channel.held.get(name) != config.version:
             channel.rejected[name] = rejection
-            channel.mark(name)
+        channel.mark(name)
         return [rejection]
 
     def _accepted(self, type_url: str, channel: _Channel, push: _Push) -> Acked:
         channel.acked = push.nonce
         for name, version in push.versions.items():
             channel.rejected.pop(name, None)
+            channel.unsure.discard(name)
             if version is None:
                 channel.held.pop(name, None)
             elif channel.wants(name):
@@ -398,11 +414,12 @@ class Session:
         """A proxy forgets what it unsubscribes from, and must be told again what a wildcard still gives it."""
         if name == "*":
             channel.wildcard = channel.greet = False
-            for held in [n for n in channel.held if n not in channel.names]:
-                del channel.held[held]
+            channel.held = {name: version for name, version in channel.held.items() if name in channel.names}
+            channel.unsure &= channel.names
         elif name in channel.names:
             channel.names.discard(name)
             channel.held.pop(name, None)
+            channel.unsure.discard(name)
             channel.rejected.pop(name, None)
             channel.mark(name, owed=channel.wildcard)
 

@@ -204,6 +204,41 @@ def test_a_bad_resource_is_singled_out_and_takes_no_other_down(peer: Peer) -> No
     assert peer.session.rejections == []
 
 
+def test_what_a_refused_push_may_have_brought_is_removed_when_it_is_to_go(peer: Peer) -> None:
+    peer.session.update(LISTENER, {n: listener(n) for n in "abc"})
+    peer.request("LDS")
+    assert peer.sent() == ["LDS +a +b +c"]
+    peer.session.update(LISTENER, {}, removed=["b"])
+    peer.nack("LDS")
+    assert not peer.session.in_force(LISTENER, "b")
+    assert peer.sent() == ["LDS +a"]
+    peer.ack("LDS")
+    assert peer.sent() == ["LDS +c"]
+    peer.ack("LDS")
+    assert peer.sent() == ["LDS -b"]
+    peer.ack("LDS")
+    assert peer.session.in_force(LISTENER, "b")
+    assert peer.sent() == []
+
+
+def test_what_a_refused_push_may_have_changed_is_changed_back(peer: Peer) -> None:
+    peer.session.update(LISTENER, {"a": listener("a"), "b": listener("b")})
+    peer.request("LDS")
+    peer.sent()
+    peer.ack("LDS")
+    peer.session.update(LISTENER, {"a": listener("a", "2"), "b": listener("b", "bad")})
+    peer.sent()
+    peer.session.update(LISTENER, {"a": listener("a")})
+    peer.nack("LDS")
+    assert not peer.session.in_force(LISTENER, "a")
+    assert peer.sent() == ["LDS +b"]
+    peer.nack("LDS")
+    assert peer.sent() == ["LDS +a"]
+    peer.ack("LDS")
+    assert peer.session.in_force(LISTENER, "a")
+    assert peer.sent() == []
+
+
 def test_removals_are_separated_from_a_refused_push(peer: Peer) -> None:
     peer.session.update(LISTENER, {"a": listener("a"), "b": listener("b")})
     peer.request("LDS")
