@@ -26,6 +26,9 @@ _COMMANDS = {
     "analyze": Place(f"{_ISTIO}.analyze", "analyze", "Analyze Istio configuration and print validation messages"),
     "authz": Place(f"{_ISTIO}.authz", "authz", "Inspect Istio AuthorizationPolicy"),
     "bug-report": Place(f"{_ISTIO}.bug_report", "bug_report", "Cluster information and log capture support tool."),
+    "completion": Place(
+        f"{_ISTIO}.completion", "completion", "Generate the autocompletion script for the specified shell"
+    ),
     "dashboard": Place(f"{_ISTIO}.dashboard", "dashboard", "Access to Istio web UIs"),
     "experimental": Place(
         f"{_ISTIO}.experimental", "experimental", "Experimental commands that may be modified or deprecated"
@@ -57,7 +60,6 @@ _COMMANDS = {
 }
 _ABSENT = {
     "admin": "this istiod has no ControlZ; its log is in `kubectl logs -n istio-system deploy/istiod`",
-    "completion": "it has none",
     "create-remote-secret": "a mesh of ambientlab is one cluster",
     "kube-inject": "nothing here runs sidecars",
     "remote-clusters": "a mesh of ambientlab is one cluster",
@@ -68,7 +70,16 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Istioctl(Program, Group):
-    pass
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """`help COMMAND` is cobra's word for `COMMAND --help`."""
+        if args[0] != "help":
+            return super().resolve_command(ctx, args)
+        if args[1:]:
+            return super().resolve_command(ctx, [*args[1:], "--help"])
+        click.echo(ctx.get_help())
+        ctx.exit()
 
 
 cli = Istioctl(

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import unified_diff
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ import click
 from ambientlab.api.printers.columns import duration
 from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
-from ambientlab.cli.istio.command import Command
+from ambientlab.cli.istio.command import Command, contents
 from ambientlab.cli.proxy_config.dump import Dump, DumpError
 from ambientlab.cli.tabwriter import columns
 from ambientlab.host.kubectl import KubectlError
@@ -46,12 +47,16 @@ _ALWAYS = ("CDS", "LDS", "EDS", "RDS", "ECDS")
 @click.option("-o", "--output", default="table", show_default=True, help="One of json|yaml|table.")
 @click.option("-v", "--verbosity", type=int, default=0, show_default=True, help="1 shows all xDS types.")
 @click.option("-r", "--revision", default="", help="Control plane revision")
+@click.option("--file", type=click.Path(path_type=Path), help="Envoy config dump JSON file; - is stdin.")
+@click.option("--proxy-admin-port", "port", default=pods.ADMIN_PORT, show_default=True, help="Envoy proxy admin port")
 @click.argument("pod", required=False, default="")
 @click.pass_obj
-def proxy_status(cluster: Cluster, output: str, verbosity: int, revision: str, pod: str) -> None:
+def proxy_status(
+    cluster: Cluster, output: str, verbosity: int, revision: str, file: Path | None, port: int, pod: str
+) -> None:
     """Retrieves the synchronization status of each Envoy in the mesh."""
     if pod:
-        _compare(cluster, pod)
+        _compare(cluster, pod, file, port)
         return
     if output not in ("json", "yaml", "table"):
         raise click.ClickException(f'output format "{output}" not supported')
@@ -102,15 +107,15 @@ def _client_config(proxy: dict[str, Any]) -> dict[str, Any]:
     return {"@type": kind, "node": node, "genericXdsConfigs": configs}
 
 
-def _compare(cluster: Cluster, text: str) -> None:
+def _compare(cluster: Cluster, text: str, file: Path | None, port: int) -> None:
     pod = pods.find(cluster, text, cluster.namespace)
     found = cluster.kubectl.get("pod", pod.name, pod.namespace) or {"metadata": {}}
     if (found["metadata"].get("labels") or {}).get("app") == "ztunnel":
         click.echo(f"Sync diff is not available for ztunnel pod {pod.name}.{pod.namespace}")
         return
     try:
-        envoy = Dump(pods.ask(cluster, pod, "config_dump"))
-    except (KubectlError, DumpError) as error:
+        envoy = Dump(contents(file) if file is not None else pods.ask(cluster, pod, "config_dump", port=port))
+    except (click.ClickException, KubectlError, DumpError) as error:
         raise click.ClickException(f"could not contact sidecar: {error}") from None
     for line in compared(_sent(cluster, pod), envoy):
         click.echo(line)

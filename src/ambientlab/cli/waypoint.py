@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ambientlab.cli.istio.command import Group, boolean
+from ambientlab.cli.istio.command import Group, boolean, early
 from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.tabwriter import columns
 from ambientlab.cluster import WAYPOINT_CLASS
@@ -37,6 +37,7 @@ _timeout = click.option(
 _revision = click.option("-r", "--revision", default="", help="The revision to label the waypoint with.")
 
 
+@early(_name)
 @click.group(cls=Group, unknown="unknown subcommand")
 def waypoint() -> None:
     """Manage waypoint configuration."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from ambientlab.cli import istioctl
 from ambientlab.cli.istio import istiod
-from ambientlab.cli.istio.command import Cluster, Command, Group, boolean
+from ambientlab.cli.istio.command import Cluster, Command, Group, boolean, early
 from ambientlab.cli.pods import Pod
 
 
@@ -123,6 +124,7 @@ def test_without_a_command_it_says_what_there_is() -> None:
     assert "Prints out build version information" in done.stdout
 
 
+@early(click.option("-o", "--output"), boolean("-w", "--wait", help="Wait."))
 @click.group(cls=Group)
 def root() -> None: ...
 
@@ -147,6 +149,9 @@ def where(cluster: Cluster, wait: bool, output: str, name: str) -> None:
         ("where --wait=false x", "None  istio-system () False  x"),
         ("where --wait x", "None  istio-system () True  x"),
         ("where -w=F -o=json", "None  istio-system () False json "),
+        ("-o=json --wait=false where x", "None  istio-system () False json x"),
+        ("-ojson -w where -w=0 -o yaml", "None  istio-system () False yaml "),
+        ("--vklog=9 where --kubeclient-timeout 5s", "None  istio-system () True  "),
         (
             "where --as me --as-group a --as-group b",
             "None  istio-system ('--as=me', '--as-group=a', '--as-group=b') True  ",
@@ -155,6 +160,32 @@ def where(cluster: Cluster, wait: bool, output: str, name: str) -> None:
 )
 def test_flags_are_read_as_pflag_reads_them(line: str, expected: str) -> None:
     assert CliRunner().invoke(root, line.split()).output == f"{expected}\n"
+
+
+def test_help_is_a_command_too() -> None:
+    assert run("help", "zc", "workload") == run("zc", "workload", "--help")
+    assert run("help") == run("--help")
+
+
+def test_what_stands_before_a_command_is_the_commands() -> None:
+    assert yaml.safe_load(run("waypoint", "--name=w", "generate"))["metadata"] == {"name": "w"}
+    done = CliRunner().invoke(istioctl.cli, ["pc", "-o", "json", "log", "deploy/x"])
+    assert "Error: --output is not applicable for this command" in done.output
+
+
+def test_shells_complete_what_is_typed() -> None:
+    """Not by the second name that click knows a boolean by."""
+    assert "_ISTIOCTL_COMPLETE=zsh_complete" in run("completion", "zsh")
+    assert "_ISTIOCTL_COMPLETE=bash_complete" in run("completion", "bash")
+
+    def completed(typed: str) -> list[str]:
+        asked = {"COMP_WORDS": f"istioctl {typed}", "COMP_CWORD": "2", "_ISTIOCTL_COMPLETE": "bash_complete"}
+        command = [sys.executable, "-m", "ambientlab.cli.istioctl"]
+        done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert completed("analyze --use") == ["plain,--use-kube"]
+    assert completed("analyze --no") == []
 
 
 def test_waypoint_generate_prints_a_gateway() -> None:

@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
+from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.reading import stdin
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ambientlab.host.kubeapi import KubeApi
     from ambientlab.host.kubectl import Kubectl
 
@@ -112,7 +116,15 @@ def _persistent() -> list[click.Parameter]:
     ]
 
 
-_PERSISTENT = _persistent()
+def _accepted() -> list[click.Parameter]:
+    """Those of Istio's that have nothing to do with what is read: here kubectl asks, and with its own patience."""
+    return [
+        click.Option(["--kubeclient-timeout"], type=Seconds(), expose_value=False, help="Accepted; kubectl's hold."),
+        click.Option(["--vklog"], type=int, expose_value=False, help="Accepted; nothing here logs."),
+    ]
+
+
+_PERSISTENT = [*_persistent(), *_accepted()]
 
 
 def contents(file: Path) -> bytes:
@@ -141,11 +153,19 @@ def boolean(*names: str, default: bool = False, help: str) -> Callable[[Any], An
     return click.option(*declared, cls=Boolean, default=default, help=help)
 
 
-class _Flags(click.Command):
-    """What commands and groups have in common."""
+class Command(click.Command):
+    """With the flags of the root, and booleans as pflag has them."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *_PERSISTENT]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        booleans = {name: one for one in self.params if isinstance(one, Boolean) for name in one.opts}
+        return super().parse_args(ctx, [_plain(argument, booleans) for argument in args])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        unknown = {name for one in self.params if isinstance(one, Boolean) for name in one.secondary_opts}
+        return [item for item in super().shell_complete(ctx, incomplete) if item.value not in unknown]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, params in (("Flags", super().get_params(ctx)), ("Global Flags", _PERSISTENT)):
@@ -166,12 +186,6 @@ def _plain(argument: str, booleans: Mapping[str, Boolean]) -> str:
     return name if _TRUTH[value] else booleans[name].secondary_opts[0]
 
 
-class Command(_Flags):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        booleans = {name: one for one in self.params if isinstance(one, Boolean) for name in one.opts}
-        return super().parse_args(ctx, [_plain(argument, booleans) for argument in args])
-
-
 class Place(NamedTuple):
     """Where a command is, and its line of help, so that it is imported when it is called alone."""
 
@@ -180,7 +194,11 @@ class Place(NamedTuple):
     help: str
 
 
-class Group(_Flags, click.Group):
+_EARLY = f"{__name__}.early"
+"""Where a context keeps what was given before a command's name."""
+
+
+class Group(Command, click.Group):
     """`aliases` by the name they stand for; `places` of commands that are imported when they are called; `absent` are
     Istio's that are missing, with the reason."""
 
@@ -216,6 +234,7 @@ class Group(_Flags, click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word, *rest = args
+        rest = [*ctx.meta.pop(_EARLY, ()), *rest]
         command = self.get_command(ctx, word)
         if command is None:
             if word in self._absent:
@@ -243,6 +262,27 @@ class Group(_Flags, click.Group):
         from difflib import get_close_matches
 
         return get_close_matches(word, self.list_commands(ctx))
+
+
+def early(*flags: Callable[[Any], Any]) -> Callable[[Group], Group]:
+    """Flags of a group's commands that are taken before their names, too, as cobra takes persistent ones."""
+
+    def decorate(group: Group) -> Group:
+        for flag in flags:
+            flag(group)
+            group.params[-1].expose_value, group.params[-1].callback = False, _put_off
+        return group
+
+    return decorate
+
+
+def _put_off(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if ctx.get_parameter_source(str(param.name)) is not ParameterSource.COMMANDLINE:
+        return
+    given = f"{param.opts[-1]}={value}"
+    if isinstance(value, bool):
+        given = param.opts[-1] if value else param.secondary_opts[-1]
+    ctx.meta.setdefault(_EARLY, []).append(given)
 
 
 class UnknownCommand(click.ClickException):

@@ -17,7 +17,7 @@ import click
 
 from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
-from ambientlab.cli.istio.command import Cluster, Group, boolean
+from ambientlab.cli.istio.command import Cluster, Group, boolean, early
 from ambientlab.host.kubectl import KubectlError
 
 _ADDONS = {
@@ -31,6 +31,14 @@ _ADDONS = {
 _CONTROLZ = 9876
 
 
+_OPTIONS = (
+    boolean("--browser", default=True, help="Open a browser; --browser=false only prints the address."),
+    click.option("--address", default="localhost", help="Address to listen on. [default: localhost]"),
+    click.option("-p", "--port", default=0, help="Local port to listen to."),
+)
+
+
+@early(*_OPTIONS)
 @click.group(cls=Group, unknown="unknown dashboard")
 def dashboard() -> None:
     """Access to Istio web UIs"""
@@ -44,11 +52,7 @@ def _listening(command: Callable[..., None]) -> Callable[..., None]:
         command(cluster, Page(cluster, port, address, browser), **options)
 
     made: Callable[..., None] = functools.update_wrapper(run, command)
-    for option in (
-        boolean("--browser", default=True, help="Open a browser; --browser=false only prints the address."),
-        click.option("--address", default="localhost", help="Address to listen on. [default: localhost]"),
-        click.option("-p", "--port", default=0, help="Local port to listen to."),
-    ):
+    for option in _OPTIONS:
         made = option(made)
     return made
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from ambientlab.cli.istio.command import Cluster, Command, Group, boolean
+from ambientlab.cli.istio.command import Cluster, Command, Group, boolean, early
 from ambientlab.cluster import ISTIO_VERSION, NODE_NAME
 
 _yes = boolean("-y", "--skip-confirmation", help="Nothing is changed, so nothing is asked.")
@@ -76,12 +76,15 @@ def install(cluster: Cluster, /, verify: bool, settings: tuple[str, ...], files:
 
 @click.command(cls=Command)
 @_changing
+@_verify
 @_timeout
 @click.pass_obj
-def upgrade(cluster: Cluster, /, **_: Any) -> None:
+def upgrade(cluster: Cluster, /, verify: bool, **_: Any) -> None:
     """Says what is installed: it comes with the package."""
     _only_here(cluster)
     _runs()
+    if verify:
+        _verified(cluster)
     click.echo("Another version comes with another version of the package: pip install --upgrade ambientlab")
 
 
@@ -101,12 +104,21 @@ def uninstall(cluster: Cluster, /, purge: bool, revision: str, files: tuple[str,
     click.echo("Nothing was removed: a mesh is nothing without it. `ambientlab down --purge` removes the mesh.")
 
 
-@click.group(cls=Group)
+_ABSENT = {
+    "install": "the mesh comes with Istio; `istioctl install` says what runs",
+    "translate": "nothing here is installed by Helm",
+}
+
+
+@early(_dry)
+@click.group(cls=Group, absent=_ABSENT)
 def manifest() -> None:
     """Commands related to Istio manifests"""
 
 
 @manifest.command()
+@_dry
+@boolean("--cluster-specific", help="Accepted; what is printed is the cluster's own.")
 @_files
 @_set
 @_force

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli import pods
-from ambientlab.cli.istio.command import Group, boolean, contents
+from ambientlab.cli.istio.command import Group, boolean, contents, early
 from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, extensions, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
 from ambientlab.cli.tabwriter import columns
@@ -51,6 +51,10 @@ _ABSENT = dict.fromkeys(
 )
 
 
+@early(
+    click.option("-o", "--output", help="One of json|yaml|short."),
+    click.option("--proxy-admin-port", default=pods.ADMIN_PORT, help="Envoy proxy admin port."),
+)
 @click.group(name="proxy-config", cls=Group, aliases=_ALIASES, absent=_ABSENT)
 def proxy_config() -> None:
     """Retrieve information about proxy configuration from Envoy."""
@@ -278,10 +282,13 @@ def bootstrap_(source: Source, output: str) -> None:
 @click.option("--level", "levels", default="", help="[<logger>:]<level>,... or <level> for all loggers.")
 @boolean("-r", "--reset", help="Reset levels to default value (warning).")
 @click.option("-l", "--selector", default="", help="Label selector.")
+@click.option("-o", "--output", hidden=True)
 @_options(_admin_port, _pod)
 @click.pass_obj
-def log(ctx: Cluster, levels: str, reset: bool, selector: str, admin_port: int, pod: str) -> None:
+def log(ctx: Cluster, levels: str, reset: bool, selector: str, output: str | None, admin_port: int, pod: str) -> None:
     """Retrieves logging levels of the Envoy in the specified pod, and sets them."""
+    if output is not None:
+        raise click.ClickException("--output is not applicable for this command")
     if not pod and not selector:
         raise click.ClickException("log requires pod name or --selector")
     if reset and levels:
