@@ -268,9 +268,7 @@ class Verbs:
     ) -> dict[Manager, Owned]:
         node = self.registry.schema(resource)
         writer = Manager("Update", manager, resource.api_version, subresource)
-        # A client clears ownership by sending an empty list, or a list of one empty entry.
-        cleared = "managedFields" in obj["metadata"] and not any(obj["metadata"]["managedFields"] or ())
-        known = {} if cleared else managed.read(old)
+        known = managed.read(old) if subresource else managed.given(obj, old)
         before, after = _manageable(old), _manageable(obj)
         if not subresource and strategy.has_status(resource):
             before, after = _without_status(before), _without_status(after)

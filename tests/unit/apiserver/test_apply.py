@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ambientlab.api.objects import Object, copy
 from ambientlab.api.schema import core, structural
 from ambientlab.apiserver.patch import fields, managed
-from ambientlab.apiserver.patch.apply import Conflicts, apply, settle
+from ambientlab.apiserver.patch.apply import LAST_APPLIED, Conflicts, apply, settle
 from ambientlab.apiserver.patch.managed import Manager, Owned
 
 DEPLOYMENT = core("io.k8s.api.apps.v1.Deployment")
@@ -101,6 +102,34 @@ def test_a_conflict_names_manager_and_field_and_force_takes_over() -> None:
     cluster.apply("a", {"size": 2}, force=True)
     kubectl = cluster.managers[Manager("Update", "kubectl", "v1")]
     assert ("f:spec", "f:size") not in kubectl.fields
+
+
+def test_kubectl_takes_over_what_client_side_apply_has_set_and_nobody_changed() -> None:
+    last = json.dumps({"apiVersion": "v1", "spec": {"size": 1, "labels": {"a": "x"}}})
+    cluster = Cluster()
+    cluster.object["metadata"]["annotations"] = {LAST_APPLIED: last}
+    cluster.object["spec"] = {"size": 1, "labels": {"a": "y"}}
+    writer = Manager("Update", "kubectl-client-side-apply", "v1")
+    cluster.managers[writer] = Owned(fields.every(cluster.object, WIDGET), "before")
+    with pytest.raises(Conflicts, match="size"):
+        cluster.apply("somebody", {"size": 2})
+    with pytest.raises(Conflicts, match=r"1 conflict: .*labels\.a"):
+        cluster.apply("kubectl", {"size": 2, "labels": {"a": "z"}})
+    assert cluster.apply("kubectl", {"size": 2}) == {"size": 2, "labels": {"a": "y"}}
+
+
+def test_clients_may_write_who_manages_what() -> None:
+    old: dict[str, Any] = {"metadata": {}, "spec": {"size": 1}}
+    writer, other = Manager("Update", "a", "v1"), Manager("Apply", "b", "v1")
+    managed.write(old, {writer: Owned(fields.every(old, WIDGET), "then")})
+    new = copy(old)
+    managed.write(new, {other: Owned(fields.every(old, WIDGET), "then")})
+    assert list(managed.given(new, old)) == [other]
+    for entries, known in (([{}], []), ([], [writer]), ([{"manager": "x"}], [writer])):
+        new["metadata"]["managedFields"] = entries
+        assert list(managed.given(new, old)) == known
+    del new["metadata"]["managedFields"]
+    assert list(managed.given(new, old)) == [writer]
 
 
 def test_the_same_value_is_shared_without_conflict() -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 import orjson
 
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, annotations_of
 from ambientlab.api.schema import Node
 from ambientlab.apiserver.patch import fields, managed
 from ambientlab.apiserver.patch.fields import Fields, Path
 from ambientlab.apiserver.patch.managed import Conflict, Manager, Managers, Owned
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KUBECTL = "kubectl"
 _ANY = Node()
 
 
@@ -51,7 +53,7 @@ def apply(live: Object, config: Object, node: Node, managers: Managers, manager:
     last = managers.get(manager)
     if last is not None:
         others = [owned.fields for other, owned in managers.items() if other != manager]
-        merged = _prune(merged, node, last.fields - claimed, claimed.union(*others))
+        merged = prune(merged, node, last.fields - claimed, claimed.union(*others))
     return Applied(merged, claimed)
 
 
@@ -69,9 +71,25 @@ def settle(
     """The managers after an apply that turns `live` into `new`. Raises `Conflicts` unless `force`."""
     changed, removed = fields.compare(live, new, node)
     contested = managed.conflicts(managers, manager, changed & claimed)
+    if contested and manager.name == _KUBECTL:
+        own = _of_last_applied(live, node, manager.api_version)
+        contested = [conflict for conflict in contested if conflict.path not in own]
     if contested and not force:
         raise Conflicts(contested)
     return managed.take(managers, manager, claimed, changed & claimed, removed, now)
+
+
+def _of_last_applied(live: Object, node: Node, api_version: str) -> Fields:
+    """Fields that client-side apply has set and nobody has changed since, which kubectl may take over
+    (k8s.io/apimachinery, pkg/util/managedfields/internal/lastappliedmanager.go)."""
+    try:
+        last = orjson.loads(annotations_of(live).get(LAST_APPLIED, ""))
+    except ValueError:
+        return frozenset()
+    if not isinstance(last, dict) or last.get("apiVersion") != api_version:
+        return frozenset()
+    changed, removed = fields.compare(last, live, node)
+    return fields.applied(last, node) - changed - removed
 
 
 def _merge(live: Any, config: Any, node: Node) -> Any:
@@ -104,7 +122,7 @@ def _merge_items(live: list[Any], config: list[Any], node: Node) -> list[Any]:
     return result + [known[name] for name in rest if name not in wanted]
 
 
-def _prune(value: Any, node: Node, dropped: Fields, owned: Fields) -> Any:
+def prune(value: Any, node: Node, dropped: Fields, owned: Fields) -> Any:
     """Remove the dropped paths nobody owns, at or below; containers that this empties go too."""
     keep: set[Path] = set()
     for path in owned:

@@ -63,6 +63,15 @@ def read(obj: Object) -> dict[Manager, Owned]:
     return found
 
 
+def given(obj: Object, old: Object) -> dict[Manager, Owned]:
+    """The managers that an update starts from: a client may write them, and clears them with a list of one empty entry;
+    what is empty or cannot be read is as if it were not there (k8s.io/apimachinery,
+    pkg/util/managedfields/internal/fieldmanager.go, decodeLiveOrNew)."""
+    if obj["metadata"].get("managedFields") == [{}]:
+        return {}
+    return read(obj) or read(old)
+
+
 def write(obj: Object, managers: Managers) -> None:
     """Set `obj`'s managedFields, in Kubernetes' order: appliers first, then by time."""
     entries: list[dict[str, Any]] = []
