@@ -199,3 +199,36 @@ def test_pruning_is_kubectls(lab: Mesh, tmp_path: Path) -> None:
     (tmp_path / "kept.yaml").write_text(kept)
     done = lab.ambientlab("plan", "-k", str(tmp_path), "-o", "json")
     assert [one["object"]["name"] for one in json.loads(done.out)["objects"]] == ["kept-x"]
+
+
+def test_what_is_applied_by_the_server(lab: Mesh, tmp_path: Path) -> None:
+    """As kubectl does it: who manages what decides, and what a manifest of before said and this one does not goes."""
+
+    def service(*ports: int, **labels: str) -> str:
+        told = [{"name": f"p{port}", "port": port} for port in ports]
+        metadata = {"name": "served", "namespace": "hello", "labels": labels}
+        return json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": told}})
+
+    def foreseen(text: str, *arguments: str) -> tuple[str, Any]:
+        plan = planned(lab, text, "--server-side", *arguments)[1]
+        if plan["refused"]:
+            return plan["refused"][0]["message"], None
+        [one] = plan["objects"]
+        return one["verb"], {(e["port"], e["fate"]) for e in plan["effects"]}
+
+    assert foreseen(service(80)) == ("created", {(80, "added")})
+    lab.apply(service(80, 81, team="a"))
+    # fields of the manifest of before go with the second of kubectl's requests
+    assert foreseen(service(80)) == ("configured", {(81, "changed")})
+    lab.kubectl("apply", "--server-side", "-f", "-", stdin=service(80))
+    there = lab.json("get", "service", "served", "-n", "hello")
+    assert ([port["port"] for port in there["spec"]["ports"]], "labels" in there["metadata"]) == ([80], False)
+    assert foreseen(service(80)) == ("unchanged", set())
+    other, others = service(80).replace("p80", "x80"), ("--field-manager", "another")
+    assert foreseen(other, *others)[0].startswith('Apply failed with 1 conflict: conflict with "kubectl": ')
+    assert foreseen(other, *others, "--force-conflicts")[0] == "configured"
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "a.yaml").write_text(service(80, 82))
+    (tmp_path / "b.yaml").write_text(service(80).replace("served", "also"))
+    done = lab.ambientlab("plan", "-R", "-f", f"{tmp_path}/deep,{tmp_path}/b.yaml", "-o", "json")
+    assert [one["object"]["name"] for one in json.loads(done.out)["objects"]] == ["served", "also"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import shlex
@@ -106,16 +107,16 @@ def stdin() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def texts(files: Iterable[str]) -> Iterator[Text | Problem]:
+def texts(files: Iterable[str], *, recursive: bool = False) -> Iterator[Text | Problem]:
     """The contents of manifests: of those named, of those in a directory, of stdin."""
     from ambientlab.host import manifests
 
-    for name in files:
+    for name in _names(files):
         try:
             if name == "-":
                 yield manifests.text("stdin", stdin())
                 continue
-            for path in _paths(name):
+            for path in _paths(name, recursive=recursive):
                 yield manifests.text(str(path), path.read_bytes())
         except OSError as error:
             if "://" in name:
@@ -124,12 +125,24 @@ def texts(files: Iterable[str]) -> Iterator[Text | Problem]:
             fail(f"cannot read {error.filename or name}: {error.strerror}")
 
 
-def _paths(name: str) -> list[Path]:
-    """Of a directory those that kubectl takes (k8s.io/cli-runtime, pkg/resource), and none of directories in it."""
+def _names(files: Iterable[str]) -> Iterator[str]:
+    """One text may have several, with commas between them as CSV has it, for kubectl (pflag, StringSlice)."""
+    for text in files:
+        several = "," in text and not Path(text).exists()
+        for name in next(csv.reader([text])) if several else [text]:
+            if not name:
+                fail(f"-f {shlex.quote(text)} names a file that has no name")
+            yield name
+
+
+def _paths(name: str, *, recursive: bool) -> list[Path]:
+    """Of a directory those that kubectl takes (k8s.io/cli-runtime, pkg/resource): of directories in it none unless
+    `recursive`."""
     path = Path(name)
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.iterdir() if each.suffix in EXTENSIONS and not each.is_dir())
+    there = path.rglob("*") if recursive else path.iterdir()
+    found = sorted(each for each in there if each.suffix in EXTENSIONS and not each.is_dir())
     if not found:
         fail(f"there are no manifests in {name}: their names end in {', '.join(EXTENSIONS)}")
     return found

@@ -14,9 +14,13 @@ from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from ambientlab.api.schema import Node
 from ambientlab.api.strategic import strategic_merge_patch
+from ambientlab.apiserver.patch import apply as server_side
+from ambientlab.apiserver.patch import fields, managed
+from ambientlab.apiserver.patch.apply import LAST_APPLIED
 from ambientlab.apiserver.patch.merge import merge_patch
 
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_OF_CLIENT_SIDE = ("f:metadata", "f:annotations", f"f:{LAST_APPLIED}")
+"""A field that who applies by that patch owns."""
 _NOTHING = Node()
 _BUILT_IN = frozenset(CORE)
 
@@ -48,6 +52,20 @@ def as_kubectl(resource: Resource, live: Object, wanted: Object) -> Object:
     patch = three_way(live, wanted, node)
     result: Object = merge_patch(live, patch) if node is None else strategic_merge_patch(live, patch, node)
     return result
+
+
+def made_over(live: Object, applied: Object, wanted: Object, node: Node) -> Object:
+    """`applied`, which server-side apply makes of `live`, without what the manifest of before said and this one does
+    not: kubectl makes over to the new manager what it owned by client-side apply, and applies once more
+    (k8s.io/kubectl, pkg/cmd/apply/apply.go, migrateToSSAIfNecessary)."""
+    managers = managed.read(live)
+    own = {manager for manager, owned in managers.items() if _OF_CLIENT_SIDE in owned.fields}
+    own = {manager for manager in own if manager.operation == "Update"}
+    claimed = fields.applied(wanted, node)
+    former = frozenset().union(*(managers[manager].fields for manager in own)) - claimed - {_OF_CLIENT_SIDE}
+    others = [owned.fields for manager, owned in managers.items() if manager not in own]
+    left: Object = server_side.prune(applied, node, former, claimed.union(*others))
+    return left
 
 
 def _object(last: Object, live: Object, wanted: Object, node: Node | None) -> Object:

@@ -11,8 +11,8 @@ from ambientlab.api import kinds, objects, selectors
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object, annotations_of, labels_of
 from ambientlab.api.resources import Resource
+from ambientlab.apiserver.patch.apply import LAST_APPLIED
 from ambientlab.host.kubeapi import KubeApi, collection, decoded, message
-from ambientlab.host.merging import LAST_APPLIED
 from ambientlab.host.rehearsal import Outcome, Rehearser, UnknownKindError
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key

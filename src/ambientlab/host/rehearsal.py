@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from urllib.parse import quote
 
 import orjson
 
@@ -22,14 +23,16 @@ from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
 from ambientlab.api.resources import Resource
 from ambientlab.api.strategic import StrategicError
+from ambientlab.apiserver.patch.apply import LAST_APPLIED
 from ambientlab.host import manifests
 from ambientlab.host.kubeapi import KubeApi, Reply, Write, collection, decoded, message, path, unnameable
 from ambientlab.host.manifests import Problem, Written
-from ambientlab.host.merging import LAST_APPLIED, as_kubectl, node_of, three_way
+from ambientlab.host.merging import as_kubectl, made_over, node_of, three_way
 from ambientlab.mesh.foreseen import Change
 from ambientlab.mesh.ir import Key
 
 _MANAGER = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
+_CONFLICT = 409
 _OWN = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
 _GROUP_VERSION = re.compile(r"([a-z0-9]+([-.]+[a-z0-9]+)*/)?[a-z0-9]+")
 _NOT_PERMITTED = re.compile(r'is forbidden: User ".*" cannot ')
@@ -38,6 +41,18 @@ refuses with 403 as well, and means the object."""
 _NO_DRY_RUN = re.compile(r"admission webhook .* does not support dry run")
 """k8s.io/apiserver, pkg/admission/plugin/webhook/errors/statuserror.go: what the webhook would have said is unknown."""
 _WRITTEN_BY_SERVER = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSide:
+    """`kubectl apply --server-side`: by which manager, and whether it takes over fields that others own."""
+
+    manager: str = "kubectl"
+    force: bool = False
+
+    @property
+    def query(self) -> str:
+        return f"fieldManager={quote(self.manager, safe='')}&force={str(self.force).lower()}&fieldValidation=Strict"
 
 
 class UnknownKindError(Exception):
@@ -89,11 +104,12 @@ def _shown(key: Key) -> str:
 
 
 class Rehearser:
-    """Asks one API."""
+    """Asks one API, about manifests that are applied `server_side` or by patches that kubectl computes."""
 
-    def __init__(self, api: KubeApi, namespace: str | None = None) -> None:
+    def __init__(self, api: KubeApi, namespace: str | None = None, server_side: ServerSide | None = None) -> None:
         self._api = api
         self._namespace = namespace
+        self._server_side = server_side
         self._served: dict[str, Reply] = {}
         """What the API says of a group's version."""
 
@@ -188,16 +204,28 @@ class Rehearser:
                 continue
             reply = next(replies)
             if reply.status in (200, 201):
-                yield replace(_outcome(one, live, decoded(reply)), warnings=reply.warnings)
+                yield replace(_outcome(one, live, self._made(one, live, decoded(reply))), warnings=reply.warnings)
             elif one.key.namespace in coming and _without_namespace(one, reply):
                 yield self._by_own_rules(one, live, f"namespace {one.key.namespace} is only to come")
             elif seen.status in (200, 404) and (why := _untried(reply)):
                 yield self._by_own_rules(one, live, why)
+            elif reply.status == _CONFLICT and self._server_side is not None:
+                yield one.refused(f"{message(reply)} (--force-conflicts takes them over)")
             else:
                 yield one.refused(message(reply))
 
+    def _made(self, one: _Wanted, live: Object | None, answered: Object) -> Object:
+        """Of what the API answers."""
+        node = self._registry.schema(one.resource) if one.resource in _OWN.values() else None
+        if self._server_side is None or live is None or node is None:
+            return answered
+        return made_over(live, answered, one.wanted, node)
+
     def _write(self, one: _Wanted, live: Object | None) -> Write | None:
         """None where there is nothing to change."""
+        if self._server_side is not None:
+            place = f"{one.place}?{self._server_side.query}"
+            return Write("PATCH", place, orjson.dumps(one.obj), "application/apply-patch+yaml")
         if live is None:
             place = f"{collection(one.resource, one.key.namespace)}?{_MANAGER}"
             return Write("POST", place, orjson.dumps(one.obj))

@@ -137,6 +137,10 @@ NAMELESS = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"
     [
         ([], "", 1, "name manifests with -f or -k, or objects to delete with --delete"),
         (["-f", "none.yaml"], "", 1, "cannot read none.yaml: No such file or directory"),
+        (["-f", "-,none.yaml"], GOOD, 1, "cannot read none.yaml: No such file or directory"),
+        (["-f", "-,"], GOOD, 1, "-f -, names a file that has no name"),
+        (["-f", ""], "", 1, "-f '' names a file that has no name"),
+        (["-f", "-", "--force-conflicts"], GOOD, 1, "--force-conflicts and --field-manager are for --server-side"),
         (["--nonsense"], "", 1, "No such option"),
         (["-f", "-"], "# nothing\n---\n", 1, "there are no objects in what -f and -k name"),
         (["-f", "https://example.com/x.yaml"], "", 1, "curl -fsSL https://example.com/x.yaml | ambientlab ... -f -"),

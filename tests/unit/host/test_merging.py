@@ -10,7 +10,8 @@ import pytest
 from ambientlab.api.kinds import DEPLOYMENT, SERVICE
 from ambientlab.api.objects import Object
 from ambientlab.api.registry import Registry
-from ambientlab.host.merging import LAST_APPLIED, three_way
+from ambientlab.apiserver.patch.apply import LAST_APPLIED
+from ambientlab.host.merging import three_way
 
 REGISTRY = Registry()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ambientlab.host.kubeapi import KubeApi
     from ambientlab.host.manifests import Problem, Written
     from ambientlab.host.pruning import Pruning
+    from ambientlab.host.rehearsal import ServerSide
     from ambientlab.mesh.plan import Denial
 
 
@@ -50,7 +51,11 @@ class _Command(click.Command):
 
 @click.command(cls=_Command)
 @click.option("-f", "--filename", "files", multiple=True, help="Manifests to apply; a directory, or - for stdin.")
+@click.option("-R", "--recursive", is_flag=True, help="Of directories, those within them as well.")
 @click.option("-k", "--kustomize", type=click.Path(exists=True, file_okay=False), help="A kustomization to apply.")
+@click.option("--server-side", is_flag=True, help="As `kubectl apply --server-side`.")
+@click.option("--force-conflicts", is_flag=True, help="With --server-side: take fields over that others manage.")
+@click.option("--field-manager", help="With --server-side: who applies.  [default: kubectl]")
 @click.option("--delete", "deleted", multiple=True, metavar="KIND/NAME", help="An object to delete; repeatable.")
 @click.option("--prune", is_flag=True, help="Delete what was applied and is not among the manifests; with -l or --all.")
 @click.option("-l", "--selector", default="", help="Prune what has these labels.")
@@ -69,7 +74,11 @@ class _Command(click.Command):
 @name_option
 def plan(
     files: tuple[str, ...],
+    recursive: bool,
     kustomize: str | None,
+    server_side: bool,
+    force_conflicts: bool,
+    field_manager: str | None,
     deleted: tuple[str, ...],
     prune: bool,
     selector: str,
@@ -91,6 +100,8 @@ def plan(
     gc.disable()  # what is made lives to the end: to look for garbage in it takes as long as all the rest
     if not (files or kustomize or deleted):
         raise click.UsageError("name manifests with -f or -k, or objects to delete with --delete")
+    if not server_side and (force_conflicts or field_manager is not None):
+        raise click.UsageError("--force-conflicts and --field-manager are for --server-side")
     if prune and bool(selector) is everything:
         raise click.UsageError("--prune takes either -l, for what has these labels, or --all")
     if not prune and (selector or everything or allowed):
@@ -99,19 +110,21 @@ def plan(
     from ambientlab.host.kubeconfig import KubeconfigError
     from ambientlab.host.kubectl import KubectlError, plain
     from ambientlab.host.pruning import PruneError, Pruning
+    from ambientlab.host.rehearsal import ServerSide
     from ambientlab.host.tools import ToolError
     from ambientlab.mesh.explain import NoNamespaceError
 
     flags = reading.flags(context, kubeconfig)
     try:
-        found = list(_written(files, kustomize))
+        found = list(_written(files, kustomize, recursive=recursive))
         if not (found or deleted):
             fail("there are no objects in what -f and -k name")
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig, *flags, rehearsing=True) as api:
             pruning = Pruning(selector, allowed) if prune else None
-            report = _planned(api, found, deleted, pruning, namespace, flags)
+            by = ServerSide(field_manager or "kubectl", force_conflicts) if server_side else None
+            report = _planned(api, found, deleted, pruning, namespace, by, flags)
     except (ApiError, NoNamespaceError) as error:
         fail(str(error), error.hints)
     except (KubeconfigError, KubectlError, PruneError, ToolError) as error:
@@ -120,10 +133,10 @@ def plan(
     raise SystemExit(report.exit_code)
 
 
-def _written(files: Sequence[str], kustomize: str | None) -> Iterator[Written | Problem]:
+def _written(files: Sequence[str], kustomize: str | None, *, recursive: bool) -> Iterator[Written | Problem]:
     from ambientlab.host import manifests
 
-    yield from manifests.written(reading.texts(files))
+    yield from manifests.written(reading.texts(files, recursive=recursive))
     if kustomize is not None:
         from ambientlab.host.kubectl import Kubectl
 
@@ -136,6 +149,7 @@ def _planned(
     deleted: Sequence[str],
     pruning: Pruning | None,
     namespace: str | None,
+    server_side: ServerSide | None,
     flags: Sequence[str],
 ) -> Report:
     from ambientlab.cli.plan import report
@@ -149,7 +163,7 @@ def _planned(
     index, unseen = reading.read(api, *flags)
     if namespace is not None and _expects(namespace, found, deleted):
         check_namespace(index, namespace)
-    rehearser = Rehearser(api, namespace)
+    rehearser = Rehearser(api, namespace, server_side)
     try:
         targets = list(dict.fromkeys(rehearser.target(text) for text in deleted))
     except UnknownKindError as error:
