@@ -17,13 +17,17 @@ DEFAULT_NAME = "ambientlab"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
+_LONGEST_SOCKET = 107
+"""Bytes of a socket's path (unix(7))."""
+
+
 class PathError(Exception):
     """A directory that cannot be used; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeshPaths:
-    """`state` survives `down`; `run` holds the sockets of one run and is short enough for AF_UNIX's 107 bytes."""
+    """`state` survives `down`; `run` holds the sockets of one run."""
 
     name: str
     state: Path
@@ -91,7 +95,13 @@ class MeshPaths:
         return f"ambientlab-{self.name}"
 
     def create(self) -> None:
-        """Make every directory, 0700. Raises PathError when one cannot be made or belongs to somebody else."""
+        """Make every directory, 0700. Raises PathError when one cannot be made, belongs to somebody else, or is too
+        deep for what will be in it."""
+        over = len(os.fsencode(self.xds_socket)) - _LONGEST_SOCKET
+        if over > 0:
+            raise PathError(
+                f"{self.run} is {over} bytes too long for a socket in it. Name a shorter place with XDG_RUNTIME_DIR."
+            )
         for directory in (self.state, self.pki, self.ca, self.logs, self.bin, self.scratch, self.run):
             _private_directory(directory)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from ambientlab.host.paths import PathError, known_meshes, mesh_paths
+from ambientlab.host.paths import MeshPaths, PathError, known_meshes, mesh_paths
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,14 @@ def test_a_place_that_is_a_file_is_named(home: Path) -> None:
     (home / "state").write_text("")
     with pytest.raises(PathError, match="XDG_STATE_HOME"):
         mesh_paths("demo").create()
+
+
+def test_a_place_that_is_too_deep_for_sockets_is_named(home: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        longest = Path(place) / ("x" * (107 - len(f"{place}//xds/xds.sock")))
+        MeshPaths("demo", home / "state", longest).create()
+        with pytest.raises(PathError, match=r"is 1 bytes too long for a socket in it\. Name .* XDG_RUNTIME_DIR"):
+            MeshPaths("demo", home / "state", longest.with_name(f"{longest.name}x")).create()
 
 
 def test_a_directory_open_to_others_is_closed() -> None:
