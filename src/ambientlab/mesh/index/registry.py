@@ -79,7 +79,7 @@ class Registry:
         self.entry_findings: Collection[Key, tuple[Diagnostic, ...]] = graph.derive(
             "ServiceEntry findings",
             entry_objects,
-            lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes, known),
+            lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes, by_host, known),
         )
 
     def binding(self, ctx: Context, kind: str, key: Key, host: str) -> Binding:

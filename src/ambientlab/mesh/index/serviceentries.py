@@ -8,7 +8,7 @@ one object of each namespace win and one of all, the canonical, which is for cli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,9 +112,11 @@ def canonical(
     ctx: Context, place: tuple[str, Key], value: Declared, by_host: Index[str, tuple[str, Key], Declared]
 ) -> Mapping[str, Shape]:
     """The oldest of those that declare the host (services.go, selectWorkloadServices)."""
-    rivals = ctx.select(by_host, place[0])
-    first = min(rivals, key=lambda rival: (rival.created, rival.shape.key))
-    return {place[0]: value.shape} if first is value else {}
+    return {place[0]: value.shape} if _oldest(ctx.select(by_host, place[0])) is value else {}
+
+
+def _oldest(rivals: Iterable[Declared]) -> Declared:
+    return min(rivals, key=lambda rival: (rival.created, rival.shape.key))
 
 
 class Behind:
@@ -211,7 +213,12 @@ def _ports(shape: Shape, own: Mapping[str, int], targets: Mapping[str, int]) -> 
 
 
 def findings(
-    ctx: Context, key: Key, obj: Object, shapes: Collection[str, Shape], known: Addresses
+    ctx: Context,
+    key: Key,
+    obj: Object,
+    shapes: Collection[str, Shape],
+    by_host: Index[str, tuple[str, Key], Declared],
+    known: Addresses,
 ) -> Mapping[Key, tuple[Diagnostic, ...]]:
     """What Istio passes over in silence, or this mesh does not do, of the values of a ServiceEntry."""
     ref, spec = ObjectRef(KIND, key.namespace, key.name), obj["spec"]
@@ -231,27 +238,25 @@ def findings(
         if not resolution.by_name and known.single(address) is None:
             notes.append(ignored(ref, f"spec.endpoints[{i}].address", f"{address or 'no address'} is never called"))
     for i, host in enumerate(spec["hosts"]):
-        notes += _of_host(ref, f"spec.hosts[{i}]", host, obj, ctx.fetch(shapes, host))
+        if (shape := ctx.fetch(shapes, host)) is not None:
+            at_home = [one for one in ctx.select(by_host, host) if one.shape.key.namespace == key.namespace]
+            home = shape if shape.key.namespace == key.namespace or not at_home else _oldest(at_home).shape
+            notes += _of_host(ref, f"spec.hosts[{i}]", host, obj, shape, home)
     return {key: tuple(notes)} if notes else {}
 
 
-def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape | None) -> list[Diagnostic]:
-    if shape is None:
-        return []
-    if (shape.kind, shape.key) != (KIND, Key(ref.namespace, ref.name)):
+def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape, home: Shape) -> list[Diagnostic]:
+    """`shape` is what counts for all, and `home` what does in Istio for clients in the object's namespace."""
+    first = ObjectRef(home.kind, *home.key)
+    if first != ref:
+        message = f"no effect on {host}: {first} declares it already"
+        return [Diagnostic(ref, "Shadowed", message, field=field, host=host, first=(first,))]
+    if shape is not home:
         winner = ObjectRef(shape.kind, *shape.key)
-        if shape.key.namespace == ref.namespace:
-            return [
-                Diagnostic(
-                    ref,
-                    "Shadowed",
-                    f"no effect on {host}: {winner} declares it already",
-                    field=field,
-                    host=host,
-                    first=(winner,),
-                )
-            ]
-        why = f"in Istio clients in namespace {ref.namespace} get this {host}; here that of {winner}"
+        why = (
+            f"in Istio clients in namespace {ref.namespace}, and whoever calls its addresses, get this {host}; here "
+            f"that of {winner}"
+        )
         return [unsupported(ref, field, why)]
     if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
         message = (
