@@ -15,8 +15,8 @@ from soak.wire import BODIES
 
 PATIENCE = 180.0
 """Seconds for any command: of `traffic -n` the most requests are 65,536."""
-CODES = (0, 1, 2, 65, 79)
-"""What commands may end with, kubectl apart: docs/ has them by command."""
+CODES = (0, 1, 2, 64, 65, 79)
+"""What commands may end with, kubectl apart: docs/ has them by command, and 64 is istioctl's for its usage."""
 FILE, TEXT = "FILE", "TEXT"
 """In a command line: a file of spoilt objects, and any text."""
 

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from ambientlab.api import kinds
-from ambientlab.api.objects import Object, labels_of
+from ambientlab.api.objects import Object, annotations_of, labels_of
+from ambientlab.mesh.index.workloads import REDIRECTION
 from soak.api import Answer, Api, Request
 from soak.faults import Faults
 from soak.samples import Sample
@@ -77,5 +78,11 @@ def _may_go(obj: Object) -> bool:
 
 
 def _written(obj: Object) -> Any:
+    """Without what others write: the scheduler and istio-cni have a word about pods."""
     metadata = {key: value for key, value in obj["metadata"].items() if key not in OTHERS_WRITE}
-    return {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
+    written = {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
+    if obj["kind"] == kinds.POD.kind:
+        annotations = {key: value for key, value in annotations_of(obj).items() if key != REDIRECTION}
+        written["metadata"] = {**metadata, "annotations": annotations}
+        written["spec"] = {key: value for key, value in obj["spec"].items() if key != "nodeName"}
+    return written

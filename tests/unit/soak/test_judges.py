@@ -223,6 +223,26 @@ def test_what_was_deleted_or_is_owned_may_be_gone(faults: Faults) -> None:
     assert whats(faults) == []
 
 
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        ({"nodeName": "n"}, []),
+        ({"nodeName": "n", "hostNetwork": True}, ["an acknowledged write is another: Pod"]),
+    ],
+)
+def test_a_pod_may_be_given_a_node_and_be_enrolled(faults: Faults, now: dict[str, Any], found: list[str]) -> None:
+    pod: dict[str, Any] = {"kind": "Pod", "metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {}}
+    enrolled = {**pod["metadata"], "annotations": {"ambient.istio.io/redirection": "enabled"}}
+    place = "/api/v1/namespaces/x/pods"
+    kept = ledger.Ledger()
+    sample = Sample(kinds.POD, {"metadata": {"name": "a", "namespace": "x"}}, lasting=True)
+    kept.heard(sample, Request("POST", place), _answer(201, pod))
+    kept.check(
+        Objects({f"{place}/a": {**pod, "metadata": enrolled, "spec": now, "status": {"phase": "Running"}}}), faults
+    )
+    assert whats(faults) == found
+
+
 def test_what_nobody_touched_is_the_same(faults: Faults) -> None:
     api = Objects({f"/api/v1/namespaces/{world.NAMESPACE}/configmaps/a": _config_map("1")})
     before = ledger.snapshot(api)
