@@ -24,6 +24,14 @@ spec:
 """
 
 
+WAYPOINT_CLASS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: istio-waypoint}
+spec: {controllerName: istio.io/mesh-controller}
+"""
+
+
 def virtual_service(hosts: str = "[helloworld]", namespace: str = "hello", more: str = "") -> str:
     return f"""
 apiVersion: networking.istio.io/v1
@@ -325,6 +333,13 @@ CASES = [
         Cause.NOT_FOR_MESH,
         (virtual_service(more="gateways: [edge]"),),
         (virtual_service(more="gateways: [edge, mesh]"),),
+    ),
+    Case(
+        "a route for the waypoint as a whole",
+        "HTTPRoute hello/split",
+        Cause.NOT_FOR_MESH,
+        (WAYPOINT_CLASS, route().replace('{group: "", kind: Service, name: helloworld}', "{name: waypoint}")),
+        (WAYPOINT_CLASS, route()),
     ),
     Case(
         "a match that does not hold",

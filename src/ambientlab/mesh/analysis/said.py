@@ -11,6 +11,7 @@ from ambientlab.mesh.explain import Remedy, remedies
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import exempt
 from ambientlab.mesh.index.diagnostics import UNSUPPORTED, WAYPOINT_BOUND
+from ambientlab.mesh.index.gatewayroute import TO_A_WAYPOINT
 from ambientlab.mesh.ir import Destination
 
 _CODES: Mapping[str, Code] = {
@@ -33,6 +34,7 @@ _CODES: Mapping[str, Code] = {
     "NotInMesh": codes.NOBODY_SELECTED,
     "HostNotFound": codes.NO_SUCH_SERVICE,
     "NoMatchingParent": codes.NO_SUCH_SERVICE,
+    TO_A_WAYPOINT: codes.IGNORED,
     "TargetNotFound": codes.NO_SUCH_SERVICE,
     "DelegateMissing": codes.NO_SUCH_SERVICE,
     "NoAddress": codes.SKIPS_WAYPOINT,
@@ -89,6 +91,8 @@ def _code(index: MeshIndex, diagnostic: Diagnostic) -> Code:
 def _finding(index: MeshIndex, diagnostic: Diagnostic) -> Finding:
     code, ref = _code(index, diagnostic), diagnostic.object
     message = diagnostic.message
+    if diagnostic.reason == TO_A_WAYPOINT:
+        message = "no effect: a waypoint takes routes by their Services and ServiceEntries, and none by its Gateway"
     if code in (codes.NO_SUCH_PORT, codes.OTHER_PROTOCOL):
         message = f"{message}; {ports.there(index, diagnostic.host)}"
     found = tuple(_remedies(index, diagnostic, code)) or (cures.edit(ref, diagnostic.field),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-from ambientlab.api.kinds import GATEWAY_GROUP, GRPCROUTE, HTTPROUTE, TCPROUTE, TLSROUTE, VIRTUALSERVICE
+from ambientlab.api.kinds import GATEWAY_GROUP, GRPCROUTE, HTTPROUTE, SERVICE, TCPROUTE, TLSROUTE, VIRTUALSERVICE
 from ambientlab.api.objects import Object
 from ambientlab.mesh.decide import Candidate
 from ambientlab.mesh.explain import remedies, words
@@ -13,7 +13,7 @@ from ambientlab.mesh.explain.explanation import Cause, Finding, Remedy
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import Diagnostic, ObjectRef, candidates, resolve
 from ambientlab.mesh.index.drafts import RouteSet
-from ambientlab.mesh.index.gatewayroute import precedence
+from ambientlab.mesh.index.gatewayroute import TO_A_WAYPOINT, precedence
 from ambientlab.mesh.index.values import host_matches, host_of, service_host
 from ambientlab.mesh.ir import Destination, Forward, Key
 
@@ -48,6 +48,7 @@ def findings(scope: Scope) -> Iterator[Finding]:
     yield from _missing(scope)
     yield from _not_for_mesh(scope, heard)
     yield from _astray(scope, heard)
+    yield from _of_waypoints(scope)
 
 
 def _of_set(scope: Scope, asking: RouteSet) -> Iterator[Finding]:
@@ -87,7 +88,7 @@ def _concerns(scope: Scope, diagnostic: Diagnostic) -> bool:
     """Of destinations that are missing, those of the route that decides are told by the decision itself; of the index
     are left those that a filter of its rule names, for mirrors."""
     if diagnostic.reason != "BackendNotFound":
-        return diagnostic.reason != "DestinationMissing"
+        return diagnostic.reason not in ("DestinationMissing", TO_A_WAYPOINT)
     chosen = scope.routing.chosen if scope.routing is not None else None
     if chosen is None or _origin(chosen) != diagnostic.object:
         return False
@@ -199,6 +200,29 @@ def _not_for_mesh(scope: Scope, heard: set[ObjectRef]) -> Iterator[Finding]:
                 command = remedies.patch(ref, ("add", "/spec/gateways/-", "mesh"))
                 remedy = Remedy("let it hold within the mesh too", (command,))
                 yield Finding(ref, Cause.NOT_FOR_MESH, diagnostic.message, diagnostic.field, (remedy,))
+
+
+def _of_waypoints(scope: Scope) -> Iterator[Finding]:
+    """Routes that were meant for all that a waypoint stands before."""
+    callee = scope.callee.object
+    for resource in _GATEWAY_API:
+        for ref, obj in scope.objects(resource):
+            for diagnostic in scope.diagnostics(ref) if callee is not None else ():
+                if diagnostic.reason != TO_A_WAYPOINT:
+                    continue
+                number = int(diagnostic.field.removeprefix("spec.parentRefs[").removesuffix("]"))
+                parent = obj["spec"]["parentRefs"][number]
+                if Key(parent.get("namespace") or ref.namespace, parent["name"]) in scope.binding.waypoints:
+                    message = "a waypoint takes routes by their Services and ServiceEntries, and none by its Gateway"
+                    yield Finding(ref, Cause.NOT_FOR_MESH, message, diagnostic.field, _to_callee(ref, number, callee))
+
+
+def _to_callee(ref: ObjectRef, number: int, callee: ObjectRef | None) -> tuple[Remedy, ...]:
+    if callee is None or callee.kind != SERVICE.kind or callee.namespace != ref.namespace:
+        return ()
+    parent = {"group": "", "kind": callee.kind, "name": callee.name}
+    command = remedies.patch(ref, ("replace", f"/spec/parentRefs/{number}", parent))
+    return (Remedy(f"attach it to {callee}", (command,)),)
 
 
 def _hosts(scope: Scope, ref: ObjectRef, obj: Object) -> list[str]:

@@ -35,6 +35,7 @@ _REASONS: Mapping[str, Cause] = {
     "NotInMesh": Cause.POD_NOT_CAPTURED,
     "HostNotFound": Cause.OTHER_HOST,
     "NoMatchingParent": Cause.OTHER_HOST,
+    "NotAllowedByListeners": Cause.NOT_FOR_MESH,
     "TargetNotFound": Cause.OTHER_HOST,
     "NoAddress": Cause.INVALID,
     "InvalidFilter": Cause.INVALID,

@@ -35,6 +35,8 @@ MISSING_LABEL = (
     "istio.io/use-waypoint label missing from parent and parent namespace; in ambient mode, route will not be respected"
 )
 NO_PARENT = "parent not found"
+TO_A_WAYPOINT = "NotAllowedByListeners"
+"""Of a parent that is one, which takes routes by the services that use it alone."""
 
 
 class RouteError(Exception):
@@ -123,6 +125,11 @@ class RouteReader(ABC):
             field = f"spec.parentRefs[{i}]"
             group, kind = ref.get("group", GATEWAY_GROUP), ref.get("kind", "Gateway")
             parent = Key(ref.get("namespace") or self.key.namespace, ref["name"])
+            if (group, kind) == (GATEWAY_GROUP, "Gateway") and self.around.controller(parent) == MESH_CONTROLLER:
+                # listeners of HBONE allow no kind of route (gatewaycommon, GenerateGatewaySupportedKinds)
+                message = f"kind {GATEWAY_GROUP}/v1/{self.kind} is not allowed"
+                self.notes.append(Diagnostic(self.ref, TO_A_WAYPOINT, message, ACCEPTED, field))
+                continue
             if (group, kind) not in (("", "Service"), (ISTIO_NETWORKING, "ServiceEntry")):
                 message = (
                     f'ambientlab serves routes in waypoints, whose parentRefs have group "" and kind Service, or '
