@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -10,6 +11,7 @@ import struct
 import tempfile
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +92,25 @@ async def a_link_in_a_volume_leads_nowhere_else(world):
         for name in ("out", "up"):
             with pytest.raises(OSError, match=f"mount /mnt/x: .*/{name}: .*ross-device link"):
                 await mounted(name)
+
+
+async def a_link_in_a_volume_cannot_reach_out(world):
+    """What is mounted or written below it is the container's own, however the container got its root."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("volume", "other", "outside"):
+            os.mkdir(f"{directory}/{name}")
+        os.symlink(f"/.old{directory}/outside", f"{directory}/volume/old")
+        upwards = "../" * directory.count("/") + directory[1:]
+        for number in range(3, 20):
+            os.symlink(f"/proc/self/fd/{number}/{upwards}/outside", f"{directory}/volume/{number}")
+        volume, other = Mount(f"{directory}/volume", "/data", read_only=False), f"{directory}/other"
+        for link in os.listdir(volume.source):
+            placed: dict[str, Any] = {"mounts": (volume, Mount(other, f"/data/{link}/mounted"))}
+            written: dict[str, Any] = {"mounts": (volume,), "files": {f"/data/{link}/written": (b"x", 0o600)}}
+            for how in (placed, written):
+                with contextlib.suppress(OSError):
+                    await world.container(await world.sandbox(), "true", **how)
+        assert os.listdir(f"{directory}/outside") == []
 
 
 async def an_image_cannot_reach_out(world):
@@ -278,6 +299,7 @@ SCENARIOS = [
     cannot_change_the_machine,
     mounts_are_read_only_unless_asked,
     a_link_in_a_volume_leads_nowhere_else,
+    a_link_in_a_volume_cannot_reach_out,
     an_image_cannot_reach_out,
     errors_are_worded_as_runc_does,
     exit_codes_and_signals,

@@ -3,12 +3,14 @@
 Without an image, a root of its own: an empty tmpfs with the machine's /usr and a few files of /etc bound read-only,
 so that every installed program works while home directories and the rest of the machine do not exist. With one, an
 overlay whose upper layer is a tmpfs. Either way /proc, /sys, /dev and /tmp are the container's, and files and mounts
-of the specification are placed after pivot_root, where a symbolic link of an image cannot lead out of it.
+of the specification are placed when the machine's root is out of reach, where no symbolic link of an image or of a
+volume can lead out of the container.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -43,18 +45,20 @@ _PROC_MASKED = (
 def build(spec: ContainerSpec) -> None:
     """Replace the root of the current (new) mount namespace. Raises OSError naming the mount that failed."""
     syscalls.mount("", "/", flags=MS_REC | MS_SLAVE)
-    sources = [_open_source(mount) for mount in spec.mounts]  # before the stage hides what is below it
+    trees = [_tree(mount) for mount in spec.mounts]  # before the stage hides what is below it
     root = _image_root(spec.rootfs) if spec.rootfs else _synthetic_root()
     _kernel_file_systems(root, own_pids=not spec.privileged)
     os.makedirs(root + _OLD, exist_ok=True)
     os.chdir(root)
     syscalls.pivot_root(".", "." + _OLD)
     os.chdir("/")
-    for mount, source in zip(spec.mounts, sources, strict=True):
-        _place_mount(mount, source)
-    _place_files(spec.files)
     syscalls.detach(_OLD)
     os.rmdir(_OLD)
+    for mount, tree in zip(spec.mounts, trees, strict=True):
+        _make_target(mount.target, stat.S_ISDIR(os.fstat(tree).st_mode))
+        syscalls.attach(tree, mount.target)
+        os.close(tree)
+    _place_files(spec.files)
 
 
 def _synthetic_root() -> str:
@@ -140,26 +144,25 @@ def _bind(source: str, target: str, *, read_only: bool = True) -> None:
         syscalls.read_only(target)
 
 
-def _open_source(mount: Mount) -> int:
+def _tree(mount: Mount) -> int:
     try:
-        if not mount.within:
-            return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
-        directory = os.open(mount.within, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        source = _open_source(mount)
         try:
-            return syscalls.open_beneath(directory, os.path.relpath(mount.source, mount.within))
+            return syscalls.clone_tree(source, read_only=mount.read_only)
         finally:
-            os.close(directory)
+            os.close(source)
     except OSError as error:
         raise OSError(error.errno, f"mount {mount.target}: {mount.source}: {error.strerror}") from error
 
 
-def _place_mount(mount: Mount, source: int) -> None:
-    path = f"/proc/self/fd/{source}"
-    _make_target(mount.target, os.path.isdir(path))
-    syscalls.mount(path, mount.target, flags=MS_BIND | MS_REC)
-    if mount.read_only:
-        syscalls.read_only(os.path.realpath(mount.target))
-    os.close(source)
+def _open_source(mount: Mount) -> int:
+    if not mount.within:
+        return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+    directory = os.open(mount.within, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return syscalls.open_beneath(directory, os.path.relpath(mount.source, mount.within))
+    finally:
+        os.close(directory)
 
 
 def _place_files(files: Mapping[str, tuple[bytes, int]]) -> None:

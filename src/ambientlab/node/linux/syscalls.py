@@ -29,6 +29,10 @@ _MNT_DETACH = 2
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _AT_SYMLINK_NOFOLLOW = 0x100
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_SYMLINKS = 0x10
 _MOUNT_ATTR_RDONLY = 1
 _MOUNT_ATTR_NOSUID = 2
 
@@ -41,6 +45,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
 
+_OPEN_TREE = 428
+_MOVE_MOUNT = 429
 _OPENAT2 = 437
 _PIDFD_GETFD = 438
 _MOUNT_SETATTR = 442  # numbers from 424 on are the same on every architecture
@@ -92,16 +98,45 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 def read_only(path: str) -> None:
     """Make a mount and all below it read-only and without set-uid programs (mount_setattr, Linux 5.12)."""
+    _make_read_only(_AT_FDCWD, path, _AT_SYMLINK_NOFOLLOW)
+
+
+def _make_read_only(directory: int, path: str, flags: int) -> None:
     attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
     result = _libc.syscall(
         ctypes.c_long(_MOUNT_SETATTR),
-        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_int(directory),
         os.fsencode(path),
-        ctypes.c_uint(_AT_RECURSIVE | _AT_SYMLINK_NOFOLLOW),
+        ctypes.c_uint(_AT_RECURSIVE | flags),
         ctypes.c_char_p(attributes),
         ctypes.c_size_t(len(attributes)),
     )
     _check(result, f"mount_setattr {path}")
+
+
+def clone_tree(path: int, *, read_only: bool) -> int:
+    """What is at a path descriptor, with the mounts below it, as a tree of mounts that is nowhere yet; nothing that is
+    asked of the new descriptor leads out of it (open_tree, Linux 5.2)."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | _AT_RECURSIVE
+    found: int = _libc.syscall(ctypes.c_long(_OPEN_TREE), ctypes.c_int(path), b"", ctypes.c_uint(flags))
+    _check(found, "open_tree")
+    if read_only:
+        _make_read_only(found, "", _AT_EMPTY_PATH)
+    return found
+
+
+def attach(tree: int, target: str) -> None:
+    """Mount a cloned tree (move_mount, Linux 5.2)."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_SYMLINKS
+    result = _libc.syscall(
+        ctypes.c_long(_MOVE_MOUNT),
+        ctypes.c_int(tree),
+        b"",
+        ctypes.c_int(_AT_FDCWD),
+        os.fsencode(target),
+        ctypes.c_uint(flags),
+    )
+    _check(result, f"mount on {target}")
 
 
 def open_beneath(directory: int, path: str) -> int:
