@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ambientlab.node.network import in_ipv6
-from ambientlab.node.runtime import Mount
-from support.node_world import open_descriptors, processes, veths
+from ambientlab.node.runtime import ContainerSpec, Mount
+from support.node_world import PATH, open_descriptors, processes, veths
 from support.waiting import until
 
 
@@ -111,6 +111,40 @@ async def a_link_in_a_volume_cannot_reach_out(world):
                 with contextlib.suppress(OSError):
                     await world.container(await world.sandbox(), "true", **how)
         assert os.listdir(f"{directory}/outside") == []
+
+
+SPY = """
+import os
+seen = set()
+print("looking", flush=True)
+while not os.path.exists("/tmp/enough"):
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or name == str(os.getpid()): continue
+        try:
+            with open(f"/proc/{name}/maps") as memory: seen.update(line.split()[-1] for line in memory)
+        except OSError: pass
+print(len(seen), any("python" in one for one in seen), flush=True)
+"""
+
+
+async def nobody_looks_into_the_zygote(world):
+    """A process that is to be executed in a container is the zygote's until it is."""
+    readable, writable = os.pipe()
+    spec = ContainerSpec("spy", ["python3", "-c", SPY], {"PATH": PATH})
+    sandbox = await world.sandbox()
+    spy = await world.runtime.start_container(sandbox, spec, (world.null, writable, 2))
+    os.close(writable)
+    with os.fdopen(readable) as told:
+        assert await asyncio.to_thread(told.readline) == "looking\n"
+        await world.runtime.exec(spy, ["sleep", "1000"], {"PATH": PATH}, "/", (world.null,) * 3)
+        for _ in range(100):
+            executed, _ = await world.runtime.exec(spy, ["true"], {"PATH": PATH}, "/", (world.null,) * 3)
+            await world.runtime.wait(executed)
+        done, _ = await world.runtime.exec(spy, ["touch", "/tmp/enough"], {"PATH": PATH}, "/", (world.null,) * 3)
+        await world.runtime.wait(done)
+        seen, of_zygote = (await asyncio.to_thread(told.readline)).split()
+        assert int(seen) > 0
+        assert of_zygote == "False"
 
 
 async def an_image_cannot_reach_out(world):
@@ -300,6 +334,7 @@ SCENARIOS = [
     mounts_are_read_only_unless_asked,
     a_link_in_a_volume_leads_nowhere_else,
     a_link_in_a_volume_cannot_reach_out,
+    nobody_looks_into_the_zygote,
     an_image_cannot_reach_out,
     errors_are_worded_as_runc_does,
     exit_codes_and_signals,

@@ -131,6 +131,7 @@ def _enter_directory(cwd: str) -> None:
 def _execute(argv: Sequence[str], env: Mapping[str, str], privileged: bool) -> None:
     program = _look_up(argv[0], env.get("PATH", _DEFAULT_PATH))
     if not privileged:
+        syscalls.hide_memory()  # of the zygote's, with whatever it has started: what runs here may look into its equals
         syscalls.limit_capabilities(CONTAINER_CAPABILITIES)
     syscalls.no_new_privileges()
     try:

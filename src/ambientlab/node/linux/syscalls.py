@@ -37,6 +37,7 @@ _MOUNT_ATTR_RDONLY = 1
 _MOUNT_ATTR_NOSUID = 2
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
@@ -175,6 +176,11 @@ def set_process_name(name: str) -> None:
 def die_with_parent(signum: int) -> None:
     """The kernel sends `signum` when the parent thread ends; a parent that is gone already goes unnoticed."""
     _prctl(_PR_SET_PDEATHSIG, signum)
+
+
+def hide_memory() -> None:
+    """Until execve, keep others of this user out of the process's memory and descriptors (PR_SET_DUMPABLE)."""
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def no_new_privileges() -> None:
