@@ -47,7 +47,11 @@ async def cannot_change_the_machine(world):
     sandbox = await world.sandbox()
     for command in (
         "touch /usr/x",
-        "touch /etc/ssl/x",
+        "touch /etc/ssl/certs/x",
+        "chmod 666 /dev/null",
+        "chmod 666 /proc/kcore",
+        "ls -d /etc/ssl/private/*",
+        "ls -d /sys/firmware/*",
         "echo 0 > /proc/sys/net/ipv4/ip_forward",
         "echo h > /proc/sysrq-trigger",
         "mount -t tmpfs none /mnt",

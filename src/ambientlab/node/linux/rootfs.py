@@ -23,8 +23,11 @@ _OLD = "/.old"
 _ROOT_SIZE = "mode=755,size=256m"
 _SHARED_ETC = (
     "alternatives", "ca-certificates", "ca-certificates.conf", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-    "localtime", "mime.types", "protocols", "services", "ssl", "pki", "crypto-policies",
+    "localtime", "mime.types", "protocols", "services", "crypto-policies",
+    "ssl/certs", "ssl/openssl.cnf", "ssl/cert.pem", "ssl/ca-bundle.pem",
+    "pki/ca-trust", "pki/tls/certs", "pki/tls/openssl.cnf", "pki/tls/cert.pem",
 )  # fmt: skip
+"""Beside certificates are private keys, which a node started by the machine's root could read."""
 _TOP_LEVEL = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _OWN_ETC = {
@@ -35,11 +38,12 @@ _OWN_ETC = {
     "resolv.conf": "",
 }
 # Docker's read-only and masked paths (moby, daemon/pkg/oci/defaults.go): without them a node started by the machine's
-# root would let a container write /proc/sysrq-trigger.
+# root would let a container write /proc/sysrq-trigger. What follows processors, whose number has no limit, is left out.
 _PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _PROC_MASKED = (
     "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"
 )  # fmt: skip
+_SYS_MASKED = ("firmware", "devices/virtual/powercap")
 
 
 def build(spec: ContainerSpec) -> None:
@@ -105,9 +109,10 @@ def _kernel_file_systems(root: str, *, own_pids: bool) -> None:
     else:
         syscalls.mount("/proc", f"{root}/proc", flags=MS_BIND | MS_REC)
     syscalls.mount("sysfs", f"{root}/sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _mask(f"{root}/sys", _SYS_MASKED)
     syscalls.mount("tmpfs", f"{root}/dev", "tmpfs", MS_NOSUID, "mode=755,size=64k")
     for name in _DEVICES:
-        _bind(f"/dev/{name}", f"{root}/dev/{name}", read_only=False)
+        _bind(f"/dev/{name}", f"{root}/dev/{name}")  # what is written to a device is none of its file system's
     for name in ("pts", "shm"):
         os.mkdir(f"{root}/dev/{name}")
     options = "newinstance,ptmxmode=0666,mode=620"
@@ -126,22 +131,27 @@ def _restrict_proc(proc: str) -> None:
     for path in _existing(proc, _PROC_READ_ONLY):
         syscalls.mount(path, path, flags=MS_BIND | MS_REC)
         syscalls.read_only(path)
-    for path in _existing(proc, _PROC_MASKED):
+    _mask(proc, _PROC_MASKED)
+
+
+def _mask(parent: str, names: Iterable[str]) -> None:
+    for path in _existing(parent, names):
         if os.path.isdir(path):
             syscalls.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=0,mode=555")
         else:
             syscalls.mount("/dev/null", path, flags=MS_BIND)
+            syscalls.read_only(path)
 
 
 def _existing(parent: str, names: Iterable[str]) -> list[str]:
     return [path for name in names if os.path.exists(path := f"{parent}/{name}")]
 
 
-def _bind(source: str, target: str, *, read_only: bool = True) -> None:
+def _bind(source: str, target: str) -> None:
+    """Read-only."""
     _make_target(target, os.path.isdir(source))
     syscalls.mount(source, target, flags=MS_BIND | MS_REC)
-    if read_only:
-        syscalls.read_only(target)
+    syscalls.read_only(target)
 
 
 def _tree(mount: Mount) -> int:
