@@ -189,6 +189,28 @@ def test_exit_codes(body, code):
     assert ("ZeroDivisionError" in done.stderr) == ("1 / 0" in body)
 
 
+KEYS = """
+import ctypes, platform, sys
+from ambientlab.node.linux.launch import launch
+add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[platform.machine()]
+kernel = ctypes.CDLL(None).syscall
+session = ctypes.c_int(-3)
+def found(): return kernel(keyctl, 10, session, b"user", b"of the user", 0) > 0
+kernel(keyctl, 1, None)
+kernel(add_key, b"user", b"of the user", b"secret", ctypes.c_size_t(6), session)
+print(found(), flush=True)
+def main(node):
+    print(found(), flush=True)
+    return 0
+sys.exit(launch(main))
+"""
+
+
+def test_keys_of_the_user_are_not_of_the_node():
+    done = subprocess.run([sys.executable, "-c", KEYS], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
 def test_a_daemon_that_does_not_stop_is_killed():
     program = """
 import os, signal, sys

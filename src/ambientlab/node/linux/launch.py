@@ -24,6 +24,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -111,6 +112,8 @@ def _init(main: Callable[[Node], int], helper: socket.socket | None, launcher_al
     if select.select([launcher_alive], [], [], 0)[0]:
         return 1  # the launcher ended before the kernel would have told us
     syscalls.set_process_name("node-init")
+    with suppress(OSError):
+        syscalls.leave_session_keyring()  # the user's keys, of Kerberos for example, are none of a pod's
     try:
         syscalls.set_hostname(HOSTNAME)
         syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)

@@ -51,7 +51,8 @@ _MOVE_MOUNT = 429
 _OPENAT2 = 437
 _PIDFD_GETFD = 438
 _MOUNT_SETATTR = 442  # numbers from 424 on are the same on every architecture
-_OTHERS = {"x86_64": (155, 126), "aarch64": (41, 91)}
+_OTHERS = {"x86_64": (155, 126, 250), "aarch64": (41, 91, 219)}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,8 +63,8 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _numbers() -> tuple[int, int]:
-    """The numbers of pivot_root and capset, which libc does not wrap."""
+def _numbers() -> tuple[int, int, int]:
+    """The numbers of pivot_root, capset and keyctl, which libc does not wrap."""
     machine = platform.machine()
     if machine not in _OTHERS:
         raise OSError(f"unsupported processor architecture {machine}: need x86_64 or aarch64")
@@ -159,8 +160,15 @@ def detach(path: str) -> None:
 
 
 def pivot_root(new: str, old: str) -> None:
-    number, _ = _numbers()
+    number, _, _ = _numbers()
     _check(_libc.syscall(ctypes.c_long(number), os.fsencode(new), os.fsencode(old)), "pivot_root")
+
+
+def leave_session_keyring() -> None:
+    """For a new one without keys, which children share (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING). Raises OSError where
+    the kernel has no keys, or gives this user no more of them."""
+    _, _, number = _numbers()
+    _check(_libc.syscall(ctypes.c_long(number), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None), "keyctl")
 
 
 def set_hostname(name: str) -> None:
@@ -198,7 +206,7 @@ def limit_capabilities(keep: frozenset[int]) -> None:
     low, high = mask & 0xFFFFFFFF, mask >> 32
     header = struct.pack("II", _CAPABILITY_VERSION_3, 0)
     sets = struct.pack("6I", low, low, 0, high, high, 0)  # effective, permitted, inheritable, in two halves
-    _, number = _numbers()
+    _, number, _ = _numbers()
     _check(_libc.syscall(ctypes.c_long(number), ctypes.c_char_p(header), ctypes.c_char_p(sets)), "capset")
 
 
