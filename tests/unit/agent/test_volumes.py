@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ambientlab.api import kinds
+from ambientlab.node.agent.volumes import make_beneath
 
 SLEEP = {"name": "main", "image": "busybox", "command": ["sleep", "1000"]}
 
@@ -131,6 +132,18 @@ async def test_a_link_in_a_volume_cannot_lead_out_of_it(world: Any, tmp_path: Pa
     with pytest.raises(Exception, match="leads out of its volume"):
         volumes.mounts(world.pod("web"), {**SLEEP, "volumeMounts": [mount]}, {})
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_link_that_comes_while_a_sub_path_is_made_leads_nowhere(tmp_path: Path) -> None:
+    volume, elsewhere = tmp_path / "v", tmp_path / "elsewhere"
+    for directory in (volume / "there", elsewhere):
+        directory.mkdir(parents=True)
+    make_beneath(volume, volume / "there/new/one")
+    assert (volume / "there/new/one").is_dir()
+    (volume / "there/out").symlink_to(elsewhere)
+    with pytest.raises(NotADirectoryError):
+        make_beneath(volume, volume / "there/out/new")
+    assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize(

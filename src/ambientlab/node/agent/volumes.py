@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -109,7 +110,10 @@ class PodVolumes:
         if not target.is_relative_to(volume.resolve()):
             raise ConfigError(f'subPath "{sub}" leads out of its volume')
         if not fixed and not target.exists():
-            target.mkdir(parents=True)
+            try:
+                make_beneath(volume.resolve(), target)
+            except OSError as error:
+                raise ConfigError(f'subPath "{sub}" cannot be made in its volume: {error.strerror}') from error
         if not target.exists():
             raise ConfigError(f'subPath "{sub}" does not exist in its volume')
         return target
@@ -210,6 +214,20 @@ def references(pod: Object) -> set[tuple[str, str]]:
                     if target := ref.get(f"{name}Ref") or ref.get(f"{name}KeyRef"):
                         found.add((kind, target["name"]))
     return found
+
+
+def make_beneath(volume: Path, target: Path) -> None:
+    """A directory, step by step and through no link: a container may have put one there since it was looked for."""
+    directory = os.open(volume, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for part in target.relative_to(volume).parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=directory)
+            below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            os.close(directory)
+            directory = below
+    finally:
+        os.close(directory)
 
 
 def _downward(pod: Object, source: Object, mode: int) -> Iterator[tuple[str, tuple[bytes, int]]]:
