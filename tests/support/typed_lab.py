@@ -92,7 +92,7 @@ class TypedLab:
     def apply(self, text: str, namespace: str = "default") -> None:
         for obj in yaml.safe_load_all(text):
             meta = obj["metadata"]
-            if obj["kind"] != "Namespace":
+            if obj["kind"] not in ("Namespace", "GatewayClass"):
                 meta.setdefault("namespace", namespace)
             self.objects[(obj["kind"], meta.get("namespace", ""), meta["name"])] = obj
 
