@@ -30,7 +30,7 @@ DNS_SCOPE = "dns"
 _NOT_MODULES = ("access", DNS_SCOPE)
 """Scopes that ztunnel names apart from its modules."""
 _INTO_TUNNEL = f" dst.addr={TUNNEL}".encode()
-_DIRECTION, _OUTBOUND = b' direction="', b'outbound"'
+_DIRECTION, _OUTBOUND = b'direction="', b'outbound"'
 _FAILED = f' error="{MARK}'.encode()
 
 _COMPLETE, _WELL = b"\taccess\tconnection complete\t", b"\tinfo\t"

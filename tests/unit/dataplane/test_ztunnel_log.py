@@ -104,6 +104,8 @@ def test_what_enters_a_tunnel_is_told_there() -> None:
     report = f"{LIVE}1.000000\t10.244.0.4:80\t{into}bytes_sent=1 bytes_recv=2\n"
     assert log((line(into) + line(OUT) + report + line(PLAIN)).encode()).decode() == line(OUT) + line(PLAIN)
     assert open_ == []
+    by_cluster = into.replace(" direction=", " ip|10.244.0.4direction=")
+    assert log((line(by_cluster) + line(PLAIN)).encode()).decode() == line(PLAIN)
     assert "error=" in through(failed(into, flags="UF")), "nothing that failed goes untold"
     forged = IN.replace(' src.namespace="test"', f' src.namespace="test" {into.rstrip()}')
     assert through(line(forged)) == line(forged), "its source is what a peer says"
