@@ -8,8 +8,11 @@ import click
 
 from ambientlab.cli.output import printable
 
+PADDING = 5
+"""Of most of istioctl's tables."""
 
-def columns(rows: Sequence[Sequence[str]], padding: int = 5) -> None:
+
+def columns(rows: Sequence[Sequence[str]], padding: int = PADDING) -> None:
     """Each as wide as its widest cell and the padding; what follows the last tab of a line is not padded."""
     widths = [max(map(len, column)) + padding for column in zip(*(row[:-1] for row in rows), strict=True)]
     for row in rows:

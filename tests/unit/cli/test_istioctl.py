@@ -130,11 +130,13 @@ def root() -> None: ...
 
 
 @root.command(cls=Command)
+@boolean("-a", "--also", help="What the group does not know.")
 @boolean("-w", "--wait", default=True, help="Wait.")
 @click.option("-o", "--output", default="")
 @click.argument("name", default="")
 @click.pass_obj
-def where(cluster: Cluster, wait: bool, output: str, name: str) -> None:
+def where(cluster: Cluster, also: bool, wait: bool, output: str, name: str) -> None:
+    wait = wait and not also
     click.echo(
         f"{cluster.context} {cluster.given} {cluster.istio_namespace} {cluster.impersonated} {wait} {output} {name}"
     )
@@ -149,6 +151,7 @@ def where(cluster: Cluster, wait: bool, output: str, name: str) -> None:
         ("where --wait=false x", "None  istio-system () False  x"),
         ("where --wait x", "None  istio-system () True  x"),
         ("where -w=F -o=json", "None  istio-system () False json "),
+        ("where -a=true", "None  istio-system () False  "),
         ("-o=json --wait=false where x", "None  istio-system () False json x"),
         ("-ojson -w where -w=0 -o yaml", "None  istio-system () False yaml "),
         ("--vklog=9 where --kubeclient-timeout 5s", "None  istio-system () True  "),

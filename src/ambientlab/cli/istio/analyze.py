@@ -9,10 +9,10 @@ from __future__ import annotations
 import fnmatch
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -113,28 +113,24 @@ def _threshold(_: click.Context, param: click.Parameter, value: str) -> str:
     return found
 
 
-def _option(*names: str, **more: Any) -> Callable[[Any], Any]:
-    return click.option(*names, **more)
-
-
 @click.command(cls=Command)
 @boolean("-L", "--list-analyzers", help="List the analyzers available to run. Suppresses normal execution.")
 @boolean("-k", "--use-kube", default=True, help="Set --use-kube=false to analyze files only.")
 @boolean("--color", default=at_terminal(sys.stdout), help="Colours; by default where a terminal shows them.")
 @boolean("-v", "--verbose", help="Enable verbose output")
-@_option("--failure-threshold", default="Error", callback=_threshold, help="The level at which it ends with 79.")
-@_option("--output-threshold", default="Info", callback=_threshold, help="The level at which messages are shown.")
-@_option("-o", "--output", default="log", help="Output format: one of [log json yaml]")
-@_option("--meshConfigFile", "mesh_config", type=click.Path(path_type=Path), help="Mesh configuration to assume.")
+@click.option("--failure-threshold", default="Error", callback=_threshold, help="The level at which it ends with 79.")
+@click.option("--output-threshold", default="Info", callback=_threshold, help="The level at which messages are shown.")
+@click.option("-o", "--output", default="log", help="Output format: one of [log json yaml]")
+@click.option("--meshConfigFile", "mesh_config", type=click.Path(path_type=Path), help="Mesh configuration to assume.")
 @boolean("-A", "--all-namespaces", help="Analyze all namespaces")
-@_option("-S", "--suppress", "suppressions", multiple=True, help="<code>=<resource>, with *; can be repeated.")
-@_option("--timeout", type=Seconds(), default="30s", help="Accepted; nothing here waits.")
+@click.option("-S", "--suppress", "suppressions", multiple=True, help="<code>=<resource>, with *; can be repeated.")
+@click.option("--timeout", type=Seconds(), default="30s", help="Accepted; nothing here waits.")
 @boolean("-R", "--recursive", help="[Removed: directories are always read with what is below them]")
 @boolean("--ignore-unknown", help="Don't complain about un-parseable input documents.")
-@_option("-r", "--revision", default="default", help="Accepted; one revision is analyzed, that of the cluster.")
-@_option("--remote-contexts", multiple=True, help="Contexts of other clusters; refused, one cluster is analyzed.")
-@_option("--analyzer", "chosen", multiple=True, help="Run this analyzer alone; can be repeated.")
-@_option("-f", "--filename", "also", multiple=True, hidden=True)
+@click.option("-r", "--revision", default="default", help="Accepted; one revision is analyzed, that of the cluster.")
+@click.option("--remote-contexts", multiple=True, help="Contexts of other clusters; refused, one cluster is analyzed.")
+@click.option("--analyzer", "chosen", multiple=True, help="Run this analyzer alone; can be repeated.")
+@click.option("-f", "--filename", "also", multiple=True, hidden=True)
 @click.argument("files", nargs=-1)
 @click.pass_obj
 def analyze(
@@ -191,18 +187,28 @@ def analyze(
     shown = [one for one in lines if one.rank >= _LEVELS.index(output_threshold)]
     # colours that were asked for are written wherever it goes
     click.echo(_rendered(shown, output.lower(), colour=color), color=color)
-    unread = [problem for problem in written.problems if not problem.named]
-    for problem in unread:
-        click.echo(f"Error(s) adding files: {_at(problem)}: {printable(problem.message)}", err=True)
+    unread = _unread(written)
     if not shown:
-        click.echo(_nothing(target, [*map(_file, given)], len(unread)), err=True)
-    if output.lower() != "log":
-        return
-    if any(one.rank >= _LEVELS.index(failure_threshold) for one in lines):
+        click.echo(_nothing(target, [*map(_file, given)], unread), err=True)
+    if output.lower() == "log":
+        grave = any(one.rank >= _LEVELS.index(failure_threshold) for one in lines)
+        _end(target, grave=grave, unread=unread > 0 and not ignore_unknown)
+
+
+def _unread(written: Manifests) -> int:
+    """How many documents are none, after it has told of each."""
+    found = [problem for problem in written.problems if not problem.named]
+    for problem in found:
+        click.echo(f"Error(s) adding files: {_at(problem)}: {printable(problem.message)}", err=True)
+    return len(found)
+
+
+def _end(target: str, *, grave: bool, unread: bool) -> None:
+    if grave:
         click.echo(f"Error: Analyzers found issues when analyzing {target}.", err=True)
         click.echo(f"See {_PAGE} for more information about causes and resolutions.", err=True)
         sys.exit(EXIT_FOUND)
-    if unread and not ignore_unknown:
+    if unread:
         click.echo("Error: Some files couldn't be parsed.", err=True)
         sys.exit(EXIT_DATA)
 

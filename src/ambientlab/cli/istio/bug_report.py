@@ -159,16 +159,7 @@ def bug_report(
     if istio_namespace:
         cluster.istio_namespace = istio_namespace
     times = Times(duration, _moment("start-time", start_time), _moment("end-time", end_time), tail)
-    chosen = [selection(text) for text in include] or [Selection()]
-    left_out = [selection(_OF_KUBERNETES), *map(selection, exclude)]
-    containers = [
-        (pod, one["name"])
-        for pod in cluster.kubectl.list("pods")
-        for one in pod["spec"]["containers"]
-        if one["name"] in _CONTAINERS
-        and any(each.chooses(pod, one["name"]) for each in chosen)
-        and not any(each.chooses(pod, one["name"]) for each in left_out)
-    ]
+    containers = list(_containers(cluster.kubectl, [*map(selection, include)], [*map(selection, exclude)]))
     steps = list(_versions(cluster))
     if not skip_cluster_dump:
         steps += _objects(cluster.kubectl, cluster.istio_namespace)
@@ -187,6 +178,18 @@ def bug_report(
         return
     _written(steps, directory or output_dir, target, time.monotonic() + timeout)
     click.echo(f"✅ Creating an archive at {target}.\n✅ Done.")
+
+
+def _containers(
+    kubectl: Kubectl, include: Sequence[Selection], exclude: Sequence[Selection]
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Istio's own, with their pods."""
+    exclude = [selection(_OF_KUBERNETES), *exclude]
+    for pod in kubectl.list("pods"):
+        for name in (one["name"] for one in pod["spec"]["containers"] if one["name"] in _CONTAINERS):
+            chosen = not include or any(each.chooses(pod, name) for each in include)
+            if chosen and not any(each.chooses(pod, name) for each in exclude):
+                yield pod, name
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,8 +160,8 @@ class Command(click.Command):
         return [*super().get_params(ctx), *_PERSISTENT]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        booleans = {name: one for one in self.params if isinstance(one, Boolean) for name in one.opts}
-        return super().parse_args(ctx, [_plain(argument, booleans) for argument in args])
+        options = {name: one for one in self.get_params(ctx) for name in one.opts}
+        return super().parse_args(ctx, [_plain(argument, options) for argument in args])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         unknown = {name for one in self.params if isinstance(one, Boolean) for name in one.secondary_opts}
@@ -175,15 +175,18 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-def _plain(argument: str, booleans: Mapping[str, Boolean]) -> str:
+def _plain(argument: str, options: Mapping[str, click.Parameter]) -> str:
+    """What click knows an argument by: of others than these options, which a group leaves to its commands, itself."""
     name, equals, value = argument.partition("=")
-    if not equals or name not in booleans:
-        short = equals and len(name) == len("-o") and name.startswith("-")
-        return name + value if short else argument
+    option = options.get(name)
+    if not equals or option is None:
+        return argument
+    if not isinstance(option, Boolean):
+        return name + value if len(name) == len("-o") else argument
     if value not in _TRUTH:
         words = f'strconv.ParseBool: parsing "{value}": invalid syntax'
-        raise click.UsageError(invalid(value, booleans[name], words))
-    return name if _TRUTH[value] else booleans[name].secondary_opts[0]
+        raise click.UsageError(invalid(value, option, words))
+    return name if _TRUTH[value] else option.secondary_opts[0]
 
 
 class Place(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ambientlab.cli import pods
 from ambientlab.cli.istio.command import Group, boolean, contents, early
 from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, extensions, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
-from ambientlab.cli.tabwriter import columns
+from ambientlab.cli.tabwriter import PADDING, columns
 from ambientlab.host.kubectl import KubectlError
 
 if TYPE_CHECKING:
@@ -334,42 +334,15 @@ def all_(
         return
     dump = source.dump()
 
-    def head(text: str) -> None:
-        if with_headers:
-            click.echo(f"------ {text} ------\n")
-
     def summary() -> None:
-        cluster_filter = clusters.ClusterFilter(fqdn, port, subset, direction)
-        listener_filter = listeners.ListenerFilter(address, port, kind)
-        head("BOOTSTRAP INFO")
-        columns(bootstrap.rows(dump.section("BootstrapConfigDump")), padding=1)
-        click.echo()
-        head("CLUSTER INFO")
-        found = [one for one in dump.clusters() if cluster_filter.admits(one)]
-        columns([["NAME", *clusters.HEADER], *(clusters.prefixed(one) for one in found)])
-        click.echo()
-        head("LISTENER INFO")
-        shown = listeners.ordered([one for one in dump.listeners() if listener_filter.admits(one)])
-        columns(
-            [
-                ["NAME", *listeners.HEADER],
-                *([f"listener/{one.get('name', '')}", *row] for one in shown for row in listeners.rows(one)),
-            ],
-            _LISTENER_PADDING,
-        )
-        click.echo()
-        head("ROUTE INFO")
-        configs = [one for one in dump.routes() if name in ("", one.get("name"))]
-        rows = [row for one in configs for row in routes.rows(one)]
-        columns([routes.HEADER, *([f"route/{called}", *rest] for called, *rest in rows)])
-        click.echo()
-        head("SECRET INFO")
-        header, certificates = secrets.rows(dump.section("SecretsConfigDump"), datetime.now(UTC))
-        columns([header, *([f"secret/{called}", *rest] for called, *rest in certificates)])
-        click.echo()
-        head("ENDPOINTS INFO")
-        hosts = endpoints.eds_rows(dump.endpoints(), endpoints.EndpointFilter(address, port))
-        columns([endpoints.EDS_HEADER, *([f"endpoint/{called}", *rest] for called, *rest in hosts)])
+        chosen = clusters.ClusterFilter(fqdn, port, subset, direction), listeners.ListenerFilter(address, port, kind)
+        hosts = endpoints.EndpointFilter(address, port)
+        for number, (title, rows, padding) in enumerate(_everything(dump, *chosen, name, hosts)):
+            if number:
+                click.echo()
+            if with_headers:
+                click.echo(f"------ {title} INFO ------\n")
+            columns(rows, padding)
 
     if output == "yaml":
         from ambientlab.cli import goyaml
@@ -377,3 +350,30 @@ def all_(
         click.echo(goyaml.text(dump.raw))
     else:
         _print(output, lambda: dump.raw, summary)
+
+
+def _everything(
+    dump: Dump,
+    of_clusters: clusters.ClusterFilter,
+    of_listeners: listeners.ListenerFilter,
+    of_routes: str,
+    of_hosts: endpoints.EndpointFilter,
+) -> Iterator[tuple[str, list[list[str]], int]]:
+    """The tables of `all`: title, rows, and the spaces between their columns. Names say which table they are of."""
+    yield "BOOTSTRAP", [*bootstrap.rows(dump.section("BootstrapConfigDump"))], 1
+    found = [one for one in dump.clusters() if of_clusters.admits(one)]
+    yield "CLUSTER", [["NAME", *clusters.HEADER], *(clusters.prefixed(one) for one in found)], PADDING
+    shown = listeners.ordered([one for one in dump.listeners() if of_listeners.admits(one)])
+    rows = [[f"listener/{one.get('name', '')}", *row] for one in shown for row in listeners.rows(one)]
+    yield "LISTENER", [["NAME", *listeners.HEADER], *rows], _LISTENER_PADDING
+    configs = [one for one in dump.routes() if of_routes in ("", one.get("name"))]
+    yield "ROUTE", [routes.HEADER, *_under("route", [row for one in configs for row in routes.rows(one)])], PADDING
+    header, certificates = secrets.rows(dump.section("SecretsConfigDump"), datetime.now(UTC))
+    yield "SECRET", [header, *_under("secret", certificates)], PADDING
+    hosts = endpoints.eds_rows(dump.endpoints(), of_hosts)
+    yield "ENDPOINTS", [endpoints.EDS_HEADER, *_under("endpoint", hosts)], PADDING
+
+
+def _under(kind: str, rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    for name, *rest in rows:
+        yield [f"{kind}/{name}", *rest]
