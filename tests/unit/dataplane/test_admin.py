@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from ambientlab.dataplane import admin as admin_client
 from ambientlab.dataplane.admin import AdminClient
 from support.envoy import running_envoy
 
@@ -51,3 +54,34 @@ async def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
         assert not await client.ready()
         with pytest.raises(ConnectionError, match="no Envoy answers"):
             await client.clusters()
+
+
+@pytest.mark.parametrize(
+    "body", [b"nonsense", b"[]", b"1", b'{"stats": 1}', b'{"stats": [1]}', b'{"stats": [{"value": 1}]}']
+)
+async def test_who_serves_in_envoys_place_is_no_envoy(directory: Path, body: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, directory / "s"), AdminClient(str(directory / "s")) as client:
+        with pytest.raises(ConnectionError, match="no Envoy"):
+            await client.stats()
+
+
+async def test_an_answer_without_an_end_is_none(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_client, "MOST", 1 << 20)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" " * 65536)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, directory / "s"), AdminClient(str(directory / "s")) as client:
+        with pytest.raises(ConnectionError, match="does not come to an end"):
+            await client.stats()
