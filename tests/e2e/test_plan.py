@@ -133,7 +133,8 @@ def test_deletions(lab: Mesh) -> None:
     text = " ".join(done.out.split())
     assert "- Gateway hello/waypoint deleted" in text
     assert "hello/helloworld-v1: 95% → 50%" in text
-    assert "- Service hello/waypoint ports 15008, 15021" in text
+    assert "- Service hello/waypoint port 15008" in text
+    assert "- Service hello/waypoint port 15021" in text
     assert 'services "nothing" not found' in text
     assert lab.kubectl("get", "gateway", "-n", "hello", "-o", "name").strip() != ""
 
