@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE
 from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
 from ambientlab.cli.istio.analyze import line
 from ambientlab.mesh.analysis import analyse
 from ambientlab.mesh.analysis.istio import ANALYSERS, CODES
+from ambientlab.mesh.index import index
 from support.decisions import case, indexed, world
 
 GOLDEN = Path(__file__).parent
@@ -52,3 +55,17 @@ def test_whatever_there_is_can_be_analysed(name: str) -> None:
     for finding in analyse(indexed(*world(), *objects_in(case(name))), ANALYSERS):
         assert finding.message
         assert finding.remedies[0].commands
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec"),
+    [
+        (AUTHORIZATIONPOLICY, {"rules": [{"from": [{}]}]}),
+        (DESTINATIONRULE, {"host": "a", "trafficPolicy": {"portLevelSettings": [{"tls": {"mode": "SIMPLE"}}]}}),
+    ],
+)
+def test_what_no_webhook_has_looked_at_can_be_analysed(resource: Resource, spec: dict[str, Any]) -> None:
+    """Clusters have their objects from before, or without Istio's webhook; schemas are kept."""
+    obj = {"metadata": {"name": "x", "namespace": "hello", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec}
+    known = index({resource: [obj]}, failed=lambda name, key, error: None)
+    assert [finding.object.name for finding in analyse(known, ANALYSERS)].count("x") > 0

@@ -143,3 +143,5 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise KubeconfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # no file has such a name
+        raise KubeconfigError(f"cannot read {str(path)!r}: {error}") from error

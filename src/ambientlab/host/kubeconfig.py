@@ -125,7 +125,7 @@ def read(path: Path) -> dict[str, Any]:
         raise KubeconfigError(f"{path} is not text. Mend it, or set KUBECONFIG.") from error
     try:
         config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a moment or a number that is none
         raise KubeconfigError(f"{path} is not YAML ({_first_line(error)}). Mend it, or set KUBECONFIG.") from error
     if config is None:
         return empty

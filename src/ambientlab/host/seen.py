@@ -72,7 +72,7 @@ def _fields(line: str) -> Mapping[str, str]:
 def _service(mesh: Mesh, found: Mapping[str, str], by_address: Mapping[str, str]) -> tuple[str, int] | None:
     """The service and its port: by its own address, as what goes to a waypoint has it, or by that of a pod."""
     address, _, port = (found.get("dst.hbone_addr") or found.get("dst.addr", "")).rpartition(":")
-    if not port.isdigit():
+    if not port.isdecimal():
         return None
     if (host := by_address.get(address.strip("[]"))) is not None:
         return host, int(port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from ambientlab.cli import istioctl
@@ -52,3 +53,16 @@ def test_policies_of_providers_and_of_nobody() -> None:
 def test_a_dry_run_is_not_enforced() -> None:
     dry = {"@type": HTTP, "shadow_rules": {"action": "DENY", "policies": {"ns[a]-policy[later]-rule[0]": {}}}}
     assert check(dry) == []
+
+
+@pytest.mark.parametrize("odd", [5, "x", [1], {"policies": 5}, {"policies": [1]}, {"policies": {"x": 1}}])
+def test_what_is_no_policy_is_none(odd: Any) -> None:
+    assert check({"@type": HTTP, "shadow_rules": odd}) == []
+    nobody = [] if odd == {"policies": {"x": 1}} else [["ALLOW", "_anonymous_match_nothing_", "1"]]
+    assert check({"@type": HTTP, "rules": odd}) == nobody
+
+
+def test_what_is_no_dump_is_told() -> None:
+    for text in ("", "[" * 100_000):
+        done = CliRunner().invoke(istioctl.cli, ["x", "authz", "check", "-f", "-"], input=text)
+        assert "failed to get config dump from file -: failed to unmarshal proxy config: " in done.output

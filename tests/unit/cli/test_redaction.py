@@ -29,6 +29,7 @@ TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJlLWJ5dGVz"
         ("authorization=Bearer opaque-token-1", "opaque-token-1"),
         ("Cookie: session=abc123; other=1", "abc123"),
         ("https://user:hunter2@example.com/x", "hunter2"),
+        ("redis://:hunter2@cache:6379/0", "hunter2"),
         ("client-key-data: QUJDREVG", "QUJDREVG"),
         ('{"password": "hunter2"}', "hunter2"),
         ("--password=hunter2", "hunter2"),

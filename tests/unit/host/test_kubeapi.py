@@ -329,6 +329,23 @@ def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: p
     assert access.of(file=second).plain
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("since: 2026-13-45", "is not YAML"),
+        (
+            'clusters: [{name: c, cluster: {server: "https://a"}}]\nusers: [{name: u, user: {tokenFile: "a\\0"}}]\n'
+            "contexts: [{name: c, context: {cluster: c, user: u}}]",
+            "cannot read .* embedded null byte",
+        ),
+    ],
+)
+def test_a_kubeconfig_that_makes_no_sense_is_told(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    with pytest.raises(KubeconfigError, match=told):
+        access.of("c", tmp_path / "kubeconfig")
+
+
 def test_a_kubeconfig_that_cannot_be_looked_for_is_told(tmp_path: Path) -> None:
     with pytest.raises(KubeconfigError, match=r"cannot read .*x: File name too long"):
         access.of(file=tmp_path / ("x" * 300))

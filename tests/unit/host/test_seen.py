@@ -43,6 +43,7 @@ def as_json(scope: str = "access", **changed: str) -> str:
         ([as_json(), as_json(scope="proxy"), "{", as_json(error="refused")], 1),
         ([plain(error="refused"), plain(direction="inbound"), plain(**{"src.workload": "nobody"})], 0),
         ([plain(**{"dst.hbone_addr": "what", "dst.addr": "10.244.0.21"})], 0),
+        ([plain(**{"dst.hbone_addr": "10.96.0.20:\u00b2"})], 0),
     ],
 )
 def test_connections_are_counted_by_client_and_service(lines: list[str], count: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,10 +78,9 @@ def _in_envoy(cluster: Cluster, pod: pods.Pod, port: int) -> list[Rule]:
 def _in_dump(text: bytes) -> list[Rule]:
     """Wherever filters are: within listeners, or in extensions that come by themselves."""
     try:
-        dump = json.loads(text)
-    except ValueError as error:
+        return [rule for rbac in _rbacs(json.loads(text)) for rule in _rules(rbac)]
+    except (ValueError, RecursionError) as error:
         raise click.ClickException(f"failed to unmarshal proxy config: {error}") from None
-    return [rule for rbac in _rbacs(dump) for rule in _rules(rbac)]
 
 
 def _rbacs(value: Any) -> Iterator[dict[str, Any]]:
@@ -96,16 +95,23 @@ def _rbacs(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _rules(rbac: dict[str, Any]) -> Iterator[Rule]:
-    enforced, shadow = rbac.get("rules"), rbac.get("shadow_rules") or {}
-    if enforced is not None:
-        action = enforced.get("action", "ALLOW")
-        if not enforced.get("policies"):
+    if rbac.get("rules") is not None:
+        action, policies = _policies(rbac["rules"])
+        if not policies:
             yield Rule(action, _NOBODY, "0")
-        for name in enforced.get("policies") or ():
+        for name in policies:
             yield from _named(action, name)
-    for name in shadow.get("policies") or ():
+    _, shadow = _policies(rbac.get("shadow_rules"))
+    for name in shadow:
         if name.startswith("istio-ext-authz-"):
             yield from _named("CUSTOM", name)
+
+
+def _policies(rules: Any) -> tuple[str, Mapping[str, Any]]:
+    """The action, and the policies by their names, of what may be in any file."""
+    given = rules if isinstance(rules, dict) else {}
+    policies = given.get("policies")
+    return str(given.get("action", "ALLOW")), policies if isinstance(policies, dict) else {}
 
 
 def _named(action: str, name: str) -> Iterator[Rule]:

@@ -38,7 +38,7 @@ _PATTERNS = (
     ),
     (re.compile(r"((?:\b|_)token\"?[ \t]*[:=][ \t]*\"?)(?!\[redacted\])[^\s\"',}&]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (re.compile(r"((?:set-)?cookie\"?\s*[:=]\s*\"?)[^\s\"',}][^\n\"]*", re.IGNORECASE), rf"\1{REDACTED}"),
-    (re.compile(r"(https?://)[^/\s:@\"]+:[^/\s@\"]+@"), rf"\1{REDACTED}@"),
+    (re.compile(r"(://)[^/\s:@\"]*:[^/\s@\"]+@"), rf"\1{REDACTED}@"),
     (
         re.compile(
             r"((?:client-key-data|password|passwd|client_secret|api[_-]?key)\"?\s*[:=]\s*\"?)(?!\[redacted\])[^\s\"',}]+",

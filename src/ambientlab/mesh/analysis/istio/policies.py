@@ -40,7 +40,7 @@ def authorization(index: MeshIndex) -> Iterator[Finding]:
         for i, rule in enumerate(policy.spec.get("rules") or ()):
             for j, source in enumerate(rule.get("from") or ()):
                 for name in ("namespaces", "notNamespaces"):
-                    for k, pattern in enumerate(source["source"].get(name) or ()):
+                    for k, pattern in enumerate((source.get("source") or {}).get(name) or ()):
                         if not any(_is(namespace, pattern) for namespace in namespaces):
                             field = f"spec.rules[{i}].from[{j}].source.{name}[{k}]"
                             yield codes.NOT_FOUND(policy.ref, "namespace", pattern, field=field)

@@ -61,7 +61,7 @@ def certificates(index: MeshIndex) -> Iterator[Finding]:
             mode = _unverified(rule, setting.get("tls"))
             if mode:
                 field = f"spec.trafficPolicy.portLevelSettings[{i}].tls"
-                port = f"number:{setting['port']['number']}"
+                port = f"number:{(setting.get('port') or {}).get('number', 0)}"
                 yield codes.UNVERIFIED_PORT(rule.ref, *about, mode, rule.spec["host"], port, field=field)
 
 
