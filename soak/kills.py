@@ -208,7 +208,12 @@ class _Portion:
     def _comes_back(self, victim: str) -> None:
         self._up(victim)
         self.writer.resume()
-        self._ready(victim)
+        try:
+            self._ready(victim)
+        except RuntimeError as error:
+            self._faults.add(f"up found a mesh that does not answer after the kill of {victim}", error)
+            self._up(victim)
+            self._ready(victim)
         self.writer.pause()
         if victim in SPARE_THE_API and self.writer.unanswered:
             self._faults.add(f"writes are not answered after the kill of {victim}", self.writer.unanswered)

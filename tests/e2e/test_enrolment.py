@@ -1,6 +1,7 @@
 """Pods join the mesh and leave it by their labels, with kubectl: nothing restarts, and new connections follow at once.
 
-A ServiceEntry has an address that only ztunnel knows, so who is answered there is in the mesh.
+A ServiceEntry has an address that only ztunnel knows, so who is answered there is in the mesh. The tests go on from
+each other (`walk`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ambientlab.host import inspect, process
 from support.mesh import Mesh
 from support.waiting import eventually, first
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.walk
 
 MODE = "istio.io/dataplane-mode"
 ANNOTATION = r"jsonpath={.metadata.annotations.ambient\.istio\.io/redirection}"
