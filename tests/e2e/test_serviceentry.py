@@ -83,9 +83,11 @@ def test_the_node_proxy_resolves_names(lab: Mesh) -> None:
     answers(lab, "http://dns.example.com/hello", "Hello version")
 
 
+API = entry("api", "egress", "api.example.com", f"  resolution: DNS\n  endpoints: [{{address: {HELLO}}}]")
+
+
 def test_a_waypoint_resolves_names(lab: Mesh) -> None:
-    spec = f"  resolution: DNS\n  endpoints: [{{address: {HELLO}}}]"
-    lab.apply(entry("api", "egress", "api.example.com", spec))
+    lab.apply(API)
     answers(lab, "http://api.example.com/hello", r"200 240\.240\.\d+\.\d+ istio-envoy", *INFO)
     bound = "--for=jsonpath={.status.conditions[?(@.type=='istio.io/WaypointBound')].reason}=WaypointAccepted"
     lab.kubectl("wait", "-n", "egress", bound, "serviceentry/api", "--timeout=20s")
@@ -145,6 +147,7 @@ def test_routes_and_subsets_apply(lab: Mesh) -> None:
     lab.apply(
         entry("routed", "egress", "routed.example.com", f"  resolution: STATIC\n  endpoints: [{', '.join(listed)}]")
     )
+    lab.apply(API)
     lab.apply(ROUTE)
     answers(lab, "http://routed.example.com/moved", "Hello version: v2")
     assert set(versions(lab, "http://routed.example.com/moved", 10)) == {"v2"}
