@@ -216,12 +216,13 @@ def connect_originate(telemetry: Telemetry, gateway: Key) -> Listener:
     keep_for_slow_readers(listener)
     listener.internal_listener.SetInParent()
     _add_listener_filter(listener, "envoy.filters.listener.original_dst", OriginalDst())
-    state = SetFilterState(
-        on_new_connection=[
-            filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%"),
-            filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%"),
-        ]
-    )
+    named = [
+        filter_state(TUNNEL_ADDRESS, "%DYNAMIC_METADATA(istio:tunnel)%"),
+        filter_state(PEER_SANS, "%DYNAMIC_METADATA(istio:san)%"),
+    ]
+    for value in named:  # none of them, and not "-", where a workload was called by its own address
+        value.format_string.omit_empty_values = True
+    state = SetFilterState(on_new_connection=named)
     proxy = TcpProxy(stat_prefix=CONNECT_ORIGINATE, cluster=CONNECT_ORIGINATE)
     proxy.access_log.extend(access_log.waypoint_originations(telemetry))
     # What opened the connection knows how long it may be idle, by its own policy; this clock, of an hour, would run for
