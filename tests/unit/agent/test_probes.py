@@ -61,13 +61,11 @@ async def test_unready_after_three_failures_and_ready_again(world: Any, http: Ht
     await world.ready("web")
     http.status = 503
     for n in range(1, 4):
-        await world.elapse(5)
-        await world.until(lambda n=n: len(http.requests) > n)
+        await world.elapse_until(lambda n=n: len(http.requests) > n)
     await world.until(lambda: world.condition("web", "Ready") == "False")
     assert world.container("web")["state"].keys() == {"running"}
     http.status = 200
-    await world.elapse(5)
-    await world.ready("web")
+    await world.elapse_until(lambda: world.condition("web", "Ready") == "True")
     await world.until(lambda: world.events("Unhealthy"))
     assert world.events("Unhealthy") == ["Readiness probe failed: HTTP probe failed with statuscode: 503"]
 
