@@ -90,6 +90,23 @@ def find(pids: list[int], victim: str) -> int:
     return next(pid for pid in pids if name_of(pid) == victim)
 
 
+def test_up_is_not_content_with_what_is_left_of_a_mesh(home: Mesh) -> None:
+    assert home.ambientlab("up", "-q").code == 0
+    root = launcher(home)
+    pids = inspect.tree(root)
+    os.kill(root, signal.SIGSTOP)  # it cannot see what happens
+    os.kill(find(pids, "daemon"), signal.SIGKILL)
+    gone(pids[1:])
+    command = [sys.executable, "-P", "-m", "ambientlab.cli.main", "up", "-q"]
+    with subprocess.Popen(command, env=home.env, stderr=subprocess.PIPE, text=True) as up:
+        with pytest.raises(subprocess.TimeoutExpired):
+            up.wait(2)
+        os.kill(root, signal.SIGCONT)
+        assert up.wait(60) == 0, up.communicate()[1]
+    assert launcher(home) != root
+    assert home.kubectl("get", "ns", "default", "-o", "name") == "namespace/default\n"
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_mesh_that_starts_can_be_stopped(home: Mesh, killed: bool) -> None:
     """Also one whose `up` is gone, with a terminal that was closed."""

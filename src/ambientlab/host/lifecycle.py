@@ -47,8 +47,7 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
     if kubeconfig_path is not None:
         kubeconfig.verify(kubeconfig_path)
     paths.create()
-    lock = process.acquire(paths)
-    started = lock is not None
+    lock = _lock_unless_ready(paths, patience)
     if lock is not None:
         try:
             tools.install(paths.bin)
@@ -57,15 +56,9 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
             raise _explained(error) from error
         finally:
             os.close(lock)
-    elif not _wait_ready(paths, patience):
-        raise LifecycleError(
-            f"mesh {paths.name!r} is starting or stopping and did not become ready in {patience:.0f} s",
-            f"ambientlab logs --name {paths.name}",
-            f"ambientlab down --name {paths.name}",
-        )
     if kubeconfig_path is not None:
         kubeconfig.merge(kubeconfig_path, paths.context, credentials(paths))
-    return started
+    return lock is not None
 
 
 def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool:
@@ -224,14 +217,40 @@ def _messages(reader: int, deadline: float) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _wait_ready(paths: MeshPaths, patience: float) -> bool:
-    """For a second `up` beside one that is still starting: it records itself when Ready."""
+def _lock_unless_ready(paths: MeshPaths, patience: float) -> int | None:
+    """The mesh's lock, or None of one that is Ready, also of one that another `up` has been starting. One that is
+    ending is waited for. Raises LifecycleError."""
     deadline = time.monotonic() + patience
-    while process.running(paths) is None:
-        if time.monotonic() > deadline or not process.locked(paths):
-            return False
+    while (lock := process.acquire(paths)) is None:
+        if _answers(paths):
+            return None
+        if time.monotonic() > deadline:
+            raise LifecycleError(
+                f"mesh {paths.name!r} is starting or stopping and did not become ready in {patience:.0f} s",
+                f"ambientlab logs --name {paths.name}",
+                f"ambientlab down --name {paths.name}",
+            )
         time.sleep(0.02)
-    return True
+    return lock
+
+
+def _answers(paths: MeshPaths) -> bool:
+    """Whether the mesh is Ready and does not end just now, of which a process may have been killed: the launcher holds
+    the API's socket, so connections to it are made as long as it lives."""
+    found = process.running(paths)
+    if found is None:
+        return False
+    from http import HTTPStatus  # noqa: PLC0415 - a start needs none of this
+    from http.client import HTTPException, HTTPSConnection  # noqa: PLC0415
+    from ssl import create_default_context  # noqa: PLC0415
+
+    try:
+        context = create_default_context(cafile=paths.pki / "ca.crt")
+        with contextlib.closing(HTTPSConnection("127.0.0.1", found.port, timeout=1, context=context)) as api:
+            api.request("GET", "/readyz")
+            return api.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
 
 
 def _rotate(log: Path) -> None:
