@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, GATEWAY
+from ambientlab.api.kinds import (
+    AUTHORIZATIONPOLICY,
+    BACKENDTLSPOLICY,
+    CONFIGMAP,
+    DESTINATIONRULE,
+    GATEWAY,
+    SECRET,
+    SERVICE,
+)
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.ir import Key
 from ambientlab.mesh.serve.rejections import Rejections
 from ambientlab.mesh.session import Rejected
-from ambientlab.mesh.xds.types import EXTENSION
+from ambientlab.mesh.xds import types
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION
 
 WAYPOINT = Key("hello", "waypoint")
 
@@ -46,3 +55,49 @@ def test_what_stands_before_workloads_is_of_the_waypoint(index: MeshIndex, place
     rejections.heard([])
     index.settle()
     assert list(rejections.findings.values()) == []
+
+
+def service(index: MeshIndex, name: str, ip: str) -> None:
+    metadata = {"name": name, "namespace": "hello", "labels": {"istio.io/use-waypoint": "waypoint"}}
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    index.put(SERVICE, {"metadata": metadata, "spec": {"clusterIP": ip, "clusterIPs": [ip], "ports": ports}})
+
+
+def told(index: MeshIndex, type_url: str, name: str) -> dict[ObjectRef, str]:
+    rejections = Rejections(index)
+    rejections.heard([(WAYPOINT, Rejected(type_url, name, "v", "no"))])
+    index.settle()
+    return {said.object: said.message for each in rejections.findings.values() for said in each}
+
+
+def test_a_refused_credential_is_of_those_who_name_it(index: MeshIndex) -> None:
+    for number, name in enumerate(("rule", "policy", "neither")):
+        service(index, name, f"10.96.0.{20 + number}")
+    tls = {"mode": "SIMPLE", "credentialName": "given"}
+    rule = {"metadata": {"name": "r", "namespace": "hello"}, "spec": {"host": "rule", "trafficPolicy": {"tls": tls}}}
+    target = {"group": "", "kind": "Service", "name": "policy"}
+    ref = {"group": "", "kind": "ConfigMap", "name": "authorities"}
+    validation = {"hostname": "policy.example", "caCertificateRefs": [ref]}
+    policy = {
+        "metadata": {"name": "p", "namespace": "hello"},
+        "spec": {"targetRefs": [target], "validation": validation},
+    }
+    metadata = {"name": "authorities", "namespace": "hello"}
+    index.put(DESTINATIONRULE, rule)
+    index.put(BACKENDTLSPOLICY, policy)
+    index.put(CONFIGMAP, {"metadata": metadata, "data": {"ca.crt": "-----BEGIN CERTIFICATE-----"}})
+    index.put(SECRET, {"metadata": {"name": "given", "namespace": "hello"}, "data": {"ca.crt": "bm9uZQ=="}})
+    index.settle()
+    of_rule, of_policy = (
+        next(secret for secret in one.policies[0][2].tls.secrets)  # type: ignore[union-attr]  # both have it
+        for one in (index.services[f"{name}.hello.svc.cluster.local"] for name in ("rule", "policy"))
+    )
+    goes_on = "and goes on with what it had: no"
+    said = f"waypoint hello/waypoint refuses the credential {of_rule}, {goes_on}"
+    assert told(index, types.SECRET, of_rule) == {ObjectRef("DestinationRule", "hello", "r"): said}
+    said = f"waypoint hello/waypoint refuses the credential {of_policy}, {goes_on}"
+    assert told(index, types.SECRET, of_policy) == {ObjectRef("BackendTLSPolicy", "hello", "p"): said}
+    cluster = "inbound-vip|80|http|policy.hello.svc.cluster.local"
+    said = f"waypoint hello/waypoint refuses the cluster {cluster}, {goes_on}"
+    assert told(index, CLUSTER, cluster) == {ObjectRef("BackendTLSPolicy", "hello", "p"): said}
+    assert told(index, types.SECRET, "somebody else's") == {}

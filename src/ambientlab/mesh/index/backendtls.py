@@ -6,7 +6,7 @@ rule leaves unsaid, the policy says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -228,6 +228,10 @@ class BackendPolicies:
         return self._graph.derive(
             "rules of BackendTLSPolicies", shapes, lambda ctx, host, shape: rule(ctx, host, shape, self._by_host)
         )
+
+    def of_host(self, ctx: Context, host: str) -> Sequence[BackendTls]:
+        """Those that ask for something there, the one that comes first before the others."""
+        return sorted(ctx.select(self._by_host, host), key=lambda policy: policy.order)
 
     def said(self) -> list[Said]:
         return [of_readings(self.readings)]

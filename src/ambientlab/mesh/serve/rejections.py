@@ -2,20 +2,21 @@
 
 Of a waypoint: the policies before a service are one resource, and so is a cluster, which Envoy takes whole or not at
 all. It goes on with those it had, as in Istio: so a DENY policy may be bound and not in force, which nobody would
-expect of it. Of the node proxy: the cluster of a service's address or of a workload, and what serves a captured pod.
+expect of it. So is a credential. Of the node proxy: the cluster of a service's address or of a workload, and what
+serves a captured pod.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, POD, REQUESTAUTHENTICATION
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, BACKENDTLSPOLICY, DESTINATIONRULE, POD, REQUESTAUTHENTICATION
 from ambientlab.flow.collection import Collection, Context, Source
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
-from ambientlab.mesh.ir import Key, by_address
+from ambientlab.mesh.ir import Key, Service, TrafficPolicy, by_address
 from ambientlab.mesh.session import Rejected
 from ambientlab.mesh.xds.guards import owner_of
-from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, NODE_PROXY
+from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, NODE_PROXY, SECRET
 from ambientlab.mesh.xds.waypoint_clusters import destination_of
 
 Place = tuple[Key, str, str]
@@ -51,6 +52,8 @@ class Rejections:
             what, refs = f"the policies of {host or 'its workloads'}", self._policies(ctx, gateway, host)
         elif type_url == CLUSTER:
             what, refs = f"the cluster {name}", self._rules(ctx, name)
+        elif type_url == SECRET:
+            what, refs = f"the credential {name}", self._naming(ctx, name)
         else:
             return {}
         message = f"{who} refuses {what}, and goes on with what it had: {detail}"
@@ -70,11 +73,28 @@ class Rejections:
     def _rules(self, ctx: Context, cluster: str) -> Iterator[ObjectRef]:
         destination = destination_of(cluster)
         service = ctx.fetch(self._index.services, destination.host) if destination is not None else None
-        if destination is None or service is None:
+        if destination is not None and service is not None:
+            yield from self._asking(ctx, service, service.policy(destination.port, destination.subset))
+
+    def _naming(self, ctx: Context, credential: str) -> Iterator[ObjectRef]:
+        """Whatever has connections made with it."""
+        found: dict[ObjectRef, None] = {}
+        for service in ctx.everything(self._index.services).values():
+            for _, _, policy in service.policies:
+                if policy.tls is not None and credential in policy.tls.secrets:
+                    found.update(dict.fromkeys(self._asking(ctx, service, policy)))
+        yield from found
+
+    def _asking(self, ctx: Context, service: Service, policy: TrafficPolicy) -> Iterator[ObjectRef]:
+        """The DestinationRule that a service's policy is of, or the BackendTLSPolicies."""
+        if policy.origin is None:
             return
-        origin = service.policy(destination.port, destination.subset).origin
-        if origin is not None and ctx.fetch(self._index.sources[DESTINATIONRULE], origin) is not None:
-            yield ObjectRef(DESTINATIONRULE.kind, *origin)
+        if ctx.fetch(self._index.sources[DESTINATIONRULE], policy.origin) is not None:
+            yield ObjectRef(DESTINATIONRULE.kind, *policy.origin)
+            return
+        for reading in self._index.backend_policies.of_host(ctx, service.host):
+            if reading.tls == policy.tls:
+                yield ObjectRef(BACKENDTLSPOLICY.kind, *reading.key)
 
     def _carried(self, ctx: Context, resource: str) -> Iterator[ObjectRef]:
         """The object behind one of the node proxy's resources, whose names are in mesh.xds.ztunnel."""
