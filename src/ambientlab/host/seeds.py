@@ -65,6 +65,7 @@ def istio() -> list[Seed]:
                     "name": "istio-proxy",
                     "image": _istio_image("ztunnel"),
                     "args": ["proxy", "ztunnel"],
+                    "startupProbe": {**_ZTUNNEL_PROBE, "periodSeconds": 1, "failureThreshold": _ZTUNNEL_SECONDS},
                     "readinessProbe": _ZTUNNEL_PROBE,
                 },
             ),
@@ -116,6 +117,9 @@ def _istiod() -> Object:
 
 # As in Istio's chart: Ready is what has its configuration, not what has merely been started.
 _ZTUNNEL_PROBE: Object = {"httpGet": {"path": "/healthz/ready", "port": 15021}}
+_ZTUNNEL_SECONDS = 30
+"""Unlike Istio's ztunnel, ours is begun anew when it has not become Ready for as long: clusters that change while Envoy
+initialises can keep it from ever going on (envoyproxy/envoy issues 13874 and 21425)."""
 
 
 def _daemonset(name: str, account: str, container: Object) -> Object:

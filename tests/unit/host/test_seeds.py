@@ -13,3 +13,12 @@ def test_everything_shipped_is_as_decoding_gives_it() -> None:
     shipped = [(kinds.CUSTOMRESOURCEDEFINITION, crd) for crd in crds.shipped()]
     for resource, obj in [*shipped, *seeds.namespaces(), *seeds.services(), *seeds.istio()]:
         assert admit.conform(registry, resource, copy(obj), "Strict") == (obj, [])
+
+
+def test_a_ztunnel_that_does_not_become_ready_is_begun_anew() -> None:
+    """What a kubelet does with such a probe is tested in tests/unit/agent/test_probes.py."""
+    [ztunnel] = (obj for resource, obj in seeds.istio() if obj["metadata"]["name"] == "ztunnel" and "spec" in obj)
+    [container] = ztunnel["spec"]["template"]["spec"]["containers"]
+    startup = container["startupProbe"]
+    assert startup["httpGet"] == container["readinessProbe"]["httpGet"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 30
