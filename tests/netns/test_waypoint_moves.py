@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import GATEWAY, SERVICE, VIRTUALSERVICE
 from ambientlab.mesh.serve import control_plane
 from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
 from support.in_node import in_node
 from support.mesh_world import ask
-from support.waiting import until
+from support.waiting import becomes, until
 
 if TYPE_CHECKING:
     from ambientlab.mesh.serve.connection import Connection
@@ -104,3 +105,35 @@ async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 def of_services(names: Iterable[str]) -> list[str]:
     return [name for name in names if "|" in name]
+
+
+@in_node
+async def test_a_pod_gets_and_loses_a_waypoint_without_a_failed_request(world: MeshWorld) -> None:
+    await prepare(world)
+    gateway = world.client.get(GATEWAY, ONE, "hello") or {}
+    labels = {"istio.io/waypoint-for": "workload"}
+    world.client.put(GATEWAY, {**gateway, "metadata": {**gateway["metadata"], "labels": labels}})
+    pod, client, through = (world.sandboxes[name].spec.ip or "" for name in ("hello", "client", f"{ONE}-1"))
+    over = False
+
+    async def load() -> Counter[str]:
+        callers: Counter[str] = Counter()
+        while not over:
+            status, body = await world.get("client", pod, 8080)
+            assert status == 200, body
+            callers[body.split()[1]] += 1
+        return callers
+
+    loads = [asyncio.create_task(load()) for _ in range(4)]
+    for source in (through, client) * 5:
+        world.label("hello", **({"istio_DOT_io__use_waypoint": ONE} if source == through else {}))
+        await becomes(lambda: caller(world, pod), source)
+    over = True
+    seen = sum(await asyncio.gather(*loads), Counter[str]())
+    assert set(seen) == {through, client}
+
+
+async def caller(world: MeshWorld, pod: str) -> str:
+    status, body = await world.get("client", pod, 8080)
+    assert status == 200, body
+    return body.split()[1]

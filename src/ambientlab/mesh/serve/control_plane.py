@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -25,13 +26,13 @@ from ambientlab.api import durations
 from ambientlab.api.client import Client, Event, Handler, Unsubscribe
 from ambientlab.api.kinds import CONFIGMAP, GATEWAY, POD, SECRET
 from ambientlab.api.resources import Resource
-from ambientlab.flow.collection import Change
+from ambientlab.flow.collection import Change, Source
 from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.configdump import Certificates
 from ambientlab.mesh.index import RESOURCES, CredentialError, MeshIndex
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 from ambientlab.mesh.index.findings import of_diagnostics
-from ambientlab.mesh.ir import Credential, Key, Service, TrustDomains
+from ambientlab.mesh.ir import Credential, Key, Service, TrustDomains, Workload
 from ambientlab.mesh.serve import certificates
 from ambientlab.mesh.serve.ca import LIFETIME, CertificateAuthority, Clock, utc_now
 from ambientlab.mesh.serve.connection import Connection
@@ -52,6 +53,8 @@ from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, NODE_PROXY, 
 from ambientlab.mesh.xds.waypoint_clusters import served_by
 
 log = logging.getLogger("ambientlab.istiod")
+
+K = TypeVar("K", bound=Hashable)
 
 NO_NODE_PROXY = "no ztunnel is connected; see the ztunnel pod in namespace istio-system"
 
@@ -112,7 +115,8 @@ class ControlPlane:
         self._followers: list[tuple[Callable[[int], None], Callable[[str], None]]] = []
         self._proxies = Proxies(self.index.graph, self.index.mesh, ipv6=ipv6)
         self._proxies.resources.watch(self._changed)
-        self.index.mesh.services.watch(self._moved)
+        self.index.mesh.services.watch(self._service_changed)
+        self.index.mesh.workloads.watch(self._workload_changed)
         self._carried = self._proxies.ztunnel.captured.index(lambda _, pod: (pod.identity,))
         self._told: dict[Connection, Key] = {}
         self._refusals = Refusals(self.index.graph, self.index.mesh, self._proxies.waypoints)
@@ -310,19 +314,18 @@ class ControlPlane:
         for connection, owner in self._told.items():
             if owner == NODE_PROXY:
                 connection.push()
-        if self._proxies.waypoints.leaving:
+        if self._proxies.waypoints.leaving or self._proxies.waypoints.leaving_workloads:
             self._let_go_later()
 
-    def _moved(self, host: str, change: Change[Service]) -> None:
-        """A waypoint goes on for a service that has another one, or none, until nobody can be on the way to it."""
-        if change.old is None or change.new is None:
-            return
-        now = {gateway for gateway, _ in change.new.waypoints}
-        for gateway, _ in change.old.waypoints:
-            if gateway not in now:
-                self._proxies.waypoints.leaving.set((gateway, host), gateway)
-        for gateway in now:
-            self._proxies.waypoints.leaving.delete((gateway, host))
+    def _service_changed(self, host: str, change: Change[Service]) -> None:
+        if change.old is not None and change.new is not None:
+            before, now = ({gateway for gateway, _ in each.waypoints} for each in (change.old, change.new))
+            _moved(self._proxies.waypoints.leaving, host, before, now)
+
+    def _workload_changed(self, key: Key, change: Change[Workload]) -> None:
+        if change.old is not None and change.new is not None:
+            before, now = ({gateway for gateway in (each.waypoint,) if gateway} for each in (change.old, change.new))
+            _moved(self._proxies.waypoints.leaving_workloads, key, before, now)
 
     def _let_go_later(self) -> None:
         if self._departure is not None:
@@ -335,8 +338,8 @@ class ControlPlane:
         if self._waiting or self._scheduled or not all(each.session.synced for each in node_proxies):
             self._let_go_later()
             return
-        for place in list(self._proxies.waypoints.leaving):
-            self._proxies.waypoints.leaving.delete(place)
+        _forget(self._proxies.waypoints.leaving)
+        _forget(self._proxies.waypoints.leaving_workloads)
         self._schedule()
 
     def _report_soon(self) -> None:
@@ -481,6 +484,19 @@ class ControlPlane:
         for connection in self.connections:
             connection.refresh_secrets()
         self._arm_renewal()
+
+
+def _moved(leaving: Source[tuple[Key, K], Key], key: K, before: Set[Key], now: Set[Key]) -> None:
+    """A waypoint goes on for what has another one, or none, until nobody can be on the way to it."""
+    for gateway in before - now:
+        leaving.set((gateway, key), gateway)
+    for gateway in now:
+        leaving.delete((gateway, key))
+
+
+def _forget(leaving: Source[K, Key]) -> None:
+    for place in list(leaving):
+        leaving.delete(place)
 
 
 def _tell(collection: str, key: Hashable, error: Exception) -> None:

@@ -52,9 +52,9 @@ class Waypoints:
     """Derives the resources of the Gateways in `served`, which are those that have proxies.
 
     Endpoints change more often than anything else: only assignments are made from them, all else from `promises`, the
-    services without. `trials` are of what a proxy refuses of `tables`, which are as it is to have them. Of `leaving`,
-    waypoints that a service does not use any more, are those that clients may still be on their way to. `ipv6` is
-    whether they can be reached by it.
+    services without. `trials` are of what a proxy refuses of `tables`, which are as it is to have them. In `leaving`
+    are services with waypoints that they do not use any more and clients may still be on their way to, likewise
+    workloads in `leaving_workloads`. `ipv6` is whether waypoints can be reached by it.
     """
 
     def __init__(self, graph: Graph, mesh: Mesh, *, ipv6: bool = True) -> None:
@@ -63,6 +63,8 @@ class Waypoints:
         self.served: Source[Key, Key] = graph.source("waypoints with proxies")
         self.leaving: Source[tuple[Key, str], Key] = graph.source("services that leave waypoints")
         self._left = self.leaving.index(lambda place, _: (place[1],))
+        self.leaving_workloads: Source[tuple[Key, Key], Key] = graph.source("workloads that leave waypoints")
+        self._left_by = self.leaving_workloads.index(lambda place, _: (place[1],))
         self.trials: Source[tuple[Key, str, int], Trial] = graph.source("trials of route tables")
         promises: Collection[str, Service] = graph.derive(
             "services without endpoints", mesh.services, lambda _, host, each: {host: replace(each, endpoints=())}
@@ -86,8 +88,14 @@ class Waypoints:
             lambda _, place, table: {place: True} if routes.counted(table) else {},
         )
         self.backends = Backends(graph, mesh, promises, self.served, fronted, self.tables)
-        bound = graph.group("workloads by waypoint", mesh.workloads, _bound)
-        self._addresses = graph.derive("addresses of waypoints' workloads", bound, _addresses)
+        bound: Collection[tuple[Key, Key], Workload] = graph.derive(
+            "workloads of waypoints", mesh.workloads, self._bound
+        )
+        self._addresses = graph.derive(
+            "addresses of waypoints' workloads",
+            graph.group("workloads by waypoint", bound, lambda place, _: (place[0],)),
+            _addresses,
+        )
         chains: Collection[tuple[Key, str, int, str], Chain] = graph.derive("filter chains", fronted, self._chains_of)
         self._chains = graph.group("filter chains by waypoint", chains, lambda place, _: (place[0],))
         self.resources: tuple[Collection[Owned, Message], ...] = (
@@ -104,6 +112,12 @@ class Waypoints:
     def _fronted(self, ctx: Context, host: str, service: Service) -> Mapping[tuple[Key, str], Service]:
         gateways = dict.fromkeys([*(gateway for gateway, _ in service.waypoints), *ctx.select(self._left, host)])
         return {(gateway, host): service for gateway in gateways if ctx.fetch(self.served, gateway)}
+
+    def _bound(self, ctx: Context, key: Key, workload: Workload) -> Mapping[tuple[Key, Key], Workload]:
+        gateways = dict.fromkeys(ctx.select(self._left_by, key))
+        if workload.waypoint is not None:
+            gateways[workload.waypoint] = None
+        return {(gateway, key): workload for gateway in gateways}
 
     def _tables_of(
         self, ctx: Context, place: tuple[Key, str], service: Service
@@ -296,10 +310,6 @@ def _disputed(_: Context, place: tuple[Key, int], services: tuple[Service, ...])
     ports = [port for service in services for port in service.ports if port.number == place[1]]
     http = {port.protocol.http for port in ports}
     return {place: True} if len(http) > 1 or any(p.protocol is AppProtocol.UNDECLARED for p in ports) else {}
-
-
-def _bound(_: Key, workload: Workload) -> tuple[Key, ...]:
-    return () if workload.waypoint is None else (workload.waypoint,)
 
 
 def _addresses(_: Context, gateway: Key, workloads: tuple[Workload, ...]) -> Mapping[Key, tuple[str, ...]]:
