@@ -59,6 +59,12 @@ class Peer:
             DeltaDiscoveryRequest(type_url=TYPES[service], response_nonce=self.unanswered.pop(service))
         )
 
+    def take(self, service: str, *subscribe: str) -> None:
+        """Ask, be answered, and accept."""
+        self.request(service, *subscribe)
+        self.sent()
+        self.ack(service)
+
     def nack(self, service: str, detail: str = "no good") -> list[Event]:
         request = DeltaDiscoveryRequest(type_url=TYPES[service], response_nonce=self.unanswered.pop(service))
         request.error_detail.message = detail
@@ -128,18 +134,14 @@ def test_resources_named_in_answer_to_a_subscription_go_out_with_it(peer: Peer) 
 
 def test_asking_again_is_answered_again(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r")})
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("RDS", "r")
     peer.request("RDS", "r")
     assert peer.sent() == ["RDS +r"]
 
 
 def test_what_is_unsubscribed_is_not_sent(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r"), "s": routes("s")})
-    peer.request("RDS", "r", "s")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("RDS", "r", "s")
     peer.request("RDS", unsubscribe=("r",))
     peer.session.update(ROUTES, {"r": routes("r", "2"), "s": routes("s", "2")})
     assert peer.sent() == ["RDS +s"]
@@ -223,9 +225,7 @@ def test_what_a_refused_push_may_have_brought_is_removed_when_it_is_to_go(peer: 
 
 def test_what_a_refused_push_may_have_changed_is_changed_back(peer: Peer) -> None:
     peer.session.update(LISTENER, {"a": listener("a"), "b": listener("b")})
-    peer.request("LDS")
-    peer.sent()
-    peer.ack("LDS")
+    peer.take("LDS")
     peer.session.update(LISTENER, {"a": listener("a", "2"), "b": listener("b", "bad")})
     peer.sent()
     peer.session.update(LISTENER, {"a": listener("a")})
@@ -241,9 +241,7 @@ def test_what_a_refused_push_may_have_changed_is_changed_back(peer: Peer) -> Non
 
 def test_removals_are_separated_from_a_refused_push(peer: Peer) -> None:
     peer.session.update(LISTENER, {"a": listener("a"), "b": listener("b")})
-    peer.request("LDS")
-    peer.sent()
-    peer.ack("LDS")
+    peer.take("LDS")
     peer.session.update(LISTENER, {"b": listener("b", "bad")}, removed=["a"])
     assert peer.sent() == ["LDS +b -a"]
     peer.nack("LDS")
@@ -257,9 +255,7 @@ def test_removals_are_separated_from_a_refused_push(peer: Peer) -> None:
 
 def test_going_back_to_the_version_in_force_needs_no_push(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r")})
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("RDS", "r")
     peer.session.update(ROUTES, {"r": routes("r", "bad")})
     peer.sent()
     peer.nack("RDS")
@@ -271,9 +267,7 @@ def test_going_back_to_the_version_in_force_needs_no_push(peer: Peer) -> None:
 
 def test_what_is_taken_back_before_it_is_refused_is_no_rejection(peer: Peer) -> None:
     peer.session.update(CLUSTER, {"a": cluster("a"), "b": cluster("b")})
-    peer.request("CDS")
-    peer.sent()
-    peer.ack("CDS")
+    peer.take("CDS")
     peer.session.update(CLUSTER, {"a": cluster("a", "bad")})
     peer.sent()
     peer.session.update(CLUSTER, {"a": cluster("a")})
@@ -297,9 +291,7 @@ def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r", "v1")})
     peer.sent()
     peer.ack("CDS")
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("RDS", "r")
     peer.session.update(CLUSTER, {"v2": cluster("v2", eds=True)})
     peer.session.update(ENDPOINTS, {"v2": endpoints("v2")})
     peer.session.update(ROUTES, {"r": routes("r", "v2")})
@@ -315,12 +307,8 @@ def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
 def test_clusters_go_only_after_nothing_refers_to_them(peer: Peer) -> None:
     peer.session.update(CLUSTER, {"old": cluster("old")})
     peer.session.update(ROUTES, {"r": routes("r", "old")})
-    peer.request("CDS")
-    peer.sent()
-    peer.ack("CDS")
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("CDS")
+    peer.take("RDS", "r")
     peer.session.update(CLUSTER, {"new": cluster("new")}, removed=["old"])
     peer.session.update(ROUTES, {"r": routes("r", "new")})
     assert peer.sent() == ["CDS +new"]
@@ -340,12 +328,8 @@ def test_what_leaves_together_leaves_when_the_proxy_has_no_use_for_it(peer: Peer
     for service in ("a", "b"):
         peer.session.update(CLUSTER, {service: cluster(service)})
         peer.session.update(ROUTES, {service: routes(service, service)})
-    peer.request("CDS")
-    peer.sent()
-    peer.ack("CDS")
-    peer.request("RDS", "a", "b")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("CDS")
+    peer.take("RDS", "a", "b")
     for service in ("a", "b"):
         peer.session.update(CLUSTER, {}, removed=[service])
         peer.session.update(ROUTES, {}, removed=[service])
@@ -366,12 +350,8 @@ def test_what_leaves_together_leaves_when_the_proxy_has_no_use_for_it(peer: Peer
 def test_clusters_do_not_wait_for_what_leaves_after_them(peer: Peer) -> None:
     peer.session.update(CLUSTER, {"a": cluster("a")})
     peer.session.update(ROUTES, {name: routes(name, "a") for name in ("a", "b")})
-    peer.request("CDS")
-    peer.sent()
-    peer.ack("CDS")
-    peer.request("RDS", "a", "b")
-    peer.sent()
-    peer.ack("RDS")
+    peer.take("CDS")
+    peer.take("RDS", "a", "b")
     peer.session.update(CLUSTER, {}, removed=["a"])
     peer.session.update(ROUTES, {}, removed=["a"])
     assert peer.sent() == []
@@ -385,9 +365,7 @@ def test_a_changed_cluster_is_sent_its_endpoints_again_to_warm(peer: Peer) -> No
     peer.session.update(ENDPOINTS, {"a": endpoints("a"), "b": endpoints("b")})
     peer.request("CDS")
     peer.sent()
-    peer.request("EDS", "a", "b")
-    peer.sent()
-    peer.ack("EDS")
+    peer.take("EDS", "a", "b")
     peer.ack("CDS")
     assert peer.sent() == []
     peer.session.update(CLUSTER, {"a": cluster("a", "changed", eds=True)})
@@ -415,9 +393,7 @@ def test_nonsense_is_a_fault_and_changes_nothing(peer: Peer, request_: DeltaDisc
 
 def test_a_refused_removal_is_reported_and_not_repeated(peer: Peer) -> None:
     peer.session.update(LISTENER, {"a": listener("a")})
-    peer.request("LDS")
-    peer.sent()
-    peer.ack("LDS")
+    peer.take("LDS")
     peer.session.update(LISTENER, {}, removed=["a"])
     peer.sent()
     assert isinstance(peer.nack("LDS")[0], Fault)
