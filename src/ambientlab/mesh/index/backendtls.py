@@ -188,7 +188,7 @@ def _credential(key: Key, validation: Mapping[str, Any], around: Surroundings) -
 
 def rule(ctx: Context, host: str, shape: Shape, policies: Index[str, Key, BackendTls]) -> Mapping[Key, Rule]:
     """The DestinationRule that all policies for a host come to."""
-    asked = sorted(ctx.select(policies, host), key=lambda policy: policy.order)
+    asked = _asking(ctx, host, policies)
     if not asked:
         return {}
     # as Istio names it, which is what `istioctl proxy-config cluster` shows
@@ -211,6 +211,11 @@ def rule(ctx: Context, host: str, shape: Shape, policies: Index[str, Key, Backen
     return {key: found}
 
 
+def _asking(ctx: Context, host: str, policies: Index[str, Key, BackendTls]) -> Sequence[BackendTls]:
+    """Those that ask for something of a host, the one that comes first before the others."""
+    return sorted(ctx.select(policies, host), key=lambda policy: policy.order)
+
+
 class BackendPolicies:
     """The collections of BackendTLSPolicies, derived within the graph of everything else."""
 
@@ -230,8 +235,7 @@ class BackendPolicies:
         )
 
     def of_host(self, ctx: Context, host: str) -> Sequence[BackendTls]:
-        """Those that ask for something there, the one that comes first before the others."""
-        return sorted(ctx.select(self._by_host, host), key=lambda policy: policy.order)
+        return _asking(ctx, host, self._by_host)
 
     def said(self) -> list[Said]:
         return [of_readings(self.readings)]
