@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ambientlab.api.kinds import GATEWAY, SERVICE, VIRTUALSERVICE
 from ambientlab.mesh.serve import control_plane
 from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
+from support.hello_pods import VIP, captured_pods
 from support.in_node import in_node
 from support.mesh_world import ask
 from support.waiting import becomes, until
@@ -18,19 +19,12 @@ if TYPE_CHECKING:
     from ambientlab.mesh.serve.connection import Connection
     from support.mesh_world import MeshWorld
 
-VIP = "10.96.0.50"
 ONE, OTHER = "one", "other"
 USE = "istio.io/use-waypoint"
 
 
 async def prepare(world: MeshWorld) -> None:
-    world.namespace("default", istio_DOT_io__dataplane_mode="ambient")
-    world.namespace("hello", istio_DOT_io__dataplane_mode="ambient")
-    await world.ztunnel()
-    await world.pod("client")
-    await world.pod("hello", "hello")
-    await world.serve("hello")
-    world.service("hello", "hello", VIP, {5000: 8080}, ["hello"])
+    await captured_pods(world)
     for number, name in enumerate((ONE, OTHER)):
         await world.waypoint(name, vip=f"10.96.0.{200 + number}")
     await until(lambda: sum(map(runs, world.istiod.connections)) == 2, "both waypoints run")
@@ -47,12 +41,14 @@ async def move(world: MeshWorld, waypoint: str) -> None:
     assert service is not None
     world.client.put(SERVICE, {**service, "metadata": {**service["metadata"], "labels": {USE: waypoint}}})
     through = world.sandboxes[f"{waypoint}-1"].spec.ip
-    for _ in range(1000):
-        status, body = await world.get("client", VIP, 5000)
-        assert status == 200, body
-        if body.split() == ["hello", through]:
-            return
-    raise AssertionError(f"connections do not go through {waypoint}: {body}")
+    await becomes(lambda: caller(world, VIP, 5000), through)
+
+
+async def caller(world: MeshWorld, address: str, port: int) -> str:
+    """Whom the application sees."""
+    status, body = await world.get("client", address, port)
+    assert status == 200, body
+    return body.split()[1]
 
 
 @in_node
@@ -113,27 +109,19 @@ async def test_a_pod_gets_and_loses_a_waypoint_without_a_failed_request(world: M
     gateway = world.client.get(GATEWAY, ONE, "hello") or {}
     labels = {"istio.io/waypoint-for": "workload"}
     world.client.put(GATEWAY, {**gateway, "metadata": {**gateway["metadata"], "labels": labels}})
-    pod, client, through = (world.sandboxes[name].spec.ip or "" for name in ("hello", "client", f"{ONE}-1"))
+    pod, client, through = (world.sandboxes[name].spec.ip or "" for name in ("hello-v1", "client", f"{ONE}-1"))
     over = False
 
     async def load() -> Counter[str]:
         callers: Counter[str] = Counter()
         while not over:
-            status, body = await world.get("client", pod, 8080)
-            assert status == 200, body
-            callers[body.split()[1]] += 1
+            callers[await caller(world, pod, 8080)] += 1
         return callers
 
     loads = [asyncio.create_task(load()) for _ in range(4)]
     for source in (through, client) * 5:
-        world.label("hello", **({"istio_DOT_io__use_waypoint": ONE} if source == through else {}))
-        await becomes(lambda: caller(world, pod), source)
+        world.label("hello-v1", **({"istio_DOT_io__use_waypoint": ONE} if source == through else {}))
+        await becomes(lambda: caller(world, pod, 8080), source)
     over = True
     seen = sum(await asyncio.gather(*loads), Counter[str]())
     assert set(seen) == {through, client}
-
-
-async def caller(world: MeshWorld, pod: str) -> str:
-    status, body = await world.get("client", pod, 8080)
-    assert status == 200, body
-    return body.split()[1]
