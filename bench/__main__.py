@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -38,8 +37,6 @@ def main(names: list[str]) -> int:
         for name, text in known.items():
             print(f"  {name:12} {text}", file=sys.stderr)
         return 2
-    # An installed product has its bytecode; a checkout must be let keep it, or every start compiles what is not there.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     print("  ".join(report.machine().values()))
     rows = []
     for name in names or SUITES:
