@@ -18,6 +18,22 @@ def _mark(made):
     made.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
 
 
+def _as(address, port=0):
+    """Connect as the proxy does for a client: from its address."""
+
+    def prepare(made):
+        _mark(made)
+        level, option = (
+            (socket.IPPROTO_IPV6, IPV6_TRANSPARENT)
+            if made.family is socket.AF_INET6
+            else (socket.IPPROTO_IP, IP_TRANSPARENT)
+        )
+        made.setsockopt(level, option, 1)
+        made.bind((address, port))
+
+    return prepare
+
+
 async def _accept(listener):
     async with asyncio.timeout(5):
         return await asyncio.get_running_loop().sock_accept(listener)
@@ -82,14 +98,31 @@ async def the_application_sees_the_client(world):
     """The proxy connects to the application from the client's address; the answers find their way back to it."""
     pod, client = await world.sandbox("pod"), await world.sandbox("client")
     await world.rules.install(pod.netns)
-
-    def as_client(made):
-        _mark(made)
-        made.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-        made.bind((client.spec.ip, 0))
-
     async with world.greeting(pod.netns, 5000, "app"):
-        assert await world.hear(pod.netns, pod.spec.ip, 5000, as_client) == f"app {client.spec.ip}"
+        assert await world.hear(pod.netns, pod.spec.ip, 5000, _as(client.spec.ip)) == f"app {client.spec.ip}"
+
+
+async def the_proxy_may_have_the_very_port_of_its_client(world):
+    """It lets the kernel choose, which knows no reason against that one: the client's socket is elsewhere."""
+    pod, client = await world.sandbox("pod"), await world.sandbox("client")
+    await world.rules.install(pod.netns)
+    loop = asyncio.get_running_loop()
+    for anywhere, called, calling in (
+        ("0.0.0.0", pod.spec.ip, client.spec.ip),
+        ("::", in_ipv6(pod.spec.ip), in_ipv6(client.spec.ip)),
+    ):
+        inbound, app = await world.listen(pod.netns, 15006, anywhere), await world.listen(pod.netns, 5000, anywhere)
+        made = await world.connect(client.netns, called, 5000)
+        taken, address = await _accept(inbound)
+        upstream = await world.connect(pod.netns, called, 5000, _as(calling, address[1]))
+        served, seen = await _accept(app)
+        assert seen[:2] == address[:2] == (calling, made.getsockname()[1])
+        for one, other in ((made, taken), (upstream, served)):
+            for sender, receiver in ((one, other), (other, one)):
+                await loop.sock_sendall(sender, b"heard")
+                assert await loop.sock_recv(receiver, 10) == b"heard"
+        for end in (made, taken, upstream, served):
+            end.close()
 
 
 async def probes_of_the_node_pass(world):
@@ -115,13 +148,7 @@ async def both_ways_lead_to_the_proxy_by_ipv6(world):
         assert await world.hear("", here, 5000) == "app fd16:9254:7127:1337:ffff:ffff:ffff:ffff", "probes pass"
         for host in ("::1", here):
             assert (await world.hear(pod.netns, host, 5000)).startswith("app ")
-
-        def as_client(made):
-            _mark(made)
-            made.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-            made.bind((there, 0))
-
-        assert await world.hear(pod.netns, here, 5000, as_client) == f"app {there}"
+        assert await world.hear(pod.netns, here, 5000, _as(there)) == f"app {there}"
         await world.rules.remove(pod.netns)
         await world.rules.disconnect(pod.netns)
         assert await world.hear(pod.netns, there, 5000) == f"direct {here}"
@@ -195,6 +222,7 @@ SCENARIOS = [
     inbound_goes_to_the_proxy,
     plain_connections_to_a_pod_can_be_left_alone,
     the_application_sees_the_client,
+    the_proxy_may_have_the_very_port_of_its_client,
     probes_of_the_node_pass,
     both_ways_lead_to_the_proxy_by_ipv6,
     datagrams_are_left_alone,

@@ -8,6 +8,9 @@ same table and chain names, without DNS capture, which this mesh does not have:
 - the proxy's own sockets carry mark 0x539 and pass;
 - what the proxy sends to the application comes with the client's address, so the application's answer would leave
   through eth0: connection mark 0x111 remembers such connections, and a rule and a table deliver the answers locally;
+- nor does the client's port tell the two connections apart, when the kernel chooses for the proxy's the very one that
+  the client has: the proxy's packets have a connection tracking zone of their own, or they would be redirected as the
+  client's are and reach no application (Istio has no such rule);
 - 169.254.7.127 passes: the node gives this source to its own connections to captured pods (kubelet probes), which
   must reach the application even where a policy wants mutual TLS.
 
@@ -50,6 +53,7 @@ from ambientlab.node.linux.nft_expr import (
     source_nat,
     store_ct_mark,
     store_meta,
+    store_original_zone,
 )
 
 PROBE_SOURCE = "169.254.7.127"
@@ -67,10 +71,11 @@ _CAPTURED_GROUP = 1337
 _PROXY_MARK = 0x539
 _REPLY_MARK = 0x111
 _MARK_MASK = 0xFFF
+_PROXY_ZONE = 1
 _TABLE = 100
 _RULE_PRIORITY = 32764  # netlink picks this for the first rule Istio adds: just before the main table
 
-_NAT_PRIORITY, _SNAT_PRIORITY, _MANGLE_PRIORITY, _FILTER_PRIORITY = -100, 100, -150, 0
+_RAW_PRIORITY, _NAT_PRIORITY, _SNAT_PRIORITY, _MANGLE_PRIORITY, _FILTER_PRIORITY = -300, -100, 100, -150, 0
 _LOOPBACK_NAME = b"lo".ljust(16, b"\0")
 _ETH0 = 2
 
@@ -160,6 +165,15 @@ def _marks(own: _Addresses) -> Batch:
         equal(_native(_REPLY_MARK)),
         load_ct_mark(),
         store_meta(Meta.MARK),
+    )
+    mangle.add_chain("before-tracking", Hook("filter", "output", _RAW_PRIORITY))
+    mangle.add_rule(
+        "before-tracking",
+        load_meta(Meta.OUTPUT_NAME),
+        equal(_LOOPBACK_NAME),
+        *_OF_PROXY,
+        immediate(struct.pack("=H", _PROXY_ZONE)),
+        store_original_zone(),
     )
     return mangle
 

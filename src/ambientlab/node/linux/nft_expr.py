@@ -46,6 +46,8 @@ TCP = b"\x06"
 UDP = b"\x11"
 
 _CT_MARK = 3
+_CT_ZONE = 17
+_CT_ORIGINAL = 0
 _NETWORK, _TRANSPORT = 1, 2
 
 
@@ -84,6 +86,13 @@ def load_ct_mark(register: int = 0) -> bytes:
 
 def store_ct_mark(register: int = 0) -> bytes:
     return _expression("ct", _register(4, register), _u32(2, _CT_MARK))
+
+
+def store_original_zone(register: int = 0) -> bytes:
+    """The connection tracking zone in which the packets of who opened the connection are looked up; those that answer
+    are in the common one."""
+    direction = attribute(3, bytes([_CT_ORIGINAL]))
+    return _expression("ct", _register(4, register), _u32(2, _CT_ZONE), direction)
 
 
 def _payload(base: int, offset: int, length: int, register: int) -> bytes:
