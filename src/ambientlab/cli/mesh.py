@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def logs(name: str, component: str, follow: bool, tail: int | None) -> None:
 
     Pods have theirs in `kubectl logs`; ztunnel's access log is `kubectl logs -n istio-system ds/ztunnel`.
     """
-    import subprocess
+    from ambientlab.host import logtail
 
     paths = paths_for(name)
     files = {
@@ -173,10 +174,12 @@ def logs(name: str, component: str, follow: bool, tail: int | None) -> None:
         fail(f"no component {component!r}", [f"one of: {', '.join(files)}"], code=2)
     if not files[component].exists():
         fail(f"mesh {name!r} has no {component} log yet", [f"ambientlab up --name {name}"])
-    count = "+1" if tail is None else str(tail)
-    arguments = ["tail", "-n", count, *(["-F"] if follow else []), str(files[component])]
-    code = subprocess.run(arguments, check=False).returncode
-    raise SystemExit(code if code >= 0 else 128 - code)
+    try:
+        logtail.show(files[component], sys.stdout.buffer, last=tail, follow=follow)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"cannot read {error.filename}: {error.strerror}")
 
 
 @click.command()

@@ -65,15 +65,46 @@ def test_a_reader_of_istioctl_that_goes_away_ends_it_with_141(tmp_path: Path) ->
         assert process.wait() == 128 + signal.SIGPIPE
 
 
-def test_a_reader_of_logs_that_goes_away_ends_them_with_141(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That of a mesh `told`, on a machine whose PATH has no program at all."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    log = mesh_paths("told").daemon_log
-    log.parent.mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = mesh_paths("told").daemon_log
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_reader_of_logs_that_goes_away_ends_them_with_141(log: Path) -> None:
     log.write_text("line\n" * 100_000)
     with started("logs", "--name", "told") as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_logs_follow_a_file_that_is_cut_short_or_replaced(log: Path) -> None:
+    log.write_text("1\n2\n")
+    with started("logs", "--name", "told", "--tail", "1", "-f") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"2\n"
+        with log.open("a") as file:
+            file.write("3\n")
+        assert process.stdout.readline() == b"3\n"
+        os.truncate(log, 0)
+        log.write_text("4\n")
+        assert process.stdout.readline() == b"4\n"
+        log.rename(log.with_suffix(".log.1"))
+        log.write_text("5, of the same length or longer\n")
+        assert process.stdout.readline() == b"5, of the same length or longer\n"
+        process.stdout.close()
+        assert process.wait(20) == 128 + signal.SIGPIPE, "though nothing is written any more"
+
+
+def test_a_log_that_cannot_be_read_is_named(log: Path) -> None:
+    log.mkdir()
+    done = CliRunner().invoke(cli, ["logs", "--name", "told"])
+    assert (done.exit_code, done.stderr) == (1, f"Error: cannot read {log}: Is a directory\n")
 
 
 def test_a_reader_of_a_lab_that_goes_away_is_told_of_as_any_other() -> None:
