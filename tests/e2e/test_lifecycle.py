@@ -51,6 +51,8 @@ def test_up_twice_and_the_state_survives_down(home: Mesh) -> None:
     status = json.loads(home.ambientlab("status", "-o", "json").out)
     assert status[0]["status"] == "Running"
     assert status[0]["podsReady"] == status[0]["pods"] >= 3
+    logs = [home.ambientlab("logs", component, "--tail", "1") for component in ("daemon", "istiod", "istio-cni")]
+    assert [len(log.out.splitlines()) for log in logs] == [1, 1, 1], logs
     pids = inspect.tree(launcher(home))
     assert home.ambientlab("down").code == 0
     gone(pids)

@@ -165,11 +165,7 @@ def logs(name: str, component: str, follow: bool, tail: int | None) -> None:
     from ambientlab.host import logtail
 
     paths = paths_for(name)
-    files = {
-        "daemon": paths.daemon_log,
-        "istiod": paths.logs / "istiod.log",
-        "istio-cni": paths.logs / "install-cni.log",
-    }
+    files = {"daemon": paths.daemon_log, **{each: paths.log_of(each) for each in ("istiod", "istio-cni")}}
     if component not in files:
         fail(f"no component {component!r}", [f"one of: {', '.join(files)}"], code=2)
     if not files[component].exists():

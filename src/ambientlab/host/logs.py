@@ -89,6 +89,6 @@ def configure(paths: MeshPaths) -> Mapping[str, LogFile]:
     logging.getLogger("aiohttp.server").addFilter(without_traceback)
     files = {}
     for logger, component in COMPONENTS.items():
-        files[component] = LogFile(paths.logs / f"{component}.log", LoopClock())
+        files[component] = LogFile(paths.log_of(component), LoopClock())
         logging.getLogger(logger).addHandler(ComponentHandler(files[component]))
     return files

@@ -54,6 +54,10 @@ class MeshPaths:
     def daemon_log(self) -> Path:
         return self.logs / "daemon.log"
 
+    def log_of(self, component: str) -> Path:
+        """That of one of the components which the daemon plays, as a container runtime writes logs."""
+        return self.logs / f"{component}.log"
+
     @property
     def bin(self) -> Path:
         return self.state / "bin"
