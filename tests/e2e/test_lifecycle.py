@@ -47,6 +47,10 @@ def test_up_twice_and_the_state_survives_down(home: Mesh) -> None:
     assert second.code == 0
     assert "runs already" in second.err
     assert "Starting" not in second.err
+    unwritable = home.ambientlab("up", "--kubeconfig", "/proc/none/config")
+    assert unwritable.code == 1
+    assert "mesh 'ambientlab' runs, without its context in your kubeconfig: cannot write /proc/none" in unwritable.err
+    assert f"export KUBECONFIG={home.root}/state/ambientlab/ambientlab/kubeconfig\n" in unwritable.err
     uid = home.json("create", "configmap", "kept", "--from-literal=a=b")["metadata"]["uid"]
     status = json.loads(home.ambientlab("status", "-o", "json").out)
     assert status[0]["status"] == "Running"

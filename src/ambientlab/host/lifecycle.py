@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import shutil
 import socket
 import subprocess
@@ -57,7 +58,14 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
         finally:
             os.close(lock)
     if kubeconfig_path is not None:
-        kubeconfig.merge(kubeconfig_path, paths.context, credentials(paths))
+        try:
+            kubeconfig.merge(kubeconfig_path, paths.context, credentials(paths))
+        except kubeconfig.KubeconfigError as error:
+            raise LifecycleError(
+                f"mesh {paths.name!r} runs, without its context in your kubeconfig: {error}",
+                f"ambientlab shell --name {paths.name}",
+                f"export KUBECONFIG={shlex.quote(str(paths.kubeconfig))}",
+            ) from error
     return lock is not None
 
 
@@ -77,7 +85,10 @@ def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool
     if purge:
         shutil.rmtree(paths.state, ignore_errors=True)
     if kubeconfig_path is not None:
-        kubeconfig.remove(kubeconfig_path, paths.context)
+        try:
+            kubeconfig.remove(kubeconfig_path, paths.context)
+        except kubeconfig.KubeconfigError as error:
+            raise LifecycleError(f"mesh {paths.name!r} is stopped, with its context left behind: {error}") from error
     return was_running
 
 
