@@ -47,7 +47,9 @@ def target(explicit: str | None = None) -> Path:
 
 
 def verify(path: Path) -> None:
-    """Raises KubeconfigError if `merge` could not read the file."""
+    """Raises KubeconfigError if `merge` could not read the file, or would put one in the place of a device."""
+    if path.exists() and not path.is_file():
+        raise KubeconfigError(f"cannot write {path}: it is no file. Set KUBECONFIG to one.")
     read(path)
 
 

@@ -85,6 +85,12 @@ def test_a_broken_file_is_named_and_kept(tmp_path: Path, content: str, words: st
     assert not path.with_name("config.lock").exists()
 
 
+@pytest.mark.parametrize("path", ["/dev/null", "/"])
+def test_nothing_but_a_file_is_replaced(path: str) -> None:
+    with pytest.raises(KubeconfigError, match=f"cannot write {path}: it is no file"):
+        kubeconfig.verify(Path(path))
+
+
 def test_which_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     monkeypatch.setenv("KUBECONFIG", f"{first}:{second}")
