@@ -252,7 +252,8 @@ class Session:
         responses = []
         for type_url in ORDER:
             channel = self._channels[type_url]
-            if channel.opened and channel.in_flight is None:
+            before = AFTER.get(type_url, ())
+            if channel.opened and not (channel.in_flight or any(self._channels[t].changing() for t in before)):
                 versions = self._next(type_url, channel)
                 if versions or channel.greet:
                     responses.append(self._send(type_url, channel, versions))
@@ -306,8 +307,6 @@ class Session:
         return self._channels[type_url].held
 
     def _next(self, type_url: str, channel: _Channel) -> dict[str, str | None]:
-        if any(self._channels[t].changing() for t in AFTER.get(type_url, ())):
-            return {}
         while channel.retries:
             half = channel.retries.popleft()
             current = {n: v for n, v in half.items() if channel.decide(n, True) == v}

@@ -108,6 +108,17 @@ def test_an_empty_wildcard_is_answered_so_that_a_starting_proxy_goes_on(peer: Pe
     assert peer.sent() == []
 
 
+def test_a_starting_proxy_gets_its_listeners_at_once_or_not_yet(peer: Peer) -> None:
+    peer.take("CDS")
+    peer.session.update(CLUSTER, {"a": cluster("a")})
+    peer.session.update(LISTENER, {"l": listener("l")})
+    assert peer.sent() == ["CDS +a"]
+    peer.request("LDS")
+    assert peer.sent() == []
+    peer.ack("CDS")
+    assert peer.sent() == ["LDS +l"]
+
+
 def test_only_clusters_and_listeners_take_an_empty_subscription_for_all(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r")})
     peer.request("RDS")
