@@ -22,7 +22,7 @@ A name becomes dirty when its desired version changes or when the proxy asks for
     desired          proxy                        sent
     version v        holds v                      nothing, unless the proxy has just asked for it
     version v        refused v                    nothing, until v changes
-    version v        holds another or none        the resource
+    version v        holds another or none        the resource; its removal first, if it is to be `_replaced`
     absent           has just asked for it        its removal ("does not exist": nobody needs to wait for it)
     absent           holds it                     its removal; nothing, if it is of a type in LEFT
     not wanted       -                            nothing
@@ -40,6 +40,11 @@ Order makes changes without a gap (make before break). A type is sent only when 
 endpoints again, be they the same. What goes may still serve requests of open connections, for as long as Envoy drains
 their filter chains: what chains refer to (`LEFT`) is the proxy's to give up, which it does with the last of them, and
 clusters stay as long (`REMOVED_AFTER`, `_going`).
+
+A proxy that starts waits for its clusters before it asks for listeners. Envoy keeps those that wait for endpoints from
+the management server apart from all others, and when one becomes the other kind meanwhile, its old entry stays, and
+Envoy waits for ever (source/common/upstream/cluster_manager_impl.cc, ClusterManagerInitHelper::removeCluster). So such
+a cluster is removed first and sent then (`_replaced`); nothing refers to it yet.
 
 The peer cannot break the server: what makes no sense comes back as a `Fault` to be logged and changes nothing.
 """
@@ -220,6 +225,8 @@ class Session:
         self._channels = {type_url: _Channel(left=type_url in LEFT) for type_url in ORDER}
         self._going: dict[str, frozenset[tuple[str, str]]] = {}
         """Cluster to be removed -> what may refer to it and is still to be given up."""
+        self._waits: dict[str, bool] = {}
+        """Cluster -> whether it waits for endpoints, as it was sent last."""
         self._nonces = 0
 
     def update(self, type_url: str, changed: Mapping[str, Config], removed: Iterable[str] = ()) -> None:
@@ -316,13 +323,22 @@ class Session:
         removals: dict[str, bool] = {}
         for name, owed in channel.dirty.items():
             version = channel.decide(name, owed)
-            if version is None and channel.runs(name):
+            if isinstance(version, bool):
+                continue
+            if channel.runs(name) and (version is None or self._replaced(type_url, name)):
                 removals[name] = owed
-            elif not isinstance(version, bool):
+            else:
                 versions[name] = version
         needed = self._needed(type_url, removals.keys())
-        channel.dirty = {name: removals[name] for name in removals if name in needed}
+        channel.dirty = {name: removals[name] for name in removals if name in needed or name in channel.desired}
         return versions | dict.fromkeys(name for name in removals if name not in needed)
+
+    def _replaced(self, type_url: str, name: str) -> bool:
+        """Whether this is a cluster of a proxy that starts, and is to find its endpoints in another way than it did."""
+        if type_url != CLUSTER or self._channels[LISTENER].opened:
+            return False
+        waits = bool(self._channels[CLUSTER].desired[name].endpoints)
+        return self._waits.get(name, waits) != waits
 
     def _needed(self, type_url: str, names: Set[str]) -> Set[str]:
         """Those of the `names` to be removed that something may refer to still."""
@@ -345,6 +361,8 @@ class Session:
                 continue
             config = channel.desired[name]
             response.resources.append(Resource(name=name, version=version, resource=config.body))
+            if type_url == CLUSTER:
+                self._waits[name] = bool(config.endpoints)
             if config.endpoints in self._channels[ENDPOINTS].names:
                 self._channels[ENDPOINTS].mark(config.endpoints, owed=True)
         channel.greet = False

@@ -383,6 +383,22 @@ def test_a_changed_cluster_is_sent_its_endpoints_again_to_warm(peer: Peer) -> No
     assert peer.sent() == ["CDS +a", "EDS +a"]
 
 
+def test_a_cluster_that_finds_endpoints_in_another_way_is_removed_first_while_a_proxy_starts(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a", eds=True), "b": cluster("b"), "c": cluster("c")})
+    peer.take("CDS")
+    changed = {"a": cluster("a"), "b": cluster("b", eds=True), "c": cluster("c", "changed"), "d": cluster("d")}
+    peer.session.update(CLUSTER, changed)
+    assert peer.sent() == ["CDS +c +d -a -b"]
+    peer.request("LDS")
+    assert peer.sent() == []
+    peer.ack("CDS")
+    assert peer.sent() == ["CDS +a +b"]
+    peer.ack("CDS")
+    assert peer.sent() == ["LDS"]
+    peer.session.update(CLUSTER, {"a": cluster("a", eds=True)})
+    assert peer.sent() == ["CDS +a"]
+
+
 @pytest.mark.parametrize(
     "request_",
     [

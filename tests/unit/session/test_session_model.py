@@ -15,13 +15,14 @@ from ambientlab.mesh.session import Config, Session
 from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
 
 NAMES = ("a", "b", "c", "d", "e", "f")
+KINDS = (Cluster.STATIC, Cluster.EDS)
 BAD = 3
 """Resources of this revision are refused, and the response that has one with all others."""
 
 
 def resource(type_url: str, name: str, revision: int) -> Config:
     if type_url == CLUSTER:
-        return Config.of(Cluster(name=name, alt_stat_name=str(revision)))
+        return Config.of(Cluster(name=name, alt_stat_name=str(revision), type=KINDS[revision % 2]))
     if type_url == LISTENER:
         return Config.of(Listener(name=name, stat_prefix=str(revision)))
     return Config.of(RouteConfiguration(name=name, internal_only_headers=[str(revision)]))
@@ -39,6 +40,9 @@ class Proxy:
     running: dict[str, dict[str, str]] = field(default_factory=lambda: {CLUSTER: {}, LISTENER: {}, ROUTES: {}})
     asked: set[str] = field(default_factory=lambda: set(NAMES))
     """Route tables it has a use for."""
+    listens: bool = False
+    """It has started and asked for listeners."""
+    kinds: dict[str, Cluster.DiscoveryType.ValueType] = field(default_factory=dict)
     inbox: list[DeltaDiscoveryResponse] = field(default_factory=list)
 
     def answer(self) -> DeltaDiscoveryRequest:
@@ -51,6 +55,12 @@ class Proxy:
             if not self.eager:
                 return reply
         for r in good:
+            if response.type_url == CLUSTER:
+                cluster = Cluster()
+                r.resource.Unpack(cluster)
+                kind = self.kinds[r.name] if r.name in running else cluster.type
+                assert self.listens or kind == cluster.type, "it waits for ever"
+                self.kinds[r.name] = cluster.type
             if response.type_url != ROUTES or r.name in self.asked:
                 running[r.name] = r.version
         for name in response.removed_resources:
@@ -71,18 +81,22 @@ steps = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps, st.booleans())
+@given(steps, st.booleans(), st.integers(0, 40))
 @example(
-    [("set", CLUSTER, "a", 0), ("set", CLUSTER, "a", BAD), ("answer", CLUSTER, "a", 0), ("set", CLUSTER, "a", 0)], False
+    [("set", CLUSTER, "a", 0), ("set", CLUSTER, "a", BAD), ("answer", CLUSTER, "a", 0), ("set", CLUSTER, "a", 0)],
+    False,
+    0,
 )
+@example([("set", CLUSTER, "a", 0), ("answer", CLUSTER, "a", 0), ("set", CLUSTER, "a", 1)], False, 9)
 @example(
     [
         ("set", LISTENER, "a", 0), ("set", LISTENER, "b", 0), ("set", LISTENER, "c", BAD), ("answer", LISTENER, "a", 0),
         ("answer", LISTENER, "a", 0), ("drop", LISTENER, "b", 0),
     ],
     True,
+    0,
 )  # fmt: skip
-def test_a_proxy_converges_on_what_is_desired(script: list[Step], eager: bool) -> None:
+def test_a_proxy_converges_on_what_is_desired(script: list[Step], eager: bool, starts: int) -> None:
     session, proxy = Session(), Proxy(eager)
     desired: dict[str, dict[str, Config]] = {CLUSTER: {}, LISTENER: {}, ROUTES: {}}
 
@@ -95,13 +109,18 @@ def test_a_proxy_converges_on_what_is_desired(script: list[Step], eager: bool) -
         proxy.running[ROUTES].pop(name, None)
         session.receive(DeltaDiscoveryRequest(type_url=ROUTES, resource_names_unsubscribe=[name]))
 
+    def start() -> None:
+        proxy.listens = True
+        session.receive(DeltaDiscoveryRequest(type_url=LISTENER))
+
     def pump() -> None:
         proxy.inbox += session.outgoing()
 
     session.receive(DeltaDiscoveryRequest(type_url=CLUSTER))
-    session.receive(DeltaDiscoveryRequest(type_url=LISTENER))
     session.receive(DeltaDiscoveryRequest(type_url=ROUTES, resource_names_subscribe=NAMES))
-    for action, type_url, name, revision in script:
+    for step, (action, type_url, name, revision) in enumerate(script):
+        if step == starts:
+            start()
         match action:
             case "set":
                 desired[type_url][name] = resource(type_url, name, revision)
@@ -116,6 +135,8 @@ def test_a_proxy_converges_on_what_is_desired(script: list[Step], eager: bool) -
             case "give up" if name not in desired[ROUTES]:
                 give_up(name)
         pump()
+    if not proxy.listens:
+        start()
     for name in NAMES:
         if name not in desired[ROUTES]:
             give_up(name)
