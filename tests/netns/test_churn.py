@@ -52,7 +52,7 @@ async def held(world: MeshWorld) -> dict[str, int]:
         **{name.partition(".")[2]: value for name, value in stats.items()},
         **{type_url: len(connection.session.held(type_url)) for type_url in (LISTENER, CLUSTER, ENDPOINTS, ROUTES)},
         "secrets asked for": len(connection.session.subscribed(SECRET)),
-        "captured": len(world.istiod.captured),
+        "captured": len(world.istiod.captures.pods),
         "descriptors of ztunnel": open_descriptors(world.envoys["ztunnel"].pid),
         "descriptors of the daemon": open_descriptors(),
         "processes": len(processes()),
@@ -138,5 +138,5 @@ async def test_two_hundred_pods_are_served_and_again_by_a_new_ztunnel(world: Mes
     await world.start_ztunnel()
     await sample()
     await several(range(CROWD), lambda number: world.remove_pod(names[number]))
-    await until(lambda: len(world.istiod.captured) == 2, "all are gone")
+    await until(lambda: len(world.istiod.captures.pods) == 2, "all are gone")
     await like(world, before)

@@ -218,12 +218,14 @@ async def test_labels_move_running_pods_in_and_out_of_the_mesh(world: MeshWorld)
     for _ in range(3):
         for namespace in ("default", "hello"):
             world.namespace(namespace, istio_DOT_io__dataplane_mode="ambient")
-        await until(lambda: len(world.istiod.captured) == 2 and all(map(world.annotated, ("client", "server"))), "in")
+        await until(
+            lambda: len(world.istiod.captures.pods) == 2 and all(map(world.annotated, ("client", "server"))), "in"
+        )
         await world.answered("client", ip, 8080)
         assert await world.rules.installed(world.sandboxes["server"].netns)
         for namespace in ("default", "hello"):
             world.namespace(namespace)
-        await until(lambda: not world.istiod.captured, "out of the mesh")
+        await until(lambda: not world.istiod.captures.pods, "out of the mesh")
         assert await world.answered("client", ip, 8080)
         assert not await world.rules.installed(world.sandboxes["client"].netns)
 

@@ -195,10 +195,10 @@ async def test_a_network_namespace_that_is_gone_is_refused_alone(world: MeshWorl
     server = world.sandboxes["server"].spec.ip or ""
     gone = Captured("gone", "hello", "gone", "10.244.9.9", "/proc/999999/ns/net", "spiffe://cluster.local/ns/h/sa/s")
     with pytest.raises(OSError, match=r"refuses \w+\|hello/gone: .*/proc/999999/ns/net"):
-        await world.istiod.add(gone)
+        await world.istiod.captures.add(gone)
     await world.pod("late", "hello", account="late")
     assert await world.answered("late", server, 8080)
-    await world.istiod.remove("gone")
+    await world.istiod.captures.remove("gone")
     assert await world.answered("client", server, 8080)
 
 

@@ -171,7 +171,7 @@ async def test_a_mesh_moves_to_another_trust_domain(world: MeshWorld) -> None:
     mesh = "{trustDomain: mesh.example, trustDomainAliases: [old.example]}"
     world.client.put(CONFIGMAP, {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": mesh}})
     moved = {"mesh.example"}
-    await until(lambda: {pod.identity.split("/")[2] for pod in world.istiod.captured.values()} == moved, "moved")
+    await until(lambda: {pod.identity.split("/")[2] for pod in world.istiod.captures.pods.values()} == moved, "moved")
     await in_step(world)
     await world.pod("late", account="client")
     await world.pod("stranger", account="stranger")

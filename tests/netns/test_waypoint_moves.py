@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ambientlab.api.kinds import GATEWAY, SERVICE, VIRTUALSERVICE
-from ambientlab.mesh.serve import control_plane
+from ambientlab.mesh.serve import departures
 from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
 from support.hello_pods import VIP, captured_pods
 from support.in_node import in_node
@@ -75,7 +75,7 @@ async def test_a_request_that_is_delayed_is_answered_wherever_its_service_goes(w
 
 @in_node
 async def test_an_open_connection_is_served_until_it_is_told_to_close(world: MeshWorld) -> None:
-    control_plane.DEPARTURE = 0.2
+    departures.DEPARTURE = 0.2
     await prepare(world)
     busy, idle = [await world.connect("client", VIP, 5000) for _ in range(2)]
     for connection in (busy, idle):

@@ -68,7 +68,7 @@ class MeshWorld:
         self.tokens: dict[str, Identity] = {}
         socket_ = self.directory / "xds" / "istiod.sock"
         self.istiod = ControlPlane(self.client, self.ca, self.tokens.get, socket_, ipv6=IPV6)
-        self.capture = Capture(self.client, self.istiod, self.rules)
+        self.capture = Capture(self.client, self.istiod.captures, self.rules)
         self.view = NodeProxyView(self.istiod, NodeConnections().held)
         self.sandboxes: dict[str, Sandbox] = {}
         self.logs: dict[str, Path] = {}
@@ -185,8 +185,8 @@ class MeshWorld:
             with self.logs["ztunnel"].open("ab", buffering=0) as log:
                 log.write(line.encode())
 
-        connections = NodeConnections()
-        watcher = PolicyWatcher(self.istiod.index, self.istiod.captured.values, self.istiod.in_step, connections, say)
+        pods, connections = self.istiod.captures.pods, NodeConnections()
+        watcher = PolicyWatcher(self.istiod.index, pods.values, self.istiod.in_step, connections, say)
         watcher.start()
         self._stack.push_async_callback(watcher.stop)
         return watcher

@@ -253,10 +253,12 @@ class Daemon:
         rules = InPodRules()
         rules.start(ipv6=network.ipv6)
         self._stops.append(rules.close)
-        capture = Capture(client, istiod, rules)
+        capture = Capture(client, istiod.captures, rules)
         capture.start()
         self._stops.append(capture.stop)
-        watcher = PolicyWatcher(istiod.index, istiod.captured.values, istiod.in_step, NodeConnections(), ztunnel.say)
+        watcher = PolicyWatcher(
+            istiod.index, istiod.captures.pods.values, istiod.in_step, NodeConnections(), ztunnel.say
+        )
         watcher.start()
         self._stops.append(watcher.stop)
         return capture

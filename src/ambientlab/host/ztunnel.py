@@ -87,7 +87,7 @@ class NodeProxyView:
         return text([*samples(self._connections), *own])
 
     async def dump(self) -> configdump.Message:
-        captured = list(self._istiod.captured.values())
+        captured = list(self._istiod.captures.pods.values())
         await reported(captured, self._look, self._connections.open)
         connections: dict[Key, configdump.Connections] = {}
         for one in sorted(self._connections.open(), key=lambda one: (one.source, one.destination, one.hbone)):

@@ -186,7 +186,7 @@ async def test_a_pod_that_is_no_proxy_gets_nothing(world: World, token: str) -> 
 
 async def captured(world: World, ztunnel: Proxy) -> set[str]:
     """Captures the client's pod; the names of its listeners. The proxy must have asked for listeners."""
-    adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+    adding = asyncio.create_task(world.istiod.captures.add(POD_OF_CLIENT))
     listeners = names(await ztunnel.next(LISTENER))
     assert not adding.done(), "a listener without its routes does not accept"
     await ztunnel.ask(ROUTES, "inbound|default/client")
@@ -204,7 +204,7 @@ async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carrie
         listeners = await captured(world, ztunnel)
         assert len(listeners) == 3
         assert names(await ztunnel.ask(SECRET, CLIENT)) == {CLIENT}
-        removing = asyncio.create_task(world.istiod.remove(POD_OF_CLIENT.uid))
+        removing = asyncio.create_task(world.istiod.captures.remove(POD_OF_CLIENT.uid))
         assert set((await ztunnel.next(LISTENER)).removed_resources) == listeners
         await removing
     async with world.proxy("ztunnel") as ztunnel:
@@ -225,11 +225,11 @@ async def test_capturing_a_pod_looks_at_no_certificate_of_others(world: World, m
 
         monkeypatch.setattr(world.istiod.secrets, "get", counted)
         other = replace(POD_OF_CLIENT, uid="u2", name="other", identity=f"{CLIENT}-2")
-        adding = asyncio.create_task(world.istiod.add(other))
+        adding = asyncio.create_task(world.istiod.captures.add(other))
         await ztunnel.ask(ROUTES, "inbound|default/other")
         await adding
         assert looked == []
-        again = asyncio.create_task(world.istiod.remove(POD_OF_CLIENT.uid))
+        again = asyncio.create_task(world.istiod.captures.remove(POD_OF_CLIENT.uid))
         await ztunnel.next(LISTENER)
         await again
         assert looked == [CLIENT], "which it may not have any more"
@@ -252,7 +252,7 @@ async def test_the_certificates_of_the_node_proxy_are_told_in_ztunnels_states(wo
         assert above == [plugged.certificate, root.certificate]
         assert leaf.not_valid_after_utc == world.now + timedelta(hours=24)
         world.now += timedelta(days=400)
-        world.istiod.renew_certificates()
+        world.istiod.renewal.renew()
         [one] = world.istiod.certificates()
         assert one == Certificates(CLIENT, "Unavailable: CSR signing error (cert chain has expired)")
 
@@ -291,7 +291,7 @@ async def test_certificates_are_renewed_though_the_machine_has_slept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock has gone on, and timers have not."""
-    monkeypatch.setattr("ambientlab.mesh.serve.control_plane.LOOK_AGAIN", 0.01)
+    monkeypatch.setattr("ambientlab.mesh.serve.renewal.LOOK_AGAIN", 0.01)
     async with world.proxy("waypoint") as waypoint:
         await waypoint.ask(SECRET, "default")
         world.now += timedelta(hours=13)
@@ -308,7 +308,7 @@ async def test_other_roots_reach_every_proxy_with_certificates_under_them(world:
 async def test_a_node_proxy_that_refuses_a_pod_is_quoted(world: World) -> None:
     async with world.proxy("ztunnel") as ztunnel:
         await ztunnel.ask(LISTENER)
-        adding = asyncio.create_task(world.istiod.add(POD_OF_CLIENT))
+        adding = asyncio.create_task(world.istiod.captures.add(POD_OF_CLIENT))
         for _ in range(5):  # three listeners, in halves
             await ztunnel.refuse_next("failed to open netns file")
         with pytest.raises(OSError, match=r"ztunnel-abcde\.istio-system refuses .* failed to open netns file"):
@@ -316,20 +316,20 @@ async def test_a_node_proxy_that_refuses_a_pod_is_quoted(world: World) -> None:
 
 
 async def test_capture_without_a_node_proxy_says_so_and_removal_needs_none(world: World) -> None:
-    for call in (world.istiod.present(), world.istiod.add(POD_OF_CLIENT)):
+    for call in (world.istiod.captures.present(), world.istiod.captures.add(POD_OF_CLIENT)):
         with pytest.raises(ConnectionError, match="no ztunnel is connected"):
             await call
-    await world.istiod.remove(POD_OF_CLIENT.uid)
-    await world.istiod.remove("never captured")
+    await world.istiod.captures.remove(POD_OF_CLIENT.uid)
+    await world.istiod.captures.remove("never captured")
 
 
 async def test_a_node_proxy_that_is_starting_is_waited_for(world: World) -> None:
-    waiting = asyncio.create_task(world.istiod.present())
+    waiting = asyncio.create_task(world.istiod.captures.present())
     async with world.proxy("ztunnel") as ztunnel:
         await ztunnel.ask(LISTENER)
         await waiting
         await captured(world, ztunnel)
-    assert POD_OF_CLIENT.uid in world.istiod.captured
+    assert POD_OF_CLIENT.uid in world.istiod.captures.pods
 
 
 async def test_a_node_proxy_that_comes_back_is_given_every_captured_pod(world: World) -> None:
@@ -344,7 +344,7 @@ async def test_in_which_pods_a_node_proxy_that_comes_cannot_listen_is_told_when_
     world: World,
 ) -> None:
     refused: list[str] = []
-    world.istiod.follow(lambda number: None, refused.append)
+    world.istiod.captures.follow(lambda number: None, refused.append)
     async with world.proxy("ztunnel") as ztunnel:
         await ztunnel.ask(LISTENER)
         await captured(world, ztunnel)
@@ -361,7 +361,7 @@ async def test_in_which_pods_a_node_proxy_that_comes_cannot_listen_is_told_when_
 
 async def test_a_change_of_a_listener_that_a_node_proxy_refuses_leaves_it_listening(world: World) -> None:
     refused: list[str] = []
-    world.istiod.follow(lambda number: None, refused.append)
+    world.istiod.captures.follow(lambda number: None, refused.append)
     world.client.put(POD, {"metadata": {"name": "client", "namespace": "default"}, "spec": {}})
     rules = [{"to": [{"operation": {"ports": ["9"]}}]}]
     policy: Object = {"metadata": {"name": "deny", "namespace": "default"}, "spec": {"action": "DENY", "rules": rules}}
@@ -380,9 +380,9 @@ async def test_certificates_in_use_are_renewed_at_half_of_their_life(world: Worl
     async with world.proxy("waypoint") as waypoint:
         first = await waypoint.ask(SECRET, "default")
         world.now += timedelta(hours=11)
-        world.istiod.renew_certificates()
+        world.istiod.renewal.renew()
         world.now += timedelta(hours=2)
-        world.istiod.renew_certificates()
+        world.istiod.renewal.renew()
         second = await waypoint.next(SECRET)
         assert names(second) == {"default"}
         assert second.resources[0].version != first.resources[0].version
