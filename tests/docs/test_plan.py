@@ -13,6 +13,7 @@ import pytest
 
 from ambientlab.cli.output import EXIT_FAILURE
 from ambientlab.cli.plan.command import plan
+from ambientlab.cli.plan.delete import delete
 from ambientlab.cli.plan.report import EXIT_CHANGES, EXIT_FAILED, EXIT_SAME
 from ambientlab.mesh.plan import Aspect, Fate
 from support import pages
@@ -44,7 +45,7 @@ def test_every_aspect_is_explained() -> None:
 
 def test_every_option_and_exit_code_is_explained() -> None:
     table = "\n".join(pages.rows(PAGE, "Options"))
-    for parameter in plan.params:
+    for parameter in (*plan.params, *(one for one in delete.params if one.param_type_name == "option")):
         assert any(re.search(rf"`{name}\b", table) for name in parameter.opts), parameter.name
     assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "1", "2"]
     assert (EXIT_SAME, EXIT_FAILED, EXIT_FAILURE, EXIT_CHANGES) == (0, 1, 1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,34 @@ def test_deletions(lab: Mesh) -> None:
     assert "- Service hello/waypoint port 15021" in text
     assert 'services "nothing" not found' in text
     assert lab.kubectl("get", "gateway", "-n", "hello", "-o", "name").strip() != ""
+
+
+def test_deleting_is_kubectls(lab: Mesh) -> None:
+    """The same objects for the same words, and the same is refused."""
+    files = lab.manifest("helloworld.yaml")
+    for words in (
+        ["-f", files, "-n", "hello"],
+        ["-f", files],
+        ["gateway", "waypoint", "nothing", "-n", "hello"],
+        ["vs,dr", "--all", "-n", "hello"],
+        ["deploy/waypoint", "virtualservices.networking.istio.io/hello-world-vs", "-n", "hello"],
+        ["endpoints,ns", "hello", "-n", "hello", "--ignore-not-found"],
+    ):
+        theirs = lab.kubectl("delete", *words, "--dry-run=server", check=False)
+        done = lab.ambientlab("plan", "delete", *words, "-o", "json")
+        found = json.loads(done.out)
+        ours = sorted(f"{one['object']['kind'].lower()} {one['object']['name']}" for one in found["objects"])
+        named = re.findall(r'^([a-z]+)[a-z0-9.]* "([^"]+)" deleted', theirs, re.MULTILINE)
+        assert ours == sorted(f"{kind} {name}" for kind, name in named), (words, theirs, done)
+        errors = re.findall(r"(?m)^(?:Error from server[^:]*|error): (?:error when deleting [^:]*: )?(.*)$", theirs)
+        told = [one["message"] for one in found["refused"]]
+        assert [error for error in errors if error not in told] == [], (words, told)
+        assert (done.code == 1) == bool(errors), (words, theirs, done)
+    assert len(lab.json("get", "gateway,deploy,svc", "-n", "hello")["items"]) == 6, "nothing has gone"
+    done = lab.ambientlab(
+        "plan", "delete", "pods,svc,deploy", "-l", "gateway.networking.k8s.io/gateway-name", "-n", "hello"
+    )
+    assert (done.code, "Service hello/waypoint" in done.out) == (0, True), "they are made again"
 
 
 def test_what_is_denied_and_in_use_is_told(lab: Mesh) -> None:

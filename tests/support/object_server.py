@@ -81,7 +81,7 @@ class ObjectServer:
                 outer.written.append((self.command, self.path))
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 place = f"{self.command} {self.path.partition('?')[0]}"
-                status, answer = (judged or {}).get(place, (201, None))
+                status, answer = (judged or {}).get(place, (200 if self.command == "DELETE" else 201, None))
                 content = body if answer is None else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))

@@ -13,7 +13,8 @@ from ambientlab.api.objects import Object, annotations_of, labels_of
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver.patch.apply import LAST_APPLIED
 from ambientlab.host.kubeapi import KubeApi, collection, decoded, message
-from ambientlab.host.rehearsal import Outcome, Rehearser, UnknownKindError
+from ambientlab.host.rehearsal import Outcome, Rehearser, Target
+from ambientlab.host.served import UnknownKindError
 from ambientlab.mesh.index import MeshIndex
 from ambientlab.mesh.ir import Key
 
@@ -39,7 +40,7 @@ class Pruning:
     selector: str = ""
     allowed: Sequence[str] = ()
 
-    def targets(self, api: KubeApi, rehearser: Rehearser, applied: Collection[Outcome]) -> list[tuple[Resource, Key]]:
+    def targets(self, api: KubeApi, rehearser: Rehearser, applied: Collection[Outcome]) -> list[Target]:
         """Kinds that the cluster does not have are passed over. Raises PruneError and ApiError."""
         kept = {(one.change.resource.group, one.change.resource.kind, one.change.key) for one in applied}
         places = [
@@ -54,7 +55,7 @@ class Pruning:
             for obj in (decoded(reply).get("items") or ()) if reply.status == 200 else ():
                 key = Key(objects.namespace(obj), objects.name(obj))
                 if LAST_APPLIED in annotations_of(obj) and (resource.group, resource.kind, key) not in kept:
-                    found.append((resource, key))
+                    found.append(Target(resource, key))
         return found
 
     def _resources(self, rehearser: Rehearser) -> Iterator[Resource]:
@@ -64,7 +65,7 @@ class Pruning:
             if not kind:
                 raise PruneError(f"invalid GroupVersionKind format: {text}, please follow <group/version/kind>")
             try:
-                yield rehearser.resource(version if group in ("core", "") else f"{group}/{version}", kind)
+                yield rehearser.served.kind(version if group in ("core", "") else f"{group}/{version}", kind)
             except UnknownKindError as error:
                 if self.allowed:
                     raise PruneError(f"--prune-allowlist={text}: {error}") from error

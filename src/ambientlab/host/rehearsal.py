@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import orjson
 
-from ambientlab.api import admit, kinds, objects
+from ambientlab.api import admit, objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import NAMESPACE
 from ambientlab.api.objects import Object
@@ -28,13 +28,12 @@ from ambientlab.host import manifests
 from ambientlab.host.kubeapi import KubeApi, Reply, Write, collection, decoded, message, path, unnameable
 from ambientlab.host.manifests import Problem, Written
 from ambientlab.host.merging import as_kubectl, made_over, node_of, three_way
+from ambientlab.host.served import OWN, Served, UnknownKindError
 from ambientlab.mesh.foreseen import Change
 from ambientlab.mesh.ir import Key
 
 _MANAGER = "fieldManager=kubectl-client-side-apply&fieldValidation=Strict"
 _CONFLICT = 409
-_OWN = {(r.api_version, r.kind): r for r in (*kinds.CORE, *kinds.SHIPPED_CRDS)}
-_GROUP_VERSION = re.compile(r"([a-z0-9]+([-.]+[a-z0-9]+)*/)?[a-z0-9]+")
 _NOT_PERMITTED = re.compile(r'is forbidden: User ".*" cannot ')
 """Of a refusal that authorization is the reason (k8s.io/apiserver, pkg/endpoints/handlers/responsewriters): admission
 refuses with 403 as well, and means the object."""
@@ -55,10 +54,6 @@ class ServerSide:
         return f"fieldManager={quote(self.manager, safe='')}&force={str(self.force).lower()}&fieldValidation=Strict"
 
 
-class UnknownKindError(Exception):
-    """A kind that the cluster does not have, so far as can be seen."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A change, in the word that kubectl has for it, and why the server was not asked about it, if it was not.
@@ -77,26 +72,31 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    written: Written
+class Target:
+    """An object of the API, and how it is written down, if it is."""
+
     resource: Resource
-    obj: Object
-
-    @property
-    def key(self) -> Key:
-        return Key(objects.namespace(self.obj), objects.name(self.obj))
-
-    @property
-    def wanted(self) -> Object:
-        """What of it is applied."""
-        return {name: value for name, value in self.obj.items() if name != "status"}
+    key: Key
+    written: Written | None = None
 
     @property
     def place(self) -> str:
         return path(self.resource, self.key)
 
     def refused(self, message: str) -> Problem:
-        return replace(self.written.problem(message), named=f"{self.resource.kind} {_shown(self.key)}")
+        problem = self.written.problem(message) if self.written is not None else Problem("", 0, 0, message)
+        return replace(problem, named=f"{self.resource.kind} {_shown(self.key)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    target: Target
+    obj: Object
+
+    @property
+    def wanted(self) -> Object:
+        """What of it is applied."""
+        return {name: value for name, value in self.obj.items() if name != "status"}
 
 
 def _shown(key: Key) -> str:
@@ -110,8 +110,7 @@ class Rehearser:
         self._api = api
         self._namespace = namespace
         self._server_side = server_side
-        self._served: dict[str, Reply] = {}
-        """What the API says of a group's version."""
+        self.served = Served(api)
 
     @cached_property
     def _registry(self) -> Registry:
@@ -122,11 +121,11 @@ class Rehearser:
         problems: list[Problem] = []
         wanted: dict[str, _Wanted] = {}
         for written in manifests:
-            one = self._read(written)
+            one = self._read(written, "applied")
             if isinstance(one, Problem):
                 problems.append(one)
             else:
-                wanted[one.place] = one  # of two with one name the later counts
+                wanted[one.target.place] = one  # of two with one name the later counts
         outcomes: list[Outcome] = []
         for found in self._judged(list(wanted.values())):
             if isinstance(found, Problem):
@@ -135,7 +134,7 @@ class Rehearser:
                 outcomes.append(found)
         return Rehearsal(tuple(outcomes), tuple(problems))
 
-    def _read(self, written: Written) -> _Wanted | Problem:
+    def _read(self, written: Written, verb: str) -> _Wanted | Problem:
         value = written.value
         if not isinstance(value, dict):
             return written.problem("it is no object")
@@ -143,7 +142,7 @@ class Rehearser:
         metadata = value.get("metadata")
         name = metadata.get("name") if isinstance(metadata, dict) else None
         if not isinstance(name, str) or not name:
-            return written.problem("it has no metadata.name, without which nothing can be applied")
+            return written.problem(f"it has no metadata.name, without which nothing can be {verb}")
         home = value["metadata"].get("namespace") or ""
         if not isinstance(home, str):
             return written.problem(f"its metadata.namespace {home} is no text")
@@ -155,7 +154,7 @@ class Rehearser:
             if why := unnameable(text):
                 return written.problem(f'invalid {what} "{text}": [{why}]')
         try:
-            resource = self.resource(api_version, kind)
+            resource = self.served.kind(api_version, kind)
         except UnknownKindError as error:
             return written.problem(str(error))
         return self._placed(written, resource, {**value, "metadata": {**value["metadata"]}})
@@ -170,34 +169,17 @@ class Rehearser:
                 f"pass --namespace={given}"
             )
         else:
-            obj["metadata"]["namespace"] = given or self._namespace or self._api.namespace
-        return _Wanted(written, resource, obj)
-
-    def resource(self, api_version: str, kind: str) -> Resource:
-        """As the cluster serves it, where this program does not know it. Raises UnknownKindError."""
-        if (found := _OWN.get((api_version, kind))) is not None:
-            return found
-        unknown = f'no matches for kind "{kind}" in version "{api_version}"'
-        if not _GROUP_VERSION.fullmatch(api_version):
-            raise UnknownKindError(unknown)
-        if api_version not in self._served:
-            self._served[api_version] = self._api.get([f"/{'apis' if '/' in api_version else 'api'}/{api_version}"])[0]
-        reply = self._served[api_version]
-        if reply.status not in (200, 404):
-            raise UnknownKindError(f"{unknown} can be looked for: {message(reply)}")
-        group, _, version = api_version.rpartition("/")
-        for one in (decoded(reply).get("resources") or ()) if reply.status == 200 else ():
-            if one["kind"] == kind and "/" not in one["name"]:
-                return Resource(group, version, one["name"], kind, bool(one["namespaced"]))
-        raise UnknownKindError(f"{unknown}: install its CRD first")
+            obj["metadata"]["namespace"] = given or self.home(resource)
+        key = Key(objects.namespace(obj), objects.name(obj))
+        return _Wanted(Target(resource, key, written), obj)
 
     def _judged(self, wanted: Sequence[_Wanted]) -> Iterator[Outcome | Problem]:
-        present = self._api.get([one.place for one in wanted])
+        present = self._api.get([one.target.place for one in wanted])
         lives = [decoded(reply) if reply.status == 200 else None for reply in present]
         writes = [self._write(one, live) for one, live in zip(wanted, lives, strict=True)]
         asked = [write for write in writes if write is not None]
         replies = iter(self._api.rehearse(asked))
-        coming = {one.obj["metadata"]["name"] for one in wanted if one.resource is NAMESPACE}
+        coming = {one.obj["metadata"]["name"] for one in wanted if one.target.resource is NAMESPACE}
         for one, live, seen, write in zip(wanted, lives, present, writes, strict=True):
             if write is None:
                 yield _outcome(one, live, live)
@@ -205,18 +187,18 @@ class Rehearser:
             reply = next(replies)
             if reply.status in (200, 201):
                 yield replace(_outcome(one, live, self._made(one, live, decoded(reply))), warnings=reply.warnings)
-            elif one.key.namespace in coming and _without_namespace(one, reply):
-                yield self._by_own_rules(one, live, f"namespace {one.key.namespace} is only to come")
+            elif one.target.key.namespace in coming and _without_namespace(one, reply):
+                yield self._by_own_rules(one, live, f"namespace {one.target.key.namespace} is only to come")
             elif seen.status in (200, 404) and (why := _untried(reply)):
                 yield self._by_own_rules(one, live, why)
             elif reply.status == _CONFLICT and self._server_side is not None:
-                yield one.refused(f"{message(reply)} (--force-conflicts takes them over)")
+                yield one.target.refused(f"{message(reply)} (--force-conflicts takes them over)")
             else:
-                yield one.refused(message(reply))
+                yield one.target.refused(message(reply))
 
     def _made(self, one: _Wanted, live: Object | None, answered: Object) -> Object:
         """Of what the API answers."""
-        node = self._registry.schema(one.resource) if one.resource in _OWN.values() else None
+        node = self._registry.schema(one.target.resource) if one.target.resource in OWN.values() else None
         if self._server_side is None or live is None or node is None:
             return answered
         return made_over(live, answered, one.wanted, node)
@@ -224,24 +206,24 @@ class Rehearser:
     def _write(self, one: _Wanted, live: Object | None) -> Write | None:
         """None where there is nothing to change."""
         if self._server_side is not None:
-            place = f"{one.place}?{self._server_side.query}"
+            place = f"{one.target.place}?{self._server_side.query}"
             return Write("PATCH", place, orjson.dumps(one.obj), "application/apply-patch+yaml")
         if live is None:
-            place = f"{collection(one.resource, one.key.namespace)}?{_MANAGER}"
+            place = f"{collection(one.target.resource, one.target.key.namespace)}?{_MANAGER}"
             return Write("POST", place, orjson.dumps(one.obj))
-        patch = three_way(live, one.wanted, node_of(one.resource))
+        patch = three_way(live, one.wanted, node_of(one.target.resource))
         if not patch:
             return None
-        kind = "merge-patch" if node_of(one.resource) is None else "strategic-merge-patch"
-        return Write("PATCH", f"{one.place}?{_MANAGER}", orjson.dumps(patch), f"application/{kind}+json")
+        kind = "merge-patch" if node_of(one.target.resource) is None else "strategic-merge-patch"
+        return Write("PATCH", f"{one.target.place}?{_MANAGER}", orjson.dumps(patch), f"application/{kind}+json")
 
     def _by_own_rules(self, one: _Wanted, live: Object | None, why: str) -> Outcome | Problem:
         registry = self._registry
-        resource = registry.find_kind(one.resource.api_version, one.resource.kind)
+        resource = registry.find_kind(one.target.resource.api_version, one.target.resource.kind)
         if resource is None:
-            return one.refused(f"{why}, and nothing here knows its kind")
+            return one.target.refused(f"{why}, and nothing here knows its kind")
         try:
-            obj = one.obj if live is None else as_kubectl(one.resource, live, one.wanted)
+            obj = one.obj if live is None else as_kubectl(one.target.resource, live, one.wanted)
             new, _ = admit.conform(registry, resource, obj)
             admit.default(registry, resource, new)
             if live is None:
@@ -249,39 +231,44 @@ class Rehearser:
             else:
                 admit.validate_update(registry, resource, new, live)
         except (StatusError, StrategicError) as error:
-            return one.refused(str(error))
+            return one.target.refused(str(error))
         return replace(_outcome(one, live, new), unasked=why)
 
-    def target(self, text: str) -> tuple[Resource, Key]:
-        """`KIND/NAME`, where the kind is written in any way that kubectl knows. Raises UnknownKindError."""
-        kind, _, name = text.partition("/")
-        resource = next((r for r in _OWN.values() if name and kind.lower() in _names(r)), None)
-        if resource is None:
-            raise UnknownKindError(f"{text!r} names no object: it is written as in httproute/split")
-        if why := unnameable(name):
-            raise UnknownKindError(f'invalid resource name "{name}": [{why}]')
-        namespace = (self._namespace or self._api.namespace) if resource.namespaced else ""
-        return resource, Key(namespace, name)
+    def home(self, resource: Resource) -> str:
+        """The namespace of objects that name none."""
+        return (self._namespace or self._api.namespace) if resource.namespaced else ""
 
-    def delete(self, targets: Sequence[tuple[Resource, Key]], verb: str = "deleted") -> Rehearsal:
-        """`verb` is what kubectl calls it. Raises ApiError where the API does not answer at all."""
-        present = self._api.get([path(*target) for target in targets])
-        replies = self._api.rehearse([Write("DELETE", path(*target)) for target in targets])
+    def target(self, resource: Resource, name: str) -> Target:
+        return Target(resource, Key(self.home(resource), name))
+
+    def targets(self, manifests: Iterable[Written]) -> tuple[list[Target], list[Problem]]:
+        """Of manifests, whatever else they say of their objects."""
+        read = [self._read(written, "deleted") for written in manifests]
+        return (
+            [one.target for one in read if not isinstance(one, Problem)],
+            [one for one in read if isinstance(one, Problem)],
+        )
+
+    def delete(self, targets: Iterable[Target], verb: str = "deleted", *, ignore_not_found: bool = False) -> Rehearsal:
+        """Each once. `verb` is what kubectl calls it. Raises ApiError where the API does not answer at all."""
+        wanted = list({target.place: target for target in targets}.values())
+        present = self._api.get([target.place for target in wanted])
+        replies = self._api.rehearse([Write("DELETE", target.place) for target in wanted])
         outcomes: list[Outcome] = []
         problems: list[Problem] = []
-        for (resource, key), live, reply in zip(targets, present, replies, strict=True):
+        for target, live, reply in zip(wanted, present, replies, strict=True):
             why = _untried(reply)
             if live.status == 200 and (why or reply.status in (200, 202)):
-                outcomes.append(Outcome(Change(resource, key, decoded(live), None), verb, why))
-            else:
-                failed = live if live.status != 200 else reply
-                problems.append(Problem("", 0, 0, message(failed), f"{resource.kind} {_shown(key)}"))
+                change = Change(_stored(target.resource), target.key, decoded(live), None)
+                outcomes.append(Outcome(change, verb, why, reply.warnings if not why else ()))
+            elif not (ignore_not_found and _is_missing(target, live)):
+                problems.append(target.refused(message(live if live.status != 200 else reply)))
         return Rehearsal(tuple(outcomes), tuple(problems))
 
 
-def _names(resource: Resource) -> tuple[str, ...]:
-    whole = tuple(f"{name}.{resource.group}" for name in (resource.plural, resource.singular) if resource.group)
-    return (resource.plural, resource.singular, *resource.short_names, *whole)
+def _is_missing(target: Target, reply: Reply) -> bool:
+    """Whether it is the object that is not there, and not its kind."""
+    return reply.status == 404 and message(reply) == f'{target.resource.group_resource} "{target.key.name}" not found'
 
 
 def _untried(reply: Reply) -> str:
@@ -295,11 +282,11 @@ def _untried(reply: Reply) -> str:
 def _without_namespace(one: _Wanted, reply: Reply) -> bool:
     """Whether nothing but the namespace is missing, and not the kind (k8s.io/apiserver,
     pkg/admission/plugin/namespace/lifecycle)."""
-    return reply.status == 404 and message(reply) == f'namespaces "{one.key.namespace}" not found'
+    return reply.status == 404 and message(reply) == f'namespaces "{one.target.key.namespace}" not found'
 
 
 def _outcome(one: _Wanted, live: Object | None, new: Object | None) -> Outcome:
-    change = Change(_stored(one.resource), one.key, live, new)
+    change = Change(_stored(one.target.resource), one.target.key, live, new)
     if live is None:
         return Outcome(change, "created")
     return Outcome(change, "unchanged" if _written(live) == _written(new or live) else "configured")
@@ -307,7 +294,7 @@ def _outcome(one: _Wanted, live: Object | None, new: Object | None) -> Outcome:
 
 def _stored(resource: Resource) -> Resource:
     """What the mesh is made of is one, in whichever version it is served."""
-    same = (r for r in _OWN.values() if (r.group, r.kind) == (resource.group, resource.kind))
+    same = (r for r in OWN.values() if (r.group, r.kind) == (resource.group, resource.kind))
     return next(same, resource)
 
 

@@ -141,6 +141,10 @@ class _World:
         return [(resource, key, obj) for (resource, key), obj in self._now.items()]
 
     def take(self, change: Change) -> None:
+        if change.new is not None or not _made_again(change.old or {}):
+            self._take(change)
+
+    def _take(self, change: Change) -> None:
         resource, key, new = change.resource, change.key, change.new
         if resource in self._sources:
             self._now[resource, key] = new
@@ -176,7 +180,7 @@ class _World:
             if resource.namespaced:
                 for key, obj in list(self.objects(resource, of.namespace)):
                     if _owned_by(obj, owner, of):
-                        self.take(Change(resource, key, obj, None))
+                        self._take(Change(resource, key, obj, None))
 
     def _empty(self, namespace: str) -> None:
         for resource in self._sources:
@@ -292,6 +296,14 @@ class _World:
         for key, found in list(self.objects(ENDPOINTSLICE, service.namespace)):
             if labels_of(found).get(SERVICE_NAME) == service.name:
                 self._now[ENDPOINTSLICE, key] = None
+
+
+def _made_again(obj: Object) -> bool:
+    """Whether what made it makes it again as soon as it is gone: its controller, or of what is a Gateway's, istiod,
+    which does not say that it is one (pilot/pkg/config/kube/gatewaycommon/deploymentcontroller.go). When that goes as
+    well, it takes this along."""
+    owners = obj.get("metadata", {}).get("ownerReferences") or ()
+    return any(one.get("controller") or one.get("kind") == GATEWAY.kind for one in owners)
 
 
 def _owned_by(obj: Object, owner: Resource, key: Key) -> bool:

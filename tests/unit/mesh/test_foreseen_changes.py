@@ -135,3 +135,17 @@ def test_what_a_gateway_owns_goes_with_it() -> None:
     gone = {(r.kind, key.name) for r, key, obj in foresee(index.sources, [change]) if obj is None}
     assert {("Gateway", "waypoint"), ("Service", "waypoint"), ("EndpointSlice", "waypoint-x")} <= gone
     assert not {name for _, name in gone} & {"shared", "shared-x"}
+
+
+def test_what_its_owner_makes_again_is_there_again_unless_its_owner_goes_too() -> None:
+    index = cluster().index()
+    pods = {key: obj for key, obj in index.sources[POD].items() if key.name.startswith("helloworld-v1")}
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "waypoint", "uid": "1"}
+    service = {"metadata": {"name": "waypoint", "namespace": "hello", "ownerReferences": [gateway]}}
+    again = [Change(POD, key, obj, None) for key, obj in pods.items()]
+    again.append(Change(SERVICE, Key("hello", "waypoint"), service, None))
+    assert (len(again), foresee(index.sources, again)) == (2, [])
+    owner = Change(DEPLOYMENT, V1, deployment(), None)
+    for changes in ([owner, *again], [*again, owner]):
+        gone = {key for resource, key, obj in foresee(index.sources, changes) if obj is None and resource is POD}
+        assert gone == set(pods)

@@ -1,0 +1,62 @@
+"""What deleting would do to traffic, of what `kubectl delete` would delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ambientlab.cli import reading
+from ambientlab.cli.plan import planning
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="[KIND NAME...]")
+@click.option("-f", "--filename", "files", multiple=True, help="Manifests of what to delete; a directory, or -.")
+@click.option("-R", "--recursive", is_flag=True, help="Of directories, those within them as well.")
+@click.option("-k", "--kustomize", type=click.Path(exists=True, file_okay=False), help="A kustomization of it.")
+@click.option("-l", "--selector", default="", help="What has these labels, of a kind or among the manifests.")
+@click.option("--all", "everything", is_flag=True, help="All of a kind.")
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="With -l or --all: in whatever namespace.")
+@click.option("--ignore-not-found", is_flag=True, help="Pass over what is not there, as -l and --all do.")
+@planning.options
+def delete(
+    arguments: tuple[str, ...],
+    files: tuple[str, ...],
+    recursive: bool,
+    kustomize: str | None,
+    selector: str,
+    everything: bool,
+    everywhere: bool,
+    ignore_not_found: bool,
+    namespace: str | None,
+    output: str,
+    context: str | None,
+    kubeconfig: Path | None,
+    name: str,
+) -> None:
+    """What deleting would do to traffic: `ambientlab plan` before what you would type behind `kubectl`.
+
+    Objects are named as KIND NAME..., KIND,KIND NAME... or KIND/NAME..., by manifests, or by labels. What they own goes
+    with them. Nothing is written. Exit codes are those of `ambientlab plan`.
+    """
+    from ambientlab.host.deletion import Deletion
+    from ambientlab.host.rehearsal import Rehearser
+    from ambientlab.mesh.explain import check_namespace
+
+    flags = reading.flags(context, kubeconfig)
+    deletion = Deletion(arguments, selector, everything, everywhere)
+    with planning.telling():
+        deletion.check(manifests=bool(files or kustomize))
+        manifests, unreadable = planning.parted(planning.written(files, kustomize, recursive=recursive))
+        with planning.opened(context, kubeconfig, name) as api:
+            index, unseen = reading.read(api, *flags)
+            rehearser = Rehearser(api, namespace)
+            targets, problems = rehearser.targets(deletion.chosen(manifests))
+            targets += deletion.targets(api, rehearser)
+            ignoring = ignore_not_found or deletion.selects
+            if namespace is not None and not ignoring and any(one.key.namespace == namespace for one in targets):
+                check_namespace(index, namespace)
+            gone = rehearser.delete(targets, ignore_not_found=ignoring)
+            report = planning.report(api, index, unseen, [gone], [*unreadable, *problems], (), flags)
+    planning.show(report, output)
