@@ -1,13 +1,16 @@
-"""Asking the node proxy whether its worker has heard."""
+"""Asking the node proxy whether its worker has heard, and finding it among other processes."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from contextlib import closing
 
 import pytest
 
 from ambientlab.node.linux import carried
-from ambientlab.node.linux.carried import NodeConnections
+from ambientlab.node.linux.carried import NodeConnections, Opened
 
 
 async def test_a_proxy_that_does_not_answer_is_not_held_on_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +34,16 @@ async def test_a_proxy_that_does_not_answer_is_not_held_on_to(monkeypatch: pytes
 async def test_where_there_is_no_proxy_there_is_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carried, "STATUS_PORT", 1)
     await NodeConnections().caught_up()
+
+
+def test_no_process_hides_the_proxy_by_a_name_that_is_no_text() -> None:
+    named = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'\\xff\\xfe'); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", named]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pod:
+        assert pod.stdout is not None
+        pod.stdout.readline()
+        with open(f"/proc/{pod.pid}/comm", "rb") as comm:
+            assert comm.read() == b"\xff\xfe\n"
+        with closing(Opened()):
+            pass
+        pod.communicate()

@@ -204,5 +204,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _read(path: str) -> str:
-    with open(path) as file:
+    """Whatever bytes a pod's program has made its name of."""
+    with open(path, errors="replace") as file:
         return file.read()
