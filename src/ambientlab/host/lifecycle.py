@@ -22,6 +22,7 @@ from ambientlab.host.paths import MeshPaths
 
 # SIGTERM gives every container its grace; a mesh that has not gone after this long is killed.
 STOP_PATIENCE = 15.0
+_GLANCE = 0.2  # seconds, much longer than anybody who looks whether a mesh runs keeps others from its lock
 
 
 class LifecycleError(Exception):
@@ -47,7 +48,6 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
     """
     if kubeconfig_path is not None:
         kubeconfig.verify(kubeconfig_path)
-    paths.create()
     lock = _lock_unless_ready(paths, patience)
     if lock is not None:
         try:
@@ -71,25 +71,55 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
 
 def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool:
     """Stop the mesh, Ready or not; True when one ran. With `purge` its state goes too. Raises LifecycleError."""
-    found = process.running(paths, ready=False)
-    was_running = found is not None
-    if found is not None and not process.stop(found, paths, STOP_PATIENCE):
-        raise LifecycleError(
-            f"mesh {paths.name!r} (pid {found.pid}) does not stop", f"see {paths.daemon_log}", f"kill -9 {found.pid}"
-        )
-    if found is None and process.locked(paths):
-        raise LifecycleError(f"mesh {paths.name!r} is starting: wait a moment and repeat", f"see {paths.daemon_log}")
-    with contextlib.suppress(FileNotFoundError):
-        paths.process.unlink()
-    shutil.rmtree(paths.run, ignore_errors=True)
-    if purge:
-        shutil.rmtree(paths.state, ignore_errors=True)
+    with _stopped(paths) as was_running:
+        with contextlib.suppress(FileNotFoundError):
+            paths.process.unlink()
+        shutil.rmtree(paths.run, ignore_errors=True)
+        if purge:
+            _purge(paths.state)
     if kubeconfig_path is not None:
         try:
             kubeconfig.remove(kubeconfig_path, paths.context)
         except kubeconfig.KubeconfigError as error:
             raise LifecycleError(f"mesh {paths.name!r} is stopped, with its context left behind: {error}") from error
     return was_running
+
+
+@contextlib.contextmanager
+def _stopped(paths: MeshPaths) -> Iterator[bool]:
+    """Whether the mesh ran. Nobody starts it before what is to be done with what it has left is done. Raises
+    LifecycleError."""
+    found = process.running(paths, ready=False)
+    if found is not None:
+        process.stop(found, STOP_PATIENCE)
+    lock = None
+    if paths.lock.exists():
+        lock = process.acquire(paths, _GLANCE if found is None else STOP_PATIENCE)
+        if lock is None:
+            raise _unstoppable(paths, found)
+    try:
+        yield found is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _unstoppable(paths: MeshPaths, found: process.Running | None) -> LifecycleError:
+    if found is None:
+        return LifecycleError(f"mesh {paths.name!r} is starting: wait a moment and repeat", f"see {paths.daemon_log}")
+    return LifecycleError(
+        f"mesh {paths.name!r} (pid {found.pid}) does not stop, or has been started again",
+        f"ambientlab status --name {paths.name}",
+        f"see {paths.daemon_log}",
+    )
+
+
+def _purge(state: Path) -> None:
+    """Out of the way at once: who starts the mesh anew meanwhile gets a directory of its own."""
+    doomed = state.with_name(f".{state.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        state.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def credentials(paths: MeshPaths) -> kubeconfig.Credentials:
@@ -232,7 +262,11 @@ def _lock_unless_ready(paths: MeshPaths, patience: float) -> int | None:
     """The mesh's lock, or None of one that is Ready, also of one that another `up` has been starting. One that is
     ending is waited for. Raises LifecycleError."""
     deadline = time.monotonic() + patience
-    while (lock := process.acquire(paths)) is None:
+    while True:
+        paths.create()
+        if (lock := process.acquire(paths)) is not None:
+            paths.create()  # who ended the mesh meanwhile has deleted directories of its
+            return lock
         if _answers(paths):
             return None
         if time.monotonic() > deadline:
@@ -242,7 +276,6 @@ def _lock_unless_ready(paths: MeshPaths, patience: float) -> int | None:
                 f"ambientlab down --name {paths.name}",
             )
         time.sleep(0.02)
-    return lock
 
 
 def _answers(paths: MeshPaths) -> bool:

@@ -12,10 +12,13 @@ import json
 import os
 import select
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from ambientlab.host.paths import MeshPaths
+
+_BETWEEN_LOOKS = 0.002  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +30,31 @@ class Running:
     port: int
 
 
-def acquire(paths: MeshPaths) -> int | None:
-    """The lock's descriptor, or None when a mesh of this name runs."""
-    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def acquire(paths: MeshPaths, patience: float = 0.0) -> int | None:
+    """The lock's descriptor, or None where a mesh of this name runs, or nothing is left of its state, for as long as
+    `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while (descriptor := _acquired(paths)) is None and time.monotonic() < deadline:
+        time.sleep(_BETWEEN_LOOKS)
+    return descriptor
+
+
+def _acquired(paths: MeshPaths) -> int | None:
+    """The file may have been deleted, and made anew, since it was opened: then others hold another lock."""
+    ours = False
+    try:
+        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        ours = os.path.samestat(os.fstat(descriptor), os.stat(paths.lock))
+    except (BlockingIOError, FileNotFoundError):
         return None
-    return descriptor
+    finally:
+        if not ours:
+            os.close(descriptor)
+    return descriptor if ours else None
 
 
 def locked(paths: MeshPaths) -> bool:
@@ -77,15 +96,15 @@ def running(paths: MeshPaths, *, ready: bool = True) -> Running | None:
     return found if _started(found.pid) == found.started else None
 
 
-def stop(process: Running, paths: MeshPaths, patience: float) -> bool:
-    """SIGTERM, then after `patience` seconds SIGKILL. True when the whole tree has gone."""
+def stop(process: Running, patience: float) -> None:
+    """SIGTERM to the launcher, then after `patience` seconds SIGKILL. The kernel ends its tree a moment after it."""
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:
-        return _released(paths, patience)
+        return
     try:
         if _started(process.pid) != process.started:
-            return _released(paths, patience)
+            return
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         if not _gone(handle, patience):
             with contextlib.suppress(ProcessLookupError):
@@ -93,7 +112,6 @@ def stop(process: Running, paths: MeshPaths, patience: float) -> bool:
             _gone(handle, patience)
     finally:
         os.close(handle)
-    return _released(paths, patience)
 
 
 def _gone(handle: int, patience: float) -> bool:
@@ -101,32 +119,11 @@ def _gone(handle: int, patience: float) -> bool:
     return bool(readable)
 
 
-def _released(paths: MeshPaths, patience: float) -> bool:
-    """Wait for the lock to be free: the kernel ends the tree's pid namespace a moment after its launcher."""
-    if not paths.lock.exists():
-        return True
-    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CLOEXEC)
-    previous = signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, patience)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except TimeoutError:
-        return False
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        os.close(descriptor)
-    return True
-
-
-def _interrupt(_signum: int, _frame: object) -> None:
-    raise TimeoutError
-
-
 def _started(pid: int) -> int:
-    """0 for a process that is gone."""
+    """0 for a process that is gone, or whose parent alone has not noticed."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return 0
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *fields = stat.rpartition(b")")[2].split()
+    return 0 if state in (b"Z", b"X") else int(fields[18])

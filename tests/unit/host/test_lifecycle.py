@@ -1,22 +1,97 @@
-"""What `down` says of a mesh that is gone."""
+"""What `down` says and deletes, and a mesh that is started by one command while another one stops it."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
-from ambientlab.host import kubeconfig, lifecycle
+from ambientlab.host import kubeconfig, lifecycle, process
 from ambientlab.host.kubeconfig import Credentials
-from ambientlab.host.paths import mesh_paths
+from ambientlab.host.paths import MeshPaths, mesh_paths
 
 
-def test_a_context_that_stays_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    paths, config = mesh_paths("x"), tmp_path / "config"
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MeshPaths:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    found = mesh_paths("demo")
+    found.create()
+    return found
+
+
+def acquired(paths: MeshPaths) -> int:
+    lock = process.acquire(paths)
+    assert lock is not None
+    return lock
+
+
+def test_nobody_starts_a_mesh_while_what_it_has_left_is_deleted(
+    paths: MeshPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.close(acquired(paths))
+    locks = []
+    remove = shutil.rmtree
+
+    def removing(place: Path, ignore_errors: bool) -> None:
+        if place == paths.run:
+            locks.append(process.acquire(paths))
+        remove(place, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    assert not lifecycle.down(paths, purge=False, kubeconfig_path=None)
+    assert locks == [None]
+    assert not paths.run.exists()
+    os.close(acquired(paths))
+
+
+def test_purging_leaves_nothing(paths: MeshPaths) -> None:
+    os.close(acquired(paths))
+    assert not lifecycle.down(paths, purge=True, kubeconfig_path=None)
+    assert list(paths.state.parent.iterdir()) == []
+    assert not lifecycle.down(paths, purge=True, kubeconfig_path=None)
+
+
+def test_a_mesh_of_which_nobody_is_recorded_is_not_touched(paths: MeshPaths) -> None:
+    lock = acquired(paths)
+    with pytest.raises(lifecycle.LifecycleError, match="is starting: wait a moment"):
+        lifecycle.down(paths, purge=True, kubeconfig_path=None)
+    os.close(lock)
+    assert paths.run.exists()
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_a_mesh_that_is_begun_while_another_ends_has_its_directories(
+    paths: MeshPaths, monkeypatch: pytest.MonkeyPatch, purged: bool
+) -> None:
+    waiting, there = threading.Event(), []
+
+    def look(_: MeshPaths) -> bool:
+        waiting.set()
+        return False
+
+    monkeypatch.setattr(lifecycle, "_answers", look)
+    monkeypatch.setattr(lifecycle, "_start", lambda paths, *_: there.append(paths.run.is_dir() and paths.bin.is_dir()))
+    lock = acquired(paths)
+    up = threading.Thread(
+        target=lifecycle.up, args=(paths,), kwargs={"patience": 10, "report": print, "kubeconfig_path": None}
+    )
+    up.start()
+    assert waiting.wait(10)
+    for place in (paths.run, paths.state) if purged else (paths.run,):
+        shutil.rmtree(place)
+    os.close(lock)
+    up.join(20)
+    assert there == [True]
+
+
+def test_a_context_that_stays_is_told(paths: MeshPaths, tmp_path: Path) -> None:
+    config = tmp_path / "config"
     kubeconfig.merge(config, paths.context, Credentials("https://127.0.0.1:6443", b"CA", b"CERT", b"KEY"))
     (tmp_path / f".config.{os.getpid()}").mkdir()  # where it would be written
-    with pytest.raises(lifecycle.LifecycleError, match="mesh 'x' is stopped, with its context left behind: cannot wr"):
+    with pytest.raises(lifecycle.LifecycleError, match="mesh 'demo' is stopped, with its context left behind: cannot"):
         lifecycle.down(paths, purge=False, kubeconfig_path=config)

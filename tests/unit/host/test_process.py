@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -58,7 +59,10 @@ def test_a_running_mesh_is_seen_and_stopped(paths: MeshPaths, kind: str, patienc
         assert (found.pid, found.port) == (child.pid, 1234)
         assert process.locked(paths)
         assert process.acquire(paths) is None
-        assert process.stop(found, paths, patience)
+        process.stop(found, patience)
+        lock = process.acquire(paths, 10)
+        assert lock is not None
+        os.close(lock)
         assert child.wait() == (0 if kind == "polite" else -signal.SIGKILL)
     assert process.running(paths) is None
     assert not process.locked(paths)
@@ -74,10 +78,35 @@ def test_a_mesh_that_starts_is_not_used_but_can_be_stopped(paths: MeshPaths) -> 
         assert process.running(paths) is None
         found = process.running(paths, ready=False)
         assert found is not None
-        assert process.stop(found, paths, 10)
+        process.stop(found, 10)
+        assert process.running(paths, ready=False) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": "x"}', "\x00"])
 def test_a_damaged_record_is_nobody(paths: MeshPaths, content: str) -> None:
     paths.process.write_text(content)
     assert process.running(paths) is None
+
+
+def test_a_mesh_that_only_its_parent_has_not_noticed_ending_does_not_run(paths: MeshPaths) -> None:
+    """As where a container's first process reaps nobody."""
+    with hold("polite") as child:
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.running(paths) is None
+
+
+def test_the_lock_of_a_mesh_that_is_gone_is_nobodys(paths: MeshPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is deleted between being opened and being locked."""
+    lock = fcntl.flock
+
+    def purged(descriptor: int, operation: int) -> None:
+        paths.lock.unlink()
+        lock(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", purged)
+        assert process.acquire(paths) is None
+    taken = process.acquire(paths)
+    assert taken is not None
+    os.close(taken)
