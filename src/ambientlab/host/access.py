@@ -15,6 +15,7 @@ from typing import Any
 
 from ambientlab.host import kubeconfig
 from ambientlab.host.kubeconfig import KubeconfigError
+from ambientlab.host.paths import home
 
 _PLAIN_USER = {"client-certificate", "client-certificate-data", "client-key", "client-key-data", "token", "tokenFile"}
 _PLAIN_CLUSTER = {
@@ -50,7 +51,7 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         raise KubeconfigError("the kubeconfig has no current context: name one with --context")
     _, chosen = _entry(read, "contexts", "context", name)
     where, cluster = _entry(read, "clusters", "cluster", chosen.get("cluster", ""))
-    home, user = _entry(read, "users", "user", chosen["user"]) if chosen.get("user") else (where, {})
+    owner, user = _entry(read, "users", "user", chosen["user"]) if chosen.get("user") else (where, {})
     server = str(cluster.get("server") or "")
     if not server:
         raise KubeconfigError(f"cluster {chosen.get('cluster')} has no server")
@@ -58,9 +59,9 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         name,
         server,
         _pem(cluster, "certificate-authority", where),
-        _pem(user, "client-certificate", home),
-        _pem(user, "client-key", home),
-        _token(user, home),
+        _pem(user, "client-certificate", owner),
+        _pem(user, "client-key", owner),
+        _token(user, owner),
         cluster.get("insecure-skip-tls-verify") is not True,
         cluster.get("tls-server-name", ""),
         set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(server),
@@ -105,7 +106,7 @@ def _exists(file: Path) -> bool:
 
 def _files() -> list[Path]:
     listed = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
-    return listed or [Path.home() / ".kube" / "config"]
+    return listed or [home() / ".kube" / "config"]
 
 
 def _entry(

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from ambientlab.host.paths import home
+
 _LOCK_LIFETIME = 60.0  # seconds
 _LOCK_PATIENCE = 5.0
 _LISTS = (("clusters", "cluster"), ("users", "user"), ("contexts", "context"))
@@ -43,7 +45,7 @@ def target(explicit: str | None = None) -> Path:
     entries = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
     if entries:
         return next((entry for entry in entries if entry.exists()), entries[-1])
-    return Path.home() / ".kube" / "config"
+    return home() / ".kube" / "config"
 
 
 def verify(path: Path) -> None:

@@ -106,7 +106,8 @@ class MeshPaths:
             raise PathError(
                 f"{self.run} is {over} bytes too long for a socket in it. Name a shorter place with XDG_RUNTIME_DIR."
             )
-        for directory in (self.state, self.pki, self.ca, self.logs, self.bin, self.scratch, self.run):
+        # below /tmp anybody may have made the directory above `run`, and could put others in its place
+        for directory in (self.state, self.pki, self.ca, self.logs, self.bin, self.scratch, self.run.parent, self.run):
             _private_directory(directory)
 
 
@@ -135,9 +136,17 @@ def mesh_paths(name: str) -> MeshPaths:
     return MeshPaths(name, state_home() / name, _runtime_home() / name)
 
 
+def home() -> Path:
+    """Of a user of whom the machine knows none, where nothing can be written: whoever tries it says what else to do."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
 def state_home() -> Path:
     base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    root = Path(base) if base.startswith("/") else home() / ".local" / "state"
     return root / "ambientlab"
 
 
@@ -145,8 +154,9 @@ def _runtime_home() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if base.startswith("/") and os.access(base, os.W_OK | os.X_OK):
         return Path(base) / "ambientlab"
-    places = (os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp")
-    place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), "/tmp")
+    places = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp")
+    usable = (place for place in places if place.startswith("/") and os.access(place, os.W_OK | os.X_OK))
+    place = next(usable, "/tmp")
     return Path(place) / f"ambientlab-{os.geteuid()}"
 
 

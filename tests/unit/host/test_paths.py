@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.host import kubeconfig
 from ambientlab.host.paths import MeshPaths, PathError, known_meshes, mesh_paths
 
 
@@ -36,6 +37,44 @@ def test_without_a_runtime_directory_sockets_go_where_temporary_files_do(
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.setenv("TMPDIR", str(home))
     assert mesh_paths("demo").run == home / f"ambientlab-{os.geteuid()}" / "demo"
+
+
+@pytest.mark.parametrize("place", ["", "here", "/nowhere"])
+def test_temporary_files_have_a_place_of_which_all_processes_know(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (home / "here").mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setenv("TMPDIR", place)
+    assert mesh_paths("demo").run == Path(f"/tmp/ambientlab-{os.geteuid()}/demo")
+
+
+def test_a_user_without_a_home_is_told_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    assert mesh_paths("demo").state == Path("/.local/state/ambientlab/demo")
+    assert kubeconfig.target() == Path("/.kube/config")
+
+
+def test_nobody_else_can_put_something_in_the_place_of_sockets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everybody may write, somebody may have made the directory above first."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setenv("TMPDIR", str(home))
+    paths = mesh_paths("demo")
+    paths.run.parent.mkdir()
+    paths.run.parent.chmod(0o777)
+    paths.create()
+    assert stat.S_IMODE(paths.run.parent.stat().st_mode) == 0o700
+    paths.run.rmdir()
+    paths.run.parent.rename(home / "elsewhere")
+    paths.run.parent.symlink_to(home / "elsewhere")
+    with pytest.raises(PathError, match=f"{paths.run.parent} is not a directory of this user"):
+        paths.create()
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "A", "-a", "a-", "x" * 41, "a b", "a\n"])
