@@ -1,7 +1,7 @@
 """Tests that run inside a node of their own: `@in_node` on an async function makes it a test that launches one.
 
 The function runs in a child process, in the node's daemon, with `LinuxRuntime` and network up. What it raises fails the
-test, with everything the node wrote.
+test, with everything the node wrote; one that hangs raises TimeoutError where it does.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parents[1]
 TIMEOUT = 60
+TO_COME_AND_GO = 20
+"""Seconds for the node itself."""
 
 
 def in_node(body: Callable[[Any], Awaitable[None]], seconds: float = TIMEOUT) -> Callable[[], None]:
     def test() -> None:
-        argv = [sys.executable, "-P", __file__, inspect.getfile(body), body.__name__]
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
+        argv = [sys.executable, "-P", __file__, inspect.getfile(body), body.__name__, str(seconds)]
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds + TO_COME_AND_GO
+        )
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}"
 
     test.__doc__ = body.__doc__
@@ -32,7 +36,7 @@ def in_node(body: Callable[[Any], Awaitable[None]], seconds: float = TIMEOUT) ->
     return test
 
 
-def _daemon(node: Node, file: str, name: str) -> int:
+def _daemon(node: Node, file: str, name: str, seconds: str) -> int:
     import asyncio
     import importlib.util
 
@@ -45,7 +49,7 @@ def _daemon(node: Node, file: str, name: str) -> int:
     spec.loader.exec_module(module)
 
     async def run() -> None:
-        async with MeshWorld(node) as world:
+        async with MeshWorld(node) as world, asyncio.timeout(float(seconds)):
             await getattr(module, name).body(world)
 
     asyncio.run(run())
@@ -56,4 +60,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
     from ambientlab.node.linux.launch import launch
 
-    sys.exit(launch(lambda node: _daemon(node, sys.argv[1], sys.argv[2])))
+    sys.exit(launch(lambda node: _daemon(node, *sys.argv[1:])))

@@ -35,6 +35,8 @@ from support.memory_client import MemoryClient
 NOBODY = 65534
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 PATIENCE = 5
+TIMEOUT = 60
+"""Seconds for a scenario: one that hangs raises TimeoutError where it does."""
 _PR_SET_DUMPABLE = 4
 _RESOURCES = {resource.kind: resource for resource in (SERVICE, ENDPOINTSLICE)}
 
@@ -274,7 +276,8 @@ def main(path: str, function: str, user: str, *descriptors: str) -> int:
     async def run(node: Node) -> None:
         world = World(node, keep[0] if keep else -1)
         await world.start()
-        await scenario(world)
+        async with asyncio.timeout(TIMEOUT):
+            await scenario(world)
         world.close()
 
     def daemon(node: Node) -> int:
