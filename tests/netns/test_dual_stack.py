@@ -13,6 +13,7 @@ from support.forged import tunnel
 from support.hello_pods import VIP, captured_pods, logged, through_the_waypoint, waypoint_for_hello
 from support.in_node import in_node
 from support.mesh_world import ask
+from support.waiting import becomes
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
@@ -38,8 +39,8 @@ async def test_services_and_pods_are_reached_by_tunnels_of_ipv6(world: MeshWorld
     assert await world.get("client", v1, 8080) == (200, f"v1 {here}\n")
     await logged(world, rf"src\.addr=\[{here}\]:\d+ .*dst\.addr=\[{v1}\]:15008 dst\.hbone_addr=\[{v1}\]:8080")
     await logged(world, r'dst\.service="hello\.hello\.svc\.cluster\.local".*direction="inbound"')
-    (v4,) = {body for _, body in [await world.get("client", VIP, 5000) for _ in range(1)]}
-    assert v4.split()[1] == world.sandboxes["client"].spec.ip, "clients of one family stay in it"
+    v4 = world.sandboxes["client"].spec.ip
+    assert (await world.answered("client", VIP, 5000)).split()[1] == v4, "clients of one family stay in it"
 
 
 @in_node
@@ -153,12 +154,12 @@ async def test_a_waypoint_is_reached_by_the_family_that_its_client_called(world:
     assert gateway is not None
     first = {"addresses": [{"type": "IPAddress", "value": "10.96.0.200"}]}
     world.client.put(GATEWAY, {**gateway, "status": first})
-    for _ in range(500):
+
+    async def by_the_only_address() -> bool:
         assert (await world.get("client", VIP6, 5000))[0] == 200
-        if re.search(rf"dst\.addr={waypoint.ip}:15008 .*=\[{VIP6}\]:5000", world.log("ztunnel")):
-            break
-    else:
-        raise AssertionError("never by the Gateway's only address")
+        return re.search(rf"dst\.addr={waypoint.ip}:15008 .*=\[{VIP6}\]:5000", world.log("ztunnel")) is not None
+
+    await becomes(by_the_only_address, True)
 
 
 @in_node
@@ -188,8 +189,7 @@ async def test_service_entries_have_addresses_of_ipv6(world: MeshWorld) -> None:
 
 
 async def until_status(world: MeshWorld, pod: str, ip: str, port: int, wanted: int) -> None:
-    for _ in range(500):
-        status, said = await world.get(pod, ip, port)
-        if status == wanted:
-            return
-    raise AssertionError(f"{pod} does not get {wanted} from {ip}: {status} {said}")
+    async def status() -> int:
+        return (await world.get(pod, ip, port))[0]
+
+    await becomes(status, wanted)

@@ -34,7 +34,7 @@ async def test_a_server_that_shows_another_identity_is_refused(world: MeshWorld)
         received = await tunnels_end(world, name, world.ca.issue(spiffe_id("hello", shown)))
         world.endpoints("hello", "hello", {5000: 8080}, [name])
         ip = world.sandboxes[name].spec.ip or ""
-        await in_step(world)
+        await world.in_step()
         assert (await world.get("client", ip, 8080))[0] == 0
         assert (await world.get("client", VIP, 5000))[0] == 503
         if name == "honest":
@@ -44,11 +44,6 @@ async def test_a_server_that_shows_another_identity_is_refused(world: MeshWorld)
             assert received == []
             await logged(world, rf"{ip}:8080.*(SAN|UnknownIssuer)")
             await until(lambda: re.search("verify_SAN|verify SAN", world.log("waypoint")), "the waypoint's word")
-
-
-async def in_step(world: MeshWorld) -> None:
-    await world.istiod.in_step()
-    await until(lambda: all(c.session.synced for c in world.istiod.connections), "every proxy follows")
 
 
 def of_another_time(ca: CertificateAuthority, when: timedelta) -> CertificateAuthority:
@@ -143,7 +138,7 @@ async def test_roots_are_replaced_under_load_without_a_failed_request(world: Mes
     async with Load(world, VIP, 5000) as through_waypoint, Load(world, server, 8080) as direct:
         for turn, step in enumerate([*steps, replace(old, root_pem=both), replace(new, root_pem=both), new] * 2):
             world.ca.adopt(step)
-            await in_step(world)
+            await world.in_step()
             if turn < 4:
                 await world.pod(f"late-{turn}", account="client")
                 for ip, port in ((VIP, 5000), (server, 8080)):
@@ -172,10 +167,10 @@ async def test_a_mesh_moves_to_another_trust_domain(world: MeshWorld) -> None:
     world.client.put(CONFIGMAP, {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": mesh}})
     moved = {"mesh.example"}
     await until(lambda: {pod.identity.split("/")[2] for pod in world.istiod.captures.pods.values()} == moved, "moved")
-    await in_step(world)
+    await world.in_step()
     await world.pod("late", account="client")
     await world.pod("stranger", account="stranger")
-    await in_step(world)
+    await world.in_step()
     assert await world.answered("late", VIP, 5000)
     assert (await world.get("stranger", VIP, 5000))[0] == 403
     assert await world.answered("late", server, 8080)

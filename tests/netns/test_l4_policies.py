@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION
 from ambientlab.api.objects import Object
 from ambientlab.node.runtime import ContainerSpec
-from support import splits
 from support.in_node import in_node
 from support.mesh_world import ask
+from support.splits import fits
 from support.waiting import becomes, until
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ async def logged(world: MeshWorld, *words: str) -> None:
 
 
 @in_node
-async def test_a_change_is_in_force_at_once_and_breaks_no_other_connection(world: MeshWorld) -> None:
-    """The client's tunnels are pooled, and the load that goes on meanwhile is to a pod of its own."""
+async def test_a_change_is_for_new_connections_to_its_pod_and_breaks_none_to_another(world: MeshWorld) -> None:
+    """Though the tunnels to both begin at the same client."""
     await pods(world)
     await world.pod("other", "hello", account="other", labels={"app": "other"})
     await world.serve("other")
@@ -288,9 +288,6 @@ async def test_a_waypoint_comes_with_its_own_identity(world: MeshWorld) -> None:
     policy(world, "closed", selector={"matchLabels": closed}, action="DENY", rules=[{}])
     await world.pod("closed", "hello", account="server", labels=closed)
     world.endpoints("server", "hello", {5000: 8080}, ["server", "closed"])
-
-    async def shares() -> bool:
-        found = await world.spread("client", vip, 5000, 200)
-        return splits.p_value(found.elements(), {"server": 0.5, "503": 0.5}) >= splits.SIGNIFICANCE
-
-    await becomes(shares, True)
+    await world.in_step()
+    await status()  # proxies say so before their workers have heard; one that answers has
+    fits((await world.spread("client", vip, 5000, 200)).elements(), {"server": 0.5, "503": 0.5})

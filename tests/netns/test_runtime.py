@@ -230,7 +230,7 @@ async def exit_codes_and_signals(world):
 
 async def a_terminal(world):
     pod = await world.pod()
-    script = "tty; stty size; read line; echo got:$line"
+    script = "tty; read line; stty size; echo got:$line"
     process, master = await world.runtime.exec(pod.main, ["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, "/", None)
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 101, 0, 0))
     os.write(master, b"ping\n")
@@ -243,7 +243,7 @@ async def a_terminal(world):
         pass  # EIO: the other end has closed
     os.close(master)
     assert b"/dev/pts/0\r\n" in out
-    assert b"got:ping" in out
+    assert b"33 101\r\ngot:ping" in out
 
 
 async def a_large_config_map(world):

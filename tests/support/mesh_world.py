@@ -202,6 +202,11 @@ class MeshWorld:
         await self.runtime.wait(process)
         await until(lambda: not any(c.proxy.service_account == "ztunnel" for c in self.istiod.connections), "gone")
 
+    async def in_step(self) -> None:
+        """Until every proxy does what the API says by now."""
+        await self.istiod.in_step()
+        await until(lambda: all(c.session.synced for c in self.istiod.connections), "every proxy follows")
+
     async def waypoint(self, name: str = "waypoint", namespace: str = "hello", vip: str = "10.96.0.200") -> Sandbox:
         """Gateway, Service and a pod running the waypoint's Envoy; the Gateway's addresses are set. `vip` may be two
         addresses, with a comma between them."""

@@ -11,15 +11,10 @@ from ambientlab.traffic import stats
 SIGNIFICANCE = 1e-6
 
 
-def p_value(answers: Iterable[str], shares: Mapping[str, float]) -> float:
-    """How likely answers as odd as these are, if the named ones come in these shares. What has no name has none."""
-    counts = Counter(answers)
-    names = [*shares, *(name for name in counts if name not in shares)]
-    return stats.p_value([counts[name] for name in names], [shares.get(name, 0.0) for name in names])
-
-
 def fits(answers: Iterable[str], shares: Mapping[str, float]) -> None:
-    """Assert that the answers are the named ones in these shares."""
+    """Assert that the answers are the named ones in these shares, and no others. There have to be some."""
     counts = Counter(answers)
-    p = p_value(counts.elements(), shares)
+    assert counts
+    names = [*shares, *(name for name in counts if name not in shares)]
+    p = stats.p_value([counts[name] for name in names], [shares.get(name, 0.0) for name in names])
     assert p >= SIGNIFICANCE, f"{dict(counts)} does not fit {dict(shares)}: p={p:.3g}"
