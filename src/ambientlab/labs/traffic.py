@@ -33,9 +33,11 @@ class Sample:
 
     @property
     def fits(self) -> bool:
-        return self.p >= SIGNIFICANCE
+        return self.total > 0 and self.p >= SIGNIFICANCE
 
     def __str__(self) -> str:
+        if not self.total:
+            return "nobody answered"
         seen = ", ".join(f"{name} {count}" for name, count in self.counts.items())
         return f"{seen} of {self.total} (p={self.p:.2g})"
 

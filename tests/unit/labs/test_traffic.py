@@ -44,6 +44,11 @@ def test_what_was_not_expected_is_named(playground: Environment, serve_http: Cal
     assert verdict.observed == "v1 19, v2 0, HTTP 503 1 of 20 (p=0)"
 
 
+def test_no_answers_fit_nothing() -> None:
+    sample = traffic.judge(a_check(), [])
+    assert (sample.fits, str(sample)) == (False, "nobody answered")
+
+
 def test_headers_are_sent(playground: Environment, serve_http: Callable[..., str]) -> None:
     outcomes = [{"name": "mine", "body": "^mine$"}]
     check = a_check(url=serve_http(V1), requests=5, headers={"X-Answer": "mine"}, outcomes=outcomes)
