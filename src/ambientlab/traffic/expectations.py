@@ -74,7 +74,9 @@ def judge(tally: Tally, expected: Expected, significance: float = SIGNIFICANCE) 
         found.append(_share(f"status {status}" if status else NO_ANSWER, count, tally.total, percent, significance))
     for seconds, percent in expected.delays.items():
         count = sum(1 for answer in tally.answers if answer.delay >= seconds)
-        found.append(_share(f"delay of {seconds:g} s or more", count, tally.total, percent, significance))
+        late = _share(f"delay of {seconds:g} s or more", count, tally.total, percent, significance)
+        answered = count or any(answer.status for answer in tally.answers)
+        found.append(late if answered else Verdict(late.expected, "nobody answered", False))
     if expected.p99:
         p99 = tally.percentile(99)
         fits = p99 <= expected.p99

@@ -70,6 +70,11 @@ def test_time_that_the_service_needed_is_no_delay() -> None:
     assert verdict.fits
 
 
+def test_who_does_not_answer_is_not_in_time() -> None:
+    (verdict,) = judge(tally(*[GONE] * 9), Expected(delays={2: 0}))
+    assert (verdict.fits, verdict.observed) == (False, "nobody answered")
+
+
 def test_too_many_outcomes_for_one_test_are_judged_class_by_class() -> None:
     p, test = likelihood([3000, 3010, 2990, 1000], [30, 30, 30, 10])
     assert test == "binomial, Bonferroni"
