@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ambientlab.host import process
 from ambientlab.host.kubectl import Kubectl, KubectlError
 from ambientlab.host.lifecycle import saved_port
 from ambientlab.host.paths import MeshPaths
+
+_PATIENCE = 5.0  # seconds
 
 
 def inspect(paths: MeshPaths) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def inspect(paths: MeshPaths) -> dict[str, Any]:
 
 def _pods(paths: MeshPaths) -> list[dict[str, Any]] | None:
     try:
-        return Kubectl(paths.kubeconfig).list("pods")
+        return Kubectl(paths.kubeconfig, until=time.monotonic() + _PATIENCE).list("pods")
     except KubectlError:
         return None
 

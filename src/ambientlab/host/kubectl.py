@@ -6,12 +6,13 @@ import json
 import re
 import subprocess
 import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any, NamedTuple
 
 from ambientlab.host import tools
@@ -39,6 +40,8 @@ class Kubectl:
     context: str | None = None
     flags: tuple[str, ...] = ()
     """Others for every call, `--as=somebody`."""
+    until: float | None = None
+    """When all of its calls have to have ended (time.monotonic), None for as long as they take."""
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         flags = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
@@ -47,7 +50,11 @@ class Kubectl:
 
     def run(self, arguments: Sequence[str], stdin: str | None = None) -> str:
         """stdout of `kubectl ARGUMENTS`. Raises KubectlError."""
-        done = subprocess.run(self.command(arguments), input=stdin, capture_output=True, text=True, check=False)
+        command, left = self.command(arguments), self.left()
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=left)
+        except subprocess.TimeoutExpired:
+            raise KubectlError(f"kubectl {arguments[0]} did not end in time") from None
         if done.returncode:
             lines = done.stderr.strip().splitlines()
             raise KubectlError(lines[-1] if lines else f"kubectl {arguments[0]} ended with {done.returncode}")
@@ -101,7 +108,10 @@ class Kubectl:
         """What a command of kubectl says it serves on, as long as it does, and its process."""
         listening: list[Thread] = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            end = Timer(self.left() or 0, process.kill)
             try:
+                if self.until is not None:
+                    end.start()
                 assert process.stdout is not None
                 assert process.stderr is not None
                 found = re.match(announced, process.stdout.readline())
@@ -114,9 +124,14 @@ class Kubectl:
                     listening[-1].start()
                 yield found, process
             finally:
+                end.cancel()
                 process.kill()
                 for one in listening:
                     one.join()
+
+    def left(self) -> float | None:
+        """Seconds until its calls have to have ended."""
+        return None if self.until is None else max(0.0, self.until - time.monotonic())
 
     def namespace(self) -> str:
         """The context's namespace, as `kubectl` itself would use it."""

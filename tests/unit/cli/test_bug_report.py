@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from ambientlab.cli.istio.bug_report import Step, Times, _moment, _objects, _written, selection
+from ambientlab.cli.istio.bug_report import Step, Times, _analyzed, _moment, _objects, _written, selection
+from ambientlab.cli.istio.command import Cluster
+from ambientlab.cli.istioctl import cli
+from ambientlab.host import tools
 from ambientlab.host.kubectl import Kubectl, KubectlError
 
 POD: dict[str, Any] = {
@@ -90,3 +95,27 @@ def test_the_archive_goes_where_it_is_to_whatever_disk_it_is_written_on(tmp_path
     assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
     with tarfile.open(tmp_path / "b.tar.gz") as archive:
         assert archive.getnames() == ["bug-report/a"]
+
+
+def test_a_cluster_that_does_not_answer_keeps_nobody_beyond_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\ncase "$*" in "get pods -A"*) echo \'{"items": []}\';; *) exec sleep 60;; esac\n')
+    kubectl.chmod(0o755)
+    monkeypatch.setattr(tools, "kubectl", lambda: kubectl)
+    done = CliRunner().invoke(cli, ["bug-report", "--timeout", "1s", "--output-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    with tarfile.open(tmp_path / "bug-report.tar.gz") as archive:
+        told = archive.extractfile("bug-report/errors")
+        assert told is not None
+        first, *others = told.read().decode().splitlines()
+    assert first == "versions: kubectl get did not end in time"
+    assert {line.partition(": ")[2] for line in others} == {"no time was left"}
+
+
+def test_an_analysis_that_does_not_end_is_left_out() -> None:
+    cluster = Cluster()
+    cluster.until = time.monotonic()
+    with pytest.raises(KubectlError, match="istioctl analyze did not end in time"):
+        _analyzed(cluster)

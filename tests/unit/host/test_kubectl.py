@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from ambientlab.host import tools
-from ambientlab.host.kubectl import Kubectl
+from ambientlab.host import inspect, tools
+from ambientlab.host.kubectl import Kubectl, KubectlError
+from ambientlab.host.paths import mesh_paths
 
 
 @pytest.fixture
@@ -29,3 +31,24 @@ def test_what_serves_is_heard_to_its_end(script: Path) -> None:
     script.write_text("#!/bin/sh\necho Forwarding from 127.0.0.1:1234 '->' 80\nyes | head -c 200000\n")
     with Kubectl().tunnel("p", "n", 80) as served:
         assert (served.port, served.process.wait(timeout=20)) == (1234, 0)
+
+
+def test_what_does_not_end_is_ended(script: Path) -> None:
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    kubectl = Kubectl(until=time.monotonic() + 0.2)
+    with pytest.raises(KubectlError, match="kubectl get did not end in time"):
+        kubectl.list("pods")
+    with pytest.raises(KubectlError, match="kubectl ended"), kubectl.forward("p", "n", 80):
+        pass
+
+
+def test_what_serves_ends_in_time(script: Path) -> None:
+    script.write_text("#!/bin/sh\necho Forwarding from 127.0.0.1:1234 '->' 80\nexec sleep 60\n")
+    with Kubectl(until=time.monotonic() + 0.2).tunnel("p", "n", 80) as served:
+        assert served.process.wait(timeout=20) < 0
+
+
+def test_a_mesh_that_does_not_answer_has_a_status(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(inspect, "_PATIENCE", 0.1)
+    assert inspect._pods(mesh_paths("x")) is None

@@ -158,6 +158,7 @@ def bug_report(
         raise click.ClickException("only one --start-time or --duration may be set")
     if istio_namespace:
         cluster.istio_namespace = istio_namespace
+    cluster.until = time.monotonic() + timeout
     times = Times(duration, _moment("start-time", start_time), _moment("end-time", end_time), tail)
     containers = list(_containers(cluster.kubectl, [*map(selection, include)], [*map(selection, exclude)]))
     steps = list(_versions(cluster))
@@ -176,7 +177,7 @@ def bug_report(
             click.echo(f"would fetch {step.path}")
         click.echo(f"✅ Dry run, skipping archive creation at {target}.")
         return
-    _written(steps, directory or output_dir, target, time.monotonic() + timeout)
+    _written(steps, directory or output_dir, target, cluster.until)
     click.echo(f"✅ Creating an archive at {target}.\n✅ Done.")
 
 
@@ -317,7 +318,11 @@ def _analyzed(cluster: Cluster) -> str:
     flags = [*(["--context", cluster.context] if cluster.context else [])]
     flags += ["--kubeconfig", str(cluster.kubeconfig)] if cluster.kubeconfig else []
     command = [sys.executable, "-P", "-m", "ambientlab.cli.istioctl", "analyze", "-A", *flags, *cluster.impersonated]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=cluster.kubectl.left())
+    except subprocess.TimeoutExpired:
+        raise KubectlError("istioctl analyze did not end in time") from None
+    return done.stdout
 
 
 def _path(pod: Mapping[str, Any]) -> str:

@@ -45,6 +45,8 @@ class Cluster:
         """The namespace as it was typed, "" if it was not."""
         self.istio_namespace = "istio-system"
         self.impersonated: tuple[str, ...] = ()
+        self.until: float | None = None
+        """When kubectl has to have answered all (time.monotonic), if it has to."""
 
     @cached_property
     def kubectl(self) -> Kubectl:
@@ -59,7 +61,7 @@ class Cluster:
                 raise click.ClickException(f"failed to setup client: {why}") from None
         if self.context is not None and not access.knows(self.context, self.kubeconfig):
             raise click.ClickException(f'failed to setup client: context "{self.context}" does not exist')
-        return Kubectl(self.kubeconfig, self.context, self.impersonated)
+        return Kubectl(self.kubeconfig, self.context, self.impersonated, self.until)
 
     @contextmanager
     def api(self) -> Iterator[KubeApi]:
