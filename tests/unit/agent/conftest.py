@@ -252,6 +252,7 @@ class AgentWorld:
         self.runtime = LocalRuntime()
         self.clock = ManualClock()
         self.hook = Hook()
+        self.addresses = CountingAddresses()
         self.tokens: list[Object] = []
         self.component = LogFile(path / "istiod.log", self.clock)
         self.idle = asyncio.Event()
@@ -267,7 +268,7 @@ class AgentWorld:
             self.runtime,
             self.images,
             [self.hook],
-            CountingAddresses(),
+            self.addresses,
             state_dir=self.path / "state",
             run_dir=self.path / "run",
             token_issuer=self.issue,

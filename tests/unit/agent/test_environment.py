@@ -29,7 +29,13 @@ POD: dict[str, Any] = {
 }
 CONTAINER = POD["spec"]["containers"][0]
 STORED = {
-    ("ConfigMap", "conf"): {"kind": "ConfigMap", "metadata": {"name": "conf", "namespace": "shop"}, "data": {"a": "1"}},
+    ("ConfigMap", "conf"): {
+        "kind": "ConfigMap",
+        "metadata": {"name": "conf", "namespace": "shop"},
+        "data": {"a": "1"},
+        "binaryData": {"blob": "AAE="},
+    },
+    ("Secret", "key"): {"kind": "Secret", "metadata": {"name": "key", "namespace": "shop"}, "data": {"raw": "/w=="}},
     ("Secret", "sec"): {
         "kind": "Secret",
         "metadata": {"name": "sec", "namespace": "shop"},
@@ -104,6 +110,11 @@ def test_variables_from_everywhere() -> None:
     [
         ({"configMapKeyRef": {"name": "no", "key": "a"}}, 'configmap "no" not found'),
         ({"secretKeyRef": {"name": "sec", "key": "b"}}, "couldn't find key b in Secret shop/sec"),
+        ({"configMapKeyRef": {"name": "conf", "key": "blob"}}, "couldn't find key blob in ConfigMap shop/conf"),
+        (
+            {"secretKeyRef": {"name": "key", "key": "raw"}},
+            "key raw in Secret shop/key is no UTF-8, which a variable has to be: mount it as a file",
+        ),
         ({"fieldRef": {"fieldPath": "status.phase"}}, "unsupported fieldPath: status.phase"),
         ({"fileKeyRef": {"path": "x"}}, "env valueFrom fileKeyRef is not supported by ambientlab"),
     ],
@@ -112,6 +123,11 @@ def test_what_is_missing_is_named(source: Any, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         variables(env=[{"name": "X", "valueFrom": source}])
     assert str(refused.value) == message
+
+
+def test_no_variable_is_made_of_what_is_no_text() -> None:
+    with pytest.raises(ConfigError, match="key raw in Secret shop/key is no UTF-8"):
+        variables(envFrom=[{"secretRef": {"name": "key"}}])
 
 
 def test_labels_as_a_file_are_quoted_and_sorted() -> None:

@@ -108,6 +108,32 @@ async def test_what_is_added_comes_after_what_the_process_has_written_by_then(tm
     assert await text(log.path) == b"BEFORE\nadded\nAFTER\nlate\n"
 
 
+async def test_several_who_write_to_a_process_are_all_heard() -> None:
+    theirs, ours = os.pipe2(os.O_CLOEXEC)
+    stdin, read = stdio.Stream(ours), stdio.Stream(theirs)
+    written = [b"a" * 500_000, b"b" * 500_000]
+    writing = [asyncio.create_task(stdin.write(data)) for data in written]
+    found = b""
+    async for data in read.chunks():
+        found += data
+        if len(found) == sum(map(len, written)):
+            stdin.close()
+    assert found == b"".join(written)
+    await asyncio.gather(*writing)
+    read.close()
+
+
+async def test_following_ends_where_the_log_was_deleted(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "logs/0.log", LoopClock())
+    log.write("stdout", b"first\n")
+    following = logread.read(log.path, log, LogOptions(follow=True))
+    assert await anext(following) == b"first\n"
+    log.write("stdout", b"last\n")
+    log.close()
+    shutil.rmtree(log.path.parent)
+    assert [chunk async for chunk in following] == [b"last\n"]
+
+
 async def test_following_continues_over_a_rotation(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "0.log", LoopClock(), rotate_at=2000)
     log.write("stdout", b"first\n")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import Any
 
+import pytest
+
 from ambientlab.api import kinds
+from ambientlab.node.runtime import Sandbox
 
 
 def shell(script: str, name: str = "main", **more: Any) -> dict[str, Any]:
@@ -91,6 +96,39 @@ async def test_what_must_not_restart_is_over_when_its_sandbox_ends(world: Any) -
     await world.until(lambda: world.status("job").get("phase") == "Failed" and not world.runtime.sandboxes)
     assert world.runtime.calls.count("create_sandbox") == 1
     assert world.container("job")["restartCount"] == 0
+
+
+async def test_a_pod_goes_whatever_is_left_of_its_sandbox(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def remove_sandbox(sandbox: Sandbox) -> None:
+        raise OSError(errno.EBUSY, "delete link 16: Device or resource busy")
+
+    await world.create("web", shell("exec sleep 1000"))
+    await world.ready("web")
+    address = world.status("web")["podIP"]
+    monkeypatch.setattr(world.runtime, "remove_sandbox", remove_sandbox)
+    await world.client.delete(kinds.POD, "web", "default")
+    await world.until(lambda: world.pod("web") is None)
+    assert address not in world.addresses.free
+
+
+async def test_a_container_that_gets_no_descriptors_keeps_none(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = os.pipe2
+    pipes = iter(range(2))
+
+    def pipe2(flags: int) -> tuple[int, int]:
+        if next(pipes, None) is None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return made(flags)
+
+    await world.create("first", shell("exec sleep 1000"))
+    await world.ready("first")
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pipe2", pipe2)
+    await world.create("web", shell("exec cat", stdin=True), restartPolicy="Never")
+    await world.until(lambda: world.status("web").get("phase") == "Failed")
+    message = "failed to start container: Too many open files"
+    assert world.container("web")["state"]["terminated"]["message"] == message
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace_period(world: Any) -> None:

@@ -202,19 +202,20 @@ class Container:
         sandbox = self._context.sandbox
         if sandbox is None:
             raise RuntimeError("a container needs the sandbox of its pod")
-        self.log = self._means.logs.begin(self._context.pod, self.record.name, self._run)
         self.pipes = stdio.Terminal() if self.spec.get("tty") else stdio.Pipes(stdin=bool(self.spec.get("stdin")))
         self._started_at = self._means.clock.now()
         self.record.container_id = self._container_id()
         self.launched = spec
-        self._event("Normal", "Created", "Container created")
         try:
+            self.log = self._means.logs.begin(self._context.pod, self.record.name, self._run)
+            self._event("Normal", "Created", "Container created")
             self.process = await self._means.runtime.start_container(sandbox, spec, self.pipes.child)
             self._ended.clear()
         except BaseException:
             self.pipes.started()
             self.pipes.close()
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
             raise
         self.pipes.started()
         self._drain = stdio.Drain(self.pipes, self.log, self._output)

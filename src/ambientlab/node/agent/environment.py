@@ -87,8 +87,23 @@ def _all_of(source: Object, lookup: Lookup) -> dict[str, str]:
                 if ref.get("optional"):
                     return {}
                 raise ConfigError(f'{kind.lower()} "{ref["name"]}" not found')
-            return {key: value.decode("utf-8", "surrogateescape") for key, value in content(found).items()}
+            return {key: _variable(found, key, value) for key, value in _values(found).items()}
     return {}
+
+
+def _values(obj: Object) -> dict[str, bytes]:
+    """Of which variables are made: binary data of ConfigMaps is for volumes alone (pkg/kubelet/kubelet_pods.go,
+    makeEnvironmentVariables)."""
+    return content({**obj, "binaryData": None})
+
+
+def _variable(obj: Object, key: str, value: bytes) -> str:
+    """Runtimes take text alone, as a kubelet's do (CRI speaks protobuf)."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        where = f"{obj['kind']} {objects.namespace(obj)}/{objects.name(obj)}"
+        raise ConfigError(f"key {key} in {where} is no UTF-8, which a variable has to be: mount it as a file") from None
 
 
 def content(obj: Object) -> dict[str, bytes]:
@@ -108,13 +123,13 @@ def _value_from(pod: Object, container: Object, source: Object, lookup: Lookup) 
                 if ref.get("optional"):
                     return None
                 raise ConfigError(f'{kind.lower()} "{ref["name"]}" not found')
-            values = content(found)
+            values = _values(found)
             if ref["key"] not in values:
                 if ref.get("optional"):
                     return None
                 where = f"{objects.namespace(found)}/{ref['name']}"
                 raise ConfigError(f"couldn't find key {ref['key']} in {kind} {where}")
-            return values[ref["key"]].decode("utf-8", "surrogateescape")
+            return _variable(found, ref["key"], values[ref["key"]])
     if ref := source.get("fieldRef"):
         return field_value(pod, ref["fieldPath"])
     if ref := source.get("resourceFieldRef"):

@@ -68,9 +68,11 @@ def _open(path: Path) -> tuple[BinaryIO, BinaryIO | None]:
 
 
 def _current(file: BinaryIO, path: Path) -> bool:
-    """Whether `file` is still the one at `path`, or has been rotated away."""
-
-    return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    """Whether `file` is still the one at `path`, or the last that was: it has not been rotated away."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:  # deleted with its pod
+        return True
 
 
 def _batch(file: BinaryIO) -> list[bytes]:

@@ -311,9 +311,13 @@ class PodWorker:
                 await hook.sandbox_removing(self.pod, sandbox)
             except (OSError, StatusError) as error:  # the sandbox goes whatever a hook says
                 log.error("pod %s/%s: %s", objects.namespace(self.pod), objects.name(self.pod), error)
-        await self._means.runtime.remove_sandbox(sandbox)
+        try:
+            await self._means.runtime.remove_sandbox(sandbox)
+        except OSError as error:  # the pod goes whatever is left of it, which keeps the address
+            log.error("pod %s/%s: %s", objects.namespace(self.pod), objects.name(self.pod), error)
+        else:
+            self._release(sandbox.spec.ip)
         self._context.sandbox = None
-        self._release(sandbox.spec.ip)
 
     async def _run_containers(self) -> None:
         """Returns when the pod has done its work."""

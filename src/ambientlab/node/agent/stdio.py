@@ -26,6 +26,7 @@ class Stream:
         os.set_blocking(fd, False)
         self._fd = fd
         self._waiters: set[asyncio.Future[None]] = set()
+        self._writing = asyncio.Lock()
 
     @property
     def closed(self) -> bool:
@@ -47,15 +48,17 @@ class Stream:
             yield data
 
     async def write(self, data: bytes) -> None:
-        """Returns when everything is taken; what a process that is gone does not take is dropped."""
+        """Returns when everything is taken; what a process that is gone does not take is dropped. Of several who write
+        each waits for the others."""
         view = memoryview(data)
-        while view and not self.closed:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:
-                await self._ready(write=True)
-            except OSError:
-                return
+        async with self._writing:
+            while view and not self.closed:
+                try:
+                    view = view[os.write(self._fd, view) :]
+                except BlockingIOError:
+                    await self._ready(write=True)
+                except OSError:
+                    return
 
     def readable(self) -> int:
         """How many bytes there are to read now."""
@@ -113,15 +116,19 @@ class Pipes:
     terminal: Stream | None = None
 
     def __init__(self, *, stdin: bool) -> None:
-        self.stdin = None
-        if stdin:
-            their_in, our_in = os.pipe2(os.O_CLOEXEC)
-            self.stdin = Stream(our_in)
-        else:
-            their_in = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        our_out, their_out = os.pipe2(os.O_CLOEXEC)
-        our_err, their_err = os.pipe2(os.O_CLOEXEC)
+        """Raises OSError where there are no more descriptors."""
+        ends: list[int] = []
+        try:
+            ends += os.pipe2(os.O_CLOEXEC)
+            ends += os.pipe2(os.O_CLOEXEC)
+            ends += os.pipe2(os.O_CLOEXEC) if stdin else (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC),)
+        except OSError:
+            for end in ends:
+                os.close(end)
+            raise
+        our_out, their_out, our_err, their_err, their_in, *our_in = ends
         self.stdout, self.stderr = Stream(our_out), Stream(our_err)
+        self.stdin = Stream(*our_in) if our_in else None
         self.child: tuple[int, int, int] = (their_in, their_out, their_err)
 
     def started(self) -> None:
