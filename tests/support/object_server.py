@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ambientlab.api.objects import Object
+from ambientlab.api.resources import Resource
 from ambientlab.host.access import Access
 from ambientlab.host.listing import LISTED
 
@@ -126,3 +127,15 @@ def answers(objects: Iterable[Object]) -> dict[str, Answer]:
     named = [(obj["metadata"], obj) for obj in found.get(("v1", "ConfigMap"), ())]
     maps = {f"/api/v1/namespaces/{meta['namespace']}/configmaps/{meta['name']}": (200, obj) for meta, obj in named}
     return lists | maps
+
+
+def of_before(lists: dict[str, Answer], resource: Resource, version: str) -> dict[str, Answer]:
+    """The same of a cluster that serves a kind in a version before v1 alone."""
+    group = f"/apis/{resource.group}"
+    found = dict(lists)
+    listed = found.pop(f"{resource.path}/{resource.plural}")
+    own = {"name": resource.plural, "kind": resource.kind, "namespaced": True}
+    found[f"{group}/{version}/{resource.plural}"] = listed
+    found[f"{group}/{version}"] = 200, {"resources": [own]}
+    found[group] = 200, {"versions": [{"version": "v1"}, {"version": version}]}
+    return found

@@ -7,8 +7,9 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,25 +71,41 @@ def _opened(context: str | None, kubeconfig: Path | None, rehearsing: bool) -> I
         raise ApiError(f"context {found.context} cannot be used: {error}", "kubectl version") from error
 
 
-def read(
-    api: KubeApi, *flags: str, changed: Change | None = None, also: Sequence[Resource] = ()
-) -> tuple[MeshIndex, list[Unseen]]:
-    """The mesh of the objects as they are, or as they would be changed, and what of it could not be seen, with commands
-    of these flags. `also` are resources that decide about no traffic. Raises ApiError where nothing can be read at
-    all."""
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The mesh of a cluster's objects, what of it could not be seen, and the kinds whose objects its Istio passes over,
+    with the reason."""
+
+    index: MeshIndex
+    unseen: list[Unseen]
+    unread: Mapping[Resource, str]
+
+
+def cluster(api: KubeApi, *flags: str, changed: Change | None = None, also: Sequence[Resource] = ()) -> Cluster:
+    """The objects are as they are, or as they would be changed; commands have these flags. `also` are resources that
+    decide about no traffic. Raises ApiError where nothing can be read at all."""
     from ambientlab.host.listing import listing
     from ambientlab.mesh.explain import Unseen
     from ambientlab.mesh.explain.remedies import aimed
     from ambientlab.mesh.index import index
 
     listed = listing(api, also)
-    unseen = [Unseen(gap.what, gap.why, tuple(aimed(each, *flags) for each in gap.commands)) for gap in listed.gaps]
+    found, passed_over = listed.processed(listed.objects if changed is None else changed(listed.objects))
+    gaps = (*listed.gaps, *passed_over)
+    unseen = [Unseen(gap.what, gap.why, tuple(aimed(each, *flags) for each in gap.commands)) for gap in gaps]
 
     def failed(name: str, key: Hashable, error: Exception) -> None:
         unseen.append(Unseen(f"{key} of {name}", f"it makes no sense ({type(error).__name__}: {error})"))
 
-    found = listed.objects if changed is None else changed(listed.objects)
-    return index(found, home=listed.home, failed=failed), unseen
+    return Cluster(index(found, home=listed.home, failed=failed), unseen, listed.unread)
+
+
+def read(
+    api: KubeApi, *flags: str, changed: Change | None = None, also: Sequence[Resource] = ()
+) -> tuple[MeshIndex, list[Unseen]]:
+    """The mesh of a cluster, and what of it could not be seen."""
+    found = cluster(api, *flags, changed=changed, also=also)
+    return found.index, found.unseen
 
 
 def changed_by(written: Manifests) -> Change:

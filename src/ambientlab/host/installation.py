@@ -135,21 +135,26 @@ def without_kinds(absent: Collection[Resource]) -> Iterator[Gap]:
         yield Gap("Istio's kinds", "the cluster does not have them", ("istioctl install --set profile=ambient",))
 
 
-def unread(found: Installation, older: Mapping[Resource, Collection[Object]]) -> Iterator[tuple[Resource, Gap]]:
-    """Of the kinds that a cluster has in `older` versions only, those that this Istio does not process: as its own
-    analyzer says in IST0176. An Istio whose version is not known is taken to read what there is."""
+def unread(found: Installation, older: Iterable[Resource]) -> Iterator[tuple[Resource, str]]:
+    """Of the kinds that a cluster has in `older` versions only, those that this Istio does not process, and why: as its
+    own analyzer says in IST0176. An Istio whose version is not known is taken to read what there is."""
     version = found.chosen.version if found.chosen is not None else ()
-    for resource, some in older.items():
+    for resource in older:
         since, gateway_api = _V1_ALONE.get(resource, ((), ""))
         if since and version >= since:
             own = ".".join(map(str, version))
-            names = _some([f"{namespace_of(obj)}/{name_of(obj)}" for obj in some])
             why = (
                 f"Istio {own} processes none, since the cluster has no v1 of the kind, which comes with Gateway API "
-                f"{gateway_api} (IST0176): no effect of {names}"
+                f"{gateway_api} (IST0176)"
             )
-            install = f"kubectl apply --server-side -f {_GATEWAY_API}"
-            yield resource, Gap(f"{resource.kind}s", why, (install,))
+            yield resource, why
+
+
+def without_effect(resource: Resource, why: str, some: Iterable[Object]) -> Gap:
+    """About objects of a kind that is not processed."""
+    names = _some([f"{namespace_of(obj)}/{name_of(obj)}" for obj in some])
+    install = f"kubectl apply --server-side -f {_GATEWAY_API}"
+    return Gap(f"{resource.kind}s", f"{why}: no effect of {names}", (install,))
 
 
 def other_clusters(gateways: Iterable[Object]) -> Iterator[Gap]:

@@ -26,7 +26,15 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.host.installation import Gap, incomplete, installation, other_clusters, unread, without_kinds
+from ambientlab.host.installation import (
+    Gap,
+    incomplete,
+    installation,
+    other_clusters,
+    unread,
+    without_effect,
+    without_kinds,
+)
 from ambientlab.host.kubeapi import ApiError, KubeApi, Reply, collection, decoded, message, path, unnameable
 from ambientlab.mesh.index import RESOURCES
 from ambientlab.mesh.index.meshconfig import Home, home
@@ -37,9 +45,20 @@ LISTED = tuple(r for r in RESOURCES if r not in (SECRET, CONFIGMAP, ISTIOGATEWAY
 
 @dataclass(frozen=True, slots=True)
 class Listing:
+    """`unread` are kinds of which this Istio processes no objects, and why."""
+
     objects: Mapping[Resource, Sequence[Object]]
     gaps: tuple[Gap, ...]
     home: Home
+    unread: Mapping[Resource, str]
+
+    def processed(
+        self, objects: Mapping[Resource, Sequence[Object]]
+    ) -> tuple[Mapping[Resource, Sequence[Object]], list[Gap]]:
+        """Of these, or of these as they would be, what Istio processes, and what there is to say about the others."""
+        left = {resource: some for resource in self.unread if (some := objects.get(resource))}
+        gaps = [without_effect(resource, self.unread[resource], some) for resource, some in left.items()]
+        return {resource: some for resource, some in objects.items() if resource not in left}, gaps
 
 
 def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
@@ -61,9 +80,6 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
             gaps.append(Gap(resource.group_resource, *_why(resource, reply)))
     gaps += without_kinds([resource for resource, reply in served.items() if reply.status == 404])
     installed = installation(found.get(POD, ()))
-    for resource, gap in unread(installed, {resource: found[resource] for resource in older if resource in found}):
-        if found.pop(resource):
-            gaps.append(gap)
     if POD in found:
         gaps += incomplete(installed, found[POD])
     gaps += other_clusters(found.get(GATEWAY, ()))
@@ -79,7 +95,8 @@ def listing(api: KubeApi, also: Sequence[Resource] = ()) -> Listing:
             why = f"there is none, so it is not known {_UNKNOWN[CONFIGMAP]}"
             gaps.append(Gap(f"ConfigMap {key}", why, (f"kubectl get configmaps -n {key.namespace}",)))
     found[CONFIGMAP] = list(config_maps.values())
-    return Listing(found, tuple(gaps), home(installed.config, config_maps.get(installed.config), installed.domain))
+    known = home(installed.config, config_maps.get(installed.config), installed.domain)
+    return Listing(found, tuple(gaps), known, dict(unread(installed, older)))
 
 
 _OTHER_SHAPE = frozenset({(BACKENDTLSPOLICY, "v1alpha2")})

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ambientlab.api.kinds import TCPROUTE
 from ambientlab.cli.main import cli
 from support.explanations import cluster
-from support.object_server import Answer, ObjectServer, answers
+from support.istio_pods import MESH_CONFIG, istio
+from support.object_server import Answer, ObjectServer, answers, of_before
 from support.sarif import check
 
 Run = Callable[..., Result]
@@ -193,6 +195,26 @@ def test_what_is_not_seen_is_not_taken_for_missing(run: Run, served: dict[str, A
     assert "not permitted" in unseen["services"]
     [doubts] = [what for what in unseen if what.startswith("AML")]
     assert "AML0002" in doubts
+
+
+def test_files_of_what_this_istio_does_not_process_are_told(run: Run, served: dict[str, Answer]) -> None:
+    """As objects that are there."""
+    text = ROUTE.replace("HTTPRoute", "TCPRoute").replace(
+        "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"
+    )
+    lists = answers([*cluster().cluster(), *istio(), MESH_CONFIG])
+    served.clear()
+    served.update(lists)
+    about = [*live("-f", "-", "-n", "hello", "-o", "json")]
+    read = json.loads(run(*about, input=text).stdout)
+    assert "split" in {finding["object"]["name"] for finding in read["findings"]}
+    served.clear()
+    served.update(of_before(lists, TCPROUTE, "v1alpha2"))
+    unread = json.loads(run(*about, input=text).stdout)
+    assert "split" not in {finding["object"]["name"] for finding in unread["findings"]}
+    assert [one["why"].partition(": ")[2] for one in unread["unseen"] if one["what"] == "TCPRoutes"] == [
+        "no effect of hello/split"
+    ]
 
 
 def test_sarif_is_as_its_specification_has_it(run: Run, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ambientlab.api.kinds import TCPROUTE
 from ambientlab.cli.main import cli
 from support.explanations import cluster
-from support.object_server import Answer, ObjectServer, answers
+from support.istio_pods import MESH_CONFIG, istio
+from support.object_server import Answer, ObjectServer, answers, of_before
 
 Run = Callable[..., Result]
 ROUTE = """
@@ -244,3 +246,31 @@ def test_an_object_goes_once(run: Run, served: dict[str, Answer], judged: dict[s
     done = run("--delete", "svc/helloworld", "--delete", "Service/helloworld", "-n", "hello", "-o", "json")
     [gone] = json.loads(done.stdout)["objects"]
     assert (gone["verb"], gone["object"]["name"]) == ("deleted", "helloworld")
+
+
+TCP = """
+apiVersion: v1
+kind: Service
+metadata: {name: raw, namespace: hello}
+spec: {selector: {app: helloworld}, ports: [{name: tcp, port: 5000}]}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: nowhere, namespace: hello}
+spec: {parentRefs: [{group: "", kind: Service, name: raw}], rules: [{backendRefs: [{name: gone, port: 5000}]}]}
+"""
+
+
+@pytest.mark.parametrize(("version", "processed"), [("1.30.1", True), ("1.31.0", False)])
+def test_what_this_istio_does_not_process_has_no_effect(
+    run: Run, served: dict[str, Answer], version: str, processed: bool
+) -> None:
+    objects = [*cluster().cluster(), *istio(version), MESH_CONFIG]
+    served.clear()
+    served.update(of_before(answers(objects), TCPROUTE, "v1alpha2"))
+    found = json.loads(run("-f", "-", "-o", "json", text=TCP).stdout)
+    [_, route] = found["objects"]
+    told = {d["after"] for effect in found["effects"] for d in effect["differences"] if d["aspect"] == "split"}
+    assert ("no response (there is no such destination)" in told) is processed
+    why = [text.partition(", since")[0] for text in route["warnings"]]
+    assert why == ([] if processed else ["no effect: Istio 1.31 processes none"])

@@ -159,11 +159,12 @@ def test_what_this_istio_does_not_process_is_left_out_and_told(
         answers[f"{group}/v1alpha2/{plural}"] = (200, {"items": some})
     with KubeApi(serve(answers).access) as api:
         found = listing(api)
-    routes = [*found.objects.get(TLSROUTE, ()), *found.objects.get(TCPROUTE, ())]
-    assert [obj["metadata"]["name"] for obj in routes] == read
-    assert sorted(gap.what for gap in found.gaps) == sorted(what for what, _, _ in told)
+    objects, gaps = found.processed(found.objects)
+    assert [obj["metadata"]["name"] for kind in (TLSROUTE, TCPROUTE) for obj in objects.get(kind, ())] == read
+    assert found.gaps == ()
+    assert sorted(gap.what for gap in gaps) == sorted(what for what, _, _ in told)
     for what, istiod, ending in told:
-        [gap] = [gap for gap in found.gaps if gap.what == what]
+        [gap] = [gap for gap in gaps if gap.what == what]
         assert gap.why.startswith(f"{istiod} processes none, ")
         assert gap.why.endswith(ending)
         assert gap.commands[0].startswith("kubectl apply --server-side -f https://")

@@ -138,9 +138,9 @@ def _planned(
     from ambientlab.mesh.explain import check_namespace
 
     manifests, unreadable = planning.parted(found)
-    index, unseen = reading.read(api, *flags)
+    cluster = reading.cluster(api, *flags)
     if namespace is not None and _expects(namespace, manifests, deletion):
-        check_namespace(index, namespace)
+        check_namespace(cluster.index, namespace)
     targets = deletion.targets(api, rehearser)
     applied = rehearser.apply(manifests)
     rehearsals = [applied, rehearser.delete(targets)]
@@ -149,8 +149,8 @@ def _planned(
         places = {target.place for target in targets}
         pruned = [one for one in pruning.targets(api, rehearser, applied.outcomes) if one.place not in places]
         rehearsals.append(rehearser.delete(pruned, "pruned"))
-        left += report.left(pruning, index, applied.outcomes)
-    return planning.report(api, index, unseen, rehearsals, unreadable, left, flags)
+        left += report.left(pruning, cluster.index, applied.outcomes)
+    return planning.report(api, cluster, rehearsals, unreadable, left, flags)
 
 
 def _expects(namespace: str, manifests: Sequence[Written], deletion: Deletion) -> bool:

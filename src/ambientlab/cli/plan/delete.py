@@ -50,13 +50,13 @@ def delete(
         deletion.check(manifests=bool(files or kustomize))
         manifests, unreadable = planning.parted(planning.written(files, kustomize, recursive=recursive))
         with planning.opened(context, kubeconfig, name) as api:
-            index, unseen = reading.read(api, *flags)
+            cluster = reading.cluster(api, *flags)
             rehearser = Rehearser(api, namespace)
             targets, problems = rehearser.targets(deletion.chosen(manifests))
             targets += deletion.targets(api, rehearser)
             ignoring = ignore_not_found or deletion.selects
             if namespace is not None and not ignoring and any(one.key.namespace == namespace for one in targets):
-                check_namespace(index, namespace)
+                check_namespace(cluster.index, namespace)
             gone = rehearser.delete(targets, ignore_not_found=ignoring)
-            report = planning.report(api, index, unseen, [gone], [*unreadable, *problems], (), flags)
+            report = planning.report(api, cluster, [gone], [*unreadable, *problems], (), flags)
     planning.show(report, output)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -15,12 +16,12 @@ from ambientlab.cli.mesh import name_option, running_paths
 from ambientlab.cli.output import fail, json_text
 
 if TYPE_CHECKING:
+    from ambientlab.api.resources import Resource
     from ambientlab.cli.plan.report import Report
+    from ambientlab.cli.reading import Cluster
     from ambientlab.host.kubeapi import KubeApi
     from ambientlab.host.manifests import Problem, Written
-    from ambientlab.host.rehearsal import Rehearsal
-    from ambientlab.mesh.explain import Unseen
-    from ambientlab.mesh.index import MeshIndex
+    from ambientlab.host.rehearsal import Outcome, Rehearsal
     from ambientlab.mesh.plan import Denial
 
     Found = Sequence[Written | Problem]
@@ -101,8 +102,7 @@ def opened(context: str | None, kubeconfig: Path | None, name: str) -> Iterator[
 
 def report(
     api: KubeApi,
-    index: MeshIndex,
-    unseen: Sequence[Unseen],
+    cluster: Cluster,
     rehearsals: Sequence[Rehearsal],
     unreadable: Sequence[Problem],
     left: Sequence[str],
@@ -113,16 +113,26 @@ def report(
     from ambientlab.host.seen import connections
     from ambientlab.mesh.plan import denials, denying, plan
 
-    outcomes = tuple(outcome for some in rehearsals for outcome in some.outcomes)
+    index, unseen = cluster.index, cluster.unseen
+    outcomes = tuple(_warned(outcome, cluster.unread) for some in rehearsals for outcome in some.outcomes)
     problems = [*unreadable, *(problem for some in rehearsals for problem in some.problems)]
     ordered = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line)))
-    result = aimed(plan(index, [outcome.change for outcome in outcomes if outcome.verb != "unchanged"]), *flags)
+    changes = [outcome.change for outcome in outcomes if outcome.verb != "unchanged"]
+    result = aimed(plan(index, [one for one in changes if one.resource not in cluster.unread]), *flags)
     denied: tuple[Denial, ...] = ()
     if denying(result.comparison):
         seen, unreadable_logs = connections(api, index, result.before)
         denied = tuple(denials(result.comparison, seen))
         unseen = [*unseen, *unreadable_logs]
     return Report(result, outcomes, ordered, index, tuple(left), denied, tuple(unseen))
+
+
+def _warned(outcome: Outcome, unread: Mapping[Resource, str]) -> Outcome:
+    """That there is no effect of it, where Istio passes over its kind."""
+    why = unread.get(outcome.change.resource)
+    if why is None or outcome.change.new is None:
+        return outcome
+    return replace(outcome, warnings=(*outcome.warnings, f"no effect: {why}"))
 
 
 def show(found: Report, output: str) -> NoReturn:
