@@ -108,7 +108,9 @@ def _message(name: str, data: bytes, path: str, depth: int) -> Object:
 
 
 def _put(result: Object, field: str, kind: str, wire: int, value: int | bytes, path: str, depth: int) -> None:
-    if kind.startswith("[]"):
+    if not field:  # a struct that Go embeds: its fields are the object's own
+        result.update(_message(kind, _blob(value), path.removesuffix("."), depth + 1))
+    elif kind.startswith("[]"):
         result.setdefault(field, []).append(_value(kind[2:], wire, value, path, depth))
     elif kind.startswith("{}"):
         entry = {number: (inner_wire, inner) for number, inner_wire, inner in _fields(_blob(value))}

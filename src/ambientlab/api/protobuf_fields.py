@@ -1,16 +1,18 @@
 """Field numbers of the messages that clients send: message -> number -> (JSON name, kind).
 
 Kinds: string, int, bool, bytes (base64 in JSON), Time, IntOrString, Quantity, or another message; `[]` before one for a
-list, `{}` for a map from strings, `?` after one for a Go pointer, whose zero means something. The numbers are those of
-the generated.proto files of k8s.io/api and k8s.io/apimachinery.
+list, `{}` for a map from strings, `?` after one for a Go pointer, whose zero means something. A message without a JSON
+name is one that Go embeds. The numbers are those of the generated.proto files of k8s.io/api and k8s.io/apimachinery.
 """
 
 from __future__ import annotations
 
+from ambientlab.api import protobuf_pod_fields
+
 _META = {1: ("metadata", "ObjectMeta")}
 
 # fmt: off
-MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
+MESSAGES: dict[str, dict[int, tuple[str, str]]] = protobuf_pod_fields.MESSAGES | {
     "TimeParts": {1: ("seconds", "int"), 2: ("nanos", "int")},
     "IntOrStringParts": {1: ("type", "int"), 2: ("intVal", "int"), 3: ("strVal", "string")},
     "QuantityParts": {1: ("string", "string")},
@@ -81,30 +83,6 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
 
     "Pod": _META | {2: ("spec", "PodSpec"), 3: ("status", "PodStatus")},
     "PodStatus": {},
-    "PodSpec": {
-        2: ("containers", "[]Container"), 3: ("restartPolicy", "string"), 4: ("terminationGracePeriodSeconds", "int?"),
-        5: ("activeDeadlineSeconds", "int?"), 6: ("dnsPolicy", "string"), 7: ("nodeSelector", "{}string"),
-        8: ("serviceAccountName", "string"), 9: ("serviceAccount", "string"), 10: ("nodeName", "string"),
-        11: ("hostNetwork", "bool"), 12: ("hostPID", "bool"), 13: ("hostIPC", "bool"),
-        15: ("imagePullSecrets", "[]LocalObjectReference"), 16: ("hostname", "string"), 17: ("subdomain", "string"),
-        19: ("schedulerName", "string"), 20: ("initContainers", "[]Container"),
-        21: ("automountServiceAccountToken", "bool?"), 24: ("priorityClassName", "string"), 25: ("priority", "int?"),
-        27: ("shareProcessNamespace", "bool?"), 30: ("enableServiceLinks", "bool?"),
-        31: ("preemptionPolicy", "string?"),
-    },
-    "Container": {
-        1: ("name", "string"), 2: ("image", "string"), 3: ("command", "[]string"), 4: ("args", "[]string"),
-        5: ("workingDir", "string"), 6: ("ports", "[]ContainerPort"), 7: ("env", "[]EnvVar"),
-        8: ("resources", "ResourceRequirements"), 13: ("terminationMessagePath", "string"),
-        14: ("imagePullPolicy", "string"), 16: ("stdin", "bool"), 17: ("stdinOnce", "bool"), 18: ("tty", "bool"),
-        20: ("terminationMessagePolicy", "string"),
-    },
-    "ContainerPort": {
-        1: ("name", "string"), 2: ("hostPort", "int"), 3: ("containerPort", "int?"), 4: ("protocol", "string"),
-        5: ("hostIP", "string"),
-    },
-    "EnvVar": {1: ("name", "string"), 2: ("value", "string")},
-    "ResourceRequirements": {1: ("limits", "{}Quantity"), 2: ("requests", "{}Quantity")},
 
     "TokenRequest": _META | {2: ("spec", "TokenRequestSpec"), 3: ("status", "TokenRequestStatus")},
     "TokenRequestSpec": {

@@ -10,24 +10,44 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ambientlab.api import admit, kinds, protobuf
 from ambientlab.api.errors import StatusError
+from ambientlab.api.objects import Object
+from ambientlab.api.protobuf_fields import MESSAGES
 from ambientlab.api.registry import Registry
+
+DISCOVERY: dict[str, Object] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {
+        "kind": "APIResourceList",
+        "groupVersion": "v1",
+        "resources": [{"name": "pods", "namespaced": True, "kind": "Pod", "verbs": ["get", "create"]}],
+    },
+}
 
 
 class _Capture(BaseHTTPRequestHandler):
-    """Takes one POST as an API server would, and keeps its body."""
+    """Takes one POST as an API server would, and keeps its body; there is one pod to GET."""
 
     bodies: list[bytes]
+    pod: Object
+
+    def do_GET(self) -> None:
+        self._answer(200, DISCOVERY.get(self.path.partition("?")[0], self.pod))
 
     def do_POST(self) -> None:
         self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
         sent = protobuf.decode(self.bodies[-1])
-        answer = json.dumps({name: sent[name] for name in ("apiVersion", "kind", "metadata")}).encode()
-        self.send_response(201)
+        self._answer(201, {name: sent[name] for name in ("apiVersion", "kind", "metadata")})
+
+    def _answer(self, code: int, obj: Object) -> None:
+        answer = json.dumps(obj).encode()
+        self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -37,10 +57,29 @@ class _Capture(BaseHTTPRequestHandler):
         """Not into the test's output."""
 
 
+def _full(kind: str) -> Any:
+    """A message in which every field that its table has says something."""
+    if kind.startswith("[]"):
+        return [_full(kind[2:])]
+    if kind.startswith("{}"):
+        return {"key": _full(kind[2:])}
+    plain = {"string": "x", "int": 7, "bool": True, "float": 0.5, "bytes": "eA==", "IntOrString": 8, "Quantity": "9"}
+    if kind == "Time":
+        return "2026-11-26T08:00:00Z"
+    if kind.rstrip("?") in plain:
+        return plain[kind.rstrip("?")]
+    result: Object = {}
+    for field, inner in MESSAGES[kind].values():
+        result |= {field: _full(inner)} if field else _full(inner)
+    return result
+
+
 @pytest.fixture
 def captured() -> Iterator[tuple[str, list[bytes]]]:
     bodies: list[bytes] = []
-    handler = type("Handler", (_Capture,), {"bodies": bodies})
+    handler = type(
+        "Handler", (_Capture,), {"bodies": bodies, "pod": {"apiVersion": "v1", "kind": "Pod"} | _full("Pod")}
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -91,6 +130,17 @@ def _without_nulls(value):
     if isinstance(value, dict):
         return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def test_whatever_a_pod_has_comes_with_its_copy(tmp_path, captured) -> None:
+    """kubectl reads the pod as JSON and sends it as protobuf. What it changes itself is named here."""
+    server, bodies = captured
+    keep = [f"--keep-{what}" for what in ("annotations", "labels", "liveness", "readiness", "startup")]
+    words = ["debug", "x", "--copy-to=copy", "--set-image=y=z", "--same-node", *keep]
+    _kubectl(tmp_path, f"--server={server}", *words)
+    expected = _full("PodSpec")
+    del expected["ephemeralContainers"]
+    assert protobuf.decode(bodies[0])["spec"] == expected
 
 
 def test_a_token_request(tmp_path, captured) -> None:
