@@ -108,6 +108,11 @@ def _envoy(_match: re.Match[str]) -> Program:
     )
 
 
+# As the image has it (curl/curl-container, etc/entrypoint.sh): what is a command is executed, all else are arguments of
+# curl's.
+_CURL_ENTRYPOINT = 'case "$1" in -*) ;; *) command -v "$1" >/dev/null && exec "$@" ;; esac; exec curl "$@"'
+
+
 def _tool(name: str, *entrypoint: str, arguments: tuple[str, ...] = ()) -> Callable[[re.Match[str]], Program]:
     return lambda _match: Program(name, "latest", entrypoint, arguments)
 
@@ -163,7 +168,13 @@ _BUILT = (
         r"(?:.+/)?envoyproxy/envoy",
         _envoy,
     ),
-    _built("curl", "docker.io/curlimages/curl", "curl and a shell", r"(?:.+/)?curlimages/curl", _tool("curl", "curl")),
+    _built(
+        "curl",
+        "docker.io/curlimages/curl",
+        "curl and a shell",
+        r"(?:.+/)?curlimages/curl",
+        _tool("curl", "/bin/sh", "-c", _CURL_ENTRYPOINT, "/entrypoint.sh"),
+    ),
     _built(
         "shell",
         "busybox",

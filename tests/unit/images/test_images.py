@@ -103,8 +103,8 @@ def argv(image: str, command: tuple[str, ...] = (), arguments: tuple[str, ...] =
 
 
 def test_command_and_args_replace_entrypoint_and_cmd_as_kubernetes_has_it() -> None:
-    assert argv("curlimages/curl") == ("curl",)
-    assert argv("curlimages/curl", arguments=("-s", "x")) == ("curl", "-s", "x")
+    assert argv("curlimages/curl")[0] == "/bin/sh"
+    assert argv("curlimages/curl", arguments=("-s", "x")) == (*argv("curlimages/curl"), "-s", "x")
     assert argv("curlimages/curl", ("sleep",), ("infinity",)) == ("sleep", "infinity")
     assert argv("busybox") == ("sh",)
     assert argv("busybox", arguments=("echo", "hi")) == ("echo", "hi")
@@ -119,6 +119,22 @@ def test_servers_that_the_httpbin_images_bring_are_this_one() -> None:
         "[::]:8080",
         "httpbin:app",
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("-s", "file:///proc/self/comm"), 0, "curl\n"),
+        (("file:///proc/self/comm", "-s"), 0, "curl\n"),
+        (("curl", "-s", "file:///proc/self/comm"), 0, "curl\n"),
+        (("sh", "-c", "cat /proc/$$/comm; exit 3"), 3, "sh\n"),
+        ((), 2, ""),
+    ],
+)
+def test_curl_takes_its_arguments_as_its_image_does(arguments: tuple[str, ...], code: int, expected: str) -> None:
+    line = argv("curlimages/curl", arguments=arguments)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (code, expected)
 
 
 @pytest.mark.parametrize(
