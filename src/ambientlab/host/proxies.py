@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from ambientlab.api import kinds
@@ -25,6 +26,7 @@ from ambientlab.dataplane.bootstrap import (
 from ambientlab.images.program import Bind, Bootstrap, Drain, Launch
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.proxies import NODE_PROXY, is_node_proxy
+from ambientlab.node.linux import syscalls
 
 # The audience Istio's proxies use towards istiod.
 AUDIENCE = "istio-ca"
@@ -118,9 +120,9 @@ def waypoint_drain(turned_away: Callable[[], Awaitable[None]]) -> Drain:
 
     async def drain(pid: int) -> None:
         await turned_away()
-        async with AdminClient(f"/proc/{pid}/root{ADMIN_SOCKET}") as admin:
-            before = None
-            with suppress(OSError):  # it has ended
+        with suppress(OSError):  # it has ended
+            async with _admin(pid) as admin:
+                before = None
                 while True:
                     stats = await admin.stats(f"^({OPEN_TUNNELS}|{TUNNELS})$")
                     if not stats.get(OPEN_TUNNELS) and stats == before:
@@ -129,3 +131,15 @@ def waypoint_drain(turned_away: Callable[[], Awaitable[None]]) -> Drain:
                     await asyncio.sleep(_QUIET_SECONDS)
 
     return drain
+
+
+@asynccontextmanager
+async def _admin(pid: int) -> AsyncIterator[AdminClient]:
+    """That of the Envoy in a process's container, which no link of the container's makes one outside it. Raises
+    OSError."""
+    socket = syscalls.open_beneath(f"/proc/{pid}/root", ADMIN_SOCKET.removeprefix("/"))
+    try:
+        async with AdminClient(f"/proc/self/fd/{socket}") as admin:
+            yield admin
+    finally:
+        os.close(socket)

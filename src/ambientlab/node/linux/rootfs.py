@@ -168,11 +168,7 @@ def _tree(mount: Mount) -> int:
 def _open_source(mount: Mount) -> int:
     if not mount.within:
         return os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
-    directory = os.open(mount.within, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return syscalls.open_beneath(directory, os.path.relpath(mount.source, mount.within))
-    finally:
-        os.close(directory)
+    return syscalls.open_beneath(mount.within, os.path.relpath(mount.source, mount.within))
 
 
 def _place_files(files: Mapping[str, tuple[bytes, int]]) -> None:

@@ -141,17 +141,21 @@ def attach(tree: int, target: str) -> None:
     _check(result, f"mount on {target}")
 
 
-def open_beneath(directory: int, path: str) -> int:
+def open_beneath(directory: str, path: str) -> int:
     """A path descriptor of what is at `path`, which no link can lead out of `directory` (openat2, Linux 5.6)."""
-    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    found: int = _libc.syscall(
-        ctypes.c_long(_OPENAT2),
-        ctypes.c_int(directory),
-        os.fsencode(path),
-        ctypes.c_char_p(how),
-        ctypes.c_size_t(len(how)),
-    )
-    _check(found, f"open {path}")
+    above = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+        found: int = _libc.syscall(
+            ctypes.c_long(_OPENAT2),
+            ctypes.c_int(above),
+            os.fsencode(path),
+            ctypes.c_char_p(how),
+            ctypes.c_size_t(len(how)),
+        )
+        _check(found, f"open {path}")
+    finally:
+        os.close(above)
     return found
 
 
