@@ -8,7 +8,8 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import uvloop
@@ -155,11 +156,11 @@ class Daemon:
         progress.step("ztunnel, istio-cni and istiod Ready")
 
     async def stop(self) -> None:
-        """In reverse order of starting. Pods are not told: the kernel ends them with the node."""
-        while self._stops:
-            result = self._stops.pop()()
-            if result is not None:
-                await result
+        """In reverse order of starting, each whatever becomes of the others. Pods are not told: the kernel ends them
+        with the node."""
+        async with AsyncExitStack() as stops:
+            for stop in self._stops:
+                stops.push_async_callback(_stopped, stop)
 
     async def _seed(self, api: APIServer, objects: list[seeds.Seed]) -> None:
         """All at once, so that they share commits."""
@@ -296,6 +297,12 @@ class Daemon:
         await asyncio.gather(self.agent_task, return_exceptions=True)  # its own errors have ended `_serve` already
 
 
+async def _stopped(stop: Callable[[], Awaitable[None] | None]) -> None:
+    result = stop()
+    if result is not None:
+        await result
+
+
 def _ports_of_host(entry: Service) -> set[int]:
     """Those of this machine that it wants called."""
     return {port for end in entry.endpoints if end.address in (HOST_NAME, HOST_IP) for _, port in end.ports}
@@ -311,14 +318,11 @@ def _node_listener() -> socket.socket:
 
 
 async def _ready(client: Client) -> None:
-    """Wait until each of Istio's workloads has a pod, and every pod of theirs is Ready."""
+    """Wait until each of Istio's workloads has a pod that is Ready."""
     ready = asyncio.Event()
-    expected = len([resource for resource, _ in seeds.istio() if resource in (kinds.DEPLOYMENT, kinds.DAEMONSET)])
 
     def changed(event: Event) -> None:
-        del event
-        pods = client.list(kinds.POD, ROOT_NAMESPACE)
-        if sum(map(_is_ready, pods)) >= expected:
+        if namespace(event.object) == ROOT_NAMESPACE and _all_ready(client.list(kinds.POD, ROOT_NAMESPACE)):
             ready.set()
 
     unsubscribe = client.watch(kinds.POD, changed)
@@ -328,8 +332,9 @@ async def _ready(client: Client) -> None:
         unsubscribe()
 
 
-def _is_ready(pod: Object) -> bool:
-    return namespace(pod) == ROOT_NAMESPACE and condition_holds(pod, "Ready")
+def _all_ready(pods: Iterable[Object]) -> bool:
+    labels = [labels_of(pod).items() for pod in pods if condition_holds(pod, "Ready")]
+    return all(any(selector.items() <= some for some in labels) for selector in seeds.selectors())
 
 
 def _istiod_pod(client: Client) -> str:

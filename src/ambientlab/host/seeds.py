@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ambientlab.api import kinds
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
@@ -79,6 +81,12 @@ def istio() -> list[Seed]:
             ),
         ),
     ]
+
+
+def selectors() -> list[Mapping[str, str]]:
+    """What tells the pods of each workload of these from all others."""
+    workloads = (obj for resource, obj in istio() if resource in (kinds.DEPLOYMENT, kinds.DAEMONSET))
+    return [workload["spec"]["selector"]["matchLabels"] for workload in workloads]
 
 
 def _head(api_version: str, kind: str, name: str, labels: dict[str, str] | None = None) -> Object:
