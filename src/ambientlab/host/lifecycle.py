@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ambientlab import files
 from ambientlab.host import kubeconfig, process, tools
 from ambientlab.host.paths import MeshPaths
 
@@ -55,6 +57,8 @@ def up(paths: MeshPaths, *, patience: float, report: Callable[[Step], None], kub
             _start(paths, lock, patience, report)
         except LifecycleError as error:
             raise _explained(error) from error
+        except OSError as error:
+            raise LifecycleError(f"cannot write {error.filename or paths.state}: {error.strerror}") from error
         finally:
             os.close(lock)
     if kubeconfig_path is not None:
@@ -141,9 +145,10 @@ def credentials(paths: MeshPaths) -> kubeconfig.Credentials:
 def saved_port(paths: MeshPaths) -> int:
     """The API's port, the same for the whole life of a mesh's state; 0 before the first start."""
     try:
-        return int(json.loads(paths.settings.read_text())["port"])
+        port = int(json.loads(paths.settings.read_text())["port"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
+    return port if 0 < port < 1 << 16 else 0
 
 
 def bind_api(paths: MeshPaths) -> socket.socket:
@@ -162,64 +167,58 @@ def bind_api(paths: MeshPaths) -> socket.socket:
             f"or give the mesh another port (its objects stay): rm {paths.settings}",
         ) from error
     if port == 0:
-        draft = paths.settings.with_suffix(".new")
-        draft.write_text(json.dumps({"port": listener.getsockname()[1]}))
-        draft.replace(paths.settings)
+        files.write_whole(paths.settings, json.dumps({"port": listener.getsockname()[1]}).encode())
     return listener
 
 
 def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step], None]) -> None:
-    listener = bind_api(paths)
-    reader, writer = os.pipe()
     with contextlib.suppress(FileNotFoundError):
         paths.process.unlink()
     _rotate(paths.daemon_log)
-    arguments = [
-        sys.executable,
-        "-P",
-        "-m",
-        "ambientlab.host.launcher",
-        paths.name,
-        str(paths.state),
-        str(paths.run),
-        str(listener.fileno()),
-        str(lock),
-        str(writer),
-    ]
-    try:
-        with open(paths.daemon_log, "ab") as log:
-            child = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(listener.fileno(), lock, writer),
-                start_new_session=True,
-                cwd="/",
-            )
-    finally:
-        listener.close()
-        os.close(writer)
-    ready = False
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as progress, contextlib.ExitStack() as failing:
+        try:
+            child = _launched(paths, lock, writer)
+        finally:
+            os.close(writer)
+        failing.callback(_abandon, child)
+        why = _not_ready(progress, patience, report)
+        if not why:
+            failing.pop_all()  # from here on the mesh runs by itself
+            return
+    tail = _last_line(paths.daemon_log)
+    raise LifecycleError(f"{why}: {tail}" if tail else why, f"see {paths.daemon_log}")
+
+
+def _launched(paths: MeshPaths, lock: int, progress: int) -> subprocess.Popen[bytes]:
+    """The mesh's first process, with the API's socket, the lock, and where it tells how far it is."""
+    with bind_api(paths) as listener, open(paths.daemon_log, "ab") as log:
+        places = (paths.name, str(paths.state), str(paths.run))
+        handed = (listener.fileno(), lock, progress)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "ambientlab.host.launcher", *places, *map(str, handed)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=handed,
+            start_new_session=True,
+            cwd="/",
+        )
+
+
+def _not_ready(progress: FileIO, patience: float, report: Callable[[Step], None]) -> str:
+    """Why the mesh does not become Ready, "" once it is. Raises LifecycleError with what it says of that itself."""
     deadline = time.monotonic() + patience
-    try:
-        for message in _messages(reader, deadline):
-            if "step" in message:
-                report(Step(message["step"], message["ms"]))
-            if "error" in message:
-                raise LifecycleError(message["error"], *message.get("hints", ()))
-            if message.get("ready"):
-                ready = True
-                break
-        late = time.monotonic() >= deadline
-    finally:
-        os.close(reader)
-        if not ready:
-            _abandon(child)
-    if not ready:
-        what = f"the mesh did not become ready in {patience:.0f} s" if late else "the mesh ended before it was ready"
-        tail = _last_line(paths.daemon_log)
-        raise LifecycleError(f"{what}: {tail}" if tail else what, f"see {paths.daemon_log}")
+    for message in _messages(progress, deadline):
+        if "step" in message:
+            report(Step(message["step"], message["ms"]))
+        if "error" in message:
+            raise LifecycleError(message["error"], *message.get("hints", ()))
+        if message.get("ready"):
+            return ""
+    if time.monotonic() >= deadline:
+        return f"the mesh did not become ready in {patience:.0f} s"
+    return "the mesh ended before it was ready"
 
 
 def _explained(error: LifecycleError) -> LifecycleError:
@@ -243,15 +242,12 @@ def _abandon(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _messages(reader: int, deadline: float) -> Iterator[dict[str, Any]]:
+def _messages(progress: FileIO, deadline: float) -> Iterator[dict[str, Any]]:
     """JSON lines from the starting mesh, until it closes the pipe or the time of `deadline` has come."""
     pending = b""
     while (left := deadline - time.monotonic()) > 0:
-        readable, _, _ = select.select([reader], [], [], left)
-        if not readable:
-            return
-        chunk = os.read(reader, 65536)
-        if not chunk:
+        readable, _, _ = select.select([progress], [], [], left)
+        if not readable or not (chunk := progress.read(65536)):
             return
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:

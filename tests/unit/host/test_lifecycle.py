@@ -89,6 +89,20 @@ def test_a_mesh_that_is_begun_while_another_ends_has_its_directories(
     assert there == [True]
 
 
+@pytest.mark.parametrize("settings", ["", "[]", '{"port": "x"}', '{"port": 65536}', '{"port": -1}'])
+def test_a_port_that_is_none_is_chosen_anew(paths: MeshPaths, settings: str) -> None:
+    paths.settings.write_text(settings)
+    with lifecycle.bind_api(paths) as listener:
+        assert lifecycle.saved_port(paths) == listener.getsockname()[1]
+
+
+def test_what_cannot_be_written_is_named(paths: MeshPaths) -> None:
+    paths.daemon_log.mkdir()
+    with pytest.raises(lifecycle.LifecycleError, match=f"cannot write {paths.daemon_log}: Is a directory"):
+        lifecycle.up(paths, patience=1, report=print, kubeconfig_path=None)
+    os.close(acquired(paths))
+
+
 def test_a_context_that_stays_is_told(paths: MeshPaths, tmp_path: Path) -> None:
     config = tmp_path / "config"
     kubeconfig.merge(config, paths.context, Credentials("https://127.0.0.1:6443", b"CA", b"CERT", b"KEY"))
