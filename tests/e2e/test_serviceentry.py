@@ -335,6 +335,47 @@ def test_the_machine_is_called_by_its_own_name(lab: Mesh, machine: int) -> None:
     answers(lab, f"http://host.ambientlab.internal:{machine}/", "Hello from the host")
 
 
+SHARED = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: partner, labels: {istio.io/dataplane-mode: ambient}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: curl, namespace: partner}
+spec: {containers: [{name: curl, image: curlimages/curl, command: [sleep, infinity]}]}
+"""
+
+
+def test_a_name_means_what_the_clients_namespace_says(lab: Mesh) -> None:
+    ips = pod_ips(lab)
+    lab.apply(SHARED)
+    for namespace, version in (("test", "v1"), ("partner", "v2")):
+        spec = f"  resolution: STATIC\n  endpoints: [{{address: {ips[version]}}}]"
+        lab.apply(entry("shared", namespace, "shared.example.com", spec))
+    lab.kubectl("wait", "--for=condition=Ready", "pod/curl", "-n", "partner", "--timeout=20s")
+
+    def asked(namespace: str, host: str) -> str:
+        command = ["exec", "curl", "-n", namespace, "--", "curl", "-sS", "-m", "20", f"http://{host}/hello"]
+        return lab.kubectl(*command, check=False)
+
+    def gets(namespace: str, version: str) -> None:
+        hello = f"Hello version: {version}"
+        first(lambda: asked(namespace, "shared.example.com"), lambda seen: seen.startswith(hello), hello)
+
+    for namespace, version in (("test", "v1"), ("partner", "v2")):
+        gets(namespace, version)
+        address, _ = lab.json("get", "serviceentry", "shared", "-n", namespace)["status"]["addresses"]
+        for client in ("test", "partner"):
+            assert asked(client, address["value"]).startswith(f"Hello version: {version}")
+    listed = json.loads(lab.ambientlab("istioctl", "ztunnel-config", "service", "-o", "json").out)
+    assert {one["namespace"] for one in listed if one["hostname"] == "shared.example.com"} == {"test", "partner"}
+    explained = lab.ambientlab("explain", "--from", "partner/curl", "http://shared.example.com/hello")
+    assert "partner/shared" in explained.out, explained.text
+    lab.kubectl("delete", "serviceentry", "shared", "-n", "partner")
+    gets("partner", "v1")
+
+
 def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:
     pod = lab.kubectl("get", "pod", "-n", "hello", "-l", "version=v1", "-o", "name").strip()
     script = "import socket; socket.getaddrinfo('api.example.com', 80)"

@@ -86,6 +86,17 @@ kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
 """
+OWN_MEANING = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ours, namespace: test}
+spec:
+  hosts: [helloworld.hello.svc.cluster.local]
+  addresses: [192.0.2.30]
+  ports: [{number: 5000, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.31}]
+"""
 SCALE = """
 apiVersion: apps/v1
 kind: Deployment
@@ -145,6 +156,7 @@ PLANS: dict[str, Callable[[], Report]] = {
     "deleted": lambda: planned(after("Add a waypoint"), deleted=[("Gateway", "hello", "waypoint")]),
     "routes": lambda: planned(after("Add a waypoint"), MORE),
     "strict": lambda: planned(after("Add a waypoint"), STRICT),
+    "own_meaning": lambda: planned(cluster(), OWN_MEANING),
     "scale": lambda: planned(cluster(), SCALE),
     "tokens": lambda: planned(cluster(), TOKENS),
     "new_service": lambda: planned(after("One of the two Services"), typed_in("Both Services", "hello-v2.yaml")),

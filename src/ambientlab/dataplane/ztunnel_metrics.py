@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.dataplane.ztunnel_connections import NO_FLAG, Connections, Counts, Ends
-from ambientlab.mesh.ir import Service, Workload, nearness
+from ambientlab.mesh.ir import Service, Workload, names, nearness
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 
@@ -56,7 +56,7 @@ class Labeller:
     def labels(self, ends: Ends) -> Labels:
         source = self._find(ends.source_namespace, ends.source)
         destination = self._find(ends.destination_namespace, ends.destination)
-        service = self._service(ends.service) if ends.service else None
+        service = self._meant(ends.source_namespace, ends.service) if ends.service else None
         before = {
             "reporter": ends.reporter,
             **_side("source", ends.source_namespace, source, ends.source_identity),
@@ -77,6 +77,10 @@ class Labeller:
             **_place("destination", destination),
         }
         return Labels(written(before), written(behind))
+
+    def _meant(self, namespace: str, name: str) -> Service | None:
+        own, common = map(self._service, names.meant(namespace, name))
+        return own or common
 
     def _find(self, namespace: str, name: str) -> Workload | None:
         found = self._workload(namespace, name) if name else None

@@ -36,7 +36,7 @@ from ambientlab.host.progress import Progress
 from ambientlab.host.proxies import ProxyTokens, bootstraps, waypoint_drain
 from ambientlab.host.ztunnel import NodeProxyView
 from ambientlab.images.registry import Images
-from ambientlab.mesh.ir import SERVICE_KIND, Service
+from ambientlab.mesh.ir import SERVICE_KIND, Service, names
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.debug import DebugServer
@@ -218,7 +218,7 @@ class Daemon:
 
         def known(host: str, change: Change[Service]) -> None:
             entry = change.new if change.new is not None and change.new.kind != SERVICE_KIND else None
-            dns.mesh.put(host, () if entry is None else entry.vips)
+            dns.mesh.put(names.hostname(host), () if entry is None else entry.vips, names.namespace_of(host))
             if gateway is not None:
                 gateway.put(host, () if entry is None else _ports_of_host(entry))
 

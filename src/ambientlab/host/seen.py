@@ -13,7 +13,7 @@ from ambientlab.api.objects import labels_of
 from ambientlab.host.kubeapi import KubeApi, path
 from ambientlab.mesh.explain import Unseen
 from ambientlab.mesh.index import MeshIndex
-from ambientlab.mesh.ir import Key, Mesh
+from ambientlab.mesh.ir import Key, Mesh, names
 from ambientlab.mesh.plan import Connection
 
 MINUTES = 5
@@ -51,7 +51,7 @@ def _placed(lines: Iterable[str], mesh: Mesh) -> Iterator[tuple[Key, str, int]]:
         wanted = "outbound" if workload is not None and workload.captured else "inbound"
         if workload is None or "error" in found or found.get("direction") != wanted:
             continue
-        if (place := _service(mesh, found, by_address)) is not None:
+        if (place := _service(mesh, client.namespace, found, by_address)) is not None:
             yield client, *place
 
 
@@ -69,14 +69,18 @@ def _fields(line: str) -> Mapping[str, str]:
     return {name: quoted or plain for name, quoted, plain in _FIELD.findall(line)}
 
 
-def _service(mesh: Mesh, found: Mapping[str, str], by_address: Mapping[str, str]) -> tuple[str, int] | None:
-    """The service and its port: by its own address, as what goes to a waypoint has it, or by that of a pod."""
+def _service(
+    mesh: Mesh, namespace: str, found: Mapping[str, str], by_address: Mapping[str, str]
+) -> tuple[str, int] | None:
+    """The service that a client in `namespace` called and its port: by its own address, as what goes to a waypoint has
+    it, or by that of a pod."""
     address, _, port = (found.get("dst.hbone_addr") or found.get("dst.addr", "")).rpartition(":")
     if not port.isdecimal():
         return None
     if (host := by_address.get(address.strip("[]"))) is not None:
         return host, int(port)
-    service = mesh.services.get(found.get("dst.service", ""))
+    own, common = map(mesh.services.get, names.meant(namespace, found.get("dst.service", "")))
+    service = own or common
     ends = service.endpoints if service is not None else ()
     numbers = (number for end in ends for number, target in end.ports if target == int(port))
     number = next(numbers, None)

@@ -73,7 +73,7 @@ class NodeProxyView:
     def service(self, ip: str, port: int) -> str:
         """Of several the first, as in what tunnels bring."""
         found = self._by_endpoint.select(ip)
-        ends = ((one.host, end) for one in found for end in one.endpoints if ip in end.addresses)
+        ends = ((one.hostname, end) for one in found for end in one.endpoints if ip in end.addresses)
         return min((host for host, end in ends if port in dict(end.ports).values()), default="")
 
     def metrics(self) -> str:

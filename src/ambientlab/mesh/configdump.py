@@ -127,7 +127,7 @@ class _Waypoints:
         if waypoint is None:
             return {}
         service = self._called.get((waypoint.address, waypoint.hbone_port))
-        target = f"/{waypoint.address}" if service is None else f"{service.namespace}/{service.host}"
+        target = f"/{waypoint.address}" if service is None else f"{service.namespace}/{service.hostname}"
         return {"waypoint": {"destination": target, "hboneMtlsPort": waypoint.hbone_port}}
 
 
@@ -139,7 +139,7 @@ def _workloads(seen: Seen, services: Sequence[Service], waypoints: _Waypoints) -
     for service in services:
         for endpoint in service.endpoints:
             uid = _uid(service, endpoint)
-            memberships.setdefault(uid, set()).add(f"{service.namespace}/{service.host}")
+            memberships.setdefault(uid, set()).add(f"{service.namespace}/{service.hostname}")
             if uid not in own:
                 spoken_of[uid] = _spoken_of(service, endpoint, waypoints, seen.mesh.trust)
     for key, workload in sorted(seen.mesh.workloads.items()):
@@ -206,7 +206,7 @@ def _service(service: Service, waypoints: _Waypoints) -> Message:
     return {
         "name": service.name,
         "namespace": service.namespace,
-        "hostname": service.host,
+        "hostname": service.hostname,
         "vips": [f"/{vip}" for vip in service.vips],
         **({"cidrVips": [f"/{network}" for network in service.networks]} if service.networks else {}),
         "ports": {str(port.number): _target(service, port.number) for port in service.ports},

@@ -52,8 +52,11 @@ _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 """For Go's strconv.ParseBool; with anything else the annotation is not heeded."""
 
 
-def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None = None) -> bytes | None:
-    """The answer to one message, None for what deserves none. Never raises. `mesh` is for a captured pod's."""
+def respond(
+    zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None = None, namespace: str = ""
+) -> bytes | None:
+    """The answer to one message, None for what deserves none. Never raises. `mesh` is for a captured pod's, which is in
+    `namespace`."""
     query = parse(packet)
     if query is None:
         return None
@@ -62,7 +65,9 @@ def respond(zone: Zone, packet: bytes, *, datagram: bool, mesh: MeshNames | None
     limit = query.udp_size if datagram else 0
     if query.qclass != CLASS_IN:
         return answer(query, Rcode.REFUSED, authoritative=False)
-    meant = mesh.find(query.name, query.type, taken=zone.is_service(query.name)) if mesh is not None else None
+    meant = None
+    if mesh is not None:
+        meant = mesh.find(query.name, query.type, namespace, taken=zone.is_service(query.name))
     if meant is None:
         meant = _MACHINE.find(query.name, query.type)
     if meant is not None:
@@ -124,12 +129,13 @@ class Lookup(NamedTuple):
     seconds: float
 
 
-def known_to_ztunnel(zone: Zone, mesh: MeshNames, query: Query) -> bool:
-    """Addresses of services, of their endpoints and of hosts of ServiceEntries (istio/ztunnel, src/dns/server.rs)."""
+def known_to_ztunnel(zone: Zone, mesh: MeshNames, query: Query, namespace: str = "") -> bool:
+    """Addresses of services, of their endpoints and of hosts of ServiceEntries (istio/ztunnel, src/dns/server.rs), for
+    a pod in `namespace`."""
     if query.type not in (TYPE_A, TYPE_AAAA):
         return False
     taken = zone.is_service(query.name)
-    return zone.is_address(query.name) or mesh.find(query.name, query.type, taken=taken) is not None
+    return zone.is_address(query.name) or mesh.find(query.name, query.type, namespace, taken=taken) is not None
 
 
 class DnsServer:
@@ -141,7 +147,7 @@ class DnsServer:
         self.heard: Callable[[Lookup], None] = lambda lookup: None
         """Is told what captured pods ask."""
         self._addresses: dict[tuple[str, str], str] = {}
-        self._captured: set[str] = set()
+        self._captured: dict[str, str] = {}
         self._client = client
         self._address = (address, port)
         self._services = ServiceIndex(client, self._apply)
@@ -172,13 +178,15 @@ class DnsServer:
             stream.close()
 
     def _respond(self, packet: bytes, client: str, *, datagram: bool) -> bytes | None:
-        if client not in self._captured:
+        home = self._captured.get(client)
+        if home is None:
             return respond(self.zone, packet, datagram=datagram)
         began = time.perf_counter()
-        reply = respond(self.zone, packet, datagram=datagram, mesh=self.mesh)
+        reply = respond(self.zone, packet, datagram=datagram, mesh=self.mesh, namespace=home)
         query = parse(packet)
         if reply is not None and isinstance(query, Query):
-            forwarded, records = not known_to_ztunnel(self.zone, self.mesh, query), int.from_bytes(reply[6:8], "big")
+            forwarded = not known_to_ztunnel(self.zone, self.mesh, query, home)
+            records = int.from_bytes(reply[6:8], "big")
             self.heard(
                 Lookup(
                     client,
@@ -202,11 +210,11 @@ class DnsServer:
         gone = event.type == "DELETED"
         owner = ("pod", namespace(event.object), name(event.object))
         self.zone.replace(owner, [] if gone else pod_records(event.object))
-        self._captured.discard(self._addresses.pop(owner[1:], ""))
+        self._captured.pop(self._addresses.pop(owner[1:], ""), None)
         addresses = pod_ips(event.object)
         if addresses and not gone and _has_mesh_names(annotations_of(event.object)):
             self._addresses[owner[1:]] = addresses[0]
-            self._captured.add(addresses[0])
+            self._captured[addresses[0]] = owner[1]
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(writer)

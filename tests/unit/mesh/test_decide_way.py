@@ -25,6 +25,7 @@ from support.decisions import CURL, HELLO, ask, case, indexed, objects_in, versi
 
 HALF = Fraction(1, 2)
 WAYPOINT = Key("hello", "waypoint")
+NEIGHBOUR = Key("hello", "helloworld-v1-5787f49bd8-ln7qr")
 LEAVE_THE_WAYPOINT = """
 apiVersion: v1
 kind: Namespace
@@ -253,6 +254,23 @@ def test_a_serviceentry_without_a_waypoint(name: str, url: str, end: str) -> Non
     decision = ask(case(name), url)
     assert (decision.waypoint, decision.why) == (None, Why.NO_WAYPOINT)
     assert decision.distribution(far_end) == {end: 1}
+
+
+@pytest.mark.parametrize(
+    ("client", "url", "ends"),
+    [
+        (CURL, "http://shared.example.com/", {"192.0.2.21:80": 1}),
+        (NEIGHBOUR, "https://shared.example.com/", {"shared.example.com:443": 1}),
+        (NEIGHBOUR, "http://240.240.0.21/", {"192.0.2.21:80": 1}),
+        (CURL, "https://240.240.0.22/", {"shared.example.com:443": 1}),
+        (CURL, "http://helloworld.hello.svc.cluster.local:5000/", {"192.0.2.31:5000": 1}),
+        (CURL, "http://helloworld.hello:5000/", {"192.0.2.31:5000": 1}),
+        (NEIGHBOUR, "http://helloworld:5000/", {"10.244.0.11:5000": HALF, "10.244.0.12:5000": HALF}),
+    ],
+)
+def test_a_name_means_what_the_clients_namespace_says(client: Key, url: str, ends: dict[str, Fraction]) -> None:
+    """istio/ztunnel, src/state/service.rs, get_best_by_host; an address means the same to all."""
+    assert ask(case("serviceentry_meanings"), url, client=client).distribution(far_end) == ends
 
 
 def test_a_serviceentry_means_nothing_outside_the_mesh() -> None:

@@ -29,10 +29,12 @@ def question(name: str, kind: int) -> bytes:
     return b"\x12\x34" + struct.pack(">5H", 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", kind, 1)
 
 
-def ask(names: MeshNames | None, name: str, kind: int = TYPE_A, zone: Zone | None = None) -> tuple[int, list[str]]:
+def ask(
+    names: MeshNames | None, name: str, kind: int = TYPE_A, zone: Zone | None = None, namespace: str = ""
+) -> tuple[int, list[str]]:
     """rcode and addresses."""
     packet = question(name, kind)
-    reply = respond(zone or Zone(), packet, datagram=True, mesh=names)
+    reply = respond(zone or Zone(), packet, datagram=True, mesh=names, namespace=namespace)
     assert reply is not None
     flags, _, answers, _, _ = struct.unpack_from(">5H", reply, 2)
     records = reply[len(packet) :]
@@ -87,6 +89,18 @@ def test_a_wildcard_leaves_services_alone() -> None:
     zone.replace("web", service_records(service, []))
     assert ask(names, "web.hello.svc.cluster.local", zone=zone) == (NOERROR, ["10.96.0.5"])
     assert ask(names, "other.hello.svc.cluster.local", zone=zone) == (NOERROR, ["240.240.0.1"])
+
+
+def test_a_name_may_mean_something_else_in_a_namespace(names: MeshNames) -> None:
+    names.put("api.example.com", ["240.240.0.7"], "partner")
+    names.put("*.example.org", ["240.240.0.8"], "partner")
+    assert ask(names, "api.example.com", namespace="partner") == (NOERROR, ["240.240.0.7"])
+    assert ask(names, "api.example.com", namespace="test") == (NOERROR, ["240.240.0.1"])
+    assert ask(names, "other.example.com", namespace="partner") == (NOERROR, ["240.240.0.2"])
+    assert ask(names, "any.example.org", namespace="partner") == (NOERROR, ["240.240.0.8"])
+    assert ask(names, "any.example.org", namespace="test") == (SERVFAIL, [])
+    names.put("api.example.com", [], "partner")
+    assert ask(names, "api.example.com", namespace="partner") == (NOERROR, ["240.240.0.1"])
 
 
 @pytest.mark.parametrize(

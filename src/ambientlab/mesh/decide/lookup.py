@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from ambientlab.mesh.ir import SERVICE_KIND, Key, Mesh, Service, Workload
+from ambientlab.mesh.ir import Key, Mesh, Service, Workload, names, precedence
 
 NDOTS = 5
 """A name with fewer dots is looked for in the search domains first (a pod's resolv.conf)."""
@@ -28,9 +28,8 @@ def found(mesh: Mesh, client: Key | None, host: str, port: int, domain: str) -> 
     except ValueError:
         service = _named(mesh, client, host, domain)
         return Found((service.vips or ("",))[0], service) if service is not None else Found()
-    # several services may have one address: a Service goes before others, as in the node proxy
     having = [s for s in mesh.services.values() if address in s.vips]
-    having.sort(key=lambda s: (all(p.number != port for p in s.ports), s.kind != SERVICE_KIND, s.host))
+    having.sort(key=lambda s: (all(p.number != port for p in s.ports), precedence(s)))
     having += _around(mesh, address, port)
     if having:
         return Found(address, having[0])
@@ -43,17 +42,18 @@ def _around(mesh: Mesh, address: str, port: int) -> list[Service]:
     around = [network for network in networks if ip_address(address) in ip_network(network)]
     closest = max(around, key=lambda network: ip_network(network).prefixlen, default=None)
     found = [service for service in mesh.services.values() if closest in service.networks]
-    return sorted(found, key=lambda service: (all(p.number != port for p in service.ports), service.host))
+    return sorted(found, key=lambda service: (all(p.number != port for p in service.ports), precedence(service)))
 
 
 def _named(mesh: Mesh, client: Key | None, host: str, domain: str) -> Service | None:
     """By the full name, or else by the wildcard that covers most of it."""
-    for name in _names(client, host, domain):
-        if (service := mesh.services.get(name)) is not None:
-            return service
     labels = host.lower().removesuffix(".").split(".")
     wildcards = (f"*.{'.'.join(labels[n:])}" for n in range(1, len(labels)))
-    return next((s for name in wildcards if (s := mesh.services.get(name)) is not None), None)
+    for name in (*_names(client, host, domain), *wildcards):
+        for meant in names.meant(client.namespace if client is not None else "", name):
+            if (service := mesh.services.get(meant)) is not None:
+                return service
+    return None
 
 
 def _names(client: Key | None, host: str, domain: str) -> Iterator[str]:

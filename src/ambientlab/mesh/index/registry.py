@@ -52,7 +52,7 @@ class Registry:
         of_entries: Collection[str, Shape] = graph.derive(
             "ServiceEntry shapes",
             self.declared,
-            lambda ctx, place, value: serviceentries.canonical(ctx, place, value, by_host),
+            lambda ctx, place, value: serviceentries.counting(ctx, place, value, by_host, of_services),
         )
         self.shapes = graph.join("service shapes", of_services, of_entries)
         self.rules = rules_for(self.shapes)

@@ -1,15 +1,15 @@
 """ServiceEntries as services, as Istio's ambient mode reads them
 (pilot/pkg/serviceregistry/ambient, services.go and workloads.go).
 
-Each host is a service of its own. Of several objects that declare one host a Service wins, else the oldest. Istio lets
-one object of each namespace win and one of all, the canonical, which is for clients of other namespaces
-(selectWorkloadServices): here that one is for all.
+Each host is a service of its own. Of several objects that declare one host a Service counts, else the oldest; and of
+those in a namespace the oldest for its clients (selectWorkloadServices; ztunnel, src/state/service.rs,
+get_best_by_host), here unless it has a waypoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api.objects import Object
@@ -35,6 +35,7 @@ from ambientlab.mesh.ir import (
     Traffic,
     TrustDomains,
     Workload,
+    names,
 )
 
 KIND = "ServiceEntry"
@@ -108,11 +109,25 @@ def allocated(obj: Object, host: str, known: Addresses) -> tuple[str, ...]:
     )
 
 
-def canonical(
-    ctx: Context, place: tuple[str, Key], value: Declared, by_host: Index[str, tuple[str, Key], Declared]
+def counting(
+    ctx: Context,
+    place: tuple[str, Key],
+    value: Declared,
+    by_host: Index[str, tuple[str, Key], Declared],
+    services: Collection[str, Shape],
 ) -> Mapping[str, Shape]:
-    """The oldest of those that declare the host (services.go, selectWorkloadServices)."""
-    return {place[0]: value.shape} if _oldest(ctx.select(by_host, place[0])) is value else {}
+    """What is for all clients, or for those of its namespace: nothing where another object's declaration is."""
+    host, namespace = place[0], place[1].namespace
+    rivals, service = ctx.select(by_host, host), ctx.fetch(services, host)
+    if service is None and _oldest(rivals) is value:
+        return {host: value.shape}
+    at_home = _oldest(one for one in rivals if one.shape.key.namespace == namespace)
+    if at_home is not value or value.shape.binding.waypoint is not None:
+        return {}
+    if service is not None and service.key.namespace == namespace:
+        return {}
+    own = names.for_namespace(namespace, host)
+    return {own: replace(value.shape, host=own)}
 
 
 def _oldest(rivals: Iterable[Declared]) -> Declared:
@@ -162,7 +177,7 @@ class Behind:
     def _listed(self, shape: Shape, obj: Object, targets: Mapping[str, int], trust: TrustDomains) -> list[Endpoint]:
         listed: list[Mapping[str, Any]] = obj["spec"].get("endpoints") or []
         if not listed and shape.resolution.by_name:
-            listed = [{"address": shape.host}]
+            listed = [{"address": shape.hostname}]
         return [
             Endpoint(
                 item["address"],
@@ -251,13 +266,14 @@ def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape, h
     if first != ref:
         message = f"no effect on {host}: {first} declares it already"
         return [Diagnostic(ref, "Shadowed", message, field=field, host=host, first=(first,))]
-    if shape is not home:
+    if shape is not home and home.binding.waypoint is not None:
         winner = ObjectRef(shape.kind, *shape.key)
         why = (
             f"in Istio clients in namespace {ref.namespace}, and whoever calls its addresses, get this {host}; here "
-            f"that of {winner}"
+            f"that of {winner}, because this one has a waypoint"
         )
         return [unsupported(ref, field, why)]
+    shape = home
     if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
         message = (
             f"no effect on {host}: only a waypoint can tell which host a request is for ({shape.binding.why_none})"

@@ -34,6 +34,7 @@ from ambientlab.mesh.ir import (
     Workload,
     is_ipv6,
     localities,
+    names,
 )
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -72,6 +73,10 @@ class Shape:
     subject_alt_names: tuple[str, ...] = ()
     distribution: Distribution = Distribution.ANY
     networks: tuple[str, ...] = ()
+
+    @property
+    def hostname(self) -> str:
+        return names.hostname(self.host)
 
     def port(self, number: int) -> Port | None:
         return next((p for p in self.ports if p.number == number), None)
@@ -174,7 +179,7 @@ def place_on(ctx: Context, shape: Shape, node: str, nodes: Collection[Key, str])
 
 
 def service(ctx: Context, value: Shape, behind: tuple[Endpoint, ...], rules: Rules) -> Service:
-    rule = rules.of(ctx, value.key.namespace, value.host, value.binding.waypoint)
+    rule = rules.of(ctx, value.key.namespace, value.hostname, value.binding.waypoint)
     subsets = () if rule is None else tuple(subset for subset, _ in rule.subsets)
     policies = policies_of(rule, value.ports)
     if value.binding.waypoint is not None and value.distribution is not Distribution.ANY:

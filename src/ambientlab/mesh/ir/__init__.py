@@ -12,6 +12,7 @@ again has nothing to tell the stages behind it.
 
 from __future__ import annotations
 
+from ambientlab.mesh.ir import names
 from ambientlab.mesh.ir.addresses import is_ipv6, with_port
 from ambientlab.mesh.ir.authorizations import (
     NONE_ALLOWED,
@@ -70,6 +71,7 @@ from ambientlab.mesh.ir.services import (
     Service,
     Subset,
     by_address,
+    precedence,
 )
 from ambientlab.mesh.ir.telemetry import EVERYTHING, MetricChange, Telemetry
 from ambientlab.mesh.ir.traffic import (
@@ -167,6 +169,8 @@ __all__ = [
     "by_address",
     "denied_by",
     "is_ipv6",
+    "names",
+    "precedence",
     "takes_tunnels",
     "trust_domain_of",
     "with_port",

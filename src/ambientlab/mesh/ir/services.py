@@ -6,12 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ambientlab.mesh.ir import names
 from ambientlab.mesh.ir.addresses import is_ipv6
 from ambientlab.mesh.ir.nearness import Distribution, Place
 from ambientlab.mesh.ir.traffic import TrafficPolicy
 from ambientlab.mesh.ir.workloads import Canary, Key, Labels, Workload
 
-__all__ = ["SERVICE_KIND", "AppProtocol", "Endpoint", "Labels", "Port", "Resolution", "Service", "Subset", "by_address"]
+__all__ = [
+    "SERVICE_KIND",
+    "AppProtocol",
+    "Endpoint",
+    "Labels",
+    "Port",
+    "Resolution",
+    "Service",
+    "Subset",
+    "by_address",
+    "precedence",
+]
 
 
 SERVICE_KIND = "Service"
@@ -118,9 +130,9 @@ class Subset:
 class Service:
     """Something that clients call by name, whatever object of the API declares it: `kind` and `key` say which.
 
-    `host` is the fully qualified name, or a wildcard that begins with `*.`; `waypoint` is set only while it can be
-    used, and `canary` only with it; all endpoints are ready. `subject_alt_names` are those that a server's certificate
-    may bear.
+    `host` is the fully qualified name, or a wildcard that begins with `*.`; where a name has several meanings, `names`
+    has the rest. `waypoint` is set only while it can be used, and `canary` only with it; all endpoints are ready.
+    `subject_alt_names` are those that a server's certificate may bear.
 
     `networks` are those all of whose addresses are its own as well, where nothing more particular is known of one.
 
@@ -148,6 +160,10 @@ class Service:
         return Key(self.namespace, self.name)
 
     @property
+    def hostname(self) -> str:
+        return names.hostname(self.host)
+
+    @property
     def waypoints(self) -> tuple[tuple[Key, int], ...]:
         """Those in front of it, each with its share of new connections in percent, which may be 0."""
         if self.waypoint is None:
@@ -170,10 +186,15 @@ class Service:
 _NOTHING_ASKED = TrafficPolicy()
 
 
+def precedence(service: Service) -> tuple[bool, bool, str]:
+    """Of what answers at one address, the least counts: a Service, else what is for all clients, else the first."""
+    return service.kind != SERVICE_KIND, bool(names.namespace_of(service.host)), service.host
+
+
 def by_address(services: Iterable[Service]) -> dict[tuple[str, int], Service]:
-    """What answers at each address and port: of several, a Service, else the first by host."""
+    """What answers at each address and port."""
     found: dict[tuple[str, int], Service] = {}
-    for service in sorted(services, key=lambda s: (s.kind != SERVICE_KIND, s.host)):
+    for service in sorted(services, key=precedence):
         for vip in service.vips:
             for port in service.ports:
                 found.setdefault((vip, port.number), service)

@@ -22,6 +22,10 @@ class Clients:
     captured: bool
     moved: bool
 
+    @property
+    def namespace(self) -> str:
+        return "" if self.one is None else self.one.namespace
+
 
 class Everybody:
     """The clients that there are before and after."""
@@ -36,9 +40,12 @@ class Everybody:
         self._told: dict[tuple[Condition, bool, str, str], bool] = {}
         self.moved = any(_moved(*pairs[0][1:]) for pairs in self._groups.values())
 
-    def told_apart(self, asked: Asked, *, places: bool, called: Container[Key] = ()) -> Iterator[Clients]:
-        """By what policies ask of them, and if `places` matter by their nodes. Pods that are `called` stand for others
-        only where there is nobody else: a pod that calls itself is no example."""
+    def told_apart(
+        self, asked: Asked, *, places: bool, called: Container[Key] = (), namespaces: Container[str] = ()
+    ) -> Iterator[Clients]:
+        """By what policies ask of them, if `places` matter by their nodes, and those in each of the `namespaces` from
+        all others. Pods that are `called` stand for others only where there is nobody else: a pod that calls itself is
+        no example."""
         found: dict[tuple[object, ...], tuple[bool, bool, list[Key | None]]] = {}
         for one, old, new in self._everybody(addresses=asked.addresses):
             moved = old is not None and new is not None and _moved(old, new)
@@ -46,6 +53,7 @@ class Everybody:
             told = (
                 _captured(old), captured, moved, *self._answers(asked, old), *self._answers(asked, new),
                 *((old.node, new.node) if places and old is not None and new is not None else ()),
+                new.namespace if new is not None and new.namespace in namespaces else "",
             )  # fmt: skip
             found.setdefault(told, (captured, moved, []))[2].extend(one)
         for captured, moved, members in found.values():

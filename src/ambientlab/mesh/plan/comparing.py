@@ -22,6 +22,7 @@ from ambientlab.mesh.ir import (
     Mesh,
     Route,
     Service,
+    names,
 )
 from ambientlab.mesh.plan import parts, probes
 from ambientlab.mesh.plan.aspects import facets
@@ -95,6 +96,11 @@ class _Comparing:
         self._before, self._after, self._domain = before, after, domain
         self._touched: Touched = touched(before, after)
         self._everybody = Everybody(before, after)
+        self._own: dict[str, set[str]] = {}
+        """Hostname -> the namespaces in which it means, before or after, what it means to nobody else."""
+        for host in {*before.services, *after.services}:
+            if namespace := names.namespace_of(host):
+                self._own.setdefault(names.hostname(host), set()).add(namespace)
 
     def effects(self) -> Iterator[Effect]:
         hosts = {*self._before.services, *self._after.services}
@@ -139,12 +145,13 @@ class _Comparing:
                         yield Effect(new.ip, port, fate, (some,), not others, examples, others, told, pods=pods)
 
     def _of_host(self, host: str) -> Iterator[Effect]:
-        old, new = self._before.services.get(host), self._after.services.get(host)
+        old, new = _meant(self._before, host), _meant(self._after, host)
         states = [service for service in (old, new) if service is not None]
         guards = [
-            mesh.guards.get((key, host))
+            mesh.guards.get((key, service.host))
             for mesh, service in ((self._before, old), (self._after, new))
-            for key, _ in (service.waypoints if service is not None else ())
+            if service is not None
+            for key, _ in service.waypoints
         ]
         clients = [*self._clients(host, states, guards)]
         fate = Fate.ADDED if old is None else Fate.REMOVED if new is None else Fate.CHANGED
@@ -166,7 +173,11 @@ class _Comparing:
         }
         places = any(service.distribution is not Distribution.ANY for service in states)
         entries = self._touched.entries.get(host, NOBODY)
-        for some in self._everybody.told_apart(Asked(guards, policies), places=places, called=pods):
+        own = self._own.get(names.hostname(host), set())
+        asked = Asked(guards, policies)
+        for some in self._everybody.told_apart(asked, places=places, called=pods, namespaces=own):
+            if names.namespace_of(host) != (some.namespace if some.namespace in own else ""):
+                continue
             if some.moved or host in self._touched.hosts or entries.of(self._shown(some, states)):
                 yield some
 
@@ -233,9 +244,10 @@ class _Comparing:
     def _routed(
         self, host: str, port: int, clients: Clients, guards: Sequence[Guard | None], first: Request
     ) -> Iterator[Probe]:
-        old, new = self._before.routes.get((host, port)), self._after.routes.get((host, port))
+        before, after = _meant(self._before, host), _meant(self._after, host)
+        old = self._before.routes.get((before.host, port)) if before is not None else None
+        new = self._after.routes.get((after.host, port)) if after is not None else None
         atoms = [atom for guard in guards for atom in parts.of_guard(guard)]
-        before, after = self._before.services.get(host), self._after.services.get(host)
         same_way = (
             not clients.moved
             and before is not None
@@ -254,6 +266,11 @@ class _Comparing:
         return not self._touched.reached.isdisjoint(probes.destinations(route))
 
 
+def _meant(mesh: Mesh, host: str) -> Service | None:
+    """What those call who call `host`: what all do, where they have nothing of their own."""
+    return mesh.services.get(host) or mesh.services.get(names.hostname(host))
+
+
 def _asked_ports(policies: Iterable[Authorization]) -> list[int]:
     found = {
         int(value)
@@ -270,7 +287,7 @@ def _asked_ports(policies: Iterable[Authorization]) -> list[int]:
 
 def _plainest(service: Service, port: int) -> Request:
     """A request for the service as its clients write it."""
-    host = service.host.replace("*", "any", 1)
+    host = service.hostname.replace("*", "any", 1)
     named = f"{service.name}.{service.namespace}" if service.kind == SERVICE_KIND else host
     return Request(host, port, authority=named if port == 80 else f"{named}:{port}")
 

@@ -59,7 +59,7 @@ def of_service(
             for member in waypoint.members:
                 target = with_port(vip, port)
                 end = member.towards(waypoint.towards(vip))
-                locality.lb_endpoints.append(_tunnelled(member, end, waypoint.hbone_port, target, service.host))
+                locality.lb_endpoints.append(_tunnelled(member, end, waypoint.hbone_port, target, service.hostname))
             if len(waypoints) > 1:
                 locality.locality.sub_zone = str(waypoint.key)
                 locality.load_balancing_weight.value = percent
@@ -127,8 +127,8 @@ def _direct(endpoint: Endpoint, address: str, port: int, service: Service) -> Lb
     workload = endpoint.workload
     if workload is not None and workload.protocol is Protocol.HBONE:
         target = with_port(address, port)
-        return _tunnelled(workload, address, HBONE_PORT, target, service.host, service.subject_alt_names)
-    log = access_log.plain_fields(service.host, workload)
+        return _tunnelled(workload, address, HBONE_PORT, target, service.hostname, service.subject_alt_names)
+    log = access_log.plain_fields(service.hostname, workload)
     result = LbEndpoint(metadata=metadata({ISTIO_METADATA: {access_log.TARGET: log}}))
     result.endpoint.address.CopyFrom(socket_address(address, port))
     return result

@@ -204,5 +204,5 @@ def _served(service: Service) -> Mapping[tuple[str, str], tuple[tuple[int, str],
     for endpoint in service.endpoints:
         for address in endpoint.addresses:
             place = address, service.host
-            found[place] = (*found.get(place, ()), *((target, service.host) for _, target in endpoint.ports))
+            found[place] = (*found.get(place, ()), *((target, service.hostname) for _, target in endpoint.ports))
     return found
