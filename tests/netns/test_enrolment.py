@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ambientlab.mesh.capture import Captured
+from ambientlab.mesh.xds.types import ROUTES
 from ambientlab.node.linux.netlink import socket_in
 from support.in_node import in_node
+from support.late import Late
 from support.mesh_world import ask
 from support.waiting import until
 
@@ -187,6 +189,23 @@ async def test_who_takes_a_port_while_ztunnel_is_away_is_cut_off_until_it_is_fre
         await until(lambda: world.annotated("mover"), "enrolled once the port is free")
         assert (await world.get("mover", outside, 8080))[0] == 200
         assert (await world.get("outside", mover, 8080))[0] == 200
+
+
+@in_node
+async def test_who_takes_the_port_for_tunnels_just_before_ztunnel_listens_leaves_it_alive(world: MeshWorld) -> None:
+    await pods(world)
+    server = world.sandboxes["server"].spec.ip or ""
+    await world.answered("client", server, 8080)
+    open_connection = await world.connect("client", server, 8080)
+    [connection] = world.istiod.connections
+    session, late = connection.session, Late(connection, ROUTES)
+    world.label("mover", **AMBIENT)
+    await until(lambda: "inbound|default/mover" in session.subscribed(ROUTES), "ztunnel waits for its routes")
+    with await taking(world, "mover", 15008, reusable=False):
+        late.arrive()
+        await until(lambda: session.in_force(ROUTES, "inbound|default/mover"), "they have come")
+    assert (await ask(*open_connection))[0] == 200
+    assert "final pre-worker listener init" in world.log("ztunnel")
 
 
 @in_node

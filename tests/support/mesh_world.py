@@ -105,7 +105,7 @@ class MeshWorld:
     ) -> None:
         if error is not None:
             for name, path in self.logs.items():
-                print(f"--- {name}\n{path.read_text()}", file=sys.stderr)
+                print(f"--- {name}\n{path.read_bytes().decode(errors='replace')}", file=sys.stderr)
         await self._stack.aclose()
         for server in self.servers.values():
             server.close()

@@ -184,14 +184,14 @@ async def test_a_pod_that_is_no_proxy_gets_nothing(world: World, token: str) -> 
         assert await proxy.ended() == grpc.StatusCode.PERMISSION_DENIED
 
 
-async def captured(world: World, ztunnel: Proxy) -> set[str]:
-    """Captures the client's pod; the names of its listeners. The proxy must have asked for listeners."""
-    adding = asyncio.create_task(world.istiod.captures.add(POD_OF_CLIENT))
+async def captured(world: World, ztunnel: Proxy, pod: Captured = POD_OF_CLIENT) -> set[str]:
+    """Captures the pod; the names of its listeners. The proxy must have asked for listeners."""
+    adding = asyncio.create_task(world.istiod.captures.add(pod))
     listeners = names(await ztunnel.next(LISTENER))
     assert not adding.done(), "a listener without its routes does not accept"
-    await ztunnel.ask(ROUTES, "inbound|default/client")
+    await ztunnel.ask(ROUTES, f"inbound|{pod.namespace}/{pod.name}")
     await adding
-    return listeners
+    return listeners - set((await ztunnel.next(LISTENER)).removed_resources)
 
 
 async def test_a_captured_pods_certificate_is_for_the_node_proxy_while_it_carries_the_pod(world: World) -> None:
@@ -225,9 +225,7 @@ async def test_capturing_a_pod_looks_at_no_certificate_of_others(world: World, m
 
         monkeypatch.setattr(world.istiod.secrets, "get", counted)
         other = replace(POD_OF_CLIENT, uid="u2", name="other", identity=f"{CLIENT}-2")
-        adding = asyncio.create_task(world.istiod.captures.add(other))
-        await ztunnel.ask(ROUTES, "inbound|default/other")
-        await adding
+        await captured(world, ztunnel, other)
         assert looked == []
         again = asyncio.create_task(world.istiod.captures.remove(POD_OF_CLIENT.uid))
         await ztunnel.next(LISTENER)

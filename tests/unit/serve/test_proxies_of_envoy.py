@@ -24,7 +24,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa:
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds.type.v3 import typed_struct_pb2  # noqa: F401
 
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -32,9 +32,9 @@ from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
-from ambientlab.mesh.session import Session
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resources
 from support.envoy import extension, free_port, http_get, loopback, parse, running_envoy
+from support.late import Late
 from support.told import tell
 from support.waiting import until
 
@@ -55,7 +55,7 @@ class Serving:
 
     def __init__(self, directory: Path) -> None:
         self.resources: Resources = {}
-        self.make_session: Callable[[], Session] = Session
+        self.admitted: Callable[[Connection], None] = lambda connection: None
         self.secrets = Secrets(
             CertificateAuthority.create(), lambda proxy, identity: identity == CLIENT, lambda proxy, name: None
         )
@@ -66,7 +66,7 @@ class Serving:
 
     def _admit(self, proxy: Identity) -> Connection:
         connection = Connection(proxy, self.secrets)
-        connection.session = self.make_session()
+        self.admitted(connection)
         tell(connection, self.resources, {})
         return connection
 
@@ -244,36 +244,21 @@ async def test_a_proxy_that_lost_its_control_plane_finds_the_next_and_keeps_what
         await again.server.stop()
 
 
-class LateEndpoints(Session):
-    """Its endpoints are on the way until they may `arrive`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.arrive = False
-        self._late: list[DeltaDiscoveryResponse] = []
-
-    def outgoing(self) -> list[DeltaDiscoveryResponse]:
-        responses = self._late + super().outgoing()
-        self._late = [] if self.arrive else [r for r in responses if r.type_url == ENDPOINTS]
-        return [r for r in responses if r not in self._late]
-
-
 async def test_a_proxy_starts_although_a_cluster_it_waits_for_needs_no_endpoints_any_more(
     serving: Serving, directory: Path
 ) -> None:
-    session = LateEndpoints()
-    serving.make_session = lambda: session
+    late: list[Late] = []
+    serving.admitted = lambda connection: late.append(Late(connection, ENDPOINTS))
     serving.resources = {
         CLUSTER: {"moves": eds_cluster("moves"), "stays": eds_cluster("stays")},
         ENDPOINTS: {"moves": load_assignment("moves", 9), "stays": load_assignment("stays", 9)},
         LISTENER: {"l": answering_listener(free_port(), "l")},
     }
     async with running_envoy(directory, serving.socket, "good"):
-        await until(lambda: session.subscribed(ENDPOINTS) == {"moves", "stays"}, "Envoy waits for endpoints")
+        await until(lambda: late and serving.connection.session.subscribed(ENDPOINTS), "Envoy waits for endpoints")
         serving.apply(**{CLUSTER: {**serving.resources[CLUSTER], "moves": static_cluster("moves", 9)}})
         await serving.connection.in_force(CLUSTER, ["moves"], 5)
-        session.arrive = True
-        serving.apply(**{CLUSTER: {**serving.resources[CLUSTER], "new": static_cluster("new", 9)}})
+        late[0].arrive()
         await serving.connected()
 
 

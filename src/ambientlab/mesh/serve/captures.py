@@ -90,8 +90,14 @@ class Captures:
     async def add(self, pod: Captured) -> None:
         """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
         self._carry(pod)
-        node_proxy = await self._changed(pod)
-        await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)  # no listener accepts before
+        node_proxy, keeper = self._newest(), inpod.routes_keeper(pod)
+        node_proxy.stage(LISTENER, keeper.name, keeper)
+        try:
+            await self._changed(node_proxy, pod)
+            await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)  # no listener accepts before
+        finally:
+            node_proxy.stage(LISTENER, keeper.name, None)
+            node_proxy.push()
 
     async def remove(self, uid: str) -> None:
         """`CaptureSink.remove`. A proxy that is gone has let go."""
@@ -107,7 +113,7 @@ class Captures:
         if not alone:
             return
         try:
-            await self._changed(pod)
+            await self._changed(self._newest(), pod)
         except ConnectionError:
             log.debug("no ztunnel to take pod %s/%s from", pod.namespace, pod.name)
 
@@ -134,13 +140,14 @@ class Captures:
         self._pods[pod.uid] = renamed
         self._carried.set(Key(pod.namespace, pod.name), renamed)
 
-    async def _changed(self, pod: Captured) -> Connection:
-        """Returns the newest node proxy when it has opened or closed the listeners of `pod`."""
-        node_proxy = self.node_proxy
-        if node_proxy is None:
+    def _newest(self) -> Connection:
+        if self.node_proxy is None:
             raise ConnectionError(NO_NODE_PROXY)
+        return self.node_proxy
+
+    async def _changed(self, node_proxy: Connection, pod: Captured) -> None:
+        """Returns when it has opened or closed the listeners of `pod`."""
         self._settle()
         node_proxy.push()
         node_proxy.refresh_secrets(names_of(self._trust.renamed(pod.identity)))
         await node_proxy.in_force(LISTENER, inpod.listener_names(pod), self._patience)
-        return node_proxy

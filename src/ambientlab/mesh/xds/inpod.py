@@ -26,6 +26,7 @@ from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import O
 from envoy.extensions.filters.listener.original_src.v3.original_src_pb2 import OriginalSrc
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    Rds,
 )
 from envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
@@ -127,6 +128,19 @@ def outbound_listener(pod: Captured, networks: tuple[tuple[str, str], ...]) -> d
 def hbone_listener(pod: Captured) -> dict[str, Listener]:
     listener = _inbound_hbone(pod)
     return {listener.name: listener}
+
+
+def routes_keeper(pod: Captured) -> Listener:
+    """Has the routes of `hbone_listener`, and no socket. With them that listener begins to listen, and if it cannot,
+    because a program in the pod was faster, Envoy takes it away, the routes with it as nobody else has them, and goes
+    on with what they were (source/common/listener_manager/listener_manager_impl.cc, onListenerWarmed): a segmentation
+    fault, and the end of everybody's connections. They outlive it where another listener has them."""
+    manager = HttpConnectionManager(stat_prefix="routes", rds=_routes(pod))
+    manager.http_filters.add(name="envoy.filters.http.router", typed_config=packed(Router()))
+    chain = FilterChain()
+    chain.filters.add(name="envoy.filters.network.http_connection_manager", typed_config=packed(manager))
+    name = f"routes|{pod.namespace}/{pod.name}"
+    return Listener(name=name, internal_listener=Listener.InternalListenerConfig(), filter_chains=[chain])
 
 
 def plain_choice(policies: tuple[Authorization, ...]) -> PlainChoice:
@@ -303,6 +317,10 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
     )
 
 
+def _routes(pod: Captured) -> Rds:
+    return Rds(route_config_name=route_name(pod), config_source=ads())
+
+
 def _inbound_hbone(pod: Captured) -> Listener:
     """Clients of the pod's own trust domain are taken and no others, whatever aliases it has (ztunnel,
     src/tls/workload.rs, TrustDomainVerifier)."""
@@ -320,8 +338,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
     manager.upgrade_configs.add(upgrade_type="CONNECT")
     if pod.ip6:
         manager.early_header_mutation_extensions.append(_tell_address())
-    manager.rds.route_config_name = route_name(pod)
-    manager.rds.config_source.CopyFrom(ads())
+    manager.rds.CopyFrom(_routes(pod))
     # Envoy answers 403 and a text to what its policies refuse, ztunnel 401 alone (src/proxy/inbound.rs)
     refused = manager.local_reply_config.mappers.add()
     refused.filter.CopyFrom(access_log.status(HTTPStatus.FORBIDDEN))
