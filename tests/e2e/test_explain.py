@@ -53,7 +53,7 @@ def foreseen(found: Any) -> dict[str, Fraction]:
 
 def measured(mesh: Mesh, url: str, requests: int = 50) -> Iterator[str]:
     """The version that answers, or else the status."""
-    for line in mesh.sample(url, requests, "-f", "-o", "-", "-w", "%{onerror}%{http_code}"):
+    for line in mesh.sample(url, requests, "-f", "-o", "-", "-w", "%{onerror}%{http_code}\\n"):
         found = re.search(r"version: (v\d)|(\d{3})$", line)
         yield (found[1] or found[2]) if found else "200"
 

@@ -51,8 +51,9 @@ def versions(lab: Mesh, url: str, count: int = 100) -> list[str]:
 
 def answers(lab: Mesh, url: str, expected: str, *arguments: str) -> None:
     """DNS, proxies and resolvers each follow a change in their own time."""
+    ask = ("exec", "curl", "-n", "test", "--", "curl", "-sS", "-m", "20", *arguments, url)
     first(
-        lambda: lab.sample(url, 1, *arguments)[0],
+        lambda: lab.kubectl(*ask, check=False),
         lambda seen: re.search(expected, seen),
         f"answer like {expected!r} from {url}",
     )

@@ -23,6 +23,8 @@ HTTPBIN = "http://httpbin.httpbin.svc.cluster.local:8000/get"
 LABELS = ["istio.io/dataplane-mode=ambient", "istio.io/use-waypoint=waypoint"]
 EVEN = {"v1": 50.0, "v2": 50.0}
 CODE = ["-o", "/dev/null", "-w", "%{http_code}\\n"]
+TIMED = ["-o", "/dev/null", "-w", "%{http_code} %{time_total}\\n"]
+AT_ONCE = ["--parallel", "--parallel-immediate", "--parallel-max", "20"]
 
 
 def version(line: str) -> str:
@@ -66,6 +68,14 @@ spec:
 """
 
 
+def in_force(httpbin: Mesh, spec: str) -> None:
+    """A fault in the place of one that cannot be taken for it, and no request meets that any more."""
+    httpbin.apply(fault("{abort: {httpStatus: 555, percentage: {value: 100}}}"))
+    eventually(lambda: codes(httpbin, HTTPBIN, 1) == ["555"], "fault of before")
+    httpbin.apply(fault(spec))
+    eventually(lambda: codes(httpbin, HTTPBIN, 1) != ["555"], "end of it")
+
+
 def starts(lab: Mesh, namespace: str) -> dict[str, tuple[str, int]]:
     """Pod -> (when its container started, how often it was restarted)."""
     found = {}
@@ -98,6 +108,8 @@ def httpbin(lab: Mesh) -> Iterator[Mesh]:
 def test_without_a_waypoint_l7_policy_changes_nothing(hello: Mesh) -> None:
     fits(versions(hello), EVEN)
     hello.apply(SPLIT)
+    for policy in ("virtualservice/split", "destinationrule/subsets"):
+        hello.kubectl("wait", "-n", "hello", "--for=condition=ambientlab.io/Finding", policy)
     fits(versions(hello), EVEN)
 
 
@@ -189,7 +201,7 @@ def test_all_weights_zero_answer_500(hello: Mesh) -> None:
     ids=["30 %", "100 %", "0.1 %", "abort without percentage", "delay without percentage"],
 )
 def test_aborts(httpbin: Mesh, given: str, shares: dict[str, float]) -> None:
-    httpbin.apply(fault(given))
+    in_force(httpbin, given)
     fits(codes(httpbin, HTTPBIN, 300, "-m", "5"), shares)
 
 
@@ -203,14 +215,14 @@ def test_the_body_of_an_abort(httpbin: Mesh) -> None:
 
 def test_a_delay_holds_back_its_share(httpbin: Mesh) -> None:
     httpbin.apply(fault("{delay: {fixedDelay: 0.4s, percentage: {value: 50}}}"))
-    taken = httpbin.sample(HTTPBIN, 60, "-o", "/dev/null", "-w", "%{http_code} %{time_total}\\n")
+    taken = httpbin.sample(HTTPBIN, 60, *TIMED, *AT_ONCE)
     assert {line.split()[0] for line in taken} == {"200"}
     fits(["late" if float(line.split()[1]) >= 0.4 else "at once" for line in taken], {"late": 50.0, "at once": 50.0})
 
 
 def test_a_delay_for_one_in_a_thousand(httpbin: Mesh) -> None:
-    httpbin.apply(fault("{delay: {fixedDelay: 2s, percentage: {value: 0.1}}}"))
-    taken = httpbin.sample(HTTPBIN, 300, "-o", "/dev/null", "-w", "%{http_code} %{time_total}\\n")
+    in_force(httpbin, "{delay: {fixedDelay: 2s, percentage: {value: 0.1}}}")
+    taken = httpbin.sample(HTTPBIN, 300, *TIMED, *AT_ONCE)
     assert {line.split()[0] for line in taken} == {"200"}
     fits(["late" if float(line.split()[1]) >= 2 else "at once" for line in taken], {"late": 0.1, "at once": 99.9})
 
@@ -219,7 +231,7 @@ def test_delay_and_abort_throw_dice_of_their_own(httpbin: Mesh) -> None:
     httpbin.apply(
         fault("{delay: {fixedDelay: 0.4s, percentage: {value: 50}}, abort: {httpStatus: 418, percentage: {value: 50}}}")
     )
-    taken = httpbin.sample(HTTPBIN, 80, "-o", "/dev/null", "-w", "%{http_code} %{time_total}\\n")
+    taken = httpbin.sample(HTTPBIN, 80, *TIMED, *AT_ONCE)
     kinds = [f"{line.split()[0]} {'late' if float(line.split()[1]) >= 0.4 else 'at once'}" for line in taken]
     fits(kinds, {f"{code} {when}": 25.0 for code in ("200", "418") for when in ("late", "at once")})
 

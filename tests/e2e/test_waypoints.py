@@ -47,16 +47,10 @@ spec:
 MARKED = fault("{abort: {httpStatus: 418, percentage: {value: 100}}}")
 
 
-def ask(lab: Mesh, pod: str, namespace: str, count: int, *arguments: str) -> list[str]:
-    loop = f'i=0; while [ $i -lt {count} ]; do echo "$(curl -sS -m 20 "$@" 2>&1)"; i=$((i+1)); done'
-    command = ["exec", pod, "-n", namespace, "--", "sh", "-c", loop, "sh", *arguments, HELLO]
-    return lab.kubectl(*command, timeout=120).splitlines()
-
-
-def answered(lab: Mesh, code: str, pod: str = "curl", namespace: str = "test") -> None:
+def answered(lab: Mesh, code: str) -> None:
     """Wait for a first answer of `code`; from then on there is no other."""
-    eventually(lambda: ask(lab, pod, namespace, 1, *CODE) == [code], f"an answer {code} for {namespace}/{pod}")
-    assert set(ask(lab, pod, namespace, 30, *CODE)) == {code}
+    eventually(lambda: lab.sample(HELLO, 1, *CODE) == [code], f"an answer {code}")
+    assert set(lab.sample(HELLO, 30, *CODE)) == {code}
 
 
 def findings(lab: Mesh) -> list[str]:
@@ -127,7 +121,7 @@ def test_clients_outside_the_mesh_pass_it_by(hello: Mesh) -> None:
     for name, namespace in (("outsider", "default"), ("opted-out", "test")):
         pod = hello.json("get", "pod", name, "-n", namespace)
         assert "ambient.istio.io/redirection" not in pod["metadata"].get("annotations", {})
-        versions = [line.split()[2] for line in ask(hello, name, namespace, 100)]
+        versions = [line.split()[2] for line in hello.sample(HELLO, 100, pod=name, namespace=namespace)]
         fits(versions, {"v1,": 50.0, "v2,": 50.0})
     answered(hello, THROUGH_THE_WAYPOINT)
 
@@ -153,7 +147,7 @@ def test_a_label_that_names_no_waypoint_leaves_traffic_direct(hello: Mesh) -> No
 def test_two_instances_share_the_work(hello: Mesh) -> None:
     hello.kubectl("scale", "deploy/waypoint", "-n", "hello", "--replicas=2")
     hello.kubectl("rollout", "status", "deploy/waypoint", "-n", "hello")
-    assert set(ask(hello, "curl", "test", 40, *CODE)) == {THROUGH_THE_WAYPOINT}
+    assert set(hello.sample(HELLO, 40, *CODE)) == {THROUGH_THE_WAYPOINT}
     pods = instances(hello)
     assert len(pods) == 2
     logs = partial(hello.kubectl, "logs", "-n", "hello")
@@ -205,7 +199,7 @@ def test_parameters_of_a_gateway_shape_what_runs(hello: Mesh) -> None:
     assert [pod["metadata"]["labels"]["example.com/team"] for pod in pods] == ["a", "a"]
     service = hello.json("get", "service", "waypoint", "-n", "hello")
     assert service["metadata"]["annotations"]["example.com/owner"] == "team-a"
-    assert set(ask(hello, "curl", "test", 40, *CODE)) == {THROUGH_THE_WAYPOINT}
+    assert set(hello.sample(HELLO, 40, *CODE)) == {THROUGH_THE_WAYPOINT}
     logs = partial(hello.kubectl, "logs", "-n", "hello")
     eventually(lambda: all(" 418 FI " in logs(f"pod/{pod['metadata']['name']}") for pod in pods), "request in each")
     patch(None)
@@ -225,8 +219,8 @@ def test_a_canary_gets_its_share_of_connections(hello: Mesh) -> None:
         log = hello.kubectl("logs", "-n", "istio-system", "ds/ztunnel", "--tail=400")
         return re.findall(r'dst\.workload="(waypoint|next)-\S+" .* direction="outbound"', log)[-100:]
 
-    eventually(lambda: ask(hello, "curl", "test", 1, *CODE) == [THROUGH_THE_WAYPOINT] and "next" in through(), "canary")
-    assert set(ask(hello, "curl", "test", 100, *CODE)) == {THROUGH_THE_WAYPOINT}
+    eventually(lambda: hello.sample(HELLO, 1, *CODE) == [THROUGH_THE_WAYPOINT] and "next" in through(), "canary")
+    assert set(hello.sample(HELLO, 100, *CODE)) == {THROUGH_THE_WAYPOINT}
     eventually(lambda: len(through()) == 100, "hundred lines of log")
     fits(through(), {"waypoint": 70.0, "next": 30.0})
 
