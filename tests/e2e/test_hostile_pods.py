@@ -66,7 +66,7 @@ def address(mesh: Mesh, name: str, namespace: str) -> str:
 @pytest.mark.parametrize(
     "attempt",
     [
-        *(f"ls -d {path}/*" for path in ("/home", "/root", "/proc/1/root/home", "/proc/1/root/root")),
+        *(f"ls -A {path} | grep ." for path in ("/home", "/root", "/proc/1/root/home", "/proc/1/root/root")),
         "touch /usr/mine",
         "mount -o remount,rw /usr",
         "mount --bind / /mnt",
@@ -181,7 +181,8 @@ def test_the_control_plane_answers_nobody_but_proxies(hostile: Mesh) -> None:
         for ip in (istiod, "127.0.0.1"):
             said = hostile.kubectl("exec", "-n", namespace, name, "--", "python3", "-c", ask, ip)
             assert said.split() == ["refused"] * 7, (name, ip)
-    assert tries(hostile, "find / -xdev -type s") == ""
+    elsewhere = "/proc -o -path /sys -o -path /usr"
+    assert tries(hostile, f"find / \\( -path {elsewhere} \\) -prune -o -type s -print 2>/dev/null; true") == ""
 
 
 def test_other_processes_are_not_seen(hostile: Mesh) -> None:
@@ -307,15 +308,30 @@ def test_packets_with_the_address_of_another_pod_go_nowhere(hostile: Mesh) -> No
     assert set(json.loads(heard)) <= {own, "10.244.0.1"}
 
 
+HOLD = """
+import os, socket, sys, time
+s = socket.create_connection((sys.argv[1], 8000), 5)
+s.sendall(b"GET / HTTP/1.0\\r\\n")
+print("connected", flush=True)
+while not os.path.exists("/tmp/enough"): time.sleep(0.01)
+s.sendall(b"\\r\\n")
+print(s.makefile().readline().strip())
+"""
+
+
 def test_calling_the_node_proxys_own_ports_leaves_it_alive(hostile: Mesh) -> None:
+    """It would take the connections that it carries along."""
     victim = address(hostile, "victim", "meshed")
-    restarts = "jsonpath={.items[0].status.containerStatuses[0].restartCount}"
-    before = hostile.kubectl("get", "pod", "-n", "istio-system", "-l", "app=ztunnel", "-o", restarts)
-    for port in (15001, 15006, 15008):
-        tries(hostile, f"curl -s -m 5 http://{victim}:{port}/")
-        for target in ("127.0.0.1", victim):
-            tries(hostile, f"curl -s -m 5 http://{target}:{port}/", "inside", "meshed")
-    assert hostile.kubectl("get", "pod", "-n", "istio-system", "-l", "app=ztunnel", "-o", restarts) == before
+    hold = ("exec", "-n", "meshed", "inside", "--", "python3", "-c", HOLD, victim)
+    with hostile.background(*hold) as held:
+        assert held.process.stdout is not None
+        assert held.process.stdout.readline() == "connected\n"
+        for port in (15001, 15006, 15008):
+            tries(hostile, f"curl -s -m 5 http://{victim}:{port}/")
+            for target in ("127.0.0.1", victim):
+                tries(hostile, f"curl -s -m 5 http://{target}:{port}/", "inside", "meshed")
+        tries(hostile, "touch /tmp/enough", "inside", "meshed")
+        assert held.finish() == ["HTTP/1.0 200 OK"]
 
 
 def test_the_image_of_the_node_proxy_gives_a_pod_nothing(hostile: Mesh) -> None:
