@@ -16,8 +16,6 @@ from ambientlab.api import kinds
 from ambientlab.host import tools
 from support.mesh import Mesh
 
-pytestmark = pytest.mark.e2e
-
 SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
 
 
@@ -32,6 +30,8 @@ def test_exec_carries_output_input_and_exit_code(streaming: Mesh) -> None:
     sent = "x" * 1_000_000
     digest = hashlib.sha256(sent.encode()).hexdigest()
     assert streaming.kubectl(*run, "-i", "--", "sha256sum", stdin=sent) == f"{digest}  -\n"
+    long = "x" * 20_000
+    assert streaming.kubectl(*run, "--", "echo", long) == f"{long}\n"
     refused = subprocess.run(
         [str(tools.kubectl()), *run, "--", "sh", "-c", "echo out; echo err >&2; exit 7"],
         env=streaming.env, capture_output=True, text=True, check=False,

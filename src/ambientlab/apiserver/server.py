@@ -27,6 +27,9 @@ from ambientlab.store.store import Store
 
 # asyncio's TLS keeps a receive buffer of this size for each connection: 256 KiB is too much for an idle watch.
 _TLS_BUFFER = 32 << 10
+# Of a request before its body, as a Kubernetes API server has it (apiserver/pkg/server/secure_serving.go): a command to
+# execute is in its URL.
+_MAX_HEAD = 1 << 20
 # The field manager of what comes with the product.
 SHIPPER = "ambientlab"
 _GRACE_SECONDS = 1.0
@@ -77,7 +80,14 @@ class APIServer:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._api.handle)
         app.on_response_prepare.append(self._api.warn)
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE_SECONDS)
+        self._runner = web.AppRunner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=_GRACE_SECONDS,
+            max_line_size=_MAX_HEAD,
+            max_field_size=_MAX_HEAD,
+        )
         await self._runner.setup()
         context = self._pki.server_context()
         for sock in sockets:
