@@ -188,7 +188,7 @@ def test_what_is_offered_gives_the_object_its_effect(hello: Mesh, text: str, cau
     try:
         found = explained(hello, HELLO)
         assert foreseen(found) == EVEN
-        assert {*measured(hello, HELLO, 20)} == {"v1", "v2"}
+        assert {*measured(hello, HELLO, 30)} == {"v1", "v2"}
         [finding] = [one for one in found["ignored"] if (one["object"]["kind"], one["cause"]) == (kind, cause)]
         for remedy in finding["remedies"]:
             done = hello.shell("\n".join(["set -e", *remedy["commands"]]))

@@ -17,8 +17,6 @@ from support import liar
 from support.mesh import Mesh
 from support.waiting import eventually, first
 
-pytestmark = pytest.mark.e2e
-
 POD = """
 apiVersion: v1
 kind: Pod

@@ -16,8 +16,6 @@ from support.hbone import answered, asking
 from support.mesh import Mesh
 from support.waiting import eventually, first
 
-pytestmark = pytest.mark.e2e
-
 PODS = """
 apiVersion: v1
 kind: Namespace

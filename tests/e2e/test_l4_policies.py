@@ -11,8 +11,6 @@ from support import clients
 from support.mesh import Mesh
 from support.waiting import eventually, first
 
-pytestmark = pytest.mark.e2e
-
 URL = "http://helloworld.hello.svc.cluster.local:5000/hello"
 WORLD = f"""
 apiVersion: v1

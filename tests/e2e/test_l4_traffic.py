@@ -12,8 +12,6 @@ from ambientlab.cluster import NODE_IP
 from support.mesh import Mesh
 from support.waiting import eventually
 
-pytestmark = pytest.mark.e2e
-
 SERVER = """
 import socket, threading
 def tcp(family, host):
@@ -203,7 +201,7 @@ def test_every_name_and_address_leads_there(cluster: Mesh, namespace: str) -> No
     own = address(cluster, "client", namespace)
     names = {"web-1", "web-2"}
     for host, port in (("web.meshed", 80), ("headless.meshed", 8080), ("web.meshed.svc.cluster.local", 80)):
-        found = calls(cluster, namespace, host, port, 20)
+        found = calls(cluster, namespace, host, port, 30)
         assert {seen for _, seen in found} == {own}, host
         assert {name for name, _ in found} == names, host
     assert calls(cluster, namespace, address(cluster, "web-1", "meshed"), 8080) == [("web-1", own)]

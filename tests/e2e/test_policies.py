@@ -13,8 +13,6 @@ from support.clients import CLIENTS
 from support.mesh import Mesh
 from support.waiting import first
 
-pytestmark = pytest.mark.e2e
-
 URL = "http://helloworld.hello.svc.cluster.local:5000/hello"
 CODE = ["-o", "/dev/null", "-w", "%{http_code}"]
 

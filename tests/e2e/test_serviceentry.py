@@ -21,8 +21,6 @@ from support.mesh import Mesh
 from support.splits import fits
 from support.waiting import eventually, first
 
-pytestmark = pytest.mark.e2e
-
 INFO = ["-o", "/dev/null", "-w", "%{http_code} %{remote_ip} %header{server}\\n"]
 HELLO = "helloworld.hello.svc.cluster.local"
 

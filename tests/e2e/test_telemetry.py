@@ -122,6 +122,7 @@ def test_a_request_has_one_line_in_istios_format(hello: Mesh) -> None:
             rf'{TIME} "GET /hello\?line={line} HTTP/1\.1" 200 - via_upstream - "-" 0 60 \d+ \d+ "{forwarded}" "me/1" '
             rf'"{UUID}" "helloworld\.hello:5000" {address} {INNER} {VIP}:5000 {source} - -',
         )
+    assert sum("/hello?line=1 " in line for line in log(hello)) == 1
 
 
 def test_the_original_path_and_the_routes_name(hello: Mesh) -> None:
@@ -155,6 +156,8 @@ def test_a_connection_has_one_line_when_it_ends(hello: Mesh) -> None:
         rf'{TIME} "- - -" 0 - - - "-" \d+ \d+ \d+ - "-" "-" "-" "-" "envoy://connect_originate/{POD}:5000" '
         rf"inbound-vip\|7000\|tcp\|raw\.hello\.svc\.cluster\.local {INNER} {VIP}:7000 {POD}:\d+ - -",
     )
+    hello.curl(f"{HELLO}/hello?after=raw")
+    logged(hello, r'.* "GET /hello\?after=raw HTTP/1\.1" 200 .*')
     assert sum("raw.hello" in line for line in log(hello)) == before + 1
 
 

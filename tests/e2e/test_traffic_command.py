@@ -18,8 +18,6 @@ import pytest
 
 from support.mesh import Mesh, Result
 
-pytestmark = pytest.mark.e2e
-
 HELLO = "helloworld.hello:5000/hello"
 SURE = ("--significance", "0.000001")
 

@@ -6,14 +6,13 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, GATEWAY, HTTPROUTE, SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, DESTINATIONRULE, HTTPROUTE, SERVICE, VIRTUALSERVICE
 from ambientlab.mesh.decide import Delivered, Failed, Reason, Request, Why, decide
 from ambientlab.mesh.ir import Key
 from support.hello_pods import VIP, Load, captured_pods, logged, waypoint_for_hello
 from support.in_node import in_node
-from support.mesh_world import ask
 from support.splits import fits
-from support.waiting import becomes, until
+from support.waiting import until
 
 if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
@@ -145,26 +144,6 @@ async def test_endpoints_and_services_come_and_go_without_a_failed_request(world
             assert (await world.answered("client", f"10.96.1.{turn}", 80)).startswith("v3")
         await load.more(15)
     assert load.failures == []
-
-
-@in_node
-async def test_a_pod_gets_and_loses_a_waypoint_beside_open_connections(world: MeshWorld) -> None:
-    await waypoint_for_hello(world)
-    gateway = world.client.get(GATEWAY, "waypoint", "hello") or {}
-    labels = {"istio.io/waypoint-for": "workload"}
-    world.client.put(GATEWAY, {**gateway, "metadata": {**gateway["metadata"], "labels": labels}})
-    pod, waypoint = (world.sandboxes[name].spec.ip or "" for name in ("hello-v1", "waypoint-1"))
-    client = world.sandboxes["client"].spec.ip
-
-    async def seen() -> str:
-        return (await world.answered("client", pod, 8080)).split()[1]
-
-    assert await seen() == client
-    held = await world.connect("client", pod, 8080)
-    for source in (waypoint, client, waypoint, client):
-        world.label("hello-v1", **({"istio_DOT_io__use_waypoint": "waypoint"} if source == waypoint else {}))
-        await becomes(seen, source)
-        assert (await ask(*held))[0] == 200
 
 
 @in_node

@@ -105,11 +105,14 @@ def of_services(names: Iterable[str]) -> list[str]:
 
 @in_node
 async def test_a_pod_gets_and_loses_a_waypoint_without_a_failed_request(world: MeshWorld) -> None:
+    """A connection that is open goes on, where it went."""
     await prepare(world)
     gateway = world.client.get(GATEWAY, ONE, "hello") or {}
     labels = {"istio.io/waypoint-for": "workload"}
     world.client.put(GATEWAY, {**gateway, "metadata": {**gateway["metadata"], "labels": labels}})
     pod, client, through = (world.sandboxes[name].spec.ip or "" for name in ("hello-v1", "client", f"{ONE}-1"))
+    assert await caller(world, pod, 8080) == client
+    held = await world.connect("client", pod, 8080)
     over = False
 
     async def load() -> Counter[str]:
@@ -122,6 +125,8 @@ async def test_a_pod_gets_and_loses_a_waypoint_without_a_failed_request(world: M
     for source in (through, client) * 5:
         world.label("hello-v1", **({"istio_DOT_io__use_waypoint": ONE} if source == through else {}))
         await becomes(lambda: caller(world, pod, 8080), source)
+        status, body = await ask(*held)
+        assert (status, body.split()[1]) == (200, client)
     over = True
     seen = sum(await asyncio.gather(*loads), Counter[str]())
     assert set(seen) == {through, client}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Any
 
 from ambientlab.api.kinds import DESTINATIONRULE, ENDPOINTSLICE, SERVICE, VIRTUALSERVICE
-from ambientlab.node.linux.netlink import socket_in
 from support import splits
 from support.in_node import in_node
 from support.waiting import becomes, until
@@ -77,11 +75,8 @@ async def test_a_route_that_envoy_refuses_takes_no_other_down_and_is_told_why(wo
     assert (await world.get("client", VIP, 5000, "/other"))[0] == 404
 
 
-async def serve_name(world: MeshWorld, pod: str, port: int, servers: list[asyncio.Server]) -> None:
+async def serve_name(world: MeshWorld, pod: str, port: int) -> None:
     """Says its name at once, and whatever it is told."""
-    listening = await socket_in(world.sandboxes[pod].netns, socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("0.0.0.0", port))
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"{pod}\n".encode())
@@ -89,7 +84,7 @@ async def serve_name(world: MeshWorld, pod: str, port: int, servers: list[asynci
             writer.write(line)
         writer.close()
 
-    servers.append(await asyncio.start_server(say, sock=listening))
+    await world.listen(pod, port, say)
 
 
 async def connected(world: MeshWorld, port: int) -> str:
@@ -116,12 +111,11 @@ async def test_connections_are_split_and_a_new_split_cuts_none_of_other_ports(wo
     world.namespace("hello", istio_DOT_io__dataplane_mode="ambient")
     await world.ztunnel()
     await world.pod("client")
-    servers: list[asyncio.Server] = []
     ports = (9000, 9001, 9002)
     for name in ("v1", "v2"):
         await world.pod(name, "hello", labels={"version": name})
         for port in ports:
-            await serve_name(world, name, port, servers)
+            await serve_name(world, name, port)
     world.service("hello", "hello", VIP, {port: port for port in ports}, ["v1", "v2"])
     for kind, name in ((SERVICE, "hello"), (ENDPOINTSLICE, "hello-abcde")):
         obj = world.client.get(kind, name, "hello")
@@ -159,5 +153,3 @@ async def test_connections_are_split_and_a_new_split_cuts_none_of_other_ports(wo
     writer.write(b"still there\n")
     assert await reader.readline() == b"still there\n", "the connection to another port is cut"
     writer.close()
-    for server in servers:
-        server.close()

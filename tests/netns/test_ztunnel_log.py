@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import ssl
-import struct
 from typing import TYPE_CHECKING
 
 from ambientlab.mesh.serve.ca import CertificateAuthority, Svid
 from ambientlab.node.linux.netlink import socket_in
+from support.forged import tunnel, tunnels_end
 from support.in_node import in_node
 from support.waiting import until
 
@@ -147,7 +146,7 @@ async def test_errors_of_tunnels(world: MeshWorld) -> None:
     source = f"{SPIFFE}/default/sa/client"
     for certificate, error in ((None, "NoCertificatesPresented"), (foreign, "InvalidCertificate(UnknownIssuer)")):
         svid = None if certificate is None else certificate.issue(source)
-        assert await tunnel(world, app, svid, "CONNECT", f"{app}:8080") == b""
+        assert await tunnel(world, "stranger", app, f"{app}:8080", svid) == 0
         words = f"tls handshake error: Custom {{ kind: InvalidData, error: {error} }}"
         await said(world, early(stranger, f"{app}:15008", "inbound", words))
     _, writer = await world.connect("stranger", app, 15008)
@@ -156,9 +155,9 @@ async def test_errors_of_tunnels(world: MeshWorld) -> None:
     await said(world, early(stranger, f"{app}:15008", "inbound", words))
     writer.close()
     known = world.ca.issue(source)
-    assert await tunnel(world, app, known, "CONNECT", f"{client}:8080") != b""
+    assert await tunnel(world, "stranger", app, f"{client}:8080", known) == 400
     await said(world, early(stranger, f"{app}:15008", "inbound", f"ip mismatch: {app} != {client}"))
-    assert await tunnel(world, app, known, "GET", f"{app}:8080") != b""
+    assert await tunnel(world, "stranger", app, f"{app}:8080", known, "GET") == 400
     await said(world, early(stranger, f"{app}:15008", "inbound", "expected method CONNECT, got GET"))
     assert (await timed_out)[0] == 0
     full.close()
@@ -200,13 +199,7 @@ async def pretend(world: MeshWorld, name: str, svid: Svid | None) -> str:
     """A pod that is said to take tunnels. What answers there shows a certificate of somebody, or there is nothing."""
     sandbox = await world.pod(name, "plain", labels={"networking.istio.io/tunnel": "http"})
     if svid is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        credentials(world, context, svid)
-        context.set_alpn_protocols(["h2"])
-        listening = await socket_in(sandbox.netns, socket.AF_INET, socket.SOCK_STREAM)
-        listening.bind(("0.0.0.0", 15008))
-        server = await asyncio.start_server(lambda reader, writer: None, sock=listening, ssl=context)
-        world.servers[(name, 15008)] = server
+        await tunnels_end(world, name, svid)
     await world.istiod.in_step()
     return sandbox.spec.ip or ""
 
@@ -221,44 +214,3 @@ async def fill(world: MeshWorld, name: str) -> socket.socket:
     await asyncio.get_running_loop().sock_connect(waiting, ("127.0.0.1", 15008))
     world.kept.append(waiting)
     return listening
-
-
-async def tunnel(world: MeshWorld, ip: str, svid: Svid | None, method: str, authority: str) -> bytes:
-    """What the stranger gets for a request of HTTP/2 on port 15008."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    if svid is not None:
-        credentials(world, context, svid)
-    sock = await socket_in(world.sandboxes["stranger"].netns, socket.AF_INET, socket.SOCK_STREAM)
-    await asyncio.get_running_loop().sock_connect(sock, (ip, 15008))
-    headers = {":method": method, ":authority": authority}
-    if method != "CONNECT":
-        headers |= {":scheme": "https", ":path": "/"}
-    block = b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in headers.items()
-    )
-    try:
-        reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="")
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, block))
-        answer = b""
-        while chunk := await reader.read(4096):
-            answer += chunk
-            if b"\x00\x00\x01" in answer:  # something about the stream
-                break
-        writer.close()
-    except OSError:
-        return b""
-    return answer
-
-
-def frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
-    """RFC 9113, 4.1."""
-    return struct.pack("!I", len(body))[1:] + bytes([kind, flags]) + struct.pack("!I", stream) + body
-
-
-def credentials(world: MeshWorld, context: ssl.SSLContext, svid: Svid) -> None:
-    path = world.directory / f"{svid.serial}.pem"
-    path.write_bytes(svid.chain_pem + svid.key_pem)
-    context.load_cert_chain(path)

@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from support.mesh_world import MeshWorld
 
 
-async def tunnel(world: MeshWorld, pod: str, ip: str, authority: str, shows: Svid | None) -> int:
-    """The status of a CONNECT that a program in `pod` sends to the tunnels' port of `ip`; 0 if there is no answer."""
+async def tunnel(
+    world: MeshWorld, pod: str, ip: str, authority: str, shows: Svid | None, method: str = "CONNECT"
+) -> int:
+    """The status of a request that a program in `pod` sends to the tunnels' port of `ip`; 0 if there is no answer."""
     try:
         async with asyncio.timeout(10):
             sock = await socket_in(world.sandboxes[pod].netns, links.family_of(ip), socket.SOCK_STREAM)
             await asyncio.get_running_loop().sock_connect(sock, (ip, HBONE_PORT))
             with _context(ssl.PROTOCOL_TLS_CLIENT, shows) as context:
                 reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="anybody")
-            opened = await hbone.opened(reader, writer, authority)
+            opened = await hbone.opened(reader, writer, authority, method=method)
             opened.close()
             return opened.status
     except OSError:

@@ -83,10 +83,14 @@ async def connect(
 
 
 async def opened(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str, headers: Iterable[tuple[str, str]] = ()
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    authority: str,
+    headers: Iterable[tuple[str, str]] = (),
+    method: str = "CONNECT",
 ) -> Tunnel:
     """A tunnel on a connection that nothing has been said on."""
-    writer.write(asking(authority, headers))
+    writer.write(asking(authority, headers, method))
     while True:
         kind, _, payload = await _read(reader, writer)
         if kind == _HEADERS:
@@ -95,9 +99,11 @@ async def opened(
             return Tunnel(0, reader, writer)
 
 
-def asking(authority: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+def asking(authority: str, headers: Iterable[tuple[str, str]] = (), method: str = "CONNECT") -> bytes:
     """All that a client says until it is answered."""
-    block = _literal(":method", "CONNECT") + _literal(":authority", authority)
+    block = _literal(":method", method) + _literal(":authority", authority)
+    if method != "CONNECT":
+        block += _literal(":scheme", "https") + _literal(":path", "/")
     block += b"".join(_literal(name, value) for name, value in headers)
     table_of_none = (1).to_bytes(2, "big") + (0).to_bytes(4, "big")
     return (
