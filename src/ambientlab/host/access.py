@@ -63,7 +63,7 @@ def of(context: str | None = None, file: Path | None = None) -> Access:
         _pem(user, "client-key", owner),
         _token(user, owner),
         cluster.get("insecure-skip-tls-verify") is not True,
-        cluster.get("tls-server-name", ""),
+        str(cluster.get("tls-server-name") or ""),
         set(user) <= _PLAIN_USER and set(cluster) <= _PLAIN_CLUSTER and not _proxied(server),
         str(chosen.get("namespace") or "default"),
     )

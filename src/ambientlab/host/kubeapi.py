@@ -278,7 +278,8 @@ def tls(access: Access) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     elif access.authorities:
         with _usable(access, "certificate-authority"):
-            context.load_verify_locations(cadata=access.authorities.decode())
+            # what is between certificates may be written in any language
+            context.load_verify_locations(cadata=access.authorities.decode("ascii", "ignore"))
     else:
         context.load_default_certs()
     if access.certificate:

@@ -269,6 +269,13 @@ def test_what_is_no_pem_is_told(serve: Callable[..., ObjectServer], pems: dict[s
         api.get(["/"])
 
 
+def test_certificates_may_have_comments_in_any_language() -> None:
+    certificate, _ = self_signed(x509.DNSName("api"))
+    comments = ("# Autorité\n".encode(), "# Behörde\n".encode("latin-1"))
+    trusted = kubeapi.tls(Access("one", "https://api", comments[0] + certificate + comments[1] + certificate))
+    assert len(trusted.get_ca_certs()) == 1
+
+
 def test_what_kubectl_opens_for_us_is_open_to_nobody_else(serve: Callable[..., ObjectServer], tmp_path: Path) -> None:
     with Kubectl(serve({"/api/v1/pods": (200, "here")}).kubeconfig(tmp_path)).proxy() as socket:
         assert Path(socket).parent.stat().st_mode & 0o077 == 0
@@ -321,6 +328,8 @@ def test_a_kubeconfig_is_read_as_kubectl_reads_it(tmp_path: Path, monkeypatch: p
     assert access.of("two").key == b"KEY"
     assert not access.of("three").plain
     assert access.of("two", first) == access.of("two")
+    first.write_text(yaml.safe_dump(config(one={})).replace("server:", "tls-server-name: 7\n    server:"))
+    assert access.of("one", first).server_name == "7"
     folded = "\n".join(base64.b64encode(b"KEY").decode())
     first.write_text(yaml.safe_dump(config(one={"client-key-data": folded})))
     assert access.of("one", first).key == b"KEY"
