@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import os
 import shlex
 import sys
@@ -145,8 +146,8 @@ def texts(files: Iterable[str], *, recursive: bool = False) -> Iterator[Text | P
 def _names(files: Iterable[str]) -> Iterator[str]:
     """One text may have several, with commas between them as CSV has it, for kubectl (pflag, StringSlice)."""
     for text in files:
-        several = "," in text and not Path(text).exists()
-        for name in next(csv.reader([text])) if several else [text]:
+        several = "," in text and not os.path.exists(text)  # which has an answer for every text, as Path's has not
+        for name in next(csv.reader(io.StringIO(text, newline=""))) if several else [text]:
             if not name:
                 fail(f"-f {shlex.quote(text)} names a file that has no name")
             yield name

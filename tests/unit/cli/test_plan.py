@@ -141,6 +141,8 @@ NAMELESS = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"
         (["-f", "none.yaml"], "", 1, "cannot read none.yaml: No such file or directory"),
         (["-f", "-,none.yaml"], GOOD, 1, "cannot read none.yaml: No such file or directory"),
         (["-f", "-,"], GOOD, 1, "-f -, names a file that has no name"),
+        (["-f", "none.yaml,\nx"], "", 1, "cannot read none.yaml: No such file or directory"),
+        (["-f", f"none.yaml,{'x' * 300}"], "", 1, "cannot read none.yaml: No such file or directory"),
         (["-f", ""], "", 1, "-f '' names a file that has no name"),
         (["-f", "-", "--force-conflicts"], GOOD, 1, "--force-conflicts and --field-manager are for --server-side"),
         (["--nonsense"], "", 1, "No such option"),

@@ -57,10 +57,16 @@ def test_clusters_of_services_are_taken_apart_and_sorted() -> None:
     assert names(clusters.ClusterFilter(fqdn="b.a", subset="v1", direction="inbound-vip")) == [made[1]["name"]]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "1", '{"configs"'])
+@pytest.mark.parametrize("text", ["", "[]", "1", '{"configs"', '{"configs": 1}', "[" * 100_000])
 def test_what_is_no_dump_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(DumpError, match="error unmarshalling config dump"):
-        Dump(text)
+    for read in (Dump, endpoints.parse):
+        with pytest.raises(DumpError, match="error unmarshalling config dump"):
+            read(text)
+
+
+def test_what_of_a_dump_is_no_text_is_shown_all_the_same() -> None:
+    done = CliRunner().invoke(istioctl.cli, ["pc", "all", "-f", "-", "-o", "json"], input=b'{"configs": ["\xff"]}')
+    assert (done.exit_code, done.stdout) == (0, '{"configs": ["\ufffd"]}\n')
 
 
 @pytest.mark.parametrize(

@@ -187,8 +187,8 @@ def test_what_is_asked_wrongly_is_refused(arguments: tuple[str, ...], words: str
     assert words in done.output
 
 
-@pytest.mark.parametrize("dump", [[], "x", {"workloads": [1]}])
-def test_what_is_no_dump_is_said(dump: object) -> None:
-    done = run("workload", dump=dump)
+@pytest.mark.parametrize("dump", ["", "[]", '"x"', '{"workloads": [1]}', "[" * 100_000])
+def test_what_is_no_dump_is_said(dump: str) -> None:
+    done = CliRunner().invoke(istioctl.cli, ["zc", "workload", "-f", "-"], input=dump)
     assert done.exit_code == 1
     assert "error unmarshalling config dump response from ztunnel" in done.output

@@ -330,7 +330,7 @@ def all_(
     """Retrieves all configuration for the Envoy in the specified pod."""
     del verbose  # the long form is what a summary of everything has
     if output == "json":
-        click.echo(source.raw_dump().decode())
+        click.echo(source.raw_dump().decode(errors="replace"))
         return
     dump = source.dump()
 

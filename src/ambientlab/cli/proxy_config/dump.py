@@ -33,8 +33,8 @@ class Dump:
         """Raises DumpError for what is not a dump."""
         try:
             self.raw: Message = json.loads(text)
-            self._configs: list[Message] = self.raw.get("configs") or []
-        except (ValueError, AttributeError) as error:
+            self._configs: list[Message] = [one for one in self.raw.get("configs") or () if isinstance(one, dict)]
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise DumpError(f"error unmarshalling config dump response from Envoy: {error}") from None
 
     def section(self, kind: str) -> Message:

@@ -32,7 +32,7 @@ class EndpointFilter:
 def parse(text: str | bytes) -> list[Message]:
     try:
         statuses: list[Message] = json.loads(text)["cluster_statuses"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DumpError(f"error unmarshalling config dump response from Envoy: {error}") from None
     return statuses
 

@@ -163,7 +163,7 @@ class Dump:
             self.policies = _each(self.raw, "policies", _policy)
             self.certificates = _each(self.raw, "certificates", _certificates)
             self.states = _each(self.raw, "workloadState", _state) or _each(self.raw, "workloadstate", _state)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DumpError(f"error unmarshalling config dump response from ztunnel: {error}") from None
 
 
