@@ -15,10 +15,10 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
 from ambientlab.flow.clock import sleep
-from ambientlab.node.agent import status
 from ambientlab.node.agent.backoff import Backoff
 from ambientlab.node.agent.container import Container
 from ambientlab.node.agent.context import NodeMeans, PodContext
+from ambientlab.node.agent.publisher import StatusPublisher
 from ambientlab.node.agent.status import ContainerRecord, PodFacts, Role
 from ambientlab.node.agent.volumes import MountError, PodVolumes
 from ambientlab.node.agent.waiting import to_completion, wait_any
@@ -27,7 +27,6 @@ from ambientlab.node.runtime import SandboxSpec
 
 log = logging.getLogger(__name__)
 
-_STATUS_RETRY = 1.0  # seconds
 _LOST = 255  # the exit code runtimes report for containers that a restart of the node has ended
 
 _SANDBOX_CHANGED = "Pod sandbox changed, it will be killed and re-created."
@@ -61,17 +60,16 @@ class PodWorker:
         self._means = means
         self._hooks = hooks
         self._addresses = addresses
-        self._context = PodContext(means, pod, volumes, self._mark)
+        self._status = StatusPublisher(means.client, means.clock, self._known)
+        self._context = PodContext(means, pod, volumes, self._status.mark)
         self._containers: dict[str, Container] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._start_time = means.clock.now()
         self._failure = ("", "")
-        self._dirty = asyncio.Event()
         self._stop = asyncio.Event()
         self._object_gone = False
         self._changed = asyncio.Event()
         self._hooked: list[SandboxHook] = []
-        self._reported = asyncio.Event()
         for role, spec in _containers_of(pod):
             self._add(role, spec)
 
@@ -88,11 +86,11 @@ class PodWorker:
 
     async def reported(self) -> None:
         """Returns when the API no longer shows what a former life of this node has left of the pod."""
-        await self._reported.wait()
+        await self._status.reported.wait()
 
     def finished(self) -> None:
         """Nothing more will be reported."""
-        self._reported.set()
+        self._status.reported.set()
 
     # -- what happens to its object ----------------------------------------------------------------------------
 
@@ -113,7 +111,7 @@ class PodWorker:
                 self._context.hurry.set()
             self._end()
         if pod["spec"].get("readinessGates"):
-            self._mark()
+            self._status.mark()
 
     def removed(self) -> None:
         """The object is gone: nothing is left to report, and nothing to wait for."""
@@ -136,7 +134,7 @@ class PodWorker:
     async def run(self) -> None:
         """Returns when the pod's object may be forgotten. Cancelling it leaves the pod as it is, for a node that goes
         down with everything in it."""
-        publisher = asyncio.create_task(self._publish())
+        publisher = asyncio.create_task(self._status.run())
         living = asyncio.create_task(self._live())
         stopped = asyncio.create_task(self._stop.wait())
         try:
@@ -155,7 +153,7 @@ class PodWorker:
 
     async def _live(self) -> None:
         self._adopt()
-        self._mark()
+        self._status.mark()
         if not await self._may_start():
             return
         if any(container.record.container_id for container in self._containers.values()):
@@ -166,7 +164,7 @@ class PodWorker:
         else:
             due = await self._set_up_volumes()
             await self._set_up_sandbox()
-        self._mark()
+        self._status.mark()
         deadline = self.pod["spec"].get("activeDeadlineSeconds")
         timer = None if deadline is None else asyncio.create_task(sleep(self._means.clock, deadline))
         refresh = asyncio.create_task(self._follow_changes(due))
@@ -177,11 +175,11 @@ class PodWorker:
                     break
                 await self._set_up_sandbox()
                 self._changed.set()
-                self._mark()
+                self._status.mark()
         finally:
             await _cancelled(refresh, *([] if timer is None else [timer]))
         await to_completion(self._remove_sandbox())
-        self._mark()
+        self._status.mark()
 
     async def _loses_sandbox(self, timer: asyncio.Task[None] | None) -> bool:
         """Runs the containers. Whether their sandbox has ended before they had done their work or their time was up."""
@@ -389,7 +387,7 @@ class PodWorker:
         if self._object_gone:
             self._means.logs.delete(self.pod)
             return
-        await self._write_status()
+        await self._status.write()
         with suppress(StatusError):  # gone already, or replaced by another pod of this name
             await self._means.client.delete(
                 kinds.POD,
@@ -400,28 +398,9 @@ class PodWorker:
             )
         self._means.logs.delete(self.pod)
 
-    # -- its status --------------------------------------------------------------------------------------------
+    # -- what is known of it -----------------------------------------------------------------------------------
 
-    def _mark(self) -> None:
-        self._dirty.set()
-
-    async def _publish(self) -> None:
-        while True:
-            await self._dirty.wait()
-            await asyncio.sleep(0)
-            if await self._write_status():
-                self._reported.set()
-            else:
-                await sleep(self._means.clock, _STATUS_RETRY)
-                self._mark()
-
-    async def _write_status(self) -> bool:
-        """One patch for everything that has changed since the last one, none if nothing has. False: try again."""
-        self._dirty.clear()
-        name, namespace, uid = objects.name(self.pod), objects.namespace(self.pod), objects.uid(self.pod)
-        current = self._means.client.get(kinds.POD, name, namespace)
-        if current is None or objects.uid(current) != uid:
-            return True
+    def _known(self) -> tuple[Object, list[ContainerRecord], PodFacts]:
         facts = PodFacts(
             now=self._means.clock.now(),
             start_time=self._start_time,
@@ -430,19 +409,7 @@ class PodWorker:
             sandbox_ready=self._context.sandbox is not None or any(c.is_component for c in self._containers.values()),
             failure=self._failure,
         )
-        records = [container.record for container in self._containers.values()]
-        patch = status.merge_patch(current.get("status") or {}, status.pod_status(current, records, facts))
-        if not patch:
-            return True
-        try:
-            await self._means.client.patch(
-                kinds.POD, name, namespace, {"metadata": {"uid": uid}, "status": patch}, subresource="status"
-            )
-        except StatusError as error:
-            if error.code not in (404, 409):  # gone, or another pod of this name
-                log.error("status of pod %s/%s not written: %s", namespace, name, error.message)
-                return False
-        return True
+        return self.pod, [container.record for container in self._containers.values()], facts
 
     def _add(self, role: Role, spec: Object) -> None:
         record = ContainerRecord(spec["name"], spec["image"], role)

@@ -149,7 +149,6 @@ class LinuxRuntime:
     ) -> tuple[_Running, int | None]:
         """Fork and wait until the child is what it was to become. Whoever stops waiting leaves no process behind."""
         fork = _Fork(sandbox, privileged, asyncio.get_running_loop().create_future())
-        self._forks[request.id] = fork
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         mine.setblocking(False)
         process: _Running | None = None
@@ -157,6 +156,7 @@ class LinuxRuntime:
         try:
             with theirs:
                 self._send(request, (theirs.fileno(), *stdio))
+            self._forks[request.id] = fork
             process = await fork.done
             terminal = await _outcome(mine, isinstance(request, NewSandbox))
             succeeded = True
