@@ -192,20 +192,27 @@ async def test_who_takes_a_port_while_ztunnel_is_away_is_cut_off_until_it_is_fre
 
 
 @in_node
-async def test_who_takes_the_port_for_tunnels_just_before_ztunnel_listens_leaves_it_alive(world: MeshWorld) -> None:
-    await pods(world)
-    server = world.sandboxes["server"].spec.ip or ""
+async def test_who_takes_a_port_just_before_ztunnel_listens_is_cut_off_until_it_is_free(world: MeshWorld) -> None:
+    """And is alone with that: here it takes the port of tunnels, which were the end of Envoy."""
+    outside = await pods(world)
+    server, mover = (world.sandboxes[name].spec.ip or "" for name in ("server", "mover"))
     await world.answered("client", server, 8080)
     open_connection = await world.connect("client", server, 8080)
     [connection] = world.istiod.connections
     session, late = connection.session, Late(connection, ROUTES)
     world.label("mover", **AMBIENT)
     await until(lambda: "inbound|default/mover" in session.subscribed(ROUTES), "ztunnel waits for its routes")
-    with await taking(world, "mover", 15008, reusable=False):
+    with await taking(world, "mover", 15008, reusable=False) as taken:
         late.arrive()
-        await until(lambda: session.in_force(ROUTES, "inbound|default/mover"), "they have come")
+        await until(lambda: "final pre-worker" in world.log("ztunnel"), "ztunnel has taken the listener away")
+        world.view.output(lambda line: None)(world.logs["ztunnel"].read_bytes())
+        await until(lambda: world.redirection("mover") == "pending", "cut off")
+        await refused(world, "outside", mover, 15008)
+        heard_nothing(taken)
+    await until(lambda: world.annotated("mover"), "enrolled once the port is free")
+    assert (await world.get("mover", outside, 8080))[0] == 200
+    assert (await world.get("client", mover, 8080))[0] == 200
     assert (await ask(*open_connection))[0] == 200
-    assert "final pre-worker listener init" in world.log("ztunnel")
 
 
 @in_node

@@ -199,12 +199,12 @@ class Capture:
                 except OSError as error:
                     await self._leave_pending(entry, pod, error)
                     raise
+                entry.captured, entry.refused = captured, False  # from here on, who refuses says so by itself
                 await self._redirect(entry, pod)
             except BaseException:  # cancelled, too: the next attempt gives the proxy the pod anew
                 entry.captured, entry.refused = None, False
                 await self._sink.remove(key)
                 raise
-            entry.captured, entry.refused = captured, False
         await self._annotate(entry, pod, ENABLED)
 
     async def _leave_pending(self, entry: _Entry, pod: Object, error: OSError) -> None:

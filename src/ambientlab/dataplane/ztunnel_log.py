@@ -45,6 +45,11 @@ _CUT_ERROR = "connection closed due to policy change"
 _CUTS_KEPT = 10_000
 """Places: one policy may end all connections of a mesh at once."""
 
+_LOST_SCOPE = b"\tenvoy config\tfinal pre-worker listener init for listener "
+_LOST = re.compile(rb"^\S+\terror" + _LOST_SCOPE + rb"'(.+)' failed: (.*)$", re.MULTILINE)
+"""A listener that Envoy accepted, and took away because it could not listen (source/common/listener_manager/
+listener_manager_impl.cc, doFinalPreWorkerListenerInit)."""
+
 _ERRNO = {
     "Network is unreachable": 101,
     "Connection reset by peer": 104,
@@ -143,7 +148,8 @@ class Error(NamedTuple):
 
 
 class ZtunnelLog:
-    """One run of the node proxy. `told` gets the complete lines about connections, and `live` reports of open ones."""
+    """One run of the node proxy. `told` gets the complete lines about connections, `live` reports of open ones, and
+    `lost` names of listeners that the proxy has taken away, with its words."""
 
     def __init__(
         self,
@@ -151,11 +157,13 @@ class ZtunnelLog:
         levels: Levels,
         told: Callable[[bytes], None] = lambda lines: None,
         live: Callable[[str, str, bytes], None] = lambda began, target, fields: None,
+        lost: Callable[[str, str], None] = lambda listener, why: None,
     ) -> None:
         self._names = names
         self._levels = levels
         self._told = told
         self._live = live
+        self._lost = lost
         self._rest = b""
         self._nowhere = b""
         self._cut: dict[_Place, list[float]] = {}
@@ -171,6 +179,9 @@ class ZtunnelLog:
             lines = b"".join(map(self._finished, lines.splitlines(keepends=True)))
         if self._cut or _CUT_SCOPE in lines:
             lines = b"".join(map(self._after_cuts, lines.splitlines(keepends=True)))
+        if _LOST_SCOPE in lines:
+            for listener, why in _LOST.findall(lines):
+                self._lost(listener.decode(), why.decode(errors="replace"))
         if lines:
             self._told(lines)
         if not self._levels.everything:

@@ -43,7 +43,8 @@ class NodeProxyView:
         self._add = add
         self._connections = self._none_yet()
         self._lookups = Lookups()
-        self._log = ZtunnelLog(self, self.levels, self._connections.ended, self._connections.report)
+        counted = self._connections
+        self._log = ZtunnelLog(self, self.levels, counted.ended, counted.report, self._istiod.captures.lost)
         return self._log
 
     def say(self, line: str) -> None:

@@ -41,7 +41,7 @@ class CaptureSink(Protocol):
 
     def follow(self, told: Callable[[int], None], refused: Callable[[str], None]) -> None:
         """Call `told` with the number of proxies whenever one has come or gone, and `refused` with the uid of a pod
-        in which a proxy cannot listen: of those added before, when another proxy has come."""
+        in which a proxy turns out not to listen, of those added before."""
         ...
 
     async def present(self) -> None:

@@ -144,6 +144,8 @@ class _Push:
 
     versions: Mapping[str, str | None]
     nonce: str = ""
+    lost: dict[str, str] = field(default_factory=dict)
+    """What the proxy has let go of already, and why."""
 
     def halves(self) -> list[dict[str, str | None]]:
         """Removals apart from resources, which are what a proxy refuses, then down the middle."""
@@ -199,6 +201,13 @@ class _Channel:
         known = self.held.get(name) == config.version and name not in self.unsure
         return False if known and not owed else config.version
 
+    def refuse(self, rejection: Rejected) -> Rejected:
+        config = self.desired.get(rejection.name)
+        if config is not None and self.held.get(rejection.name) != config.version:
+            self.rejected[rejection.name] = rejection
+        self.mark(rejection.name)
+        return rejection
+
     def changing(self) -> bool:
         """Whether an addition or a change is waiting or under way."""
         if any(version is not None for version in (self.in_flight.versions if self.in_flight else {}).values()):
@@ -253,6 +262,16 @@ class Session:
             events += self._answered(channel, request)
         events += self._subscriptions(channel, request)
         return events
+
+    def lost(self, type_url: str, name: str, detail: str) -> list[Event]:
+        """The proxy says elsewhere that it has let go of what it accepted, or is about to: that is a refusal, too."""
+        channel = self._channels[type_url]
+        push = channel.in_flight
+        if push is not None and push.versions.get(name) is not None:
+            push.lost[name] = detail
+            return []
+        version = channel.held.pop(name, None)
+        return [] if version is None else [channel.refuse(Rejected(type_url, name, version, detail))]
 
     def outgoing(self) -> list[DeltaDiscoveryResponse]:
         """The responses that may be sent now, in the order to send them."""
@@ -376,7 +395,7 @@ class Session:
             return [Fault(request.type_url, f"answer to unknown nonce {request.response_nonce!r:.40}")]
         channel.in_flight = None
         if not request.HasField("error_detail") or not push.versions:
-            return [self._accepted(request.type_url, channel, push)]
+            return self._accepted(request.type_url, channel, push)
         if len(push.versions) > 1:
             channel.retries.extend(push.halves())
             channel.unsure.update(name for name, version in push.versions.items() if version is not None)
@@ -386,14 +405,9 @@ class Session:
             channel.held.pop(name, None)
             channel.unsure.discard(name)
             return [Fault(request.type_url, f"refused to remove {name}: {_reason(request.error_detail.message)}")]
-        rejection = Rejected(request.type_url, name, version, _reason(request.error_detail.message))
-        config = channel.desired.get(name)
-        if config is not None and channel.held.get(name) != config.version:
-            channel.rejected[name] = rejection
-        channel.mark(name)
-        return [rejection]
+        return [channel.refuse(Rejected(request.type_url, name, version, _reason(request.error_detail.message)))]
 
-    def _accepted(self, type_url: str, channel: _Channel, push: _Push) -> Acked:
+    def _accepted(self, type_url: str, channel: _Channel, push: _Push) -> list[Event]:
         channel.acked = push.nonce
         for name, version in push.versions.items():
             channel.rejected.pop(name, None)
@@ -403,7 +417,8 @@ class Session:
             elif channel.wants(name):
                 channel.held[name] = version
             channel.mark(name)
-        return Acked(type_url, push.versions)
+        losses = (event for name, detail in push.lost.items() for event in self.lost(type_url, name, detail))
+        return [Acked(type_url, push.versions), *losses]
 
     def _subscriptions(self, channel: _Channel, request: DeltaDiscoveryRequest) -> list[Event]:
         first, channel.opened = not channel.opened, True

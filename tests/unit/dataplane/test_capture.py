@@ -236,6 +236,21 @@ async def test_a_captured_pod_in_which_the_next_proxy_cannot_listen_is_cut_off_a
     assert "ztunnel refuses: Address already in use\tns=ns name=pod" in caplog.text
 
 
+async def test_a_proxy_may_turn_out_not_to_listen_while_rules_are_made(world: World) -> None:
+    world.story.hold["rules into /netns/42"] = asyncio.Event()
+    await world.ready()
+    seen: list[str | None] = []
+    world.client.watch(POD, lambda event: seen.append(annotations_of(event.object).get(REDIRECTION)))
+    world.label(AMBIENT)
+    await until(lambda: world.story.steps, "it listens")
+    world.sink.tell_refused("u1")
+    world.story.fail["proxy listens"] = OSError("ztunnel refuses: cannot listen()")
+    world.story.hold["rules into /netns/42"].set()
+    await until(lambda: len(seen) == 4, "enrolled at the second try")
+    assert seen == [None, "enabled", "pending", "enabled"]
+    assert world.story.steps == [*ENROLLED, *CUT_OFF, *ENROLLED]
+
+
 async def test_a_pod_that_waits_for_a_proxy_can_leave_again(world: World) -> None:
     await world.ready()
     world.story.refuse = ConnectionError("no ztunnel is connected")

@@ -53,6 +53,17 @@ def test_what_is_as_it_should_be_passes_untouched_and_whole() -> None:
     assert log(text[10:]) == text
 
 
+def test_listeners_that_envoy_has_taken_away_are_told() -> None:
+    lost: list[tuple[str, str]] = []
+    log = ZtunnelLog(Mesh(), Levels(), lost=lambda *said: lost.append(said))
+    said = "final pre-worker listener init for listener"
+    lines = [f"{TIME}\terror\tenvoy config\t{said} '{name}|ns/a' failed: cannot listen()\n" for name in ("out", "in")]
+    forged = line(OUT, error=f"\tenvoy config\t{said} 'out|ns/b' failed: x")
+    whole = "".join([lines[0], line(IN), forged, lines[1]]).encode()
+    assert log(whole[:-9]) + log(whole[-9:]) == whole
+    assert lost == [("out|ns/a", "cannot listen()"), ("in|ns/a", "cannot listen()")]
+
+
 @pytest.mark.parametrize(
     ("fields", "given", "error"),
     [

@@ -297,6 +297,27 @@ def test_a_rejection_ends_with_the_resource(peer: Peer) -> None:
     assert peer.session.rejections == []
 
 
+def test_what_the_proxy_lets_go_of_is_refused_whenever_it_says_so(peer: Peer) -> None:
+    a, b = listener("a"), listener("b")
+    peer.session.update(LISTENER, {"a": a, "b": b})
+    peer.request("LDS")
+    assert peer.sent() == ["LDS +a +b"]
+    assert peer.session.lost(LISTENER, "a", "cannot listen()") == []
+    lost = [Rejected(LISTENER, "a", a.version, "cannot listen()"), Rejected(LISTENER, "b", b.version, "nor that")]
+    assert peer.ack("LDS")[1:] == lost[:1]
+    assert peer.session.lost(LISTENER, "b", "nor that") == lost[1:]
+    assert peer.session.lost(LISTENER, "b", "again") == []
+    assert peer.session.rejections == lost
+    assert not peer.session.held(LISTENER)
+    assert peer.sent() == []
+    peer.session.update(LISTENER, {}, removed=["a"])
+    assert peer.sent() == []
+    peer.session.update(LISTENER, {"a": a})
+    assert peer.sent() == ["LDS +a"]
+    assert len(peer.ack("LDS")) == 1
+    assert peer.session.in_force(LISTENER, "a")
+
+
 def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
     peer.request("CDS")
     peer.session.update(ROUTES, {"r": routes("r", "v1")})

@@ -95,6 +95,7 @@ class Captures:
         try:
             await self._changed(node_proxy, pod)
             await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)  # no listener accepts before
+            await node_proxy.in_force(LISTENER, inpod.listener_names(pod), self._patience)  # none was `lost` meanwhile
         finally:
             node_proxy.stage(LISTENER, keeper.name, None)
             node_proxy.push()
@@ -116,6 +117,11 @@ class Captures:
             await self._changed(self._newest(), pod)
         except ConnectionError:
             log.debug("no ztunnel to take pod %s/%s from", pod.namespace, pod.name)
+
+    def lost(self, listener: str, why: str) -> None:
+        """The newest node proxy says in its log that it has taken a listener away."""
+        if self.node_proxy is not None:
+            self.node_proxy.lost(LISTENER, listener, why)
 
     def tell_refused(self) -> None:
         """In which pods there is no node proxy: not while there are two, of which the older one has the ports."""

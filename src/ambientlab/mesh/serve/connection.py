@@ -58,6 +58,10 @@ class Connection:
             self._wake.set()
         return {type_url: set(messages) for type_url, messages in staged.items()}
 
+    def lost(self, type_url: str, name: str, detail: str) -> None:
+        """The proxy has let go of a resource by itself; what it says of that is in its log."""
+        self._act(self.session.lost(type_url, name, detail))
+
     async def in_force(self, type_url: str, names: Iterable[str], timeout: float) -> None:
         """Wait until the proxy runs these resources as they should be now.
 
@@ -132,13 +136,15 @@ class Connection:
     async def _read(self, requests: AsyncIterator[DeltaDiscoveryRequest]) -> None:
         try:
             async for request in requests:
-                events = self.session.receive(request)
-                for event in events:
-                    self._handle(event)
-                self._wake.set()
-                self._release_waiters()
+                self._act(self.session.receive(request))
         finally:
             self.close()
+
+    def _act(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._handle(event)
+        self._wake.set()
+        self._release_waiters()
 
     def _handle(self, event: Event) -> None:
         match event:
