@@ -1,4 +1,5 @@
-"""How a program begins, whatever its streams are, and how it ends that is interrupted or whose output goes nowhere.
+"""How a program begins, whatever its streams are, and how it ends that is interrupted, whose output goes nowhere, or
+that meets a file which is not for it.
 
 It ends with the exit codes that shells expect: click has 1 for an interruption and for a reader that went away, and a
 traceback for a full disk.
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 
-from ambientlab.cli.output import EXIT_FAILURE, talk
+from ambientlab.cli.output import fail
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What is wrong with a place that takes no more output; such an error names no file."""
@@ -69,11 +70,12 @@ def _ending() -> Iterator[None]:
         _to_nowhere()
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
-        if error.errno not in _FULL or error.filename is not None:
+        if error.filename is not None:
+            fail(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}")
+        if error.errno not in _FULL:
             raise
         _to_nowhere()
-        talk(f"Error: cannot write: {error.strerror}", fg="red")
-        raise SystemExit(EXIT_FAILURE) from None
+        fail(f"cannot write: {error.strerror}")
 
 
 def _to_nowhere() -> None:

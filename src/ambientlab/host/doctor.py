@@ -84,7 +84,7 @@ def _storage() -> list[Finding]:
     paths = mesh_paths(DEFAULT_NAME)
     findings = []
     for label, directory in (("state directory", paths.state), ("run directory", paths.run)):
-        existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
+        existing = next(parent for parent in (directory, *directory.parents) if os.path.exists(parent))
         if not os.access(existing, os.W_OK):
             findings.append(Finding(label, False, f"{existing} is not writable", _elsewhere(label)))
             continue

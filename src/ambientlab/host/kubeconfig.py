@@ -44,13 +44,13 @@ def target(explicit: str | None = None) -> Path:
         return Path(explicit)
     entries = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
     if entries:
-        return next((entry for entry in entries if entry.exists()), entries[-1])
+        return next((entry for entry in entries if os.path.exists(entry)), entries[-1])
     return home() / ".kube" / "config"
 
 
 def verify(path: Path) -> None:
     """Raises KubeconfigError if `merge` could not read the file, or would put one in the place of a device."""
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise KubeconfigError(f"cannot write {path}: it is no file. Set KUBECONFIG to one.")
     read(path)
 
@@ -68,7 +68,7 @@ def merge(path: Path, context: str, credentials: Credentials) -> None:
 
 def remove(path: Path, context: str) -> None:
     """Take out what `merge` put in. A file without it is not touched."""
-    if not path.exists():
+    if not os.path.exists(path):
         return
     with _locked(path):
         config = read(path)
@@ -124,7 +124,7 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return empty
     except OSError as error:
-        raise KubeconfigError(f"cannot read {path}: {error.strerror}") from error
+        raise KubeconfigError(f"cannot read {path}: {error.strerror}. Set KUBECONFIG to another file.") from error
     except UnicodeDecodeError as error:
         raise KubeconfigError(f"{path} is not text. Mend it, or set KUBECONFIG.") from error
     try:

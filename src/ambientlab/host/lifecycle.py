@@ -97,7 +97,7 @@ def _stopped(paths: MeshPaths) -> Iterator[bool]:
     if found is not None:
         process.stop(found, STOP_PATIENCE)
     lock = None
-    if paths.lock.exists():
+    if os.path.exists(paths.lock):
         lock = process.acquire(paths, _GLANCE if found is None else STOP_PATIENCE)
         if lock is None:
             raise _unstoppable(paths, found)

@@ -166,4 +166,4 @@ def known_meshes() -> list[str]:
         entries = sorted(state_home().iterdir())
     except OSError:
         return []
-    return [entry.name for entry in entries if (entry / "mesh.json").is_file() and _NAME.fullmatch(entry.name)]
+    return [entry.name for entry in entries if os.path.isfile(entry / "mesh.json") and _NAME.fullmatch(entry.name)]

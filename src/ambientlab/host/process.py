@@ -59,7 +59,7 @@ def _acquired(paths: MeshPaths) -> int | None:
 
 def locked(paths: MeshPaths) -> bool:
     """Whether any process of the mesh lives."""
-    if not paths.lock.exists():
+    if not os.path.exists(paths.lock):
         return False
     descriptor = acquire(paths)
     if descriptor is None:

@@ -157,6 +157,19 @@ def test_streams_that_are_closed_or_full(typed: str, code: int, said: str) -> No
     assert (done.returncode, done.stderr) == (code, said)
 
 
+@pytest.mark.parametrize("command", ["up", "down", "status", "logs"])
+def test_a_file_that_is_not_for_this_user_is_named(command: str, tmp_path: Path) -> None:
+    """What root cannot use either."""
+    home = tmp_path / ("x" * 300)
+    env = {**os.environ, "XDG_STATE_HOME": str(home), "KUBECONFIG": str(tmp_path / "config"), "AMBIENTLAB_NAME": "demo"}
+    typed = [sys.executable, "-m", "ambientlab.cli.main", *command.split()]
+    done = subprocess.run(typed, env=env, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    if command != "status":
+        assert done.returncode == 1
+        assert re.match(rf"Error: cannot (make|use) {home}\S*: File name too long", done.stderr)
+
+
 def started(*arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ambientlab.cli.main", *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ambientlab.host import kubeconfig
+from ambientlab.host import doctor, kubeconfig, process
 from ambientlab.host.paths import MeshPaths, PathError, known_meshes, mesh_paths
 
 
@@ -59,6 +59,19 @@ def test_a_user_without_a_home_is_told_what_to_do(home: Path, monkeypatch: pytes
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert mesh_paths("demo").state == Path("/.local/state/ambientlab/demo")
     assert kubeconfig.target() == Path("/.kube/config")
+
+
+def test_what_cannot_be_looked_into_is_no_mesh(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As directories of other users, which root can look into as well: such a name is for nobody."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / ("x" * 300)))
+    paths = mesh_paths("demo")
+    assert not process.locked(paths)
+    assert not list(filter(None, [process.running(paths), *known_meshes()]))
+    assert [finding.ok for finding in doctor._storage()] == [True, True]
+    with pytest.raises(PathError, match="File name too long"):
+        paths.create()
+    with pytest.raises(kubeconfig.KubeconfigError, match=r"cannot read .*: File name too long\. Set KUBECONFIG"):
+        kubeconfig.verify(home / ("x" * 300))
 
 
 def test_nobody_else_can_put_something_in_the_place_of_sockets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
