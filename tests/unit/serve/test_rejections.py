@@ -101,3 +101,37 @@ def test_a_refused_credential_is_of_those_who_name_it(index: MeshIndex) -> None:
     said = f"waypoint hello/waypoint refuses the cluster {cluster}, {goes_on}"
     assert told(index, CLUSTER, cluster) == {ObjectRef("BackendTLSPolicy", "hello", "p"): said}
     assert told(index, types.SECRET, "somebody else's") == {}
+
+
+def test_a_refused_cluster_is_of_all_that_are_merged_into_it(index: MeshIndex) -> None:
+    """Also where a BackendTLSPolicy's rule gives the merged one its name, and where a subset is another rule's."""
+    service(index, "policy", "10.96.0.20")
+    target = {"group": "", "kind": "Service", "name": "policy"}
+    validation = {"hostname": "policy.example", "wellKnownCACertificates": "System"}
+    index.put(
+        BACKENDTLSPOLICY,
+        {
+            "metadata": {"name": "p", "namespace": "hello"},
+            "spec": {"targetRefs": [target], "validation": validation},
+        },
+    )
+    tls = {"mode": "MUTUAL", "clientCertificate": "/nowhere", "privateKey": "/nowhere", "caCertificates": "/nowhere"}
+
+    def rule(name: str, created: str, **spec: Any) -> None:
+        metadata = {"name": name, "namespace": "hello", "creationTimestamp": created}
+        index.put(DESTINATIONRULE, {"metadata": metadata, "spec": {"host": "policy", **spec}})
+
+    rule("pools", "2026-01-01T00:00:00Z", trafficPolicy={"connectionPool": {"tcp": {"maxConnections": 1}}})
+    rule("subset", "2026-02-01T00:00:00Z", subsets=[{"name": "v1", "trafficPolicy": {"tls": tls}}])
+    index.settle()
+
+    def concerned(port: str) -> set[tuple[str, str]]:
+        cluster = f"inbound-vip|80|{port}|policy.hello.svc.cluster.local"
+        return {(ref.kind, ref.name) for ref in told(index, CLUSTER, cluster)}
+
+    pools, subset, backend = ("DestinationRule", "pools"), ("DestinationRule", "subset"), ("BackendTLSPolicy", "p")
+    assert concerned("http") == {pools, backend}
+    assert concerned("http/v1") == {pools, subset}
+    rule("pools", "2026-01-01T00:00:00Z", trafficPolicy={"tls": tls})
+    index.settle()
+    assert concerned("http") == {pools}

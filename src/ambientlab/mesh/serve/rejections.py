@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ambientlab.api.kinds import AUTHORIZATIONPOLICY, BACKENDTLSPOLICY, DESTINATIONRULE, POD, REQUESTAUTHENTICATION
 from ambientlab.flow.collection import Collection, Context, Source
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
+from ambientlab.mesh.index.destinationrules import Rule
 from ambientlab.mesh.ir import Key, Service, TrafficPolicy, by_address
 from ambientlab.mesh.session import Rejected
 from ambientlab.mesh.xds.guards import owner_of
@@ -51,9 +52,9 @@ class Rejections:
             host = owner_of(name)
             what, refs = f"the policies of {host or 'its workloads'}", self._policies(ctx, gateway, host)
         elif type_url == CLUSTER:
-            what, refs = f"the cluster {name}", self._rules(ctx, name)
+            what, refs = f"the cluster {name}", self._rules(ctx, gateway, name)
         elif type_url == SECRET:
-            what, refs = f"the credential {name}", self._naming(ctx, name)
+            what, refs = f"the credential {name}", self._naming(ctx, gateway, name)
         else:
             return {}
         message = f"{who} refuses {what}, and goes on with what it had: {detail}"
@@ -70,27 +71,39 @@ class Rejections:
             if any(rule in guard.jwt_rules for rule in reading.rules):
                 yield ObjectRef(REQUESTAUTHENTICATION.kind, *reading.key)
 
-    def _rules(self, ctx: Context, cluster: str) -> Iterator[ObjectRef]:
+    def _rules(self, ctx: Context, waypoint: Key, cluster: str) -> Iterator[ObjectRef]:
         destination = destination_of(cluster)
         service = ctx.fetch(self._index.services, destination.host) if destination is not None else None
         if destination is not None and service is not None:
-            yield from self._asking(ctx, service, service.policy(destination.port, destination.subset))
+            policy = service.policy(destination.port, destination.subset)
+            for rule, own in self._deciding(ctx, waypoint, service, destination.port, destination.subset):
+                if own != TrafficPolicy(own.origin):
+                    yield from self._written(ctx, service, rule, policy)
 
-    def _naming(self, ctx: Context, credential: str) -> Iterator[ObjectRef]:
+    def _naming(self, ctx: Context, waypoint: Key, credential: str) -> Iterator[ObjectRef]:
         """Whatever has connections made with it."""
         found: dict[ObjectRef, None] = {}
         for service in ctx.everything(self._index.services).values():
-            for _, _, policy in service.policies:
-                if policy.tls is not None and credential in policy.tls.secrets:
-                    found.update(dict.fromkeys(self._asking(ctx, service, policy)))
+            for port, subset, policy in service.policies:
+                if policy.tls is None or credential not in policy.tls.secrets:
+                    continue
+                for rule, own in self._deciding(ctx, waypoint, service, port, subset):
+                    if own.tls == policy.tls:
+                        found.update(dict.fromkeys(self._written(ctx, service, rule, policy)))
         yield from found
 
-    def _asking(self, ctx: Context, service: Service, policy: TrafficPolicy) -> Iterator[ObjectRef]:
-        """The DestinationRule that a service's policy is of, or the BackendTLSPolicies."""
-        if policy.origin is None:
-            return
-        if ctx.fetch(self._index.sources[DESTINATIONRULE], policy.origin) is not None:
-            yield ObjectRef(DESTINATIONRULE.kind, *policy.origin)
+    def _deciding(
+        self, ctx: Context, waypoint: Key, service: Service, port: int, subset: str
+    ) -> Iterator[tuple[Rule, TrafficPolicy]]:
+        """The rules that are merged into a policy, and what each says."""
+        for rule in self._index.registry.rules.deciding(ctx, service.namespace, service.host, waypoint):
+            if (own := rule.policy(port, subset)) is not None:
+                yield rule, own
+
+    def _written(self, ctx: Context, service: Service, rule: Rule, policy: TrafficPolicy) -> Iterator[ObjectRef]:
+        """Who wrote a rule: a DestinationRule is its own, and a BackendTLSPolicy asks for no more than TLS."""
+        if not rule.from_backend_policy:
+            yield ObjectRef(DESTINATIONRULE.kind, *rule.key)
             return
         for reading in self._index.backend_policies.of_host(ctx, service.host):
             if reading.tls == policy.tls:
