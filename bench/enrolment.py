@@ -8,12 +8,10 @@ monotonic clock that every namespace of a machine shares.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 
-from ambientlab.host import tools
 from bench.report import Row, timing
-from bench.world import Api, kubectl, mesh
+from bench.world import Api, kubectl, mesh, script
 
 ROUNDS = 60
 AT_MOST = 0.2
@@ -60,21 +58,18 @@ def rows() -> list[Row]:
         kubectl("wait", "pod", "--all", "-n", "live", "--for=condition=Ready")
         server = kubectl("get", "pod", "server", "-n", "live", "-o", "jsonpath={.status.podIP}")
         kubectl("apply", "-f", "-", stdin=_entry(server))
-        command = [str(tools.kubectl()), "exec", "client", "-n", "live", "--", "/usr/bin/python3", "-c", CLIENT]
         api = Api(paths)
         joined: list[float] = []
         left: list[float] = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-            assert client.stdout is not None
-            client.stdout.readline()
+        with script("client", "live", CLIENT) as printed:
+            next(printed)
             for _ in range(ROUNDS):
                 for mode, seconds in (("ambient", joined), ("none", left)):
                     began = time.monotonic()
                     api.patch(POD, {"metadata": {"labels": {"istio.io/dataplane-mode": mode}}})
-                    moment, _, answered = client.stdout.readline().partition(" ")
+                    moment, _, answered = next(printed).partition(" ")
                     assert (answered.strip() == "True") == (mode == "ambient")
                     seconds.append(float(moment) - began)
-            client.kill()
     return [
         timing(f"{what} to the first connection that follows", seconds[1:], at_most=AT_MOST, quantile=quantile)
         for what, seconds in (("label on a pod", joined), ("label off a pod", left))

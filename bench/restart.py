@@ -8,22 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from ambientlab.dataplane.bootstrap import CONFIG
-from ambientlab.host import inspect, process, tools
+from ambientlab.host import inspect, process
 from ambientlab.host.paths import MeshPaths
 from bench.report import Row, timing
-from bench.world import Api, kubectl, mesh, shell
+from bench.world import Api, kubectl, mesh, script, shell
 
 ROUNDS = 9
 AT_MOST = 0.3
 PODS = "/api/v1/namespaces/istio-system/pods?watch=true&labelSelector=app%3Dztunnel"
 
+# prints when it began each request that was answered
 CLIENT = """
 import time, urllib.request
 while True:
@@ -54,7 +53,8 @@ def rows() -> list[Row]:
 def rounds(paths: MeshPaths, name: str, count: int) -> list[Row]:
     """In a mesh that has the pods of `WORLD`."""
     ready, answered = [], []
-    with _requests() as moments:
+    with script("client", "restart", CLIENT) as printed:
+        moments = map(float, printed)
         for _ in range(count):
             watch = _Watch(paths)
             watch.known.wait()
@@ -83,16 +83,6 @@ def _command(pid: int) -> list[bytes]:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return []
-
-
-@contextlib.contextmanager
-def _requests() -> Iterator[Iterator[float]]:
-    """When the client began each request that was answered."""
-    command = [str(tools.kubectl()), "exec", "client", "-n", "restart", "--", "/usr/bin/python3", "-c", CLIENT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout is not None
-        yield (float(line) for line in client.stdout)
-        client.kill()
 
 
 class _Watch:

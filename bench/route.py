@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 
-from ambientlab.host import tools
 from ambientlab.host.paths import MeshPaths
 from bench.report import Row, timing
-from bench.world import Api, kubectl, mesh, shell
+from bench.world import Api, kubectl, mesh, script, shell
 
 ROUNDS = 60
 ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/hello/httproutes/split"
@@ -70,21 +68,15 @@ def turns(
     at_most: float = 0.05,
 ) -> list[Row]:
     """From sending `change("v1")`, then `change("v2")`, and so on to `path`, until the client's script prints that."""
-    command = [str(tools.kubectl()), "exec", "curl", "-n", "test", "--", "/usr/bin/python3", "-c", client_script]
     api = Api(paths)
     seconds = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout is not None
+    with script("curl", "test", client_script) as printed:
         for number in range(ROUNDS):
             version = f"v{number % 2 + 1}"
             began = time.monotonic()
             api.patch(path, change(version))
-            while True:
-                moment, _, words = client.stdout.readline().partition(" ")
-                if version in words:
-                    break
+            moment = next(moment for moment, _, words in (line.partition(" ") for line in printed) if version in words)
             seconds.append(float(moment) - began)
-        client.kill()
     return [
         timing(name, seconds[1:], at_most=at_most),
         timing(name, seconds[1:], at_most=at_most, quantile=0.99),

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from ambientlab.host import isolated, lifecycle, tools
 from ambientlab.host.paths import DEFAULT_NAME, MeshPaths, mesh_paths
@@ -71,6 +71,18 @@ def shell(script: str) -> str:
         capture_output=True,
         text=True,
     ).stdout
+
+
+@contextlib.contextmanager
+def script(pod: str, namespace: str, program: str) -> Iterator[IO[str]]:
+    """What a Python program prints that runs in a pod, until the block is left."""
+    command = [str(tools.kubectl()), "exec", pod, "-n", namespace, "--", "/usr/bin/python3", "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+        finally:
+            process.kill()
 
 
 def kubectl(*arguments: str, stdin: str = "") -> str:
