@@ -73,7 +73,7 @@ async def test_who_gets_in_and_what_the_log_says(world: MeshWorld) -> None:
     policy(world, "only-client", rules=[source(principals=[CLIENT])])
     await comes_to(world, client=True, stranger=False)
     await logged(world, 'direction="inbound"', "policy rejection: allow policies exist, but none allowed")
-    policy(world, "not-here", action="DENY", rules=[{"to": [{"operation": {"ports": ["8081"]}}]}])
+    policy(world, "not-here", action="DENY", rules=[{"to": [{"operation": {"ports": ["8081", "80"]}}]}])
     await comes_to(world, client=False, stranger=False, port=8081)
     assert not await admitted(world, "client", 8081)  # the one before may have been open when the policy came
     await comes_to(world, client=True, stranger=False)

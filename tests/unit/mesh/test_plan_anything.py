@@ -17,9 +17,10 @@ from ambientlab.mesh.plan.aspects import facets
 from ambientlab.mesh.plan.differences import differences
 from support import route_worlds
 from support.decisions import CURL, indexed, world
+from support.drawn_routes import NAMESPACE
 
 WORLD = route_worlds.world("10.1.2")
-CLIENTS = (CURL, Key(route_worlds.NAMESPACE, "v1"))
+CLIENTS = (CURL, Key(NAMESPACE, "v1"))
 AT_RANDOM = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 REFUSALS = {Aspect.POLICY, Aspect.TOKENS}
 
