@@ -265,7 +265,10 @@ def test_a_serviceentry_without_a_waypoint(name: str, url: str, end: str) -> Non
         (CURL, "https://240.240.0.22/", {"shared.example.com:443": 1}),
         (CURL, "http://helloworld.hello.svc.cluster.local:5000/", {"192.0.2.31:5000": 1}),
         (CURL, "http://helloworld.hello:5000/", {"192.0.2.31:5000": 1}),
-        (NEIGHBOUR, "http://helloworld:5000/", {"10.244.0.11:5000": HALF, "10.244.0.12:5000": HALF}),
+        (NEIGHBOUR, "http://helloworld:5000/", {"192.0.2.42:80": HALF, "192.0.2.43:80": HALF}),
+        (CURL, "http://routed.example.com/", {"192.0.2.41:80": 1}),
+        (NEIGHBOUR, "http://routed.example.com/", {"192.0.2.43:80": 1}),
+        (CURL, "http://240.240.0.42/", {"192.0.2.43:80": 1}),
     ],
 )
 def test_a_name_means_what_the_clients_namespace_says(client: Key, url: str, ends: dict[str, Fraction]) -> None:

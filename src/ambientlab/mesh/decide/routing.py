@@ -51,7 +51,7 @@ class At:
 def routed(at: At, service: Service, port: Port, request: Request) -> tuple[Routing, lots.Lot[End]]:
     """`request` has a path that is normalised. Where its authority says where it goes, it must be one of the service's
     (pilot/pkg/networking/core/listener_waypoint.go, buildRouteVHostDomains)."""
-    below = service.host[1:] if service.resolution is Resolution.DYNAMIC_DNS else ""
+    below = service.hostname[1:] if service.resolution is Resolution.DYNAMIC_DNS else ""
     if not request.authority.lower().endswith(below):
         answer = at.refusal or local_answer(request, 404, Reason.NO_ROUTE)
         return Routing(at.waypoint), lots.certain((0, answer))

@@ -186,9 +186,10 @@ def _credential(key: Key, validation: Mapping[str, Any], around: Surroundings) -
     return credentials.INVALID, refused, resolved
 
 
-def rule(ctx: Context, host: str, shape: Shape, policies: Index[str, Key, BackendTls]) -> Mapping[Key, Rule]:
+def rule(ctx: Context, shape: Shape, policies: Index[str, Key, BackendTls]) -> Mapping[Key, Rule]:
     """The DestinationRule that all policies for a host come to."""
-    asked = _asking(ctx, host, policies)
+    host = shape.hostname
+    asked = _asking(ctx, shape.key.namespace, host, policies)
     if not asked:
         return {}
     # as Istio names it, which is what `istioctl proxy-config cluster` shows
@@ -211,9 +212,10 @@ def rule(ctx: Context, host: str, shape: Shape, policies: Index[str, Key, Backen
     return {key: found}
 
 
-def _asking(ctx: Context, host: str, policies: Index[str, Key, BackendTls]) -> Sequence[BackendTls]:
-    """Those that ask for something of a host, the one that comes first before the others."""
-    return sorted(ctx.select(policies, host), key=lambda policy: policy.order)
+def _asking(ctx: Context, namespace: str, host: str, policies: Index[str, Key, BackendTls]) -> Sequence[BackendTls]:
+    """Those that ask for something of a namespace's host, the one that comes first before the others."""
+    found = (policy for policy in ctx.select(policies, host) if policy.key.namespace == namespace)
+    return sorted(found, key=lambda policy: policy.order)
 
 
 class BackendPolicies:
@@ -231,11 +233,11 @@ class BackendPolicies:
 
     def rules(self, shapes: Collection[str, Shape]) -> Collection[Key, Rule]:
         return self._graph.derive(
-            "rules of BackendTLSPolicies", shapes, lambda ctx, host, shape: rule(ctx, host, shape, self._by_host)
+            "rules of BackendTLSPolicies", shapes, lambda ctx, _, shape: rule(ctx, shape, self._by_host)
         )
 
-    def of_host(self, ctx: Context, host: str) -> Sequence[BackendTls]:
-        return _asking(ctx, host, self._by_host)
+    def of_host(self, ctx: Context, namespace: str, host: str) -> Sequence[BackendTls]:
+        return _asking(ctx, namespace, host, self._by_host)
 
     def said(self) -> list[Said]:
         return [of_readings(self.readings)]

@@ -27,7 +27,7 @@ def routes(
     deciding: list[_Rule] = []
     overruled: dict[_Rule, _Rule] = {}
     for port in shape.ports:
-        holding = [] if port.protocol.http else [rule for rule in rules if rule[1].holds(shape.host, port.number)]
+        holding = [] if port.protocol.http else [rule for rule in rules if rule[1].holds(shape.hostname, port.number)]
         if holding:
             first = holding[0]
             deciding.append(first)
@@ -57,7 +57,7 @@ def _without_effect(shape: Shape, rule: _Rule, by: _Rule | None) -> Diagnostic:
     first = () if by is None else (by[0].origin,)
     if by is not None:
         reason, why = "Shadowed", f"{by[1].field} of {by[0].origin} comes first"
-    elif draft.matches and all(names not in (None, (shape.host,)) for _, names in draft.matches):
+    elif draft.matches and all(names not in (None, (shape.hostname,)) for _, names in draft.matches):
         reason = "ServerName"
         why = "a waypoint reads no server names, and follows only rules for TLS that name the service's host alone"
     else:

@@ -12,24 +12,25 @@ from ambientlab.mesh.ir import Destination, Forward, Mirror, Redirect, Route, We
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What routes refer to. Each answer is a dependency."""
+    """What routes refer to: services, by what their names mean to the waypoint. Each answer is a dependency."""
 
     shape: Callable[[str], Shape | None]
-    subset_names: Callable[[str], frozenset[str]]
+    subset_names: Callable[[Shape], frozenset[str]]
 
     def exists(self, destination: Destination) -> bool:
         shape = self.shape(destination.host)
         if shape is None or shape.port(destination.port) is None:
             return False
-        return not destination.subset or destination.subset in self.subset_names(destination.host)
+        return not destination.subset or destination.subset in self.subset_names(shape)
 
     def placed(self, destination: Destination, port: int) -> Destination:
         """With its port: where none is named, an only port of the service, or else the port asked for."""
-        if destination.port or not destination.host:
-            return destination
         shape = self.shape(destination.host)
-        number = shape.ports[0].number if shape is not None and len(shape.ports) == 1 else port
-        return replace(destination, port=number)
+        if shape is None:
+            number = destination.port or (port if destination.host else 0)
+            return replace(destination, port=number)
+        number = destination.port or (shape.ports[0].number if len(shape.ports) == 1 else port)
+        return replace(destination, host=shape.host, port=number)
 
 
 def resolved(route: Route, port: int, around: Surroundings) -> Route:

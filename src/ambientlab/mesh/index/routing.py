@@ -38,7 +38,7 @@ from ambientlab.mesh.index.drafts import Reading, RouteSet
 from ambientlab.mesh.index.findings import Said, of_readings
 from ambientlab.mesh.index.grants import Grants
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import Key, RouteTable, TcpRoute
+from ambientlab.mesh.ir import Key, RouteTable, TcpRoute, names
 
 _GATEWAY_API: Mapping[Resource, gatewayroute.Read] = {
     HTTPROUTE: httproute.read,
@@ -86,8 +86,18 @@ class Routes:
         return [*map(of_readings, self._readings), of_readings(self._routing)]
 
     def asking(self, ctx: Context, host: str) -> list[RouteSet]:
-        """What objects want to route a host, whether or not they are heard."""
-        return self._sets.of(ctx, host)
+        """What objects want to route a host, whether or not they are heard. To those in a namespace where its name
+        means something else, that is meant."""
+        own, name = names.namespace_of(host), names.hostname(host)
+        found = self._sets.of(ctx, name)
+        homes = {s.origin.namespace for s in found}
+        shape = ctx.fetch(self._shapes, host)
+        if shape is None:
+            return found
+        there = {home for home in homes if ctx.fetch(self._shapes, names.for_namespace(home, name)) is not None}
+        if own:
+            there = homes - {own, *(waypoint.namespace for waypoint in shape.binding.waypoints)}
+        return [s for s in found if s.origin.namespace not in there]
 
     @property
     def _readings(self) -> tuple[Collection[Key, Reading], ...]:
@@ -119,15 +129,19 @@ class Routes:
         return {key: reading}
 
     def _route(self, ctx: Context, host: str, shape: Shape) -> Mapping[str, tables.Routing]:
-        def subset_names(of: str) -> frozenset[str]:
-            target = ctx.fetch(self._shapes, of)
-            if target is None:
-                return frozenset()
-            rule = self._rules.of(ctx, target.key.namespace, of, shape.binding.waypoint)
+        waypoint = shape.binding.waypoint
+        home = shape.key.namespace if waypoint is None else waypoint.namespace
+
+        def meant(of: str) -> Shape | None:
+            own, common = names.meant(home, of)
+            return ctx.fetch(self._shapes, own) or ctx.fetch(self._shapes, common)
+
+        def subset_names(target: Shape) -> frozenset[str]:
+            rule = self._rules.of(ctx, target.key.namespace, target.hostname, waypoint)
             return frozenset(subset.name for subset, _ in rule.subsets) if rule is not None else frozenset()
 
-        around = resolve.Surroundings(lambda of: ctx.fetch(self._shapes, of), subset_names)
-        value = tables.routing(ctx, shape, self._sets, around)
+        around = resolve.Surroundings(meant, subset_names)
+        value = tables.routing(shape, self.asking(ctx, host), around)
         return {} if value is None else {host: value}
 
 

@@ -3,7 +3,7 @@
 
 Each host is a service of its own. Of several objects that declare one host a Service counts, else the oldest; and of
 those in a namespace the oldest for its clients (selectWorkloadServices; ztunnel, src/state/service.rs,
-get_best_by_host), here unless it has a waypoint.
+get_best_by_host).
 """
 
 from __future__ import annotations
@@ -122,9 +122,7 @@ def counting(
     if service is None and _oldest(rivals) is value:
         return {host: value.shape}
     at_home = _oldest(one for one in rivals if one.shape.key.namespace == namespace)
-    if at_home is not value or value.shape.binding.waypoint is not None:
-        return {}
-    if service is not None and service.key.namespace == namespace:
+    if at_home is not value or (service is not None and service.key.namespace == namespace):
         return {}
     own = names.for_namespace(namespace, host)
     return {own: replace(value.shape, host=own)}
@@ -256,34 +254,24 @@ def findings(
         if (shape := ctx.fetch(shapes, host)) is not None:
             at_home = [one for one in ctx.select(by_host, host) if one.shape.key.namespace == key.namespace]
             home = shape if shape.key.namespace == key.namespace or not at_home else _oldest(at_home).shape
-            notes += _of_host(ref, f"spec.hosts[{i}]", host, obj, shape, home)
+            notes += _of_host(ref, f"spec.hosts[{i}]", host, obj, home)
     return {key: tuple(notes)} if notes else {}
 
 
-def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, shape: Shape, home: Shape) -> list[Diagnostic]:
-    """`shape` is what counts for all, and `home` what does in Istio for clients in the object's namespace."""
+def _of_host(ref: ObjectRef, field: str, host: str, obj: Object, home: Shape) -> list[Diagnostic]:
+    """`home` is what the host means to clients in the object's namespace."""
     first = ObjectRef(home.kind, *home.key)
     if first != ref:
         message = f"no effect on {host}: {first} declares it already"
-        return [Diagnostic(ref, "Shadowed", message, field=field, host=host, first=(first,))]
-    if shape is not home and home.binding.waypoint is not None:
-        winner = ObjectRef(shape.kind, *shape.key)
-        why = (
-            f"in Istio clients in namespace {ref.namespace}, and whoever calls its addresses, get this {host}; here "
-            f"that of {winner}, because this one has a waypoint"
-        )
-        return [unsupported(ref, field, why)]
-    shape = home
-    if shape.resolution is Resolution.DYNAMIC_DNS and shape.binding.waypoint is None:
-        message = (
-            f"no effect on {host}: only a waypoint can tell which host a request is for ({shape.binding.why_none})"
-        )
-        return [Diagnostic(ref, "NoWaypoint", message, field=field, host=host)]
+        return [Diagnostic(ref, "Shadowed", message, field=field, host=home.host, first=(first,))]
+    if home.resolution is Resolution.DYNAMIC_DNS and home.binding.waypoint is None:
+        message = f"no effect on {host}: only a waypoint can tell which host a request is for ({home.binding.why_none})"
+        return [Diagnostic(ref, "NoWaypoint", message, field=field, host=home.host)]
     notes = []
-    if shape.networks and shape.binding.waypoint is not None:
+    if home.networks and home.binding.waypoint is not None:
         why = "a waypoint answers at single addresses, so that connections to networks go past it"
         notes.append(unsupported(ref, "spec.addresses", why))
-    if not shape.vips and not shape.networks and host not in hosts_to_address(obj):
+    if not home.vips and not home.networks and host not in hosts_to_address(obj):
         message = f"connections to {host} are not recognised, because it has no address; set spec.addresses"
-        notes.append(Diagnostic(ref, "NoAddress", message, field=field, host=host))
+        notes.append(Diagnostic(ref, "NoAddress", message, field=field, host=home.host))
     return notes

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ambientlab.flow.collection import Context
 from ambientlab.mesh.index import candidates, connections, resolve
-from ambientlab.mesh.index.candidates import Candidate, RouteSets
+from ambientlab.mesh.index.candidates import Candidate
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
+from ambientlab.mesh.index.drafts import RouteSet
 from ambientlab.mesh.index.services import Shape
 from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Route, RouteTable, TcpRoute
 
@@ -26,9 +26,8 @@ class Routing:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def routing(ctx: Context, shape: Shape, sets: RouteSets, around: resolve.Surroundings) -> Routing | None:
+def routing(shape: Shape, asking: list[RouteSet], around: resolve.Surroundings) -> Routing | None:
     """None for a service that no object wants to route."""
-    asking = sets.of(ctx, shape.host)
     if not asking:
         return None
     waypoint = shape.binding.waypoint

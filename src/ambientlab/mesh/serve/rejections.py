@@ -105,7 +105,7 @@ class Rejections:
         if not rule.from_backend_policy:
             yield ObjectRef(DESTINATIONRULE.kind, *rule.key)
             return
-        for reading in self._index.backend_policies.of_host(ctx, service.host):
+        for reading in self._index.backend_policies.of_host(ctx, service.namespace, service.hostname):
             if reading.tls == policy.tls:
                 yield ObjectRef(BACKENDTLSPOLICY.kind, *reading.key)
 

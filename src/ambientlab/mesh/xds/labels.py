@@ -86,4 +86,4 @@ def destination(workload: Workload) -> str:
 
 
 def service(value: Service) -> str:
-    return group((value.host, value.name, value.namespace))
+    return group((value.hostname, value.name, value.namespace))

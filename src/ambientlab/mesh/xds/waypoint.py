@@ -319,7 +319,7 @@ def _addresses(_: Context, gateway: Key, workloads: tuple[Workload, ...]) -> Map
 def _authorities(service: Service) -> str:
     """Which a request may have. Where its authority says where it goes, it must be one of the service's
     (listener_waypoint.go, buildRouteVHostDomains)."""
-    return service.host if service.resolution is Resolution.DYNAMIC_DNS else ANY
+    return service.hostname if service.resolution is Resolution.DYNAMIC_DNS else ANY
 
 
 def _hash_key(service: Service, port: int, subset: str = "") -> HashKey | None:

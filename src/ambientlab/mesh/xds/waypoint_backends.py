@@ -138,7 +138,7 @@ class Backends:
         if service is None or port is None:
             return {}
         resolved = self._resolved(ctx, gateway, name, to) if service.resolution.by_name else None
-        source = Discovery(service.resolution, resolved, port.target, service.host)
+        source = Discovery(service.resolution, resolved, port.target, service.hostname)
         policy, described = service.policy(to.port, to.subset), labels.service(service)
         cluster = waypoint_clusters.service_cluster(name, port.protocol, to.subset, policy, described, source)
         return {(gateway, CLUSTER, name): cluster}
