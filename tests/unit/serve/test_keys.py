@@ -90,3 +90,12 @@ async def test_a_host_that_is_not_there(fetcher: tuple[KeyFetcher, dict[KeySourc
     made.want({source: 1000})
     await until(lambda: source in found, "a first outcome")
     assert "127.0.0.1" in found[source].problem
+
+
+async def test_a_host_beyond_the_machine(fetcher: tuple[KeyFetcher, dict[KeySource, KeySet]]) -> None:
+    made, found = fetcher
+    source = KeySource("https://keys.example.com/keys", "")
+    made.want({source: 1000})
+    await until(lambda: source in found, "a first outcome")
+    assert "nothing leads to keys.example.com" in found[source].problem
+    assert "jwks takes the keys themselves" in found[source].problem

@@ -6,6 +6,7 @@ https://github.com/istio/istio/blob/master/pilot/pkg/model/jwks_resolver.go
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from ambientlab.cluster import HOST_IP, HOST_NAME
 from ambientlab.mesh.index.authentication import KeySet, KeySource
 
 log = logging.getLogger("ambientlab.istiod")
@@ -29,18 +31,21 @@ Address = Callable[[str], str | None]
 
 
 class _Names(AbstractResolver):
-    """Services by the index, as the node has no resolver of its own for them, and all other names by the host's."""
+    """Services by the index, and the machine that the mesh runs on. The node has no way to any other host."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._others = aiohttp.ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = self._address(host)
+        found = HOST_IP if host == HOST_NAME else self._address(host)
         if found is None:
-            return await self._others.resolve(host, port, family)
+            raise OSError(
+                errno.EHOSTUNREACH,
+                f"nothing leads to {host}: it is no service of the mesh, which has no way out of its machine "
+                f"({HOST_NAME} is that machine); jwks takes the keys themselves",
+            )
         return [
             ResolveResult(
                 hostname=host, host=found, port=port, family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST
@@ -48,7 +53,7 @@ class _Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        await self._others.close()
+        """Nothing to close."""
 
 
 class KeyFetcher:
