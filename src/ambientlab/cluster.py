@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 NODE_NAME = "ambientlab"
+RUNTIME = "ambientlab://"
+"""How the node's container runtime, and the identifiers it gives, begin."""
 NODE_IP = "10.244.0.1"
 """Also the gateway of the pods' network."""
 

@@ -375,6 +375,17 @@ def test_a_name_means_what_the_clients_namespace_says(lab: Mesh) -> None:
     gets("partner", "v1")
 
 
+def test_that_no_way_leads_out_of_the_machine_is_told(lab: Mesh) -> None:
+    def found() -> list[str]:
+        status = lab.json("get", "serviceentry", "beyond", "-n", "egress").get("status") or {}
+        said = status.get("conditions") or []
+        return [each["message"] for each in said if each["type"] == "ambientlab.io/Unsupported"]
+
+    lab.apply(entry("beyond", "egress", "www.example.com", "  resolution: DNS"))
+    (message,) = first(found, bool, "condition")
+    assert "nothing leads to www.example.com, out of this machine" in message
+
+
 def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:
     pod = lab.kubectl("get", "pod", "-n", "hello", "-l", "version=v1", "-o", "name").strip()
     script = "import socket; socket.getaddrinfo('api.example.com', 80)"

@@ -9,6 +9,7 @@ from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.index import destinationrules, serviceentries, services, values, workloads
+from ambientlab.mesh.index.beyond import Beyond
 from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND, Diagnostic, ObjectRef
 from ambientlab.mesh.index.findings import Said, of_diagnostics
 from ambientlab.mesh.index.serviceentries import Declared
@@ -81,6 +82,7 @@ class Registry:
             entry_objects,
             lambda ctx, key, obj: serviceentries.findings(ctx, key, obj, self.shapes, by_host, known),
         )
+        self.beyond = Beyond(graph, sources, self.shapes, domain, known)
 
     def binding(self, ctx: Context, kind: str, key: Key, host: str) -> Binding:
         """Of the object that declares `host`, even where another's declaration counts."""
@@ -94,6 +96,7 @@ class Registry:
         return [
             of_diagnostics(self.service_findings),
             of_diagnostics(self.entry_findings),
+            of_diagnostics(self.beyond.findings),
             (self.shapes, lambda _, shape: _unbound(shape)),
             (self.declared, lambda _, declared: _unbound(declared.shape)),
         ]

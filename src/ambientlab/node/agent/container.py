@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ambientlab.api import objects
 from ambientlab.api.objects import Object
+from ambientlab.cluster import RUNTIME
 from ambientlab.flow.clock import sleep
 from ambientlab.node.agent import actions, inside, launch, probes, stdio
 from ambientlab.node.agent.backoff import Backoff
@@ -137,7 +138,7 @@ class Container:
                 await self._pause(self._image_backoff)
             else:
                 image = self.spec["image"]
-                self.record.image_id = f"ambientlab://{program.name}@{program.version}"
+                self.record.image_id = f"{RUNTIME}{program.name}@{program.version}"
                 if not program.component:
                     message = f'Container image "{image}" already present on machine and can be accessed by the pod'
                     self._event("Normal", "Pulled", message)
@@ -414,4 +415,4 @@ class Container:
 
     def _container_id(self) -> str:
         seed = f"{objects.uid(self._context.pod)}/{self.record.name}/{self._run}/{self._started_at}"
-        return f"ambientlab://{hashlib.sha256(seed.encode()).hexdigest()}"
+        return f"{RUNTIME}{hashlib.sha256(seed.encode()).hexdigest()}"

@@ -14,7 +14,7 @@ from ambientlab.api import kinds, objects
 from ambientlab.api.client import Client
 from ambientlab.api.errors import StatusError
 from ambientlab.api.objects import Object
-from ambientlab.cluster import NODE_NAME, POD_CIDR, POD_CIDR_6
+from ambientlab.cluster import NODE_NAME, POD_CIDR, POD_CIDR_6, RUNTIME
 from ambientlab.flow.clock import Clock, sleep
 from ambientlab.node.agent import environment
 
@@ -99,7 +99,7 @@ def node_status(node: Object, name: str, ips: Sequence[str], architecture: str, 
         "nodeInfo": {
             "architecture": architecture,
             "bootID": _first_line("/proc/sys/kernel/random/boot_id"),
-            "containerRuntimeVersion": f"ambientlab://{__version__}",
+            "containerRuntimeVersion": f"{RUNTIME}{__version__}",
             "kernelVersion": platform.release(),
             "kubeProxyVersion": "",
             "kubeletVersion": KUBELET_VERSION,
