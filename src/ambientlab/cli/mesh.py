@@ -83,7 +83,7 @@ def up(name: str, kubeconfig: Path | None, patience: float, quiet: bool) -> None
         step(f"{done.text} ({done.milliseconds} ms)")
 
     try:
-        target = kube.target(str(kubeconfig) if kubeconfig else None)
+        target = kube.target(str(kubeconfig) if kubeconfig else None, mesh=name)
         started = lifecycle.up(paths, patience=patience, report=report, kubeconfig_path=target)
     except lifecycle.LifecycleError as error:
         fail(str(error), error.hints)

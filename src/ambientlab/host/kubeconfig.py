@@ -1,7 +1,9 @@
 """The user's kubeconfig: our context merged in on `up`, taken out on `down`, everything else left as it was.
 
 Which file: the rules of client-go's loading order for writing: `--kubeconfig`, else the first file of $KUBECONFIG that
-exists (its last entry if none does), else ~/.kube/config. kubectl guards writes with `<file>.lock`; so do we.
+exists (its last entry if none does), else ~/.kube/config. The file that a mesh has for itself, which `ambientlab shell`
+sets, is passed over: with another mesh's context in it, commands for the one would go to the other. kubectl guards
+writes with `<file>.lock`; so do we.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from ambientlab.host.paths import home
+from ambientlab.host.paths import home, owner_of_kubeconfig
 
 _LOCK_LIFETIME = 60.0  # seconds
 _LOCK_PATIENCE = 5.0
@@ -38,12 +40,12 @@ class Credentials:
     key_pem: bytes
 
 
-def target(explicit: str | None = None) -> Path:
-    """The file that `kubectl config` would write to."""
+def target(explicit: str | None = None, *, mesh: str = "") -> Path:
+    """The file that `kubectl config` would write to, of those that no mesh but `mesh` has for itself."""
     if explicit:
         return Path(explicit)
-    entries = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
-    if entries:
+    named = [Path(entry) for entry in os.environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    if entries := [entry for entry in named if owner_of_kubeconfig(entry) in ("", mesh)]:
         return next((entry for entry in entries if os.path.exists(entry)), entries[-1])
     return home() / ".kube" / "config"
 

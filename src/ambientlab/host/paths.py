@@ -160,6 +160,12 @@ def _runtime_home() -> Path:
     return Path(place) / f"ambientlab-{os.geteuid()}"
 
 
+def owner_of_kubeconfig(path: Path) -> str:
+    """The mesh that `path` knows alone (`MeshPaths.kubeconfig`); "" for any other file."""
+    place = path.absolute().parent
+    return place.name if path.name == "kubeconfig" and place.parent == state_home().absolute() else ""
+
+
 def known_meshes() -> list[str]:
     """Names that have state on this machine, running or not."""
     try:

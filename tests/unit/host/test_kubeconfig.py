@@ -13,6 +13,7 @@ import yaml
 
 from ambientlab.host import kubeconfig
 from ambientlab.host.kubeconfig import Credentials, KubeconfigError
+from ambientlab.host.paths import mesh_paths
 
 CREDENTIALS = Credentials("https://127.0.0.1:6443", b"CA", b"CERT", b"KEY")
 
@@ -102,6 +103,20 @@ def test_which_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kubeconfig.target() == tmp_path / ".kube" / "config"
+
+
+def test_what_a_mesh_has_for_itself_gets_no_other_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    own, mine = mesh_paths("one").kubeconfig, tmp_path / "mine"
+    own.parent.mkdir(parents=True)
+    for file in (own, mine):
+        file.touch()
+    monkeypatch.setenv("KUBECONFIG", str(own))
+    assert kubeconfig.target() == kubeconfig.target(mesh="two") == tmp_path / ".kube" / "config"
+    assert kubeconfig.target(mesh="one") == own, "which is for its context"
+    monkeypatch.setenv("KUBECONFIG", f"{own}:{mine}")
+    assert kubeconfig.target(mesh="two") == mine
 
 
 def test_a_lock_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
