@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,9 +12,11 @@ import click
 from rich.console import Console
 
 from ambientlab import labs
+from ambientlab.cli import reading
 from ambientlab.cli.mesh import name_option, running_paths
 from ambientlab.cli.output import fail, json_out, step, table, talk
 from ambientlab.host.environment import DEFAULT_LAB, lab_environment
+from ambientlab.host.paths import DEFAULT_NAME, mesh_paths
 from ambientlab.labs import guide, runner
 
 T = TypeVar("T")
@@ -54,7 +57,7 @@ def _command(
         if _guarded(lambda: action(labs.load(lab_name), environment, _console())) is False:
             raise SystemExit(1)
         if name_of_action == "start" and context is None and "AMBIENTLAB_PATH" not in os.environ:
-            talk("Type the commands in: ambientlab shell")
+            talk(f"Type the commands in: {environment.ambientlab('shell')}")
 
 
 _command("start", guide.start, "Set up a lab's world and show its step.")
@@ -82,7 +85,6 @@ def run(lab_name: str, name: str, context: str | None, kubeconfig: Path | None, 
 
 def _isolated(chosen: labs.Lab) -> bool:
     from ambientlab.host import isolated, lifecycle
-    from ambientlab.host.paths import DEFAULT_NAME, mesh_paths
 
     with isolated.directory():
         talk("Starting a mesh of its own", bold=True)
@@ -103,9 +105,10 @@ def _play(chosen: labs.Lab, environment: labs.Environment) -> bool:
 def _environment(name: str, context: str | None, kubeconfig: Path | None) -> labs.Environment:
     """The mesh of this machine, or any cluster: then the directory is where the person stands."""
     if context is None and kubeconfig is None:
-        return lab_environment(running_paths(name))
+        flags = [] if name == os.environ.get("AMBIENTLAB_NAME", DEFAULT_NAME) else ["--name", name]
+        return replace(lab_environment(running_paths(name)), flags=flags)
     variables = {**os.environ, **({"KUBECONFIG": str(kubeconfig.absolute())} if kubeconfig else {})}
-    return labs.Environment(variables, Path.cwd(), context or "")
+    return labs.Environment(variables, Path.cwd(), context or "", reading.flags(context, kubeconfig))
 
 
 def _guarded(action: Callable[[], T]) -> T:

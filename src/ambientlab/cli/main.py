@@ -53,8 +53,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The program."""
-    cli()
+    """The program, by its name however it was started: that of `ambientlab shell` is a script over this module."""
+    cli(prog_name="ambientlab")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,17 @@ class CommandError(Exception):
 @dataclass(frozen=True, slots=True)
 class Environment:
     """`variables` is the whole environment of every command (PATH finds kubectl, istioctl and k; KUBECONFIG);
-    `directory` is the learner's; `context` is empty for the kubeconfig's current one."""
+    `directory` is the learner's; `context` is empty for the kubeconfig's current one; `flags` lead a command of
+    ambientlab's here."""
 
     variables: Mapping[str, str]
     directory: Path
     context: str = ""
+    flags: Sequence[str] = ()
+
+    def ambientlab(self, *arguments: str) -> str:
+        """A line to type."""
+        return shlex.join(["ambientlab", *arguments, *self.flags])
 
     def kubectl(self, *arguments: str) -> list[str]:
         """An argument vector. The program is looked up on the PATH the learner has, not on ours."""

@@ -36,7 +36,7 @@ def show(lab: Lab, environment: Environment, console: Console) -> None:
     for command in step.commands:
         display.command(command, console)
     console.print()
-    _next(lab, "check", "when you are done", console)
+    _next(lab, environment, "check", "when you are done", console)
 
 
 def check(lab: Lab, environment: Environment, console: Console) -> bool:
@@ -54,7 +54,7 @@ def check(lab: Lab, environment: Environment, console: Console) -> bool:
         display.verdict(verdict, console)
         passed = passed and verdict.passed
     if not passed:
-        _next(lab, "hint", "for a hint", console)
+        _next(lab, environment, "hint", "for a hint", console)
         return False
     progress.advance()
     show(lab, environment, console)
@@ -71,7 +71,7 @@ def hint(lab: Lab, environment: Environment, console: Console) -> None:
     for text in hints[: progress.hints]:
         display.paragraphs(text, console)
     if progress.hints >= len(hints):
-        _next(lab, "solve", "types this step's commands for you", console)
+        _next(lab, environment, "solve", "types this step's commands for you", console)
 
 
 def solve(lab: Lab, environment: Environment, console: Console) -> bool:
@@ -96,9 +96,11 @@ def reset(lab: Lab, environment: Environment, console: Console) -> None:
 def _progress(lab: Lab, environment: Environment) -> Progress:
     progress = Progress.load(lab.name, environment.directory)
     if progress is None:
-        raise CommandError(f"the lab was not started here; start it: ambientlab lab start {lab.name}")
+        start_it = environment.ambientlab("lab", "start", lab.name)
+        raise CommandError(f"the lab was not started here; start it: {start_it}")
     return progress
 
 
-def _next(lab: Lab, command: str, why: str, console: Console) -> None:
-    console.print(f"ambientlab lab {command} {lab.name}   ({why})", highlight=False)
+def _next(lab: Lab, environment: Environment, command: str, why: str, console: Console) -> None:
+    line = environment.ambientlab("lab", command, lab.name)
+    console.print(f"{line}   ({why})", highlight=False, markup=False, soft_wrap=True)

@@ -36,6 +36,18 @@ def test_every_command_can_be_imported_and_explains_itself(tmp_path: Path) -> No
             assert done.output.startswith("Usage: ")
 
 
+def test_help_has_the_programs_name_however_it_was_started() -> None:
+    with started("status", "--help") as process:
+        assert process.stdout is not None
+        assert process.stdout.read().startswith(b"Usage: ambientlab status ")
+
+
+def test_the_next_command_of_a_lab_leads_to_the_same_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["lab", "show", "--context", "prod", "--kubeconfig", "mine"])
+    assert "ambientlab lab start traffic-management --context prod --kubeconfig mine\n" in done.output
+
+
 def test_an_interruption_ends_with_130(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifests")
     with (

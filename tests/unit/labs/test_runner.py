@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,18 @@ def test_a_learner(toy: Callable[..., Lab], playground: Environment, plain_conso
     assert (playground.directory / "note.txt").read_text() == "remember\n"
     guide.show(lab, playground, plain_console)
     assert printed(plain_console).count("── 1/2") == 2
+
+
+def test_a_learner_is_led_back_to_the_same_place(
+    toy: Callable[..., Lab], playground: Environment, plain_console: Console
+) -> None:
+    lab, there = toy(), replace(playground, flags=("--context", "my own"))
+    with pytest.raises(CommandError, match="ambientlab lab start toy --context 'my own'"):
+        guide.show(lab, there, plain_console)
+    guide.start(lab, there, plain_console)
+    assert not guide.check(lab, there, plain_console)
+    for verb in ("check", "hint"):
+        assert f"ambientlab lab {verb} toy --context 'my own'   (" in printed(plain_console)
 
 
 def test_a_learner_sees_what_is_waited_for(toy: Callable[..., Lab], playground: Environment) -> None:
