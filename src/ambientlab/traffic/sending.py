@@ -30,6 +30,8 @@ _OLD_CURL = "unknown --write-out variable"
 """What one says that does not know `%header{}` (https://curl.se/docs/manpage.html#-w)."""
 _MOST = 10_000_000
 """Requests of a curl that is stopped after its time."""
+_GRACE = 30.0
+"""Seconds for kubectl to begin and to end, beyond what the requests were given."""
 _CURL_PROBLEMS = {6: "unknown host", 7: "refused", 28: "timeout", 52: "empty reply", 56: "reset"}
 
 
@@ -70,6 +72,9 @@ def send(
 
     if urlsplit(requests.url).scheme == "http":
         process = start("python3", "-I", "-S", "-", plan(requests, header, body), stdin=driver())
+        if requests.seconds:
+            limit = requests.seconds + requests.patience + _GRACE
+            process.stop_after(limit, f"{requests.source} had not sent them all after {limit:g} s")
         began = False
         for line in process.lines():
             began = True
@@ -188,7 +193,7 @@ class _Exec:
             env=None if variables is None else dict(variables),
         )
         self.said = ""  # on stderr
-        self._stopped = False
+        self._stopped: str | None = None
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         assert self._process.stdin is not None
@@ -209,9 +214,11 @@ class _Exec:
                 self._process.wait()
             self._listener.join()
 
-    def stop_after(self, seconds: float) -> None:
+    def stop_after(self, seconds: float, complaint: str = "") -> None:
+        """`complaint` is what there is to say of it then."""
+
         def stop() -> None:
-            self._stopped = True
+            self._stopped = complaint
             self._process.terminate()
 
         timer = threading.Timer(seconds, stop)
@@ -220,8 +227,10 @@ class _Exec:
 
     def complaint(self) -> str:
         """What it had to say when it failed, "" if it did not; of a program that has ended."""
-        if self._process.returncode == 0 or self._stopped:
+        if self._process.returncode == 0:
             return ""
+        if self._stopped is not None:
+            return self._stopped
         lines = [line for line in self.said.strip().splitlines() if not line.startswith(_KUBECTLS)]
         ended = f"it ended with {self._process.returncode}"
         return next(filter(_NO_PROGRAM.match, lines), lines[-1] if lines else ended)

@@ -128,6 +128,12 @@ def test_a_pod_that_is_not_there(what: str) -> None:
         answers(plan(1), lambda _: refused)
 
 
+def test_a_pod_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_GRACE", 0.1)
+    with pytest.raises(TrafficError, match=r"^test/curl had not sent them all after 0\.3 s$"):
+        answers(plan(1, seconds=0.1, patience=0.1), lambda _: ["sleep", "60"])
+
+
 def test_a_pod_without_either() -> None:
     with pytest.raises(TrafficError, match="test/curl has neither python3 nor curl"):
         answers(plan(1), lambda _: ["sh", "-c", "echo 'exec: executable file not found in $PATH' >&2; exit 127"])
