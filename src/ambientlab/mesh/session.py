@@ -366,7 +366,9 @@ class Session:
             return frozenset()
         settled = all(channel.settled() for _, channel in after)
         leaving = frozenset((t, name) for t, channel in after for name in channel.leaving()) if names else frozenset()
-        going = {name: self._going.get(name, leaving) & leaving for name in names}
+        distinct = {id(some): some for some in (leaving, *self._going.values())}  # many wait for the same
+        left = {key: some & leaving for key, some in distinct.items()}
+        going = {name: left[id(self._going.get(name, leaving))] for name in names}
         self._going = {name: left for name, left in going.items() if left or not settled}
         return self._going.keys()
 
