@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from ambientlab.cluster import NODE_IP
-from ambientlab.dataplane.bootstrap import BINARY, FLAGS
+from ambientlab.dataplane.bootstrap import BINARY, flags
 from ambientlab.dataplane.envoy import binary
 from ambientlab.flow.clock import LoopClock
 from ambientlab.mesh.serve.ca import CertificateAuthority
@@ -129,7 +129,7 @@ class World:
             svid = self.ca.issue(IDENTITIES[name])
             files[f"/etc/certs/{name}.pem"] = (svid.chain_pem, 0o600)
             files[f"/etc/certs/{name}.key"] = (svid.key_pem, 0o600)
-        await self._envoy(sandbox, ["--config-path", "/etc/envoy.yaml", *FLAGS], files, privileged=privileged)
+        await self._envoy(sandbox, ["--config-path", "/etc/envoy.yaml", *flags(1)], files, privileged=privileged)
 
     async def _envoy(
         self,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import GATEWAY, SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import ENDPOINTSLICE, GATEWAY, SERVICE, VIRTUALSERVICE
 from ambientlab.mesh.serve import departures
 from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
 from support.hello_pods import VIP, captured_pods
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 ONE, OTHER = "one", "other"
 USE = "istio.io/use-waypoint"
+TICKS = "10.96.0.60"
+HTTP = b"GET / HTTP/1.1\r\nhost: app\r\n"
+STREAMS = {
+    "HTTP": (80, HTTP + b"\r\n"),
+    "WebSocket": (80, HTTP + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"),
+    "TCP": (9000, b"hello\r\n\r\n"),
+}
+"""The port of each, and what its client says first."""
 
 
 async def prepare(world: MeshWorld) -> None:
@@ -77,6 +86,7 @@ async def test_a_request_that_is_delayed_is_answered_wherever_its_service_goes(w
 @in_node
 async def test_an_open_connection_is_served_until_it_is_told_to_close(world: MeshWorld) -> None:
     departures.DEPARTURE = 0.2
+    world.drain_waypoints(1)
     await prepare(world)
     busy, idle = [await world.connect("client", VIP, 5000) for _ in range(2)]
     for connection in (busy, idle):
@@ -89,6 +99,57 @@ async def test_an_open_connection_is_served_until_it_is_told_to_close(world: Mes
     assert await closing(*idle)
     await until(lambda: not of_services(left.held(CLUSTER)), "what they needed goes with them")
     assert left.synced
+
+
+@in_node
+async def test_streams_of_a_service_that_leaves_go_on_for_as_long_as_its_waypoint_drains(world: MeshWorld) -> None:
+    departures.DEPARTURE = 0.2
+    world.drain_waypoints(2)
+    await captured_pods(world)
+    await world.waypoint()
+    await world.listen("hello-v1", 9000, ticking)
+    world.service("ticks", "hello", TICKS, {80: 9000, 9000: 9000}, ["hello-v1"], istio_DOT_io__use_waypoint="waypoint")
+    for kind, name in ((SERVICE, "ticks"), (ENDPOINTSLICE, "ticks-abcde")):
+        obj = world.client.get(kind, name, "hello") or {}
+        for port in obj["spec"]["ports"] if kind is SERVICE else obj["ports"]:
+            port["name"] = port["name"].replace("http-9000", "tcp-9000")
+        world.client.put(kind, obj)
+    await until(lambda: any(map(runs, world.istiod.connections)), "the waypoint runs")
+    await world.in_step()
+    loop = asyncio.get_running_loop()
+
+    async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
+        with suppress(ConnectionError):
+            while await reader.read(4096):
+                pass
+        writer.close()
+        return loop.time()
+
+    ends = {}
+    for name, (port, said) in STREAMS.items():
+        reader, writer = await world.connect("client", TICKS, port)
+        writer.write(said)
+        await reader.readuntil(b"tick")
+        ends[name] = asyncio.create_task(end(reader, writer))
+    began = loop.time()
+    service = world.client.get(SERVICE, "ticks", "hello") or {}
+    world.client.put(SERVICE, {**service, "metadata": {**service["metadata"], "labels": {}}})
+    lasted = {name: await ended - began for name, ended in ends.items()}
+    assert min(lasted.values()) >= departures.DEPARTURE + 2, lasted
+
+
+async def ticking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers as it is asked to, and without an end."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"websocket" in head:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    elif head.startswith(HTTP):
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    with suppress(ConnectionError):
+        while not writer.is_closing():
+            writer.write(b"tick\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
 
 async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

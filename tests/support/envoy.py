@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from ambientlab.dataplane.admin import AdminClient
-from ambientlab.dataplane.bootstrap import FLAGS, proxy_bootstrap, runtime
+from ambientlab.dataplane.bootstrap import flags, proxy_bootstrap, runtime
 from ambientlab.dataplane.envoy import binary
 
 M = TypeVar("M", bound=Message)
@@ -100,7 +100,7 @@ async def _process(directory: Path, config: Mapping[str, Any]) -> AsyncIterator[
     path.write_text(json.dumps(config))
     with (directory / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            str(binary()), "--config-path", str(path), *FLAGS, stdout=log, stderr=log
+            str(binary()), "--config-path", str(path), *flags(1), stdout=log, stderr=log
         )
     try:
         yield process

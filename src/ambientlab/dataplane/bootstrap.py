@@ -5,6 +5,7 @@ Everything else they learn over delta ADS. The bootstrap carries the proxy's tok
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from typing import Any
 
 import orjson
 
+from ambientlab.api import parse
+from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL
-from ambientlab.api.objects import Object, labels_of, name, namespace, uid
+from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
 from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.dataplane import prometheus
+from ambientlab.mesh.serve.proxies import environment_of
 from ambientlab.mesh.xds import labels
 
 BINARY = "/opt/istio/envoy"
@@ -31,10 +35,17 @@ FLAGS = (
     # warn of them: a tenth of a restart among many pods (source/common/protobuf/utility.cc, checkForUnexpectedFields).
     "--ignore-unknown-dynamic-fields",
     "--log-format", "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n\t%v",
-    "--drain-time-s", "1",  # how long replaced listeners keep serving what was open on them
-    "--drain-strategy", "immediate",
+    "--drain-strategy", "immediate",  # who has a connection that is drained is told so with its next answer
     "--file-flush-interval-msec", "50",  # how long an access log line may lag behind its request
 )  # fmt: skip
+
+DRAIN = 45
+"""Seconds that a waypoint goes on with what is open on a listener, or a filter chain of one, that has been taken away:
+Istio's default (pkg/config/mesh/mesh.go, drainDuration; pkg/envoy/proxy.go)."""
+_ZTUNNEL_DRAIN = 1
+"""The same of the node proxy: where ztunnel goes on, no listener changes."""
+_PROXY_CONFIG = "proxy.istio.io/config"
+_WHOLE_SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
 
 # Listeners of pods, tunnels and files: what is open besides the connections of clients.
 _OTHER_DESCRIPTORS = 600
@@ -62,16 +73,40 @@ def bootstrap_for_ztunnel(pod: Object, token: str, *, envoy: str, xds_socket: st
     """The node proxy. `envoy` and `xds_socket` are paths of the node; `token` is the pod's service account token."""
     bootstrap = _bootstrap(pod, "ztunnel", "ztunnel", token, _inside(xds_socket))
     bootstrap["stats_config"] = _only(_OWN_STATS)
-    return _startup(bootstrap, envoy, xds_socket)
+    return _startup(bootstrap, envoy, xds_socket, _ZTUNNEL_DRAIN)
 
 
 def bootstrap_for_waypoint(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:
-    """A waypoint, named as `istioctl proxy-status` names one: its cluster is `gateway.namespace`."""
+    """A waypoint, named as `istioctl proxy-status` names one: its cluster is `gateway.namespace`. Raises ValueError for
+    a configuration that Istio's agent would not start with."""
     gateway = labels_of(pod).get(GATEWAY_NAME_LABEL, name(pod))
     bootstrap = _bootstrap(pod, "waypoint", f"{gateway}.{namespace(pod)}", token, _inside(xds_socket))
     bootstrap["static_resources"]["clusters"] += prometheus.clusters(ADMIN_SOCKET)
     bootstrap["static_resources"]["listeners"] = prometheus.listeners()
-    return _startup(bootstrap, envoy, xds_socket)
+    return _startup(bootstrap, envoy, xds_socket, _drain_of(pod))
+
+
+def flags(drain: int) -> Sequence[str]:
+    """Of an Envoy of the mesh that drains for so many seconds."""
+    return (*FLAGS, "--drain-time-s", str(drain))
+
+
+def _drain_of(pod: Object) -> int:
+    """What its ProxyConfig says, in the variable that Istio's templates give a proxy or, before that, in an annotation
+    (pilot/cmd/pilot-agent/config/config.go). Validation: pkg/config/validation/agent, ValidateDrainDuration."""
+    found: Any = None
+    for text in (environment_of(pod).get("PROXY_CONFIG"), annotations_of(pod).get(_PROXY_CONFIG)):
+        try:
+            config = parse.parse(text.encode(), "application/yaml").value if text else None
+        except StatusError as error:
+            raise ValueError(f"failed to unmarshal proxy config: {error.message}") from error
+        if isinstance(config, dict) and config.get("drainDuration") is not None:
+            found = config["drainDuration"]
+    if found is None:
+        return DRAIN
+    if not isinstance(found, str) or not _WHOLE_SECONDS.fullmatch(found):
+        raise ValueError(f"invalid drain duration {found}: it is whole seconds, as in 45s")
+    return int(found[:-1])
 
 
 def proxy_bootstrap(
@@ -158,10 +193,10 @@ def _bootstrap(pod: Object, kind: str, cluster: str, token: str, xds_socket: str
     )
 
 
-def _startup(bootstrap: dict[str, Any], envoy: str, xds_socket: str) -> Startup:
+def _startup(bootstrap: dict[str, Any], envoy: str, xds_socket: str, drain: int) -> Startup:
     directory = xds_socket.rpartition("/")[0]
     return Startup(
-        argv=(BINARY, "--config-path", CONFIG, *FLAGS),
+        argv=(BINARY, "--config-path", CONFIG, *flags(drain)),
         files={CONFIG: (orjson.dumps(bootstrap), 0o600)},
         binds=((envoy, BINARY), (directory, XDS_DIRECTORY)),
     )

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ambientlab.api.objects import Object
 from ambientlab.dataplane import bootstrap
 from ambientlab.dataplane.bootstrap import Startup, bootstrap_for_waypoint, bootstrap_for_ztunnel
 from ambientlab.dataplane.envoy import binary
 
-POD = {
+POD: Object = {
     "metadata": {
         "name": "waypoint-5787f49bd8-ln7qr",
         "namespace": "hello",
@@ -77,3 +78,31 @@ def test_an_envoy_turns_connections_away_before_it_runs_out_of_descriptors() -> 
         monitors = json.loads(startup.files[bootstrap.CONFIG][0])["overload_manager"]["resource_monitors"]
         most = monitors[0]["typed_config"]["max_active_downstream_connections"]
         assert 0 < 2 * most < limit
+
+
+def drained(environment: str = "", annotation: str = "") -> str:
+    """How long a waypoint goes on for what was taken away, by its ProxyConfig."""
+    spec = {"containers": [{"name": "istio-proxy", "env": [{"name": "PROXY_CONFIG", "value": environment}]}]}
+    metadata = {**POD["metadata"], "annotations": {"proxy.istio.io/config": annotation}}
+    argv = bootstrap_for_waypoint({**POD, "metadata": metadata, "spec": spec}, "a-token", **NODE_PATHS).argv
+    return argv[argv.index("--drain-time-s") + 1]
+
+
+def test_a_waypoint_drains_for_as_long_as_istios() -> None:
+    assert WAYPOINT.argv[WAYPOINT.argv.index("--drain-time-s") + 1] == "45"
+    assert drained("{}\n", "concurrency: 2") == "45"
+    assert drained('{"drainDuration":"7s"}\n') == "7"
+    assert drained('{"drainDuration":"7s"}', "drainDuration: 9s") == "9"
+
+
+@pytest.mark.parametrize(
+    "text", ["drainDuration: 500ms", "drainDuration: 1.5s", "drainDuration: 0s", "drainDuration: 5"]
+)
+def test_one_that_drains_for_parts_of_seconds_does_not_start(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid drain duration"):
+        drained(annotation=text)
+
+
+def test_one_with_a_configuration_that_is_none_does_not_start() -> None:
+    with pytest.raises(ValueError, match="failed to unmarshal proxy config"):
+        drained("{")
