@@ -85,7 +85,7 @@ def traffic(
 
     try:
         requests = _requests(url, **asked)
-        expected = _expected(expect, expect_status, expect_delay, max_p99)
+        expected = _expected(expect, expect_status, expect_delay, max_p99, by)
         _check_by(by)
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from None
@@ -123,12 +123,14 @@ def _requests(url: str, method: str, headers: Sequence[str], number: int | None,
     return Requests(url=url_of(url).geturl(), method=_token(method), headers=lines, number=number, **others)
 
 
-def _expected(groups: str, statuses: str, delays: str, p99: float | None) -> Expected:
+def _expected(groups: str, statuses: str, delays: str, p99: float | None, by: str) -> Expected:
     from ambientlab.traffic.expectations import Expected, shares, whole
 
     wanted = shares(groups) if groups not in ("", _NOTHING) else {}
     if wanted:
         whole(wanted)
+    if by == "status":
+        wanted = {f"HTTP {group}" if group.isdigit() else group: share for group, share in wanted.items()}
     codes = shares(statuses) if statuses else {}
     if wrong := [code for code in codes if not (code.isdigit() and (code == "0" or 100 <= int(code) <= 599))]:
         raise ValueError(f"--expect-status: {wrong[0]!r} is no HTTP status")

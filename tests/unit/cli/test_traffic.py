@@ -61,6 +61,15 @@ def test_no_answer_is_expected_as_status_0(run: Run, monkeypatch: pytest.MonkeyP
     assert done.exit_code == code, done.output
 
 
+@pytest.mark.parametrize(("group", "code"), [("200", 0), ("HTTP 200", 0), ("503", 1)])
+def test_a_share_by_status_is_that_of_its_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, group: str, code: int
+) -> None:
+    answering(monkeypatch, Answer(0, 0.1, 200))
+    done = run("--from", "test/curl", "--by", "status", "--expect", f"{group}=100")
+    assert done.exit_code == code, done.output
+
+
 def test_a_pod_that_is_about_to_end_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = {"spec": {"selector": {"matchLabels": {"app": "client"}}}}
     metadata = [{"name": "ending", "deletionTimestamp": "2026-01-01T00:00:00Z"}, {"name": "staying"}]
