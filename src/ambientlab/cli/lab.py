@@ -16,7 +16,7 @@ from ambientlab.cli import reading
 from ambientlab.cli.mesh import name_option, running_paths
 from ambientlab.cli.output import fail, json_out, step, table, talk
 from ambientlab.host.environment import DEFAULT_LAB, lab_environment
-from ambientlab.host.paths import DEFAULT_NAME, mesh_paths
+from ambientlab.host.paths import DEFAULT_NAME, PathError, mesh_paths
 from ambientlab.labs import guide, runner
 
 T = TypeVar("T")
@@ -85,6 +85,7 @@ def run(lab_name: str, name: str, context: str | None, kubeconfig: Path | None, 
 
 def _isolated(chosen: labs.Lab) -> bool:
     from ambientlab.host import isolated, lifecycle
+    from ambientlab.host.tools import ToolError
 
     with isolated.directory():
         talk("Starting a mesh of its own", bold=True)
@@ -93,6 +94,8 @@ def _isolated(chosen: labs.Lab) -> bool:
             lifecycle.up(paths, patience=60, report=lambda done: step(done.text), kubeconfig_path=None)
         except lifecycle.LifecycleError as error:
             fail(str(error), error.hints)
+        except (PathError, ToolError) as error:
+            fail(str(error))
         passed = _play(chosen, lab_environment(paths))
         talk("Tearing the mesh down")
     return passed

@@ -15,6 +15,9 @@ from typing import NoReturn
 from ambientlab.host import lifecycle
 from ambientlab.host.paths import DEFAULT_NAME, known_meshes, mesh_paths
 
+_LONGEST = 48
+"""Bytes of a place for temporary files where the path of a mesh's socket is none too long for one."""
+
 _VARIABLES = ("XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "KUBECONFIG", "KUBECACHEDIR", "AMBIENTLAB_NAME")
 
 
@@ -32,16 +35,18 @@ def variables(root: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def directory() -> Iterator[Path]:
-    """A private temporary directory that this process's environment points into; its mesh is stopped at the end."""
-    root = Path(tempfile.mkdtemp(prefix="ambientlab-"))
+    """A private temporary directory that this process's environment points into; its meshes are stopped at the end."""
+    usual = tempfile.gettempdir()
+    root = Path(tempfile.mkdtemp(prefix="ambientlab-", dir=usual if len(os.fsencode(usual)) <= _LONGEST else "/tmp"))
     (root / "run").mkdir(mode=0o700)
     with _environment(variables(root)), _ended_in_order():
         try:
             yield root
         finally:
-            for name in known_meshes():
-                lifecycle.down(mesh_paths(name), purge=True, kubeconfig_path=None)
-            shutil.rmtree(root, ignore_errors=True)
+            with contextlib.ExitStack() as undoing:  # each whatever becomes of the others
+                undoing.callback(shutil.rmtree, root, ignore_errors=True)
+                for name in known_meshes():
+                    undoing.callback(lifecycle.down, mesh_paths(name), purge=True, kubeconfig_path=None)
 
 
 @contextlib.contextmanager

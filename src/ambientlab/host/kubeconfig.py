@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from ambientlab.files import write_whole
 from ambientlab.host.paths import home, owner_of_kubeconfig
 
 _LOCK_LIFETIME = 60.0  # seconds
@@ -145,20 +146,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _write(path: Path, config: dict[str, Any]) -> None:
-    """Through a sibling file and a rename: a crash leaves the old file or the new one, never half of one."""
     path = path.resolve()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    text = yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            yaml.dump(config, file, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        write_whole(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise KubeconfigError(
             f"cannot write {path}: {error.strerror}. Set KUBECONFIG to a file that can be written."
         ) from error
