@@ -29,6 +29,7 @@ from support.decisions import CURL, case, indexed, objects_in, world
 from support.explanations import HELLO, cluster, explained, explained_in
 from support.typed_lab import TypedLab
 
+NEIGHBOUR = "hello/helloworld-v1-5787f49bd8-ln7qr"
 HERE = Path(__file__).parent / "explain"
 REFRESH = bool(os.environ.get("AMBIENTLAB_REFRESH_GOLDENS"))
 FORBIDDEN = ("tcproutes", "tlsroutes")
@@ -56,10 +57,12 @@ def after(step: str) -> TypedLab:
     raise AssertionError(step)
 
 
-def golden(name: str, url: str, headers: Sequence[str] = (), method: str = "GET") -> Explanation:
+def golden(
+    name: str, url: str, headers: Sequence[str] = (), method: str = "GET", source: str = str(CURL)
+) -> Explanation:
     """About the objects of a golden case."""
     index = indexed(*world(), *objects_in(case(name)))
-    return explained_in(index, url, headers=headers, method=method)
+    return explained_in(index, url, source=source, headers=headers, method=method)
 
 
 def unseen() -> Explanation:
@@ -116,6 +119,8 @@ EXPLANATIONS: dict[str, Callable[[], Explanation]] = {
     "pod_address": lambda: explained(cluster(), "http://10.244.2.2:5000/hello"),
     "itself": lambda: explained(cluster(), "http://10.244.2.2:5000/hello", source="hello/helloworld-v1"),
     "external": lambda: golden("serviceentry_dns", "http://mirror.example.com/"),
+    "meaning_of_all": lambda: golden("serviceentry_meanings", "routed.example.com"),
+    "own_meaning": lambda: golden("serviceentry_meanings", "routed.example.com", source=NEIGHBOUR),
     "connections": lambda: golden("tcproute", "http://echo.hello:9000"),
     "not_seen": unseen,
 }

@@ -14,7 +14,7 @@ from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import Diagnostic, ObjectRef, candidates, resolve
 from ambientlab.mesh.index.drafts import RouteSet
 from ambientlab.mesh.index.gatewayroute import TO_A_WAYPOINT, precedence
-from ambientlab.mesh.index.values import host_matches, host_of, service_host
+from ambientlab.mesh.index.values import host_of, service_host
 from ambientlab.mesh.ir import Destination, Forward, Key
 
 _GATEWAY_API = (HTTPROUTE, GRPCROUTE, TCPROUTE, TLSROUTE)
@@ -192,7 +192,7 @@ def _to_port(scope: Scope, ref: ObjectRef) -> Iterator[Remedy]:
 def _not_for_mesh(scope: Scope, heard: set[ObjectRef]) -> Iterator[Finding]:
     """VirtualServices of the host that are for gateways alone."""
     for ref, obj in scope.objects(VIRTUALSERVICE):
-        if ref in heard or not any(host_matches(h, scope.host) for h in _hosts(scope, ref, obj)):
+        if ref in heard or not scope.concerned(ref, _hosts(scope, ref, obj)):
             continue
         for diagnostic in scope.diagnostics(ref):
             if diagnostic.field == "spec.gateways":

@@ -11,7 +11,6 @@ from ambientlab.mesh.explain.routes import astray, meant
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import MeshIndex, ObjectRef
 from ambientlab.mesh.index.destinationrules import Rule
-from ambientlab.mesh.index.values import host_matches
 from ambientlab.mesh.ir import Key, Service, Subset
 
 
@@ -20,14 +19,15 @@ def findings(scope: Scope) -> Iterator[Finding]:
         return
     for key, rule in sorted(scope.index.rules.items()):
         ref = ObjectRef(DESTINATIONRULE.kind, *key)
-        if any(host_matches(rule.host, host) for host in scope.hosts):
+        if scope.concerned(ref, [rule.host], scope.hosts):
             yield from _of_object(scope, ref)
         elif (obj := scope.object(ref)) is not None and meant(scope, written := obj["spec"].get("host", ""), rule.host):
             command = remedies.patch(ref, ("replace", "/spec/host", scope.host))
             yield astray(scope, ref, "spec.host", written, rule.host, command)
     for key, policy in sorted(scope.index.backend_policies.readings.items()):
-        if any(host in scope.hosts for target in policy.targets for host in target.hosts):
-            yield from _of_object(scope, ObjectRef(BACKENDTLSPOLICY.kind, *key))
+        ref = ObjectRef(BACKENDTLSPOLICY.kind, *key)
+        if scope.concerned(ref, (host for target in policy.targets for host in target.hosts), scope.hosts):
+            yield from _of_object(scope, ref)
     if not scope.bypassed:
         yield from _empty_subsets(scope)
 
@@ -72,7 +72,7 @@ def _deciding(scope: Scope, service: Service) -> list[Rule]:
 
 def deciding(index: MeshIndex, service: Service, waypoint: Key | None) -> list[Rule]:
     """The DestinationRules that say how a waypoint talks to a service."""
-    found = index.registry.rules.deciding(index.graph.reader(), service.namespace, service.host, waypoint)
+    found = index.registry.rules.deciding(index.graph.reader(), service.namespace, service.hostname, waypoint)
     return [rule for rule in found if not rule.from_backend_policy]
 
 

@@ -17,8 +17,10 @@ from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, WaypointChoice
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
+from ambientlab.mesh.index.meanings import concerned
+from ambientlab.mesh.index.values import host_matches
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT, Binding, bind
-from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination, Workload
+from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination, Workload, names
 
 _REASONS: Mapping[str, Cause] = {
     "ForeignNamespace": Cause.WRONG_NAMESPACE,
@@ -111,7 +113,7 @@ class Scope:
     def binding(self) -> Binding:
         service, ref = self.service, self.callee.object
         if service is not None:
-            return self.index.registry.binding(self.ctx, service.kind, service.key, service.host)
+            return self.index.registry.binding(self.ctx, service.kind, service.key, service.hostname)
         pod = self.object(ref) if ref is not None else None
         if pod is None:
             return Binding()
@@ -161,6 +163,15 @@ class Scope:
         """The host asked for and those that the request may be sent to."""
         named = [self.host, *(destination.host for destination in self.destinations)]
         return tuple(dict.fromkeys(filter(None, named)))
+
+    def concerned(self, ref: ObjectRef, named: Iterable[str], hosts: Iterable[str] = ()) -> bool:
+        """Whether an object that names these is about the host asked for, or one of `hosts`."""
+        return any(
+            host_matches(name, names.hostname(host))
+            and (ref.namespace == self.index.home.root or concerned(self.ctx, self.index.shapes, ref.namespace, host))
+            for name in named
+            for host in hosts or (self.host,)
+        )
 
     @cached_property
     def _diagnostics(self) -> Mapping[ObjectRef, list[Diagnostic]]:

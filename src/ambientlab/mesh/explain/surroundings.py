@@ -13,7 +13,7 @@ from ambientlab.mesh.explain.explanation import Cause, Finding, Unseen
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT
-from ambientlab.mesh.ir import Key, Resolution
+from ambientlab.mesh.ir import Key, Resolution, names
 
 
 def findings(scope: Scope) -> Iterator[Finding]:
@@ -72,7 +72,8 @@ def _proxies(scope: Scope) -> Iterator[Finding]:
 def _service_entries(scope: Scope) -> Iterator[Finding]:
     """Those that declare the host, whether or not theirs is the declaration that counts."""
     for ref, obj in scope.objects(SERVICEENTRY):
-        if scope.host and scope.host in (obj["spec"].get("hosts") or ()):
+        hosts = obj["spec"].get("hosts") or ()
+        if scope.host and names.hostname(scope.host) in hosts and scope.concerned(ref, hosts):
             yield from map(scope.finding, scope.diagnostics(ref))
 
 

@@ -11,8 +11,9 @@ from ambientlab.mesh.index.destinationrules import Rule, Rules
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import Reading
 from ambientlab.mesh.index.findings import Said, of_diagnostics
+from ambientlab.mesh.index.meanings import meant
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import Credential, Key, names
+from ambientlab.mesh.ir import Credential, Key
 
 Resolve = Callable[[Context, str, str], Credential]
 """What a proxy of a namespace means by the name of a secret. Raises CredentialError."""
@@ -60,7 +61,7 @@ def _of_rule(
     ref = ObjectRef("DestinationRule", key.namespace, key.name)
     if rule.host.startswith("*"):
         return {}
-    shape = _meant(ctx, key.namespace, rule.host, shapes)
+    shape = meant(ctx, shapes, key.namespace, rule.host)
     if shape is None:
         return {key: (_no_such_host(ref, rule.host, "spec.host"),)}
     if shape.binding.waypoint is None:
@@ -105,7 +106,7 @@ def _of_backend_policy(
     notes = []
     for i, target in enumerate(policy.targets):
         for host in target.hosts:
-            shape = _meant(ctx, key.namespace, host, shapes)
+            shape = meant(ctx, shapes, key.namespace, host)
             if shape is not None and shape.binding.waypoint is None:
                 notes.append(shape.no_waypoint(ref, f"spec.targetRefs[{i}]"))
     return {key: tuple(notes)} if notes else {}
@@ -119,11 +120,6 @@ def _of_virtual_service(
         _no_such_host(s.origin, host, s.field) for host, s in hosts.items() if ctx.fetch(shapes, host) is None
     )
     return {key: missing} if missing else {}
-
-
-def _meant(ctx: Context, namespace: str, name: str, shapes: Collection[str, Shape]) -> Shape | None:
-    own, common = names.meant(namespace, name)
-    return ctx.fetch(shapes, own) or ctx.fetch(shapes, common)
 
 
 def _no_such_host(ref: ObjectRef, host: str, field: str) -> Diagnostic:

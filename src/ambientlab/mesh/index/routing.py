@@ -27,6 +27,7 @@ from ambientlab.mesh.index import (
     gatewayroute,
     grpcroute,
     httproute,
+    meanings,
     resolve,
     tables,
     tcproute,
@@ -88,16 +89,10 @@ class Routes:
     def asking(self, ctx: Context, host: str) -> list[RouteSet]:
         """What objects want to route a host, whether or not they are heard. To those in a namespace where its name
         means something else, that is meant."""
-        own, name = names.namespace_of(host), names.hostname(host)
-        found = self._sets.of(ctx, name)
+        found = self._sets.of(ctx, names.hostname(host))
         homes = {s.origin.namespace for s in found}
-        shape = ctx.fetch(self._shapes, host)
-        if shape is None:
-            return found
-        there = {home for home in homes if ctx.fetch(self._shapes, names.for_namespace(home, name)) is not None}
-        if own:
-            there = homes - {own, *(waypoint.namespace for waypoint in shape.binding.waypoints)}
-        return [s for s in found if s.origin.namespace not in there]
+        concerned = {home for home in homes if meanings.concerned(ctx, self._shapes, home, host)}
+        return [s for s in found if s.origin.namespace in concerned]
 
     @property
     def _readings(self) -> tuple[Collection[Key, Reading], ...]:
@@ -132,15 +127,11 @@ class Routes:
         waypoint = shape.binding.waypoint
         home = shape.key.namespace if waypoint is None else waypoint.namespace
 
-        def meant(of: str) -> Shape | None:
-            own, common = names.meant(home, of)
-            return ctx.fetch(self._shapes, own) or ctx.fetch(self._shapes, common)
-
         def subset_names(target: Shape) -> frozenset[str]:
             rule = self._rules.of(ctx, target.key.namespace, target.hostname, waypoint)
             return frozenset(subset.name for subset, _ in rule.subsets) if rule is not None else frozenset()
 
-        around = resolve.Surroundings(meant, subset_names)
+        around = resolve.Surroundings(lambda of: meanings.meant(ctx, self._shapes, home, of), subset_names)
         value = tables.routing(shape, self.asking(ctx, host), around)
         return {} if value is None else {host: value}
 
