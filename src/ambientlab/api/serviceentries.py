@@ -3,6 +3,8 @@ pilot/pkg/controllers/ipallocate)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ambientlab.api.objects import Object, labels_of
 
 ENABLE_AUTOALLOCATE = "networking.istio.io/enable-autoallocate-ip"
@@ -22,3 +24,13 @@ def hosts_to_address(obj: Object) -> list[str]:
         return []
     wildcards = obj["spec"]["resolution"] == "DYNAMIC_DNS"
     return [host for host in dict.fromkeys(obj["spec"]["hosts"]) if wildcards or not host.startswith("*")]
+
+
+def assigned(obj: Object) -> Iterator[tuple[str, str]]:
+    """Hosts with the addresses that `status.addresses` has for them. Istio's CRD has no schema of it, so that anything
+    may be there."""
+    found = (obj.get("status") or {}).get("addresses")
+    for item in found if isinstance(found, list) else ():
+        host, value = (item.get("host"), item.get("value")) if isinstance(item, dict) else ("", "")
+        if host and value and isinstance(host, str) and isinstance(value, str):
+            yield host, value

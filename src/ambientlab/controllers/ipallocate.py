@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any
 
 from ambientlab.api.client import Client, Event
 from ambientlab.api.kinds import SERVICEENTRY
 from ambientlab.api.objects import Object
-from ambientlab.api.serviceentries import hosts_to_address
+from ambientlab.api.serviceentries import assigned, hosts_to_address
 from ambientlab.cluster import SERVICEENTRY_CIDR, SERVICEENTRY_CIDR_6
 from ambientlab.controllers.base import Key, key_of, write_status
 from ambientlab.flow.queue import WorkQueue
@@ -50,8 +49,8 @@ class IPAllocator:
         kept = {host: values for host, values in current.items() if host in wanted and not lost & set(values)}
         if set(kept) == set(wanted) == set(current) or not wanted:
             return
-        assigned = {host: kept.get(host) or [r.next(taken, str(key)) for r in self._ranges] for host in wanted}
-        addresses = [{"value": value, "host": host} for host, values in assigned.items() for value in values]
+        given = {host: kept.get(host) or [r.next(taken, str(key)) for r in self._ranges] for host in wanted}
+        addresses = [{"value": value, "host": host} for host, values in given.items() for value in values]
         await write_status(self._client, SERVICEENTRY, obj, {**(obj.get("status") or {}), "addresses": addresses})
 
 
@@ -81,10 +80,8 @@ class _Range:
 
 def _assigned(obj: Object) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    items: list[dict[str, Any]] = (obj.get("status") or {}).get("addresses") or []
-    for item in items:
-        if item.get("host") and item.get("value"):
-            found.setdefault(item["host"], []).append(item["value"])
+    for host, value in assigned(obj):
+        found.setdefault(host, []).append(value)
     return found
 
 

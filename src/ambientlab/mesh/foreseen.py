@@ -27,7 +27,7 @@ from ambientlab.api.kinds import (
 )
 from ambientlab.api.objects import Object, annotations_of, labels_of
 from ambientlab.api.resources import Resource
-from ambientlab.api.serviceentries import hosts_to_address
+from ambientlab.api.serviceentries import assigned, hosts_to_address
 from ambientlab.api.workload_names import workload_names
 from ambientlab.cluster import MESH_CONTROLLER, WAYPOINT_CLASS
 from ambientlab.mesh.enrolment import should_capture
@@ -256,13 +256,13 @@ class _World:
             self._now[POD, place] = self._running(pod)
 
     def _addressed(self, entry: Object) -> Object:
-        status = entry.get("status") or {}
-        known = {item.get("host") for item in status.get("addresses") or ()}
-        missing = [host for host in hosts_to_address(entry) if host not in known]
+        known = list(assigned(entry))
+        have = {host for host, _ in known}
+        missing = [(host, next(self._addresses)) for host in hosts_to_address(entry) if host not in have]
         if not missing:
             return entry
-        more = [{"value": next(self._addresses), "host": host} for host in missing]
-        return {**entry, "status": {**status, "addresses": [*(status.get("addresses") or ()), *more]}}
+        addresses = [{"value": value, "host": host} for host, value in (*known, *missing)]
+        return {**entry, "status": {**(entry.get("status") or {}), "addresses": addresses}}
 
     def enrol(self) -> None:
         """What istio-cni does about pods whose labels ask for something else, or those of their namespace."""

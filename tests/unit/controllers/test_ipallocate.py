@@ -57,3 +57,16 @@ async def test_an_address_that_a_user_chose_is_given_up(cluster):
     await cluster.create(SERVICEENTRY, entry("api"))
     await cluster.create(SERVICEENTRY, entry("own", addresses=["240.240.0.1", "240.240.0.2"]))
     assert addresses(cluster)[0] == ("api.example.com", "240.240.0.3")
+
+
+async def test_what_somebody_else_writes_there_is_no_address(cluster):
+    """Neither for this entry nor for others."""
+    await cluster.create(SERVICEENTRY, entry("api"))
+    for rubbish in ("x", ["x", 1, {"host": ["api.example.com"], "value": {}}]):
+        await cluster.change(SERVICEENTRY, "api", {"status": {"addresses": rubbish}}, subresource="status")
+        assert addresses(cluster)[0][0] == "api.example.com"
+    await cluster.create(SERVICEENTRY, entry("odd", resolution="NONE"))
+    await cluster.change(SERVICEENTRY, "odd", {"status": {"addresses": ["x", 1]}}, subresource="status")
+    await cluster.create(SERVICEENTRY, entry("next", addresses=["192.0.2.1"]))
+    await cluster.create(SERVICEENTRY, entry("last"))
+    assert addresses(cluster, "last")[0][0] == "last.example.com"

@@ -147,3 +147,17 @@ def test_a_pod_of_a_file_is_taken_to_run() -> None:
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: new, namespace: test}\nspec: {containers: []}\n"
     pod = after(text).mesh.workloads[Key("test", "new")]
     assert (pod.ready, pod.protocol) == (True, Protocol.HBONE)
+
+
+@pytest.mark.parametrize("addresses", ["x", "[x, 1, {host: 1, value: [2]}, {host: api.example.com}]", "{a: b}"])
+def test_addresses_of_a_file_may_be_anything(addresses: str) -> None:
+    """Istio's CRD has no schema of them."""
+    mesh = after(f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: api, namespace: hello}}
+spec: {{hosts: [api.example.com], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: DNS}}
+status: {{addresses: {addresses}}}
+""").mesh
+    [address] = mesh.services["api.example.com"].vips
+    assert address

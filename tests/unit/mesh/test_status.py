@@ -50,6 +50,19 @@ def test_conditions_of_others_stay_where_they_are() -> None:
     assert merged[0] == theirs
 
 
+def test_conditions_of_others_may_lack_anything() -> None:
+    """As Istio's CRDs have it."""
+    strange: list[dict[str, Any]] = [{}, {"type": "A", "status": "True"}]
+    merged = merge(strange, [Condition("A", True, "R", "")], None, NOW)
+    assert merged == [
+        {},
+        {"type": "A", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-02T00:00:00Z"},
+    ]
+    rule = {"metadata": {"name": "r", "namespace": "hello"}, "status": {"conditions": [{}]}}
+    found = networking_status(rule, [ignored(REF, "spec.x", "why")], NOW)
+    assert [condition.get("type") for condition in found["conditions"]] == [None, "ambientlab.io/Finding"]
+
+
 def test_route_parents() -> None:
     theirs = {"parentRef": {"name": "gw"}, "controllerName": "example.com/other", "conditions": []}
     stale = {"parentRef": {"group": "", "kind": "Service", "name": "old"}, "controllerName": GATEWAY_CONTROLLER}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ambientlab.api.objects import Object
-from ambientlab.api.serviceentries import hosts_to_address
+from ambientlab.api.serviceentries import assigned, hosts_to_address
 from ambientlab.flow.collection import Collection, Context, Index
 from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored, unsupported
@@ -77,12 +77,12 @@ def declared(
     )
     resolution = resolution_of(obj)
     created = obj["metadata"].get("creationTimestamp", "")
-    assigned = hosts_to_address(obj)
+    to_address = hosts_to_address(obj)
     prefers = Distribution.ANY if resolution is Resolution.NONE else distribution(ctx, key, obj, namespaces)
     result = {}
     for host in spec["hosts"]:
         vips = tuple(dict.fromkeys(address for text in given if (address := known.single(text))))
-        if host in assigned:
+        if host in to_address:
             vips = allocated(obj, host, known)
         if resolution is Resolution.DYNAMIC_DNS and binding.waypoint is None:
             vips = ()  # only a waypoint can find out which host is meant
@@ -103,10 +103,7 @@ def _is_served(obj: Object, port: Mapping[str, Any]) -> bool:
 
 def allocated(obj: Object, host: str, known: Addresses) -> tuple[str, ...]:
     """The addresses that `status.addresses` assigns to a host."""
-    addresses = (obj.get("status") or {}).get("addresses") or []
-    return tuple(
-        address for item in addresses if item.get("host") == host and (address := known.single(item.get("value", "")))
-    )
+    return tuple(address for name, value in assigned(obj) if name == host and (address := known.single(value)))
 
 
 def counting(

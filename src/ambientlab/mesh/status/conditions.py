@@ -37,20 +37,21 @@ def merge(
     """`wanted` in the places they had, new ones at the end by type, others' conditions as they were.
 
     The time of the last transition is kept while the status stays the same. `generation` is None for objects that have
-    none.
+    none. Istio's CRDs ask for no field of a condition, so that any may be missing.
     """
     result = [dict(condition) for condition in current]
-    places = {condition["type"]: i for i, condition in enumerate(result)}
+    places = {condition.get("type"): i for i, condition in enumerate(result)}
     for condition in sorted(wanted, key=lambda c: c.type):
         place = places.get(condition.type)
         old = {} if place is None else result[place]
         status = "True" if condition.status else "False"
+        since = old.get("lastTransitionTime") if old.get("status") == status else None
         new: dict[str, Any] = {
             "type": condition.type,
             "status": status,
             "reason": condition.reason,
             "message": condition.message,
-            "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == status else timestamp(now),
+            "lastTransitionTime": since or timestamp(now),
         }
         if generation is not None:
             new["observedGeneration"] = generation

@@ -41,7 +41,7 @@ def _condition(type_: str, findings: Sequence[Diagnostic]) -> Condition:
 def without_resolved(current: Iterable[dict[str, Any]], wanted: Sequence[Condition]) -> list[dict[str, Any]]:
     """`current` without conditions of our types that nothing wants any more."""
     resolved = {UNSUPPORTED_CONDITION, FINDING_CONDITION} - {condition.type for condition in wanted}
-    return [condition for condition in current if condition["type"] not in resolved]
+    return [condition for condition in current if condition.get("type") not in resolved]
 
 
 def networking_status(obj: Object, findings: Sequence[Diagnostic], now: datetime) -> Object:

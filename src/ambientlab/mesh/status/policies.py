@@ -30,7 +30,7 @@ def policy_status(
     stale = {_WAYPOINT, _ZTUNNEL} - {condition.type for condition in istios}
     ours = conditions(findings)
     current = without_resolved(status.get("conditions") or [], ours)
-    current = [condition for condition in current if condition["type"] not in stale]
+    current = [condition for condition in current if condition.get("type") not in stale]
     return put(status, current, [*istios, *ours], obj["metadata"].get("generation", 1), now)
 
 

@@ -36,5 +36,5 @@ def _bound(obj: Object, binding: Binding, now: datetime) -> Object:
         wanted = [Condition(WAYPOINT_BOUND, False, binding.reason, binding.message)]
     else:
         wanted = []
-        current = [condition for condition in current if condition["type"] != WAYPOINT_BOUND]
+        current = [condition for condition in current if condition.get("type") != WAYPOINT_BOUND]
     return put(status, current, wanted, None, now)

@@ -37,9 +37,10 @@ def analyse(index: MeshIndex) -> Iterator[Finding]:
     for resource, types in _NEGATIVE.items():
         for item in items(index, resource):
             for condition in _conditions(item):
-                partly = (condition["type"], condition.get("reason")) == ("WaypointAccepted", "PartiallyInvalid")
-                if partly or (condition["type"] in types and condition["status"] == "False"):
-                    about = (condition["type"], condition.get("reason", ""), condition.get("message", ""))
+                kind, reason = condition.get("type", ""), condition.get("reason", "")
+                partly = (kind, reason) == ("WaypointAccepted", "PartiallyInvalid")
+                if partly or (kind in types and condition.get("status") == "False"):
+                    about = (kind, reason, condition.get("message", ""))
                     yield codes.NEGATIVE_CONDITION(item.ref, *about, field="status.conditions")
 
 
