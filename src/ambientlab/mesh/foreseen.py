@@ -15,6 +15,7 @@ from typing import Any
 from ambientlab.api import objects
 from ambientlab.api.endpoints import families, group, selects
 from ambientlab.api.kinds import (
+    CUSTOMRESOURCEDEFINITION,
     ENDPOINTSLICE,
     GATEWAY,
     GATEWAY_NAME_LABEL,
@@ -171,6 +172,8 @@ class _World:
                 }
         elif resource is SERVICEENTRY and new is not None:
             self._now[resource, key] = self._addressed(new)
+        elif resource is CUSTOMRESOURCEDEFINITION and new is None:
+            self._forget(key.name)
         if new is None and resource.namespaced:
             self._collect(resource, key)
 
@@ -181,6 +184,13 @@ class _World:
                 for key, obj in list(self.objects(resource, of.namespace)):
                     if _owned_by(obj, owner, of):
                         self._take(Change(resource, key, obj, None))
+
+    def _forget(self, kind: str) -> None:
+        """All its objects go with a kind's definition."""
+        for resource, source in self._sources.items():
+            if resource.group_resource == kind:
+                for key in dict.fromkeys([*source, *(k for r, k in self._now if r is resource)]):
+                    self._take(Change(resource, key, self.get(resource, key), None))
 
     def _empty(self, namespace: str) -> None:
         for resource in self._sources:

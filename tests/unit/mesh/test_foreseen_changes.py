@@ -6,7 +6,16 @@ from typing import Any
 
 import yaml
 
-from ambientlab.api.kinds import DEPLOYMENT, ENDPOINTSLICE, GATEWAY, NAMESPACE, POD, SERVICE, SERVICEENTRY
+from ambientlab.api.kinds import (
+    CUSTOMRESOURCEDEFINITION,
+    DEPLOYMENT,
+    ENDPOINTSLICE,
+    GATEWAY,
+    NAMESPACE,
+    POD,
+    SERVICE,
+    SERVICEENTRY,
+)
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
 from ambientlab.mesh.foreseen import Change, foresee
@@ -149,3 +158,11 @@ def test_what_its_owner_makes_again_is_there_again_unless_its_owner_goes_too() -
     for changes in ([owner, *again], [*again, owner]):
         gone = {key for resource, key, obj in foresee(index.sources, changes) if obj is None and resource is POD}
         assert gone == set(pods)
+
+
+def test_with_the_definition_of_a_kind_all_its_objects_go() -> None:
+    name = Key("", "gateways.gateway.networking.k8s.io")
+    assert Key("hello", "waypoint") in cluster().index().mesh.waypoints
+    mesh = taken_up(Change(CUSTOMRESOURCEDEFINITION, name, {"metadata": {"name": name.name}}, None)).mesh
+    assert Key("hello", "waypoint") not in mesh.waypoints
+    assert "waypoint" not in {workload.workload_name for workload in mesh.workloads.values()}
