@@ -343,4 +343,17 @@ async def test_what_nobody_here_runs_is_listed_as_none(world: World, kind: str) 
 
 async def test_what_nobody_here_runs_is_refused(world: World) -> None:
     refused = await world.run("create", "job", "a", "--image=busybox")
-    assert refused.err == "error: failed to create job: ambientlab has no jobs.batch, and takes none\n"
+    assert refused.err == (
+        "error: failed to create job: ambientlab has no jobs.batch, and takes none; "
+        "what makes pods here are Deployments, ReplicaSets and DaemonSets\n"
+    )
+    refused = await world.run("create", "ingress", "a", "--rule=a.example/*=web:80")
+    assert (
+        refused.err
+        == "error: failed to create ingress: ambientlab has no ingresses.networking.k8s.io, and takes none\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["netpol", "role", "clusterrole", "hpa", "pdb", "quota", "storageclass"])
+async def test_what_is_not_there_at_all_is_unknown(world: World, kind: str) -> None:
+    assert (await world.run("get", kind, "-A")).err == f'error: the server doesn\'t have a resource type "{kind}"\n'

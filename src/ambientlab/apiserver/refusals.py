@@ -74,7 +74,10 @@ def method_not_allowed() -> StatusError:
 
 def none_of(resource: Resource) -> StatusError:
     """Of a kind that is only there to be looked for."""
-    return StatusError(405, "MethodNotAllowed", f"ambientlab has no {resource.group_resource}, and takes none")
+    message = f"ambientlab has no {resource.group_resource}, and takes none"
+    if "all" in resource.categories:
+        message += "; what makes pods here are Deployments, ReplicaSets and DaemonSets"
+    return StatusError(405, "MethodNotAllowed", message)
 
 
 def expired(message: str) -> StatusError:
