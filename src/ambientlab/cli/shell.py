@@ -36,10 +36,12 @@ def shell(name: str, command: str | None) -> None:
     os.execve(bash, arguments, {**tool_environment(paths), "AMBIENTLAB_PATH": str(paths.bin)})
 
 
-# The learner's own bashrc may set PATH anew, so ours goes in front once more after it.
+# The learner's own bashrc may set PATH anew, so ours goes in front once more after it. What is there goes with
+# `ambientlab down --purge`: bash is to look for it elsewhere then, as for what it has not found yet.
 _RC = r"""
 [ -r ~/.bashrc ] && . ~/.bashrc
 export PATH="$AMBIENTLAB_PATH:$PATH"
+shopt -s checkhash
 PS1='\[\e[36m\]ambientlab\[\e[0m\] \W ➜  '
 """
 

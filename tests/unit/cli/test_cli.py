@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from ambientlab.cli import shell
 from ambientlab.cli.lab import Screen
 from ambientlab.cli.layout import page
 from ambientlab.cli.main import COMMANDS, cli
@@ -46,6 +47,22 @@ def test_the_next_command_of_a_lab_leads_to_the_same_cluster(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["lab", "show", "--context", "prod", "--kubeconfig", "mine"])
     assert "ambientlab lab start traffic-management --context prod --kubeconfig mine\n" in done.output
+
+
+def test_a_shell_finds_its_programs_elsewhere_once_the_mesh_is_purged(tmp_path: Path) -> None:
+    for place in ("mesh", "installed"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "ambientlab").write_text(f"#!/bin/sh\necho {place}\n")
+        (tmp_path / place / "ambientlab").chmod(0o755)
+    (tmp_path / "rc").write_text(shell._RC)
+    variables = {
+        "AMBIENTLAB_PATH": f"{tmp_path}/mesh",
+        "PATH": f"{tmp_path}/installed:/usr/bin:/bin",
+        "HOME": "/nowhere",
+    }
+    typed = f". {tmp_path}/rc\nambientlab\nrm -r {tmp_path}/mesh\nambientlab\n"
+    done = subprocess.run(["bash"], input=typed, env=variables, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("mesh\ninstalled\n", "")
 
 
 def test_an_interruption_ends_with_130(tmp_path: Path) -> None:
