@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ambientlab.api import kinds
+from ambientlab.node.agent import status
 from ambientlab.node.runtime import Sandbox
 
 
@@ -109,6 +110,17 @@ async def test_a_pod_goes_whatever_is_left_of_its_sandbox(world: Any, monkeypatc
     await world.client.delete(kinds.POD, "web", "default")
     await world.until(lambda: world.pod("web") is None)
     assert address not in world.addresses.free
+
+
+async def test_a_fault_in_what_is_told_of_a_pod_is_told_itself(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pod_status(*_: object) -> dict[str, Any]:
+        raise KeyError("type")
+
+    monkeypatch.setattr(status, "pod_status", pod_status)
+    await world.create("web", shell("exec sleep 1000"))
+    await world.until(lambda: world.events("FailedSync") == ["error syncing pod: 'type'"])
+    worker = world.agent.worker(world.pod("web"))
+    await asyncio.wait_for(worker.reported(), 5)
 
 
 async def test_a_container_that_gets_no_descriptors_keeps_none(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,20 +136,24 @@ class PodWorker:
         down with everything in it."""
         publisher = asyncio.create_task(self._status.run())
         living = asyncio.create_task(self._live())
-        stopped = asyncio.create_task(self._stop.wait())
+        for task in (publisher, living):
+            task.add_done_callback(self._over)
         try:
             if self.pod["metadata"].get("deletionTimestamp"):
                 self.update(self.pod)
-            await asyncio.wait({living, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if living.done() and not living.cancelled() and (error := living.exception()):
-                log.error("pod %s/%s: %s", objects.namespace(self.pod), objects.name(self.pod), error, exc_info=error)
-                self._means.recorder.record(self.pod, "Warning", "FailedSync", f"error syncing pod: {error}")
-            await stopped
+            await self._stop.wait()
             await _cancelled(living)
             await self._terminate()
         finally:
-            await _cancelled(living, stopped, publisher, *self._tasks.values())
+            await _cancelled(living, publisher, *self._tasks.values())
         await self._report_end()
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """What it failed with is a fault of this program: nobody waits for its word any more."""
+        if not task.cancelled() and (error := task.exception()):
+            log.error("pod %s/%s: %s", objects.namespace(self.pod), objects.name(self.pod), error, exc_info=error)
+            self._means.recorder.record(self.pod, "Warning", "FailedSync", f"error syncing pod: {error}")
+            self.finished()
 
     async def _live(self) -> None:
         self._adopt()
