@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ambientlab.api import kinds
-from ambientlab.node.agent import status
+from ambientlab.node.agent import launch, status
 from ambientlab.node.runtime import Sandbox
 
 
@@ -121,6 +121,24 @@ async def test_a_fault_in_what_is_told_of_a_pod_is_told_itself(world: Any, monke
     await world.until(lambda: world.events("FailedSync") == ["error syncing pod: 'type'"])
     worker = world.agent.worker(world.pod("web"))
     await asyncio.wait_for(worker.reported(), 5)
+
+
+@pytest.mark.parametrize("role", ["initContainers", "ephemeralContainers"])
+async def test_a_fault_in_what_starts_a_container_is_told(
+    world: Any, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """Of those that others do not wait for."""
+    made = launch.container_spec
+
+    def container_spec(context: Any, container: Any, program: Any, run: int) -> Any:
+        if container["name"] == "beside":
+            raise KeyError("image")
+        return made(context, container, program, run)
+
+    monkeypatch.setattr(launch, "container_spec", container_spec)
+    beside = shell("exec sleep 1000", "beside") | ({"restartPolicy": "Always"} if role == "initContainers" else {})
+    await world.create("web", shell("exec sleep 1000"), **{role: [beside]})
+    await world.until(lambda: world.events("FailedSync") == ["error syncing pod: 'image'"])
 
 
 async def test_a_container_that_gets_no_descriptors_keeps_none(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

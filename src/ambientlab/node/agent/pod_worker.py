@@ -343,6 +343,8 @@ class PodWorker:
 
     def _start(self, container: Container) -> asyncio.Task[None]:
         task = self._tasks[container.record.name] = asyncio.create_task(container.run())
+        if container.record.role in (Role.SIDECAR, Role.EPHEMERAL):  # for whose end nobody waits
+            task.add_done_callback(self._over)
         return task
 
     def _start_ephemeral(self) -> None:
