@@ -235,7 +235,7 @@ class Session:
         self._going: dict[str, frozenset[tuple[str, str]]] = {}
         """Cluster to be removed -> what may refer to it and is still to be given up."""
         self._waits: dict[str, bool] = {}
-        """Cluster -> whether it waits for endpoints, as it was sent last."""
+        """Cluster of a proxy that starts -> whether it waits for endpoints, as it was sent last."""
         self._nonces = 0
 
     def update(self, type_url: str, changed: Mapping[str, Config], removed: Iterable[str] = ()) -> None:
@@ -382,7 +382,7 @@ class Session:
                 continue
             config = channel.desired[name]
             response.resources.append(Resource(name=name, version=version, resource=config.body))
-            if type_url == CLUSTER:
+            if type_url == CLUSTER and not self._channels[LISTENER].opened:
                 self._waits[name] = bool(config.endpoints)
             if config.endpoints in self._channels[ENDPOINTS].names:
                 self._channels[ENDPOINTS].mark(config.endpoints, owed=True)
