@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -23,6 +24,23 @@ SERVER_SET = (
     "creationTimestamp", "uid", "generation", "resourceVersion", "deletionTimestamp", "ownerReferences", "finalizers",
 )
 # fmt: on
+CONDITION = {
+    "type": "Accepted",
+    "status": "True",
+    "reason": "Accepted",
+    "message": "so it is",
+    "observedGeneration": 1,
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+STATUS = {
+    "conditions": [CONDITION, {**CONDITION, "type": "ambientlab.io/Finding"}],
+    "addresses": [{"value": "240.240.0.9", "host": "api.example.com"}, {"value": "10.96.0.9", "type": "IPAddress"}],
+    "parents": [{"parentRef": {"name": "helloworld"}, "controllerName": "x/y", "conditions": [CONDITION]}],
+    "ancestors": [{"ancestorRef": {"name": "helloworld"}, "controllerName": "x/y", "conditions": [CONDITION]}],
+}
+"""What controllers write, of any kind."""
+STATUSES = 0.1
+"""How many documents of a file have one, as what a cluster is asked for has."""
 LIVE_PODS = 0.05
 """How many spoilt pods really are to be made."""
 
@@ -35,8 +53,12 @@ class Objects:
 
     def documents(self, count: int) -> str:
         """A file of some spoilt objects, for commands."""
-        chosen = [self._mutator.spoilt(self._dice.choice(self._samples).object) for _ in range(count)]
-        return "\n---\n".join(as_json(obj) for obj in chosen)
+        chosen = [self._dice.choice(self._samples) for _ in range(count)]
+        spoilt = [self._mutator.spoilt(sample.object) for sample in chosen]
+        for sample, obj in zip(chosen, spoilt, strict=True):
+            if self._dice.random() < STATUSES:
+                obj["status"] = self._status(sample)
+        return "\n---\n".join(as_json(obj) for obj in spoilt)
 
     def request(self) -> tuple[Sample, Request]:
         dice = self._dice
@@ -49,17 +71,19 @@ class Objects:
 
     def _written(self, sample: Sample, obj: Any, query: list[str]) -> Request:
         dice = self._dice
-        way = dice.choices(("patch", "create", "replace", "status", "delete"), (60, 15, 10, 5, 10))[0]
+        way = dice.choices(("patch", "create", "replace", "status", "delete"), (55, 15, 10, 10, 10))[0]
         if way == "patch":
             kind = dice.choices(list(PATCHES), list(PATCHES.values()))[0]
             query += ["fieldManager=soak", "force=true"] if kind.startswith("apply") else []
             body: Any = self._json_patch(obj) if kind.startswith("json") else obj
             return _request("PATCH", sample.path, query, self._text(body), f"application/{kind}")
         if way == "status":
-            obj["status"] = self._mutator.spoilt({"status": sample.object.get("status") or obj.get("spec") or {}})
-            return _request(
-                dice.choice(("PUT", "PATCH")), f"{sample.path}/status", query, self._text(obj), self._type()
-            )
+            status = {"status": self._status(sample)}
+            if dice.random() < 0.5:
+                merged = "application/merge-patch+json"
+                return _request("PATCH", f"{sample.path}/status", query, self._text(status), merged)
+            whole = self._named(copy.deepcopy(sample.object), sample) | status
+            return _request("PUT", f"{sample.path}/status", query, self._text(whole), self._type())
         if way == "delete":
             options = self._mutator.spoilt({"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
             return _request(
@@ -68,6 +92,9 @@ class Objects:
         if way == "replace":
             return _request("PUT", sample.path, query, self._text(obj), self._type())
         return _request("POST", sample.collection, query, self._text(obj), self._type())
+
+    def _status(self, sample: Sample) -> Any:
+        return self._mutator.spoilt({"spec": {**STATUS, **(sample.object.get("status") or {})}}).get("spec")
 
     def _named(self, obj: Any, sample: Sample) -> Any:
         """Mostly with the name that the path has, or nothing would get further than that."""
