@@ -52,8 +52,11 @@ def of_another_time(ca: CertificateAuthority, when: timedelta) -> CertificateAut
 
 @in_node
 async def test_tunnels_open_for_peers_of_the_mesh_and_to_the_pod_alone(world: MeshWorld) -> None:
+    """Whatever Services make of the proxy's own ports."""
     await captured_pods(world)
     await world.pod("evil", "outside")
+    world.service("own-ports", "hello", "10.96.0.61", {port: port for port in PROXY_PORTS}, ["hello-v1"])
+    await world.in_step()
     evil, victim, other = (world.sandboxes[name].spec.ip or "" for name in ("evil", "hello-v1", "hello-v2"))
     ca, me = world.ca, spiffe_id("outside", "default")
     assert await tunnel(world, "evil", victim, f"{victim}:8080", ca.issue(me)) == 200, "who has a certificate is let in"
