@@ -174,7 +174,6 @@ def bind_api(paths: MeshPaths) -> socket.socket:
 def _start(paths: MeshPaths, lock: int, patience: float, report: Callable[[Step], None]) -> None:
     with contextlib.suppress(FileNotFoundError):
         paths.process.unlink()
-    _rotate(paths.daemon_log)
     reader, writer = os.pipe()
     with open(reader, "rb", buffering=0) as progress, contextlib.ExitStack() as failing:
         try:
@@ -291,12 +290,6 @@ def _answers(paths: MeshPaths) -> bool:
             return api.getresponse().status == HTTPStatus.OK
     except (OSError, HTTPException):
         return False
-
-
-def _rotate(log: Path) -> None:
-    with contextlib.suppress(OSError):
-        if log.stat().st_size > 4 << 20:
-            log.replace(log.with_suffix(".log.1"))
 
 
 def _last_line(log: Path) -> str:

@@ -48,26 +48,22 @@ class ComponentHandler(logging.Handler):
 class DaemonHandler(logging.StreamHandler[TextIO]):
     """Writes to stderr, which is the daemon's log at `path`, and bounds it: clients and pods cause many of its lines.
 
-    Past `limit` bytes what is there moves to `.log.1`. The file itself stays the same, since launcher and zygote append
-    to it, too.
+    What is there once it has more than `limit` bytes moves to `.log.1`. The file itself stays the same, since launcher
+    and zygote append to it, too.
     """
 
     def __init__(self, path: Path, limit: int = 4 << 20) -> None:
         super().__init__()
         self._path = path
         self._limit = limit
-        self._written = 0
         self.setFormatter(IstioFormatter())
 
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        self._written += len(line)
-        if self._written > self._limit:
-            self._written = len(line)
-            with suppress(OSError):
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            if self._path.stat().st_size > self._limit:
                 shutil.copyfile(self._path, self._path.with_suffix(".log.1"))
                 os.truncate(self._path, 0)
-        return line
+        super().emit(record)
 
 
 def without_traceback(record: logging.LogRecord) -> bool:

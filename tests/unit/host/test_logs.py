@@ -26,6 +26,18 @@ def test_what_clients_cause_does_not_fill_the_disk(tmp_path: Path) -> None:
     assert older.splitlines()[-1] < path.read_text().splitlines()[0]
 
 
+def test_a_log_is_bounded_whoever_has_written_it(tmp_path: Path) -> None:
+    path = tmp_path / "daemon.log"
+    path.write_text("of the mesh's former life\n" * 1000)
+    with path.open("a") as stream:
+        handler = DaemonHandler(path, limit=10_000)
+        handler.setStream(stream)
+        handler.emit(logging.makeLogRecord({"name": "daemon", "msg": "of this one"}))
+    assert path.read_text().endswith("\tof this one\n")
+    assert path.stat().st_size < 100
+    assert path.with_suffix(".log.1").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
     "headers",
     [
