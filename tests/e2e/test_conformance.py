@@ -184,11 +184,11 @@ def test_httproute_matching(world: World) -> None:
         {"matches": [matching(), version("one")], "backendRefs": [backend("echo-v1")]},
         {"matches": [matching("/v2"), version("two")], "backendRefs": [backend("echo-v2")]},
     )
-    first = ["/", "/example", "/v2example", "/foo/v2/example"]
-    second = ["/v2", "/v2/example", "/v2/"]
+    v1 = ["/", "/example", "/v2example", "/foo/v2/example"]
+    v2 = ["/v2", "/v2/example", "/v2/"]
     world.ask(
-        *(Case(f"http://echo{path}", backend="echo-v1") for path in first),
-        *(Case(f"http://echo{path}", backend="echo-v2") for path in second),
+        *(Case(f"http://echo{path}", backend="echo-v1") for path in v1),
+        *(Case(f"http://echo{path}", backend="echo-v2") for path in v2),
         Case("http://echo/", {"Version": "one"}, backend="echo-v1"),
         Case("http://echo/", {"Version": "two"}, backend="echo-v2"),
     )
@@ -397,15 +397,15 @@ def test_backend_protocols(world: World) -> None:
 def test_invalid_backends(world: World) -> None:
     """What HTTPRouteInvalidNonExistentBackendRef asks at gateways, and that a status follows what it is about."""
     backends = [backend("echo-v1", weight=1), backend("later", weight=1)]
-    found = world.route([parent("echo")], {"matches": [matching("/half")], "backendRefs": backends})
+    world.route([parent("echo")], {"matches": [matching("/half")], "backendRefs": backends})
 
     def resolved() -> Object:
         status = world.mesh.json("get", "httproute", "route", "-n", NAMESPACE)["status"]["parents"][0]
         return next(c for c in status["conditions"] if c["type"] == "ResolvedRefs")
 
-    (resolved_at_first,) = (c for c in found["status"]["parents"][0]["conditions"] if c["type"] == "ResolvedRefs")
-    assert resolved_at_first["reason"] == "BackendNotFound"
-    assert resolved_at_first["message"] == "backend(later.echo.svc.cluster.local) not found"
+    missing = resolved()
+    assert missing["reason"] == "BackendNotFound"
+    assert missing["message"] == "backend(later.echo.svc.cluster.local) not found"
     world.ask(Case("http://echo/none", status=404))
     codes = re.findall(r"\] StatusCode=(\d+)", world.run("client http://echo/half --count=100"))
     fits(codes, {"200": 50.0, "500": 50.0})

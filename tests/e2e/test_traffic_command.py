@@ -118,9 +118,12 @@ def test_a_deployment_may_ask_at_a_pace(hello: Mesh) -> None:
 
 
 def test_it_waits_for_a_change(hello: Mesh) -> None:
-    hello.kubectl("scale", "deploy/helloworld-v2", "-n", "hello", "--replicas=0")
+    scale = ("scale", "deploy/helloworld-v2", "-n", "hello")
+    hello.kubectl(*scale, "--replicas=0")
     done = traffic(hello, HELLO, "-n", "50", "--expect", "v1=100", "--until-stable", *SURE)
     assert done.code == 0, done.text
+    hello.kubectl(*scale, "--replicas=1")
+    hello.kubectl("wait", "-n", "hello", "--for=condition=Available", "deploy/helloworld-v2")
 
 
 def test_statuses(hello: Mesh) -> None:
