@@ -175,3 +175,16 @@ def test_where_a_node_is(prefix: str) -> None:
     labels = {f"{prefix}/region": "us", f"{prefix}/zone": "z1"}
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}}
     assert dict(built([node]).mesh.nodes) == {Key("", "n"): "us/z1/"}
+
+
+@pytest.mark.parametrize(("namespace", "enforced"), [("istio-system", 0), ("hello", 1)])
+def test_a_peer_authentication_of_the_root_namespace_with_a_selector_is_for_no_workload_of_it_either(
+    namespace: str, enforced: int
+) -> None:
+    labels = {"app": "server"}
+    metadata = {"name": "server", "namespace": namespace, "labels": labels}
+    pod = {"metadata": metadata, "spec": {"nodeName": "ambientlab"}, "status": {"podIP": "10.244.0.9"}}
+    spec = {"selector": {"matchLabels": labels}, "mtls": {"mode": "STRICT"}}
+    strict = {"metadata": {"name": "strict", "namespace": namespace}, "spec": spec}
+    found = index({kinds.POD: [pod], kinds.PEERAUTHENTICATION: [strict]}).mesh.enforced[Key(namespace, "server")]
+    assert len(found) == enforced

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import subprocess
 import sys
 from contextlib import closing
@@ -10,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from ambientlab.node.linux import carried
-from ambientlab.node.linux.carried import NodeConnections, Opened
+from ambientlab.node.linux.carried import NodeConnections, Opened, _Sockets
 
 
 async def test_a_proxy_that_does_not_answer_is_not_held_on_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +49,19 @@ def test_no_process_hides_the_proxy_by_a_name_that_is_no_text() -> None:
         with closing(Opened()):
             pass
         pod.communicate()
+
+
+def test_a_descriptor_that_has_become_anothers_is_not_taken_for_the_socket() -> None:
+    with socket.socket() as listed, socket.socket() as next_one:
+        inode = os.fstat(listed.fileno()).st_ino
+        with closing(_Sockets(os.getpid())) as known:
+            with _copied(known, inode) as copied:
+                assert os.fstat(copied.fileno()).st_ino == inode
+            os.dup2(next_one.fileno(), listed.fileno())
+            assert known.copy(inode) is None
+
+
+def _copied(known: _Sockets, inode: int) -> socket.socket:
+    found = known.copy(inode)
+    assert found is not None
+    return found
