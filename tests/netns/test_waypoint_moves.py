@@ -86,7 +86,6 @@ async def test_a_request_that_is_delayed_is_answered_wherever_its_service_goes(w
 @in_node
 async def test_an_open_connection_is_served_until_it_is_told_to_close(world: MeshWorld) -> None:
     departures.DEPARTURE = 0.2
-    world.drain_waypoints(1)
     await prepare(world)
     busy, idle = [await world.connect("client", VIP, 5000) for _ in range(2)]
     for connection in (busy, idle):

@@ -109,7 +109,6 @@ def split(v1: int, v2: int) -> dict[str, Any]:
 async def test_connections_are_split_and_a_new_split_cuts_none_of_other_ports(world: MeshWorld) -> None:
     world.namespace("default", istio_DOT_io__dataplane_mode="ambient")
     world.namespace("hello", istio_DOT_io__dataplane_mode="ambient")
-    world.drain_waypoints(1)
     await world.ztunnel()
     await world.pod("client")
     ports = (9000, 9001, 9002)

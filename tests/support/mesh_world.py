@@ -160,7 +160,7 @@ class MeshWorld:
         self.client.drop(POD, name, namespace)
 
     def drain_waypoints(self, seconds: int) -> None:
-        """Those that are started from now on go on for so long with what was taken away, in place of Istio's 45 s."""
+        """Those that are started from now on go on for so long with what was taken away."""
         self.environment["PROXY_CONFIG"] = f'{{"drainDuration":"{seconds}s"}}'
 
     async def ztunnel(self) -> None:

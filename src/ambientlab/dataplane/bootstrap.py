@@ -39,11 +39,10 @@ FLAGS = (
     "--file-flush-interval-msec", "50",  # how long an access log line may lag behind its request
 )  # fmt: skip
 
-DRAIN = 45
-"""Seconds that a waypoint goes on with what is open on a listener, or a filter chain of one, that has been taken away:
-Istio's default (pkg/config/mesh/mesh.go, drainDuration; pkg/envoy/proxy.go)."""
-_ZTUNNEL_DRAIN = 1
-"""The same of the node proxy: where ztunnel goes on, no listener changes."""
+DRAIN = 1
+"""Seconds that an Envoy goes on with what is open on a listener, or a filter chain of one, that has been taken away.
+Istio's default is 45 (pkg/config/mesh/mesh.go, drainDuration; pkg/envoy/proxy.go), but Envoy keeps a whole listener so
+long for each change of one, and here many more changes are pushed in that time than by Istio, which waits for more."""
 _PROXY_CONFIG = "proxy.istio.io/config"
 _WHOLE_SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
 
@@ -73,7 +72,7 @@ def bootstrap_for_ztunnel(pod: Object, token: str, *, envoy: str, xds_socket: st
     """The node proxy. `envoy` and `xds_socket` are paths of the node; `token` is the pod's service account token."""
     bootstrap = _bootstrap(pod, "ztunnel", "ztunnel", token, _inside(xds_socket))
     bootstrap["stats_config"] = _only(_OWN_STATS)
-    return _startup(bootstrap, envoy, xds_socket, _ZTUNNEL_DRAIN)
+    return _startup(bootstrap, envoy, xds_socket, DRAIN)
 
 
 def bootstrap_for_waypoint(pod: Object, token: str, *, envoy: str, xds_socket: str) -> Startup:

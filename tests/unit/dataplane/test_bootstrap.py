@@ -88,9 +88,10 @@ def drained(environment: str = "", annotation: str = "") -> str:
     return argv[argv.index("--drain-time-s") + 1]
 
 
-def test_a_waypoint_drains_for_as_long_as_istios() -> None:
-    assert WAYPOINT.argv[WAYPOINT.argv.index("--drain-time-s") + 1] == "45"
-    assert drained("{}\n", "concurrency: 2") == "45"
+def test_a_waypoint_drains_for_as_long_as_its_configuration_says() -> None:
+    for started in (ZTUNNEL, WAYPOINT):
+        assert started.argv[started.argv.index("--drain-time-s") + 1] == "1"
+    assert drained("{}\n", "concurrency: 2") == "1"
     assert drained('{"drainDuration":"7s"}\n') == "7"
     assert drained('{"drainDuration":"7s"}', "drainDuration: 9s") == "9"
 
