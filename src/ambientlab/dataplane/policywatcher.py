@@ -25,6 +25,8 @@ from ambientlab.mesh.ir import Authorization, Key, Scope, with_port
 
 log = logging.getLogger("ambientlab.ztunnel")
 
+_AGAIN = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -114,10 +116,15 @@ class PolicyWatcher:
         while self._changed:
             # what changes from here on may come to the proxy later than what it is waited for now: it has its own turn
             changed, self._changed = self._changed, {}
-            await self._in_step()
-            await self._connections.caught_up()
-            with closing(await self._connections.opened()) as opened:
-                await self._look(opened, changed)
+            try:
+                await self._in_step()
+                await self._connections.caught_up()
+                with closing(await self._connections.opened()) as opened:
+                    await self._look(opened, changed)
+            except Exception:  # whatever it is, what is refused must not stay open for it
+                log.exception("connections into pods are looked at again in %g s", _AGAIN)
+                self._changed |= changed
+                await asyncio.sleep(_AGAIN)
 
     async def _look(self, opened: OpenedConnections, changed: Mapping[Key, tuple[Authorization, ...]]) -> None:
         identities = {ip: one.identity for one in self._index.mesh.workloads.values() for ip in one.ips}

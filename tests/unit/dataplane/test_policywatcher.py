@@ -29,6 +29,8 @@ class World:
         self.lines: list[str] = []
         self.gone = False
         self.captured = [POD]
+        self.failing: list[OSError] = []
+        """What becomes of the next looks."""
         self.late: dict[int, Carried] = {}
         """Those that the proxy opens after it has acknowledged, until it has caught up."""
         self.meanwhile: list[Callable[[], None]] = []
@@ -52,6 +54,8 @@ class World:
 
     async def opened(self) -> World:
         self.looks += 1
+        if self.failing:
+            raise self.failing.pop()
         return self
 
     def close(self) -> None:
@@ -92,6 +96,14 @@ class World:
 @pytest.fixture
 async def world() -> World:
     return World()
+
+
+async def test_a_look_that_fails_is_taken_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ambientlab.dataplane.policywatcher._AGAIN", 0.0)
+    world.connect(1)
+    world.failing = [OSError(24, "Too many open files")]
+    await world.policy("p", action="DENY", rules=[{"to": [{"operation": {"ports": ["5000"]}}]}])
+    assert (set(world.open), world.looks) == (set(), 2)
 
 
 SELECTED = {"matchLabels": {"app": "server"}}
