@@ -231,6 +231,23 @@ async def test_who_does_not_read_makes_the_sender_wait(world: MeshWorld) -> None
         await asyncio.to_thread(receive, reader, total)
 
 
+@in_node
+async def test_who_is_slow_to_read_gets_the_whole_answer_of_a_server_that_closes(world: MeshWorld) -> None:
+    """More than is kept on the way: the server waits, and has closed when the client is still far from the end."""
+    near, far = await tunnelled(world)
+    sent = await asyncio.to_thread(send_until_full, far)
+
+    def send_the_rest_and_close() -> None:
+        far.settimeout(20)
+        send(far, LARGE)
+        far.close()
+
+    await asyncio.gather(
+        asyncio.to_thread(send_the_rest_and_close),
+        asyncio.to_thread(receive, near, sent + LARGE * len(MEGABYTE)),
+    )
+
+
 def timers(pid: int) -> dict[tuple[str, str], float]:
     """Seconds until the kernel probes a connection of a pod, by its own and its peer's port (proc(5), tcp)."""
     found = {}

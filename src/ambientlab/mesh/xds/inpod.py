@@ -70,8 +70,8 @@ from ambientlab.mesh.xds.messages import (
     metadata,
     packed,
     server_tls,
-    set_windows,
     socket_address,
+    terminate_tunnels,
 )
 from ambientlab.mesh.xds.types import PREFIX
 from ambientlab.mesh.xds.ztunnel_shared import BLACKHOLE, INBOUND, PASSTHROUGH, source_state
@@ -330,9 +330,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
         access_log=access_log.tunnelled_inbound(pod.name, pod.namespace, pod.identity),
     )
     manager.access_log_options.access_log_flush_interval.FromMilliseconds(access_log.REPORT_EVERY_MS)
-    manager.http2_protocol_options.allow_connect = True
-    manager.http2_protocol_options.max_concurrent_streams.value = 1000
-    set_windows(manager.http2_protocol_options)
+    terminate_tunnels(manager.http2_protocol_options)
     manager.stream_idle_timeout.SetInParent()
     manager.generate_request_id.value = False
     manager.upgrade_configs.add(upgrade_type="CONNECT")

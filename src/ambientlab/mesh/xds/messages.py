@@ -213,11 +213,21 @@ def http2_options(idle_seconds: int = 0, *, windows: bool = False) -> dict[str, 
 
 
 def set_windows(options: Http2ProtocolOptions) -> None:
-    """How much may be under way in one stream and in one connection. An Envoy that ends a tunnel, because its server
-    has closed, drops what the window keeps it from sending at that moment (source/common/http/http2/codec_impl.cc,
-    sendPendingFrames), so that ztunnel's own windows, of 4 and 16 MiB (src/config.rs), would not do, nor would Envoy's.
-    As much is kept in memory for somebody who does not read."""
+    """How much may be under way in one stream and in one connection, for who begins tunnels. The Envoy that ends one,
+    because its server has closed, drops what the window keeps it from sending at that moment (source/common/http/http2/
+    codec_impl.cc, sendPendingFrames), so that ztunnel's own windows, of 4 and 16 MiB (src/config.rs), would not do, nor
+    would Envoy's. As much is kept in memory for somebody who does not read."""
     options.initial_stream_window_size.value = 64 << 20
+    options.initial_connection_window_size.value = 256 << 20
+
+
+def terminate_tunnels(options: Http2ProtocolOptions) -> None:
+    """HTTP/2 for who ends tunnels. The window of its streams is also what Envoy takes in from a server beyond what the
+    client's window lets out (`per_stream_buffer_limit_`, codec_impl.cc), and as such is lost when the server closes:
+    with little of that the server waits instead."""
+    options.allow_connect = True
+    options.max_concurrent_streams.value = 1000
+    options.initial_stream_window_size.value = 1 << 20
     options.initial_connection_window_size.value = 256 << 20
 
 

@@ -53,6 +53,7 @@ from ambientlab.mesh.xds.messages import (
     packed,
     server_tls,
     socket_address,
+    terminate_tunnels,
 )
 from ambientlab.mesh.xds.waypoint_clusters import ENCAP, MAIN_INTERNAL
 
@@ -80,8 +81,7 @@ def connect_terminate(telemetry: Telemetry, trust: TrustDomains, *, ipv6: bool) 
     """Clients of the aliases are taken as well (authn.TrustDomainsForValidation)."""
     manager = _manager("connect_terminate", "connect_terminate")
     manager.codec_type = manager.HTTP2
-    manager.http2_protocol_options.allow_connect = True
-    manager.http2_protocol_options.max_concurrent_streams.value = 1000
+    terminate_tunnels(manager.http2_protocol_options)
     manager.upgrade_configs.add(upgrade_type="CONNECT")
     manager.generate_request_id.value = False
     manager.access_log.extend(access_log.waypoint_terminations(telemetry))
