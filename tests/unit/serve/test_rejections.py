@@ -14,6 +14,7 @@ from ambientlab.api.kinds import (
     GATEWAY,
     SECRET,
     SERVICE,
+    SERVICEENTRY,
 )
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.ir import Key
@@ -135,3 +136,22 @@ def test_a_refused_cluster_is_of_all_that_are_merged_into_it(index: MeshIndex) -
     rule("pools", "2026-01-01T00:00:00Z", trafficPolicy={"tls": tls})
     index.settle()
     assert concerned("http") == {pools}
+
+
+def test_a_refused_cluster_may_be_of_what_a_name_means_to_its_namespace(index: MeshIndex) -> None:
+    for number, home in enumerate(("test", "hello")):
+        metadata = {"name": "api", "namespace": home, "creationTimestamp": f"202{number}-01-01T00:00:00Z"}
+        spec = {
+            "hosts": ["api.example.com"],
+            "addresses": [f"192.0.2.{number}"],
+            "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "resolution": "STATIC",
+        }
+        labels = {"istio.io/use-waypoint": "waypoint"}
+        index.put(SERVICEENTRY, {"metadata": {**metadata, "labels": labels}, "spec": spec})
+    pool = {"connectionPool": {"tcp": {"maxConnections": 1}}}
+    rule = {"metadata": {"name": "r", "namespace": "hello"}, "spec": {"host": "api.example.com", "trafficPolicy": pool}}
+    index.put(DESTINATIONRULE, rule)
+    index.settle()
+    cluster = "inbound-vip|80|http|hello/api.example.com"
+    assert set(told(index, CLUSTER, cluster)) == {ObjectRef("DestinationRule", "hello", "r")}

@@ -96,7 +96,7 @@ class Rejections:
         self, ctx: Context, waypoint: Key, service: Service, port: int, subset: str
     ) -> Iterator[tuple[Rule, TrafficPolicy]]:
         """The rules that are merged into a policy, and what each says."""
-        for rule in self._index.registry.rules.deciding(ctx, service.namespace, service.host, waypoint):
+        for rule in self._index.registry.rules.deciding(ctx, service.namespace, service.hostname, waypoint):
             if (own := rule.policy(port, subset)) is not None:
                 yield rule, own
 
