@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
 from ambientlab.api.objects import Object
@@ -17,7 +18,7 @@ from ambientlab.cli.output import json_text
 from ambientlab.mesh.analysis.together import everything
 from ambientlab.mesh.decide import Answered, Reason, Request, decide
 from support import route_worlds
-from support.decisions import CURL, indexed
+from support.decisions import CURL, indexed, world
 from support.sarif import check
 
 WORLD = route_worlds.world("10.1.2")
@@ -39,3 +40,20 @@ def test_what_befalls_a_request_is_found_and_can_be_told(objects: list[Object], 
     assert len(json.loads(json_text(document(report)))["findings"]) == len(findings)
     check(json.loads(json_text(sarif.document(report))))
     assert [line for line in draw(report).splitlines() if len(line) > WIDTH and " " in line.strip()] == []
+
+
+@pytest.mark.parametrize("parents", ["x", {"conditions": [{}]}, [None, "x", {"conditions": "x"}, {"conditions": [1]}]])
+def test_a_status_may_be_anything_that_its_schema_lets_in(parents: object) -> None:
+    rule: Object = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "strange", "namespace": "hello"},
+        "spec": {"host": "helloworld"},
+        "status": {"conditions": [{"type": "Reconciled", "status": "False"}], "parents": parents},
+    }
+    plain = {**rule, "status": {**rule["status"], "parents": []}}
+    said, expected = (
+        [finding for finding in everything(indexed(*world(), one)) if finding.object.name == "strange"]
+        for one in (rule, plain)
+    )
+    assert said == expected

@@ -45,7 +45,9 @@ def analyse(index: MeshIndex) -> Iterator[Finding]:
 
 
 def _conditions(item: Item) -> Iterator[Mapping[str, Any]]:
+    """Istio's CRDs have no schema of `parents`, so that anything may be there."""
     status = item.obj.get("status") or {}
-    yield from status.get("conditions") or ()
-    for parent in status.get("parents") or ():
-        yield from parent.get("conditions") or ()
+    parents = status.get("parents")
+    for holder in (status, *(parents if isinstance(parents, list) else ())):
+        found = holder.get("conditions") if isinstance(holder, dict) else None
+        yield from (one for one in (found if isinstance(found, list) else ()) if isinstance(one, dict))
