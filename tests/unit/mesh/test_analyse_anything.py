@@ -44,16 +44,12 @@ def test_what_befalls_a_request_is_found_and_can_be_told(objects: list[Object], 
 
 @pytest.mark.parametrize("parents", ["x", {"conditions": [{}]}, [None, "x", {"conditions": "x"}, {"conditions": [1]}]])
 def test_a_status_may_be_anything_that_its_schema_lets_in(parents: object) -> None:
-    rule: Object = {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "DestinationRule",
+    policy: Object = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
         "metadata": {"name": "strange", "namespace": "hello"},
-        "spec": {"host": "helloworld"},
-        "status": {"conditions": [{"type": "Reconciled", "status": "False"}], "parents": parents},
+        "spec": {"rules": [{}]},
+        "status": {"conditions": [{"type": "ZtunnelAccepted", "status": "False", "reason": "R"}], "parents": parents},
     }
-    plain = {**rule, "status": {**rule["status"], "parents": []}}
-    said, expected = (
-        [finding for finding in everything(indexed(*world(), one)) if finding.object.name == "strange"]
-        for one in (rule, plain)
-    )
-    assert said == expected
+    found = [finding for finding in everything(indexed(*world(), policy)) if finding.object.name == "strange"]
+    assert [(finding.code.id, finding.field) for finding in found] == [("IST0171", "status.conditions")]
