@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import AUTHORIZATIONPOLICY, GATEWAY, PEERAUTHENTICATION, SERVICEENTRY
+from ambientlab.api.kinds import AUTHORIZATIONPOLICY, PEERAUTHENTICATION, SERVICEENTRY
 from ambientlab.mesh.ir import with_port
 from support.forged import tunnel
 from support.hello_pods import VIP, captured_pods, logged, through_the_waypoint, waypoint_for_hello
@@ -150,10 +150,7 @@ async def test_a_waypoint_is_reached_by_the_family_that_its_client_called(world:
     await logged(world, rf"src\.addr=\[{client.ip6}\]:\d+ .*dst\.addr=\[{waypoint.ip6}\]:15008 .*=\[{VIP6}\]:5000")
     await world.answered("client", VIP, 5000)
     await logged(world, rf"src\.addr={client.ip}:\d+ .*dst\.addr={waypoint.ip}:15008 .*={VIP}:5000")
-    gateway = world.client.get(GATEWAY, "waypoint", "hello")
-    assert gateway is not None
-    first = {"addresses": [{"type": "IPAddress", "value": "10.96.0.200"}]}
-    world.client.put(GATEWAY, {**gateway, "status": first})
+    world.service("waypoint", "hello", "10.96.0.200", {15008: 15008}, ["waypoint-1"])  # istiod takes its addresses
 
     async def by_the_only_address() -> bool:
         assert (await world.get("client", VIP6, 5000))[0] == 200
