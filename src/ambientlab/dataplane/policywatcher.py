@@ -26,6 +26,7 @@ from ambientlab.mesh.ir import Authorization, Key, Scope, with_port
 log = logging.getLogger("ambientlab.ztunnel")
 
 _AGAIN = 1.0
+"""Seconds from a look that has failed to the next."""
 
 
 @dataclass(frozen=True, slots=True)

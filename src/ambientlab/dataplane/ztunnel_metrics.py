@@ -56,7 +56,7 @@ class Labeller:
     def labels(self, ends: Ends) -> Labels:
         source = self._find(ends.source_namespace, ends.source)
         destination = self._find(ends.destination_namespace, ends.destination)
-        service = self._meant(ends.source_namespace, ends.service) if ends.service else None
+        service = names.meant(ends.source_namespace, ends.service, self._service) if ends.service else None
         before = {
             "reporter": ends.reporter,
             **_side("source", ends.source_namespace, source, ends.source_identity),
@@ -77,10 +77,6 @@ class Labeller:
             **_place("destination", destination),
         }
         return Labels(written(before), written(behind))
-
-    def _meant(self, namespace: str, name: str) -> Service | None:
-        own, common = map(self._service, names.meant(namespace, name))
-        return own or common
 
     def _find(self, namespace: str, name: str) -> Workload | None:
         found = self._workload(namespace, name) if name else None

@@ -79,8 +79,7 @@ def _service(
         return None
     if (host := by_address.get(address.strip("[]"))) is not None:
         return host, int(port)
-    own, common = map(mesh.services.get, names.meant(namespace, found.get("dst.service", "")))
-    service = own or common
+    service = names.meant(namespace, found.get("dst.service", ""), mesh.services.get)
     ends = service.endpoints if service is not None else ()
     numbers = (number for end in ends for number, target in end.ports if target == int(port))
     number = next(numbers, None)

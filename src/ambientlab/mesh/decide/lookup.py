@@ -50,9 +50,8 @@ def _named(mesh: Mesh, client: Key | None, host: str, domain: str) -> Service | 
     labels = host.lower().removesuffix(".").split(".")
     wildcards = (f"*.{'.'.join(labels[n:])}" for n in range(1, len(labels)))
     for name in (*_names(client, host, domain), *wildcards):
-        for meant in names.meant(client.namespace if client is not None else "", name):
-            if (service := mesh.services.get(meant)) is not None:
-                return service
+        if (service := names.meant(client.namespace if client else "", name, mesh.services.get)) is not None:
+            return service
     return None
 
 

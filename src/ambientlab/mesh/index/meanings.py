@@ -9,8 +9,7 @@ from ambientlab.mesh.ir import names
 
 def meant(ctx: Context, shapes: Collection[str, Shape], namespace: str, name: str) -> Shape | None:
     """What a name means in a namespace."""
-    own, common = names.meant(namespace, name)
-    return ctx.fetch(shapes, own) or ctx.fetch(shapes, common)
+    return names.meant(namespace, name, lambda host: ctx.fetch(shapes, host))
 
 
 def concerned(ctx: Context, shapes: Collection[str, Shape], namespace: str, host: str) -> bool:

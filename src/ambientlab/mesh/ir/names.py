@@ -4,15 +4,20 @@ src/state/workload.rs, NamespacedHostname)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+V = TypeVar("V")
+
 
 def for_namespace(namespace: str, name: str) -> str:
     """The host of what `name` means to clients in `namespace`, if that is something of their own."""
     return f"{namespace}/{name}"
 
 
-def meant(namespace: str, name: str) -> tuple[str, str]:
-    """The hosts that a name may mean to clients in `namespace`, the first that there is."""
-    return for_namespace(namespace, name), name
+def meant(namespace: str, name: str, get: Callable[[str], V | None]) -> V | None:
+    """What a name means to clients in `namespace`, where `get` has what there is by host."""
+    return get(for_namespace(namespace, name)) or get(name)
 
 
 def hostname(host: str) -> str:

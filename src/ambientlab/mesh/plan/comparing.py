@@ -195,12 +195,14 @@ class _Comparing:
         """The hosts that requests for one may be sent to."""
         found = {host}
         for mesh in (self._before, self._after):
-            for service in (mesh.services.get(host),):
-                for port in service.ports if service is not None else ():
-                    if (table := mesh.routes.get((host, port.number))) is not None:
-                        found |= {name for route in table.routes for name in probes.destinations(route)}
-                    if (connections := mesh.tcp_routes.get((host, port.number))) is not None:
-                        found |= {item.destination.host for item in connections.destinations}
+            if (service := _meant(mesh, host)) is None:
+                continue
+            found.add(service.host)
+            for port in service.ports:
+                if (table := mesh.routes.get((service.host, port.number))) is not None:
+                    found |= {name for route in table.routes for name in probes.destinations(route)}
+                if (connections := mesh.tcp_routes.get((service.host, port.number))) is not None:
+                    found |= {item.destination.host for item in connections.destinations}
         return found
 
     def _ends(self, host: str) -> Iterator[Endpoint]:
