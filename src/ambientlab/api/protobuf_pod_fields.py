@@ -7,6 +7,18 @@ In-tree storage plugins other than NFS, which no node here mounts, are left out.
 from __future__ import annotations
 
 # fmt: off
+_CONTAINER = {
+    1: ("name", "string"), 2: ("image", "string"), 3: ("command", "[]string"), 4: ("args", "[]string"),
+    5: ("workingDir", "string"), 6: ("ports", "[]ContainerPort"), 7: ("env", "[]EnvVar"),
+    8: ("resources", "ResourceRequirements"), 9: ("volumeMounts", "[]VolumeMount"), 10: ("livenessProbe", "Probe"),
+    11: ("readinessProbe", "Probe"), 12: ("lifecycle", "Lifecycle"), 13: ("terminationMessagePath", "string"),
+    14: ("imagePullPolicy", "string"), 15: ("securityContext", "SecurityContext"), 16: ("stdin", "bool"),
+    17: ("stdinOnce", "bool"), 18: ("tty", "bool"), 19: ("envFrom", "[]EnvFromSource"),
+    20: ("terminationMessagePolicy", "string"), 21: ("volumeDevices", "[]VolumeDevice"),
+    22: ("startupProbe", "Probe"), 23: ("resizePolicy", "[]ContainerResizePolicy"),
+    24: ("restartPolicy", "string?"), 25: ("restartPolicyRules", "[]ContainerRestartRule"),
+}
+
 MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
     "PodSpec": {
         1: ("volumes", "[]Volume"), 2: ("containers", "[]Container"), 3: ("restartPolicy", "string"),
@@ -100,17 +112,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         1: ("apiGroup", "string?"), 2: ("kind", "string"), 3: ("name", "string"), 4: ("namespace", "string?"),
     },
     "ImageVolumeSource": {1: ("reference", "string"), 2: ("pullPolicy", "string")},
-    "Container": {
-        1: ("name", "string"), 2: ("image", "string"), 3: ("command", "[]string"), 4: ("args", "[]string"),
-        5: ("workingDir", "string"), 6: ("ports", "[]ContainerPort"), 7: ("env", "[]EnvVar"),
-        8: ("resources", "ResourceRequirements"), 9: ("volumeMounts", "[]VolumeMount"), 10: ("livenessProbe", "Probe"),
-        11: ("readinessProbe", "Probe"), 12: ("lifecycle", "Lifecycle"), 13: ("terminationMessagePath", "string"),
-        14: ("imagePullPolicy", "string"), 15: ("securityContext", "SecurityContext"), 16: ("stdin", "bool"),
-        17: ("stdinOnce", "bool"), 18: ("tty", "bool"), 19: ("envFrom", "[]EnvFromSource"),
-        20: ("terminationMessagePolicy", "string"), 21: ("volumeDevices", "[]VolumeDevice"),
-        22: ("startupProbe", "Probe"), 23: ("resizePolicy", "[]ContainerResizePolicy"),
-        24: ("restartPolicy", "string?"), 25: ("restartPolicyRules", "[]ContainerRestartRule"),
-    },
+    "Container": _CONTAINER,
     "ContainerPort": {
         1: ("name", "string"), 2: ("hostPort", "int"), 3: ("containerPort", "int?"), 4: ("protocol", "string"),
         5: ("hostIP", "string"),
@@ -237,17 +239,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         7: ("nodeTaintsPolicy", "string?"), 8: ("matchLabelKeys", "[]string"),
     },
     "EphemeralContainer": {1: ("", "EphemeralContainerCommon"), 2: ("targetContainerName", "string")},
-    "EphemeralContainerCommon": {
-        1: ("name", "string"), 2: ("image", "string"), 3: ("command", "[]string"), 4: ("args", "[]string"),
-        5: ("workingDir", "string"), 6: ("ports", "[]ContainerPort"), 7: ("env", "[]EnvVar"),
-        8: ("resources", "ResourceRequirements"), 9: ("volumeMounts", "[]VolumeMount"), 10: ("livenessProbe", "Probe"),
-        11: ("readinessProbe", "Probe"), 12: ("lifecycle", "Lifecycle"), 13: ("terminationMessagePath", "string"),
-        14: ("imagePullPolicy", "string"), 15: ("securityContext", "SecurityContext"), 16: ("stdin", "bool"),
-        17: ("stdinOnce", "bool"), 18: ("tty", "bool"), 19: ("envFrom", "[]EnvFromSource"),
-        20: ("terminationMessagePolicy", "string"), 21: ("volumeDevices", "[]VolumeDevice"),
-        22: ("startupProbe", "Probe"), 23: ("resizePolicy", "[]ContainerResizePolicy"),
-        24: ("restartPolicy", "string?"), 25: ("restartPolicyRules", "[]ContainerRestartRule"),
-    },
+    "EphemeralContainerCommon": _CONTAINER,
     "PodOS": {1: ("name", "string")},
     "PodSchedulingGate": {1: ("name", "string")},
     "PodResourceClaim": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,13 +39,6 @@ def served() -> dict[str, Answer]:
 def judged() -> dict[str, Answer]:
     """What it answers to writes, by method and path; others are taken as they come."""
     return {}
-
-
-@pytest.fixture
-def server(served: dict[str, Answer], judged: dict[str, Answer]) -> Iterator[ObjectServer]:
-    made = ObjectServer(served, judged=judged)
-    yield made
-    made.close()
 
 
 @pytest.fixture

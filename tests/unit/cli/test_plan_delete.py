@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,6 @@ def served() -> dict[str, Answer]:
     for name in ("z", "helloworld"):
         named[f"{ROUTES}/{name}"] = 404, {"message": f'httproutes.gateway.networking.k8s.io "{name}" not found'}
     return {**found, **named, SERVICE: (200, service), ROUTES: (200, {"items": HERE})}
-
-
-@pytest.fixture
-def server(served: dict[str, Answer], judged: dict[str, Answer]) -> Iterator[ObjectServer]:
-    made = ObjectServer(served, judged=judged)
-    yield made
-    made.close()
 
 
 @pytest.fixture
