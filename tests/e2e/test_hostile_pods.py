@@ -163,22 +163,24 @@ def test_nobody_listens_beside_ztunnel(hostile: Mesh) -> None:
 
 
 def test_the_control_plane_answers_nobody_but_proxies(hostile: Mesh) -> None:
-    """istiod's ports of xDS, of debugging and of its webhooks are no sockets that a pod could reach."""
+    """istiod's ports of xDS and of its webhooks are no sockets that a pod could reach, and what it has for debugging is
+    nowhere a pod can ask for it."""
     istiod = hostile.kubectl("get", "service", "istiod", "-n", "istio-system", "-o", "jsonpath={.spec.clusterIP}")
     ask = (
         "import socket, sys\n"
-        "for port in (443, 8080, 15000, 15010, 15012, 15014, 15017):\n"
+        "for port in (443, 8080, 15000, 15010, 15012, 15017, 15014):\n"
         "    s = socket.socket()\n"
         "    s.settimeout(5)\n"
         "    try:\n"
         "        s.connect((sys.argv[1], port))\n"
-        "        print(f'{port} answers' if s.recv(1) else 'refused')\n"
+        "        s.sendall(b'GET /debug/syncz HTTP/1.0\\r\\n\\r\\n')\n"
+        "        print((s.recv(99).split() or [b'', b'refused'])[1].decode())\n"
         "    except ConnectionError: print('refused')\n"
     )
     for name, namespace in (("evil", "default"), ("inside", "meshed")):
-        for ip in (istiod, "127.0.0.1"):
+        for ip, monitoring in ((istiod, "401"), ("127.0.0.1", "refused")):
             said = hostile.kubectl("exec", "-n", namespace, name, "--", "python3", "-c", ask, ip)
-            assert said.split() == ["refused"] * 7, (name, ip)
+            assert said.split() == [*["refused"] * 6, monitoring], (name, ip)
     elsewhere = "/proc -o -path /sys -o -path /usr"
     assert tries(hostile, f"find / \\( -path {elsewhere} \\) -prune -o -type s -print 2>/dev/null; true") == ""
 

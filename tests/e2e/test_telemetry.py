@@ -295,6 +295,25 @@ def test_istios_own_ports(hello: Mesh) -> None:
         hello.curl(f"http://{address(hello)}:15000/ready")
 
 
+def test_a_prometheus_in_a_pod_finds_the_metrics_of_istios_own_pods(hello: Mesh) -> None:
+    """Where their annotations say, and istiod's by its Service; nobody's are told twice."""
+    pods = [pod for of in ("istio-system", "hello") for pod in hello.json("get", "pods", "-n", of)["items"]]
+    found = {}
+    for pod in pods:
+        given = pod["metadata"].get("annotations", {})
+        if given.get("prometheus.io/scrape") == "true":
+            path = given.get("prometheus.io/path", "/metrics")
+            text = hello.curl(f"http://{pod['status']['podIP']}:{given['prometheus.io/port']}{path}")
+            [component] = re.findall(r'^istio_build{component="(\w+)"', text, re.MULTILINE)
+            found[component] = given["prometheus.io/port"], "istio_tcp_" in text or "istio_requests_" in text
+    assert found == {"pilot": ("15014", False), "ztunnel": ("15020", True), "proxy": ("15020", True)}
+    istiod = "http://istiod.istio-system:15014"
+    assert "pilot_xds{" in hello.curl(f"{istiod}/metrics")
+    assert hello.curl(f"{istiod}/version") == "1.31.0-ambientlab-Clean"
+    for page in ("syncz", "config_dump?proxyID=ztunnel.istio-system", "anything"):
+        assert hello.curl("-o", "/dev/null", "-w", "%{http_code}", f"{istiod}/debug/{page}") == "401"
+
+
 def address(lab: Mesh) -> str:
     pods = lab.json("get", "pods", "-n", "hello", "-l", "gateway.networking.k8s.io/gateway-name")["items"]
     ip: str = pods[0]["status"]["podIP"]

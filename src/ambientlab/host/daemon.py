@@ -232,7 +232,7 @@ class Daemon:
     ) -> NodeProxyView:
         """What istiod and ztunnel answer about themselves."""
         view = NodeProxyView(istiod, NodeConnections().held)
-        debug = DebugServer(lambda: istiod.connections, view.mesh_metrics)
+        debug = DebugServer(lambda: istiod.connections, view.mesh_metrics, view.pilot_metrics)
         asked = DebugXds(lambda: istiod.connections, lambda: _istiod_pod(client), ca, tokens.namespace_of)
         admin = ZtunnelAdmin(view.dump, view.metrics, view.levels)
         for server in (debug, asked, admin):

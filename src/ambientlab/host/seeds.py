@@ -70,6 +70,7 @@ def istio() -> list[Seed]:
                     "startupProbe": {**_ZTUNNEL_PROBE, "periodSeconds": 1, "failureThreshold": _ZTUNNEL_SECONDS},
                     "readinessProbe": _ZTUNNEL_PROBE,
                 },
+                _scraped(15020),
             ),
         ),
         (
@@ -112,7 +113,10 @@ def _istiod() -> Object:
             "replicas": 1,
             "selector": {"matchLabels": _ISTIOD},
             "template": {
-                "metadata": {"labels": {**_ISTIOD, **_REVISION, "istio.io/dataplane-mode": "none"}},
+                "metadata": {
+                    "labels": {**_ISTIOD, **_REVISION, "istio.io/dataplane-mode": "none"},
+                    "annotations": _scraped(15014),
+                },
                 "spec": {
                     "serviceAccountName": "istiod",
                     "hostNetwork": True,
@@ -130,7 +134,12 @@ _ZTUNNEL_SECONDS = 30
 initialises can keep it from ever going on (envoyproxy/envoy issues 13874 and 21425)."""
 
 
-def _daemonset(name: str, account: str, container: Object) -> Object:
+def _scraped(port: int) -> dict[str, str]:
+    """Where Prometheus finds a pod's metrics, as Istio's charts say it."""
+    return {"prometheus.io/port": str(port), "prometheus.io/scrape": "true"}
+
+
+def _daemonset(name: str, account: str, container: Object, annotations: dict[str, str] | None = None) -> Object:
     """hostNetwork, as both are in this node: the proxy opens its listeners inside each pod's namespace itself."""
     labels = {"app": name} if name == "ztunnel" else {"k8s-app": name}
     return {
@@ -138,7 +147,10 @@ def _daemonset(name: str, account: str, container: Object) -> Object:
         "spec": {
             "selector": {"matchLabels": labels},
             "template": {
-                "metadata": {"labels": {**labels, "istio.io/dataplane-mode": "none"}},
+                "metadata": {
+                    "labels": {**labels, "istio.io/dataplane-mode": "none"},
+                    **({"annotations": annotations} if annotations else {}),
+                },
                 "spec": {
                     "serviceAccountName": account,
                     "hostNetwork": True,

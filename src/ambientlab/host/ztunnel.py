@@ -81,11 +81,16 @@ class NodeProxyView:
         return text([*samples(self._connections), *self._lookups.samples(), *build("ztunnel")])
 
     def mesh_metrics(self) -> str:
-        """istiod's: how many proxies it serves, and, which no istiod has, those of ztunnel, so that one address tells
-        of all connections in the mesh."""
+        """istiod's and, which no istiod has, those of ztunnel, so that one address tells of all connections in the
+        mesh."""
+        return text([*samples(self._connections), *self._pilot()])
+
+    def pilot_metrics(self) -> str:
+        return text(self._pilot())
+
+    def _pilot(self) -> list[str]:
         proxies = len(self._istiod.connections)
-        own = [*build("pilot"), *gauge("pilot_xds", _PILOT_XDS, f'version="{ISTIO_VERSION}"', proxies)]
-        return text([*samples(self._connections), *own])
+        return [*build("pilot"), *gauge("pilot_xds", _PILOT_XDS, f'version="{ISTIO_VERSION}"', proxies)]
 
     async def dump(self) -> configdump.Message:
         captured = list(self._istiod.captures.pods.values())

@@ -1,4 +1,4 @@
-"""What istiod answers about itself and the mesh, at port 15014 of its loopback.
+"""What istiod answers about itself and the mesh, at port 15014.
 
 /version      its version, as `istioctl version` reads it (pilot/pkg/bootstrap/monitoring.go)
 /debug        a page that leads to the others, for `istioctl dashboard istiod-debug`
@@ -6,6 +6,9 @@
 /debug/config_dump?proxyID=POD.NAMESPACE
               what a proxy is to run, as Envoy dumps it
 /metrics      in Prometheus' text format
+
+Pods are answered as well, but for what is below /debug/: that is for the loopback, where port-forwards come from, and
+for others Istio wants a token (debug.go, allowAuthenticatedOrLocalhost), which is taken at port 15012 alone here.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from ambientlab.cluster import BUILD, CLUSTER_ID, ISTIO_VERSION
+from ambientlab.cluster import BUILD, CLUSTER_ID, ISTIO_VERSION, NODE_IP
 from ambientlab.mesh.serve.connection import SHORT, Connection
 from ambientlab.mesh.serve.proxies import is_node_proxy
 from ambientlab.mesh.serve.sent import sent
@@ -27,30 +30,30 @@ PORT = 15014
 
 
 class DebugServer:
-    """`connections` gives the proxies being served, `metrics` the whole answer."""
+    """`connections` gives the proxies being served. `metrics` and `own` give whole answers: what the loopback is told,
+    and what everybody is, who may ask ztunnel as well and would count its connections twice."""
 
-    def __init__(self, connections: Callable[[], list[Connection]], metrics: Callable[[], str]) -> None:
+    def __init__(
+        self, connections: Callable[[], list[Connection]], metrics: Callable[[], str], own: Callable[[], str]
+    ) -> None:
         self._connections = connections
-        self._metrics = metrics
-        # istioctl asks for //version
-        app = web.Application(middlewares=[web.normalize_path_middleware(append_slash=False, merge_slashes=True)])
-        app.router.add_get("/debug/syncz", self._syncz)
-        app.router.add_get("/debug/config_dump", self._config_dump)
-        app.router.add_get("/version", _version)
-        app.router.add_get("/debug", _index)
-        app.router.add_get("/metrics", self._serve_metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        private, public = _application(metrics), _application(own)
+        private.router.add_get("/debug/syncz", self._syncz)
+        private.router.add_get("/debug/config_dump", self._config_dump)
+        public.router.add_get("/debug/{page:.+}", _unauthorized)
+        self._runners = {
+            "127.0.0.1": web.AppRunner(private, access_log=None),
+            NODE_IP: web.AppRunner(public, access_log=None),
+        }
 
     async def start(self) -> None:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", PORT).start()
+        for address, runner in self._runners.items():
+            await runner.setup()
+            await web.TCPSite(runner, address, PORT).start()
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
-
-    async def _serve_metrics(self, request: web.Request) -> web.Response:
-        del request
-        return web.Response(text=self._metrics())
+        for runner in self._runners.values():
+            await runner.cleanup()
 
     async def _syncz(self, request: web.Request) -> web.Response:
         namespace = request.query.get("namespace", "")
@@ -65,6 +68,19 @@ class DebugServer:
         return web.json_response({"configs": [_any(message) for message in sent(found.session)]})
 
 
+def _application(metrics: Callable[[], str]) -> web.Application:
+    async def serve_metrics(request: web.Request) -> web.Response:
+        del request
+        return web.Response(text=metrics())
+
+    # istioctl asks for //version
+    made = web.Application(middlewares=[web.normalize_path_middleware(append_slash=False, merge_slashes=True)])
+    made.router.add_get("/version", _version)
+    made.router.add_get("/debug", _index)
+    made.router.add_get("/metrics", serve_metrics)
+    return made
+
+
 def _any(message: Message) -> dict[str, Any]:
     fields = MessageToDict(message, preserving_proto_field_name=True)
     return {"@type": f"type.googleapis.com/{message.DESCRIPTOR.full_name}", **fields}
@@ -74,6 +90,12 @@ async def _index(request: web.Request) -> web.Response:
     del request
     links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in ("/debug/syncz", "/metrics", "/version"))
     return web.Response(text=f"<title>istiod</title><h1>istiod</h1><ul>{links}</ul>", content_type="text/html")
+
+
+async def _unauthorized(request: web.Request) -> web.Response:
+    """Without a word, as istiod's."""
+    del request
+    return web.Response(status=401)
 
 
 async def _version(request: web.Request) -> web.Response:
