@@ -18,8 +18,9 @@ import click
 from ambientlab.api.printers.columns import duration
 from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
-from ambientlab.cli.istio.command import Command, contents
+from ambientlab.cli.istio.command import Command, contents, named
 from ambientlab.cli.proxy_config.dump import Dump, DumpError
+from ambientlab.cli.shapes import moment
 from ambientlab.cli.tabwriter import columns
 from ambientlab.host.kubectl import KubectlError
 
@@ -115,16 +116,21 @@ def _compare(cluster: Cluster, text: str, file: Path | None, port: int) -> None:
         return
     try:
         envoy = Dump(contents(file) if file is not None else pods.ask(cluster, pod, "config_dump", port=port))
-    except (click.ClickException, KubectlError, DumpError) as error:
+    except DumpError as error:
+        raise click.ClickException(f"could not contact sidecar: {named(file, error)}") from None
+    except (click.ClickException, KubectlError) as error:
         raise click.ClickException(f"could not contact sidecar: {error}") from None
-    for line in compared(_sent(cluster, pod), envoy):
-        click.echo(line)
+    try:
+        for line in compared(_sent(cluster, pod), envoy):
+            click.echo(line)
+    except DumpError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def compared(sent: Dump, envoy: Dump) -> Iterator[str]:
     """What istiod wants beside what Envoy runs (istioctl/pkg/writer/compare)."""
-    for what, kind, lists in _COMPARED:
-        known, there = _bodies(sent, kind, lists), _bodies(envoy, kind, lists)
+    for what, *where in _COMPARED:
+        known, there = _bodies(sent, *where), _bodies(envoy, *where)
         verdict = "Match" if known == there else "Don't Match"
         yield f"{what} {verdict}" + (f" (RDS last loaded at {_loaded(envoy)})" if what == "Routes" else "")
         yield from unified_diff(known, there, f"Istiod {what}", f"Envoy {what}", lineterm="", n=_CONTEXT)
@@ -132,9 +138,9 @@ def compared(sent: Dump, envoy: Dump) -> Iterator[str]:
 
 _CONTEXT = 7
 _COMPARED = (
-    ("Clusters", "ClustersConfigDump", "dynamic_active_clusters"),
-    ("Listeners", "ListenersConfigDump", "dynamic_listeners"),
-    ("Routes", "RoutesConfigDump", "dynamic_route_configs"),
+    ("Clusters", "ClustersConfigDump", "dynamic_active_clusters", "cluster"),
+    ("Listeners", "ListenersConfigDump", "dynamic_listeners", "listener"),
+    ("Routes", "RoutesConfigDump", "dynamic_route_configs", "route_config"),
 )
 
 
@@ -150,24 +156,20 @@ def _sent(cluster: Cluster, pod: pods.Pod) -> Dump:
     raise click.ClickException(f"unable to find config dump in Istiod responses: {failure}")
 
 
-def _bodies(dump: Dump, kind: str, field: str) -> list[str]:
+def _bodies(dump: Dump, kind: str, field: str, body: str) -> list[str]:
     """Lines of JSON, by name. Versions say nothing: Envoy keeps a listener's when its filter chains alone change."""
     found = []
     for one in dump.section(kind).get(field) or ():
-        state = one.get("active_state") or one
-        found.append(state.get("cluster") or state.get("listener") or state.get("route_config") or {})
+        state = one.get("active_state") or {} if body == "listener" else one
+        found.append(state.get(body) or {})
     found.sort(key=lambda body: str(body.get("name", "")))
     return json.dumps(found, indent=4, sort_keys=True).splitlines()
 
 
 def _loaded(envoy: Dump) -> str:
-    moments = [
-        one.get("last_updated", "") for one in envoy.section("RoutesConfigDump").get("dynamic_route_configs") or ()
-    ]
-    if not any(moments):
-        return "never"
-    latest = datetime.fromisoformat(max(moments).replace("Z", "+00:00"))
-    return f"{latest.astimezone():%a, %d %b %Y %H:%M:%S %Z}"
+    configs = envoy.section("RoutesConfigDump").get("dynamic_route_configs") or ()
+    moments = [found for one in configs if (found := moment(one.get("last_updated", ""))) is not None]
+    return f"{max(moments).astimezone():%a, %d %b %Y %H:%M:%S %Z}" if moments else "never"
 
 
 def _row(proxy: dict[str, Any]) -> list[str]:
@@ -207,6 +209,6 @@ def _word(resource: dict[str, str]) -> str:
     return "SYNCED" if resource.get("acked") == resource["sent"] else "STALE"
 
 
-def _age(moment: str) -> str:
-    then = datetime.fromisoformat(moment.replace("Z", "+00:00"))
+def _age(sent: str) -> str:
+    then = datetime.fromisoformat(sent)
     return duration((datetime.now(UTC) - then).total_seconds())

@@ -138,6 +138,11 @@ def contents(file: Path) -> bytes:
         raise click.ClickException(f"{doing} {file}: {str(error.strerror).lower()}") from None
 
 
+def named(file: Path | None, error: Exception) -> str:
+    """What is wrong with what was read of a file, if it was one."""
+    return str(error) if file is None else f"{'stdin' if str(file) == '-' else file}: {error}"
+
+
 class Boolean(click.Option):
     """A flag as Go's pflag has it: `--wait` or `--wait=false`. click knows it by a second name, which is not shown."""
 

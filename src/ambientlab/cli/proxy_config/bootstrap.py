@@ -18,8 +18,8 @@ def rows(section: Message) -> list[list[str]]:
         if key in about:
             envoy += f"/{about[key]}"
     found = {
-        "Istio Version:": metadata.get("ISTIO_VERSION", ""),
-        "Istio Proxy Version:": metadata.get("ISTIO_PROXY_SHA", "").rpartition(":")[2],
+        "Istio Version:": metadata.get("ISTIO_VERSION"),
+        "Istio Proxy Version:": str(metadata.get("ISTIO_PROXY_SHA") or "").rpartition(":")[2],
         "Envoy Version:": envoy,
     }
-    return [[name, value] for name, value in found.items() if value]
+    return [[name, value] for name, value in found.items() if value and isinstance(value, str)]

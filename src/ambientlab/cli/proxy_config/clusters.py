@@ -19,7 +19,7 @@ class ClusterFilter:
     direction: str = ""
 
     def admits(self, cluster: Message) -> bool:
-        name = cluster["name"]
+        name = cluster.get("name", "")
         wanted = (self.fqdn, self.direction, self.subset, f"|{self.port}|" if self.port else "")
         return all(part in name for part in wanted)
 
@@ -30,15 +30,15 @@ def rows(clusters: list[Message]) -> list[list[str]]:
 
 def row(cluster: Message) -> list[str]:
     kind = (cluster.get("cluster_type") or {}).get("name") or cluster.get("type", "STATIC")
-    parsed = parse_name(cluster["name"])
+    parsed = parse_name(cluster.get("name", ""))
     if parsed is None:
-        return [cluster["name"], "-", "-", "-", kind, owner(cluster)]
+        return [cluster.get("name", ""), "-", "-", "-", kind, owner(cluster)]
     direction, subset, host, port = parsed
     return [host, str(port), subset or "-", direction, kind, owner(cluster)]
 
 
 def prefixed(cluster: Message) -> list[str]:
     """As `all` shows it: what is no service's name has the prefix as well."""
-    name = f"cluster/{cluster['name']}"
+    name = f"cluster/{cluster.get('name', '')}"
     first, *rest = row(cluster)
-    return [name, name if first == cluster["name"] else first, *rest]
+    return [name, name if first == cluster.get("name", "") else first, *rest]

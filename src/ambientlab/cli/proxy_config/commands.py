@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ambientlab.cli import pods
-from ambientlab.cli.istio.command import Group, boolean, contents, early
+from ambientlab.cli.istio.command import Group, boolean, contents, early, named
 from ambientlab.cli.proxy_config import bootstrap, clusters, endpoints, extensions, listeners, loggers, routes, secrets
 from ambientlab.cli.proxy_config.dump import Dump, DumpError, Message, as_json, as_yaml
 from ambientlab.cli.tabwriter import PADDING, columns
@@ -44,6 +44,7 @@ _MASKS = {
 }
 
 Command = Callable[..., None]
+_Read = TypeVar("_Read")
 
 
 _ABSENT = dict.fromkeys(
@@ -106,20 +107,21 @@ class Source:
         self._pod = pods.find(cluster, pod, cluster.namespace) if pod else pods.Pod("", "")
 
     def dump(self) -> Dump:
-        try:
-            return Dump(self.raw_dump())
-        except DumpError as error:
-            raise click.ClickException(str(error)) from None
+        return self._as(Dump, self.raw_dump())
 
     def raw_dump(self) -> bytes:
         where = f"{self._pod.name}.{self._pod.namespace} sidecar"
         return self._read(f"config_dump{_MASKS[self._command]}", f"failed to execute command on {where}")
 
     def clusters(self) -> list[Message]:
+        return self._as(endpoints.parse, self._read("clusters?format=json", "failed to execute command on Envoy"))
+
+    def _as(self, read: Callable[[bytes], _Read], text: bytes) -> _Read:
+        """What is wrong with a file is told with its name."""
         try:
-            return endpoints.parse(self._read("clusters?format=json", "failed to execute command on Envoy"))
+            return read(text)
         except DumpError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(named(self._file, error)) from None
 
     def _read(self, path: str, failure: str) -> bytes:
         if self._file is not None:

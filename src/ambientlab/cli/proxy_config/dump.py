@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ambientlab.cli.proxy_config import shape
+from ambientlab.cli.shapes import Shape, ShapeError
+
 Message = dict[str, Any]
 Names = tuple[str, str, str, int]
 
@@ -31,11 +34,8 @@ class DumpError(Exception):
 class Dump:
     def __init__(self, text: str | bytes) -> None:
         """Raises DumpError for what is not a dump."""
-        try:
-            self.raw: Message = json.loads(text)
-            self._configs: list[Message] = [one for one in self.raw.get("configs") or () if isinstance(one, dict)]
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise DumpError(f"error unmarshalling config dump response from Envoy: {error}") from None
+        self.raw, read = parsed(text, shape.CONFIG_DUMP)
+        self._configs: list[Message] = read.get("configs", [])
 
     def section(self, kind: str) -> Message:
         """All parts of one kind, e.g. `ClustersConfigDump`: a masked dump has a part for each field, and extensions
@@ -52,7 +52,8 @@ class Dump:
         for config in self._configs:
             if config.get("@type") == f"{_ADMIN}{kind}":
                 for key, value in config.items():
-                    found[key] = [*found[key], *value] if isinstance(found.get(key), list) else value
+                    both = isinstance(value, list) and isinstance(found.get(key), list)
+                    found[key] = [*found[key], *value] if both else value
         return found
 
     def clusters(self) -> list[Message]:
@@ -60,7 +61,7 @@ class Dump:
         found = _resources(section, ("dynamic_active_clusters", "static_clusters"), lambda one: one.get("cluster"))
         if not found:
             raise DumpError("no clusters found")
-        return sorted(found, key=lambda cluster: order(cluster["name"]))
+        return sorted(found, key=lambda cluster: order(cluster.get("name", "")))
 
     def listeners(self) -> list[Message]:
         try:
@@ -91,6 +92,15 @@ class Dump:
         return sorted(found, key=lambda assignment: order(assignment.get("cluster_name", "")))
 
 
+def parsed(text: str | bytes, read: Shape) -> tuple[Message, Message]:
+    """A document of Envoy's as it is, and as it is to be read. Raises DumpError for what is none."""
+    try:
+        raw = json.loads(text)
+        return raw, read(raw)
+    except (ValueError, RecursionError, ShapeError) as error:
+        raise DumpError(f"error unmarshalling config dump response from Envoy: {error}") from None
+
+
 def _resources(section: Message, lists: tuple[str, ...], pick: Callable[[Message], Message | None]) -> list[Message]:
     picked = (pick(one) for name in lists for one in section.get(name) or ())
     return [{key: value for key, value in one.items() if key != "@type"} for one in picked if one]
@@ -114,9 +124,9 @@ def owner(resource: Message) -> str:
     path = resource.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config")
     if path is None:
         return ""
-    pieces = path.split("/")
-    if not path.startswith("/apis/networking.istio.io/"):
+    if not (isinstance(path, str) and path.startswith("/apis/networking.istio.io/")):
         return "<unknown>"
+    pieces = path.split("/")
     return f"{pieces[7]}.{pieces[5]}" if len(pieces) == 8 else ""
 
 

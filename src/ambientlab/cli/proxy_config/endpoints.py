@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from ambientlab.cli.proxy_config.dump import DumpError, Message
+from ambientlab.cli.proxy_config import shape
+from ambientlab.cli.proxy_config.dump import DumpError, Message, parsed
 
 HEADER = ["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"]
 EDS_HEADER = ["NAME", "STATUS", "LOCALITY", "CLUSTER"]
@@ -30,10 +30,10 @@ class EndpointFilter:
 
 
 def parse(text: str | bytes) -> list[Message]:
-    try:
-        statuses: list[Message] = json.loads(text)["cluster_statuses"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DumpError(f"error unmarshalling config dump response from Envoy: {error}") from None
+    _, read = parsed(text, shape.CLUSTERS)
+    statuses: list[Message] | None = read.get("cluster_statuses")
+    if statuses is None:
+        raise DumpError("error unmarshalling config dump response from Envoy: there are no cluster_statuses")
     return statuses
 
 
@@ -41,10 +41,10 @@ def rows(clusters: list[Message], chosen: EndpointFilter) -> list[list[str]]:
     found = []
     for cluster in clusters:
         for host in cluster.get("host_statuses") or ():
-            if chosen.admits(host, cluster["name"]):
+            if chosen.admits(host, cluster.get("name", "")):
                 address, port = place(host.get("address") or {})
                 failed = (host.get("health_status") or {}).get("failed_outlier_check")
-                found.append((address, port, cluster["name"], _status(host), "FAILED" if failed else "OK"))
+                found.append((address, port, cluster.get("name", ""), _status(host), "FAILED" if failed else "OK"))
     return [
         [f"{address}:{port}" if port else address, status, check, name]
         for address, port, name, status, check in sorted(found)
@@ -55,7 +55,7 @@ def with_hosts(clusters: list[Message], chosen: EndpointFilter) -> list[Message]
     return [
         cluster
         for cluster in clusters
-        if any(chosen.admits(host, cluster["name"]) for host in cluster.get("host_statuses") or ())
+        if any(chosen.admits(host, cluster.get("name", "")) for host in cluster.get("host_statuses") or ())
     ]
 
 

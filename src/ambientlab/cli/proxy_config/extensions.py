@@ -12,6 +12,10 @@ _PREFIX = "type.googleapis.com/"
 
 def rows(dump: Dump) -> Iterator[list[str]]:
     found = [one.get("ecds_filter") or {} for one in dump.section("EcdsConfigDump").get("ecds_filters") or ()]
-    kinds = [(one["typed_config"]["@type"].removeprefix(_PREFIX), one["name"]) for one in found if one]
+    kinds = [
+        ((one.get("typed_config") or {}).get("@type", "").removeprefix(_PREFIX), one.get("name", ""))
+        for one in found
+        if one
+    ]
     for kind, name in sorted(kinds):
         yield [name, kind]

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from ambientlab.cli.proxy_config import routes
 from ambientlab.cli.proxy_config.dump import Message
+from ambientlab.cli.proxy_config.shape import HTTP, TCP
 
 HEADER = ["ADDRESSES", "PORT", "MATCH", "DESTINATION"]
 BRIEF = ["ADDRESSES", "PORT", "TYPE"]
 WAYPOINT_HEADER = ["LISTENER", "CHAIN", "MATCH", "DESTINATION"]
 
-_HTTP = "envoy.filters.network.http_connection_manager"
-_TCP = "envoy.filters.network.tcp_proxy"
 _BLACKHOLE = "BlackHoleCluster"
 _PROTOCOLS = {
     ("http/1.0", "http/1.1", "h2c", "istio-http/1.0", "istio-http/1.1", "istio-h2"): "App: HTTP TLS",
@@ -85,8 +84,8 @@ def port(listener: Message) -> int:
 
 def kind(listener: Message) -> str:
     filters = [one for chain in chains(listener) for one in chain.get("filters") or ()]
-    http = any(one.get("name") == _HTTP for one in filters)
-    tcp = any(one.get("name") == _TCP and _BLACKHOLE not in json.dumps(one) for one in filters)
+    http = any(one.get("name") == HTTP for one in filters)
+    tcp = any(one.get("name") == TCP and _BLACKHOLE not in json.dumps(one) for one in filters)
     return {(True, True): "HTTP+TCP", (True, False): "HTTP", (False, True): "TCP"}.get((http, tcp), "UNKNOWN")
 
 
@@ -100,7 +99,7 @@ def match(conditions: Message) -> str:
         found.append(_PROTOCOLS.get(tuple(protocols), f"App: {','.join(protocols)}"))
     to_port = f":{conditions['destination_port']}" if "destination_port" in conditions else ""
     if ranges := conditions.get("prefix_ranges"):
-        networks = ",".join(f"{one['address_prefix']}/{one.get('prefix_len', 0)}" for one in ranges)
+        networks = ",".join(f"{one.get('address_prefix', '')}/{one.get('prefix_len', 0)}" for one in ranges)
         found.append(f"Addr: {networks}{to_port}")
     elif to_port:
         found.append(f"Addr: *{to_port}")
@@ -111,12 +110,12 @@ def destination(filters: list[Message]) -> str:
     """Of the first filter that ends the chain."""
     for one in filters:
         config = one.get("typed_config") or {}
-        if one.get("name") == _HTTP:
+        if one.get("name") == HTTP:
             if "route_config" in config:
                 return _inline(config["route_config"])
             name = (config.get("rds") or {}).get("route_config_name")
             return f"Route: {name}" if name else "HTTP"
-        if one.get("name") == _TCP and _BLACKHOLE not in json.dumps(config):
+        if one.get("name") == TCP and _BLACKHOLE not in json.dumps(config):
             return _cluster(config.get("cluster", ""))
     return "Non-HTTP/Non-TCP"
 
@@ -158,8 +157,9 @@ def _branches(name: str, matcher: Message) -> Iterator[str]:
     for matched in custom:
         for one in matched.get("ranges") or ():
             length = one.get("prefix_len", 0)
-            network = one["address_prefix"] if length in (32, 128) else f"{one['address_prefix']}/{length}"
-            yield from _leads_to(name, matched["on_match"], f"{subject}={network}")
+            prefix = one.get("address_prefix", "")
+            network = prefix if length in (32, 128) else f"{prefix}/{length}"
+            yield from _leads_to(name, matched.get("on_match") or {}, f"{subject}={network}")
 
 
 def _leads_to(name: str, on_match: Message, condition: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ _LISTS = {"dynamic_warming_secrets": "WARMING", "dynamic_active_secrets": "ACTIV
 def rows(section: Message, now: datetime) -> tuple[list[str], list[list[str]]]:
     """The header and the rows: trust domains are shown if every secret has one."""
     found = [
-        [secret["name"], *_described(secret.get("secret") or {}, state, now)]
+        [secret.get("name", ""), *_described(secret.get("secret") or {}, state, now)]
         for name, state in _LISTS.items()
         for secret in section.get(name) or ()
     ]

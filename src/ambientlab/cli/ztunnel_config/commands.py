@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ambientlab.cli import pods
-from ambientlab.cli.istio.command import Group, boolean, contents
+from ambientlab.cli.istio.command import Group, boolean, contents, named
 from ambientlab.cli.tabwriter import columns
 from ambientlab.cli.ztunnel_config import tables
 from ambientlab.cli.ztunnel_config.dump import Dump, DumpError
@@ -71,7 +71,7 @@ class Source:
         try:
             return Dump(self._read(of_one=of_one))
         except DumpError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(named(self._file, error)) from None
 
     def instances(self) -> list[pods.Pod]:
         """The ztunnel that was named, or all there are."""

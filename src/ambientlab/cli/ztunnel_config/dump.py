@@ -7,9 +7,12 @@ know are lost, fields that are missing appear with Go's zero values, unless they
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ambientlab.cli import shapes
+from ambientlab.cli.shapes import ShapeError, within
 
 Message = dict[str, Any]
 Convert = Callable[[Any], Any]
@@ -30,15 +33,15 @@ class _Field:
 
 
 def _text(value: Any) -> Any:
-    return "" if value is None else value
+    return "" if value is None else shapes.text(value)
 
 
 def _number(value: Any) -> Any:
-    return 0 if value is None else value
+    return 0 if value is None else shapes.number(value)
 
 
 def _flag(value: Any) -> Any:
-    return bool(value)
+    return value is not None and shapes.boolean(value)
 
 
 def _any(value: Any) -> Any:
@@ -46,19 +49,19 @@ def _any(value: Any) -> Any:
 
 
 def _list(convert: Convert) -> Convert:
-    return lambda value: None if value is None else [convert(one) for one in value]
+    return _pointer(shapes.each(convert))
 
 
 def _map(convert: Convert) -> Convert:
-    return lambda value: None if value is None else {key: convert(value[key]) for key in sorted(value)}
+    return _pointer(lambda value: dict(sorted(shapes.values(convert)(value).items())))
 
 
 def _struct(fields: Mapping[str, Convert | _Field]) -> Convert:
     known = {name: one if isinstance(one, _Field) else _Field(one) for name, one in fields.items()}
 
     def convert(value: Any) -> Message:
-        given = value or {}
-        found = ((name, one.convert(given.get(name)), one) for name, one in known.items())
+        given = {} if value is None else shapes.struct(value)
+        found = ((name, within(f".{name}", one.convert, given.get(name)), one) for name, one in known.items())
         return {name: made for name, made, one in found if not one.omits(made)}
 
     return convert
@@ -157,17 +160,19 @@ class Dump:
     def __init__(self, text: str | bytes) -> None:
         """Raises DumpError for what is no dump."""
         try:
-            self.raw: Message = json.loads(text)
+            self.raw: Message = shapes.struct(json.loads(text))
             self.workloads = _each(self.raw, "workloads", _workload)
             self.services = _each(self.raw, "services", _service)
             self.policies = _each(self.raw, "policies", _policy)
             self.certificates = _each(self.raw, "certificates", _certificates)
             self.states = _each(self.raw, "workloadState", _state) or _each(self.raw, "workloadstate", _state)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, RecursionError, ShapeError) as error:
             raise DumpError(f"error unmarshalling config dump response from ztunnel: {error}") from None
 
 
 def _each(raw: Message, name: str, convert: Convert) -> list[Message]:
     """Of a list, or, as older versions had it, of a mapping."""
-    found: Iterable[Any] = raw.get(name) or ()
-    return [convert(one) for one in (found.values() if isinstance(found, dict) else found)]
+    found = raw.get(name)
+    if isinstance(found, dict):
+        return list(within(f".{name}", shapes.values(convert), found).values())
+    return [] if found is None else within(f".{name}", shapes.each(convert), found)

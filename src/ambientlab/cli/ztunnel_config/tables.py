@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from ambientlab.cli.shapes import moment
 from ambientlab.cli.ztunnel_config.dump import Dump, Message
 
 Rows = list[list[str]]
@@ -77,7 +77,7 @@ def services(dump: Dump, namespace: str) -> Rows:
     rows = []
     for one in ordered_services(dump, namespace):
         endpoints = one["endpoints"] or {}
-        ready = sum(endpoint["workloadUid"] in healthy for endpoint in endpoints.values())
+        ready = sum(endpoint is not None and endpoint["workloadUid"] in healthy for endpoint in endpoints.values())
         vips = ",".join(_ip(vip) for vip in one["vips"] or ())
         rows.append(
             [one["namespace"], one["name"], vips, _waypoint(one, dump.services), f"{ready}/{len(endpoints)}"],
@@ -114,9 +114,9 @@ def certificates(dump: Dump, now: datetime) -> Rows:
         if not roots and len(chain) > 1:
             types[-1] = "Root"
         for kind, certificate in [*zip(types, chain, strict=True), *(("Root", root) for root in roots)]:
-            serial = f"{int(certificate['serialNumber']):x}" if certificate["serialNumber"] else "<nil>"
             times = [certificate["expirationTime"] or "NA", certificate["validFrom"] or "NA"]
-            rows.append([one["identity"], kind, state, str(_valid(certificate, now)).lower(), serial, *times])
+            valid, serial = str(_valid(certificate, now)).lower(), _hexadecimal(certificate["serialNumber"])
+            rows.append([one["identity"], kind, state, valid, serial, *times])
     head = ["CERTIFICATE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"]
     return [head, *rows]
 
@@ -169,13 +169,14 @@ def _ip(address: str) -> str:
     return address.partition("/")[2]
 
 
-def _valid(certificate: Message, now: datetime) -> bool:
+def _hexadecimal(number: str) -> str:
+    """What is no number is shown as Go shows one that is not there."""
     try:
-        begin, end = _moment(certificate["validFrom"]), _moment(certificate["expirationTime"])
+        return f"{int(number):x}"
     except ValueError:
-        return False
-    return begin < now < end
+        return "<nil>"
 
 
-def _moment(text: Any) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+def _valid(certificate: Message, now: datetime) -> bool:
+    begin, end = moment(certificate["validFrom"]), moment(certificate["expirationTime"])
+    return begin is not None and end is not None and begin < now < end
