@@ -171,7 +171,7 @@ def logs(name: str, component: str, follow: bool, tail: int | None) -> None:
     if not files[component].exists():
         fail(f"mesh {name!r} has no {component} log yet", [f"ambientlab up --name {name}"])
     try:
-        logtail.show(files[component], sys.stdout.buffer, last=tail, follow=follow)
+        logtail.show(files[component], sys.stdout.buffer, last=tail, follow=follow, cri=component != "daemon")
     except OSError as error:
         if error.filename is None:
             raise

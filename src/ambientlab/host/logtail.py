@@ -11,17 +11,32 @@ _CHUNK = 64 * 1024
 _BETWEEN = 100  # milliseconds from one look for more to the next
 
 
-def show(path: Path, out: BinaryIO, *, last: int | None, follow: bool) -> None:
-    """Write the `last` lines or all, and what is appended for as long as somebody reads `out`. A file that takes the
-    place of this one, and one that is cut short, are read from their beginning. Raises OSError, with a file's name if
-    that cannot be read."""
+class _Spoken:
+    """Takes a log in CRI form, and writes what was said: whoever said it has put a time of their own before it."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._unfinished = b""
+
+    def write(self, chunk: bytes) -> None:
+        *lines, self._unfinished = (self._unfinished + chunk).split(b"\n")
+        for line in lines:
+            _, _, tag, text = line.split(b" ", 3) if line.count(b" ") > 2 else (b"", b"", b"F", line)
+            self._out.write(text if tag == b"P" else text + b"\n")
+
+
+def show(path: Path, out: BinaryIO, *, last: int | None, follow: bool, cri: bool = False) -> None:
+    """Write the `last` lines or all, and what is appended for as long as somebody reads `out`; of a log in CRI form
+    without what that puts before each line. A file that takes the place of this one, and one that is cut short, are
+    read from their beginning. Raises OSError, with a file's name if that cannot be read."""
+    lines = _Spoken(out) if cri else out
     file = path.open("rb")
     try:
         file.seek(0 if last is None else _beginning(file, last))
         while True:
             there = _found(path)
             while chunk := file.read(_CHUNK):
-                out.write(chunk)
+                lines.write(chunk)
             out.flush()
             if not follow:
                 return
