@@ -272,10 +272,16 @@ def test_tags_are_listed_and_not_made(hello: Mesh) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "path", "shown"),
-    [(["proxy", "deploy/waypoint.hello"], "/ready", b"LIVE"), (["istiod-debug", "deploy/istiod"], "", b"/debug/syncz")],
+    ("page", "path", "shown", "number", "status"),
+    [
+        (["proxy", "deploy/waypoint.hello"], "/ready", b"LIVE", signal.SIGINT, 0),
+        (["istiod-debug", "deploy/istiod"], "", b"/debug/syncz", signal.SIGTERM, 128 + signal.SIGTERM),
+    ],
 )
-def test_dashboards_lead_to_pages(hello: Mesh, page: list[str], path: str, shown: bytes) -> None:
+def test_dashboards_lead_to_pages(
+    hello: Mesh, page: list[str], path: str, shown: bytes, number: signal.Signals, status: int
+) -> None:
+    """And leave no port-forward behind."""
     command = [sys.executable, "-m", "ambientlab.cli.istioctl", "dashboard", *page, "--browser=false"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=hello.env, preexec_fn=_as_in_a_terminal
@@ -284,9 +290,11 @@ def test_dashboards_lead_to_pages(hello: Mesh, page: list[str], path: str, shown
         url = process.stdout.readline().strip()
         with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:
             assert shown in answer.read()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        [forward] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(number)
+        assert process.wait(10) == status
         assert process.stdout.read() == "skipping opening a browser\n"
+    assert not Path("/proc", forward).exists()
 
 
 def _as_in_a_terminal() -> None:

@@ -1,5 +1,5 @@
-"""How a program begins, whatever its streams are, and how it ends that is interrupted, whose output goes nowhere, or
-that meets a file which is not for it.
+"""How a program begins, whatever its streams are, and how it ends that is interrupted or told to end, whose output goes
+nowhere, or that meets a file which is not for it.
 
 It ends with the exit codes that shells expect: click has 1 for an interruption and for a reader that went away, and a
 traceback for a full disk.
@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from ambientlab.cli.output import fail
+from ambientlab.host import ending
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What is wrong with a place that takes no more output; such an error names no file."""
@@ -38,7 +39,7 @@ class Program(click.Group):
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ending():
+        with _ending(), ending.in_order():
             return super().invoke(ctx)
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
 
-from ambientlab.host import lifecycle
+from ambientlab.host import ending, lifecycle
 from ambientlab.host.paths import DEFAULT_NAME, known_meshes, mesh_paths
 
 _LONGEST = 48
@@ -39,7 +36,7 @@ def directory() -> Iterator[Path]:
     usual = tempfile.gettempdir()
     root = Path(tempfile.mkdtemp(prefix="ambientlab-", dir=usual if len(os.fsencode(usual)) <= _LONGEST else "/tmp"))
     (root / "run").mkdir(mode=0o700)
-    with _environment(variables(root)), _ended_in_order():
+    with _environment(variables(root)), ending.in_order():
         try:
             yield root
         finally:
@@ -47,29 +44,6 @@ def directory() -> Iterator[Path]:
                 undoing.callback(shutil.rmtree, root, ignore_errors=True)
                 for name in known_meshes():
                     undoing.callback(lifecycle.down, mesh_paths(name), purge=True, kubeconfig_path=None)
-
-
-@contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """A time limit (SIGTERM) and a terminal that is closed (SIGHUP, unless it is ignored, as under nohup) end a run as
-    Ctrl-C does: nobody would find its mesh."""
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-
-    def end(number: int, frame: object) -> NoReturn:
-        del frame
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)  # what is being undone is not to be left half done
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = [(number, signal.signal(number, end)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -65,6 +65,38 @@ def test_a_shell_finds_its_programs_elsewhere_once_the_mesh_is_purged(tmp_path: 
     assert (done.stdout, done.stderr) == ("mesh\ninstalled\n", "")
 
 
+SERVING = """
+import signal
+from pathlib import Path
+from ambientlab.cli.program import Program
+from ambientlab.host.kubectl import Kubectl
+
+program = Program()
+
+@program.command()
+def serve():
+    with Kubectl(Path("kubeconfig")).proxy() as socket:
+        print(socket, flush=True)
+        signal.pause()
+
+program(["serve"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_leaves_no_children(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("apiVersion: v1\nkind: Config\n")
+    with subprocess.Popen([sys.executable, "-c", SERVING], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        socket = Path(process.stdout.readline().strip())
+        assert socket.is_socket()
+        [kubectl] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    assert not Path("/proc", kubectl).exists()
+    assert not socket.parent.exists()
+
+
 def test_an_interruption_ends_with_130(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifests")
     with (
