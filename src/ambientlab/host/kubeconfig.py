@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -157,12 +158,25 @@ def _write(path: Path, config: dict[str, Any]) -> None:
         ) from error
 
 
-def _abandoned(lock: Path) -> bool:
-    """Whether whoever made it must have been killed: a change takes milliseconds, and client-go names no holder."""
+def _taken_over(lock: Path) -> bool:
+    """Whether it was abandoned and is this process's own from here on. Whoever made it must have been killed: a change
+    takes milliseconds, and client-go names no holder. It is made young in its place and under a lock of the kernel's,
+    which one process has at a time: another that took it away instead could take away the next holder's."""
     try:
-        return time.time() - lock.stat().st_mtime > _LOCK_LIFETIME
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(descriptor)
+        if not os.path.samestat(found, lock.stat()) or time.time() - found.st_mtime <= _LOCK_LIFETIME:
+            return False
+        os.utime(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 @contextlib.contextmanager
@@ -175,9 +189,9 @@ def _locked(path: Path) -> Iterator[None]:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
             break
         except FileExistsError:
-            if _abandoned(lock):
-                lock.unlink(missing_ok=True)
-            elif time.monotonic() > deadline:
+            if _taken_over(lock):
+                break
+            if time.monotonic() > deadline:
                 raise KubeconfigError(
                     f"{lock} has been there for {_LOCK_PATIENCE:.0f} s: remove it if nobody holds it"
                 ) from None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +128,37 @@ def test_a_lock_that_a_killed_process_left_is_taken_over(tmp_path: Path) -> None
     os.utime(lock, (1, 1))
     kubeconfig.merge(tmp_path / "config", "ambientlab-x", CREDENTIALS)
     assert not lock.exists()
+
+
+def test_one_of_several_takes_over_what_a_killed_process_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow one has looked at the old lock, and gets to act on it when another has taken it over and holds it."""
+    path, lock = tmp_path / "config", tmp_path / "config.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    looked, held = threading.Event(), threading.Event()
+    inside: list[str] = []
+
+    def late(call: Callable[..., None]) -> Callable[..., None]:
+        def wait(*arguments: Any, **options: Any) -> None:
+            if threading.current_thread() is slow and not looked.is_set():
+                looked.set()
+                assert held.wait(10)
+            call(*arguments, **options)
+
+        return wait
+
+    def change() -> None:
+        with kubeconfig._locked(path):
+            inside.append("slow")
+
+    slow = threading.Thread(target=change)
+    monkeypatch.setattr(fcntl, "flock", late(fcntl.flock))
+    monkeypatch.setattr(Path, "unlink", late(Path.unlink))
+    slow.start()
+    assert looked.wait(10)
+    with kubeconfig._locked(path):
+        held.set()
+        slow.join(0.2)
+        assert (inside, slow.is_alive(), lock.exists()) == ([], True, True)
+    slow.join(10)
+    assert (inside, lock.exists()) == (["slow"], False)
