@@ -275,6 +275,20 @@ async def test_a_sidecar_starts_first_and_ends_last(world: Any) -> None:
     assert starts == ["start proxy", "start main", "signal 15"]
 
 
+async def test_sidecars_have_what_the_others_leave_of_the_grace_period(world: Any) -> None:
+    stubborn = "trap '' TERM; while :; do sleep 0.01; done"
+    hook = {"preStop": {"exec": {"command": ["touch", str(world.path / "told")]}}}
+    sidecar = shell(stubborn, "proxy", restartPolicy="Always", lifecycle=hook)
+    await world.create("web", shell(stubborn), initContainers=[sidecar], terminationGracePeriodSeconds=10)
+    await world.ready("web")
+    began = world.clock.time()
+    await world.client.delete(kinds.POD, "web", "default")
+    await world.until((world.path / "told").exists)  # its hook waits for nobody
+    await world.elapse_until(lambda: world.pod("web") is None)
+    assert 12 <= world.clock.time() - began < 15
+    assert sorted(call for call in world.runtime.calls if "signal" in call) == ["signal 15"] * 2 + ["signal 9"] * 2
+
+
 async def test_a_pod_that_must_not_restart_succeeds_or_fails(world: Any) -> None:
     await world.create("good", shell("exit 0"), restartPolicy="Never")
     await world.create("bad", shell("exit 3"), restartPolicy="Never")
@@ -445,6 +459,16 @@ async def test_a_deadline_ends_the_pod(world: Any) -> None:
     world.clock.advance(60)
     await world.until(lambda: world.status("job").get("reason") == "DeadlineExceeded")
     await world.until(lambda: world.status("job").get("phase") == "Failed")
+
+
+async def test_a_deadline_counts_from_the_start_of_the_pod(world: Any) -> None:
+    await world.create("job", shell("exec sleep 1000"), activeDeadlineSeconds=60, restartPolicy="OnFailure")
+    await world.ready("job")
+    world.clock.advance(50)
+    await world.restart()
+    await world.ready("job")
+    world.clock.advance(10)
+    await world.until(lambda: world.status("job").get("reason") == "DeadlineExceeded")
 
 
 async def test_an_ephemeral_container_joins_a_running_pod(world: Any) -> None:

@@ -92,6 +92,19 @@ async def test_a_liveness_failure_restarts_the_container(world: Any) -> None:
     assert world.events("Unhealthy") == ["Liveness probe failed: gone\n"]
 
 
+async def test_a_probe_may_have_a_grace_period_of_its_own(world: Any) -> None:
+    flag = world.path / "alive"
+    flag.touch()
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
+    stubborn = {**SLEEP, "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"]}
+    await world.create("web", {**stubborn, "livenessProbe": {**probe, "terminationGracePeriodSeconds": 3}})
+    await world.ready("web")
+    flag.unlink()
+    began = world.clock.time()
+    await world.elapse_until(lambda: world.container("web").get("restartCount") == 1)
+    assert world.clock.time() - began < 6
+
+
 async def test_nothing_else_is_probed_before_the_startup_probe_succeeds(world: Any, http: HttpServer) -> None:
     flag = world.path / "started"
     startup = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1}

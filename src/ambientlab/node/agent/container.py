@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -30,7 +30,7 @@ from ambientlab.node.runtime import ContainerSpec, Process
 if TYPE_CHECKING:
     from ambientlab.images.program import Drain, MakeOutput, Program
 
-_MIN_GRACE = 2.0  # seconds that remain for SIGTERM when preStop used up the grace period
+_MIN_GRACE = 2.0  # seconds that there are for SIGTERM, also when preStop or other containers used up the grace period
 _DRAIN = 5.0  # seconds a proxy has for what is under way (terminationDrainDuration of Istio's agent)
 _AGAIN = 0.5  # seconds until a proxy is told again to end
 _START_ERROR = 128  # the exit code runtimes report for a program that could not be started
@@ -317,10 +317,11 @@ class Container:
 
     # -- its end -----------------------------------------------------------------------------------------------
 
-    async def kill(self, grace: float, message: str = "") -> None:
+    async def kill(self, grace: float, message: str = "", after: Collection[asyncio.Future[None]] = ()) -> None:
         """Ends the process: preStop, SIGTERM, and SIGKILL after `grace` seconds or when the pod is in a hurry.
 
-        Returns when it has ended; at once when nothing runs.
+        SIGTERM waits for the end of what it comes `after`, as long as there is time, which is the same for all
+        (pkg/kubelet/kuberuntime, killContainer). Returns when it has ended; at once when nothing runs.
         """
         async with self._starting:  # what is being started must not be missed
             process = self.process
@@ -337,6 +338,10 @@ class Container:
                 outcome = actions.Outcome(False, f"still running after the grace period of {grace:g}s")
             if not outcome.ok:
                 self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {outcome.detail}")
+        if after and grace > 0:
+            with suppress(TimeoutError):
+                await within(clock, max(deadline - clock.time(), 0.0), unless(asyncio.wait(after), self._context.hurry))
+        if grace > 0:
             deadline = max(deadline, clock.time() + _MIN_GRACE)
         await self._drained(process, min(grace, _DRAIN))
         while self.process is process and clock.time() < deadline and not self._context.hurry.is_set():
@@ -369,10 +374,11 @@ class Container:
         if self.process is not None:
             self._begin_kill(f"Container {self.record.name} definition changed, will be restarted")
 
-    def _begin_kill(self, message: str) -> None:
+    def _begin_kill(self, message: str, grace: float | None = None) -> None:
+        """Within `grace` seconds, or as many as the pod has for its end."""
         if self._killing is None or self._killing.done():
-            grace = float(self._context.pod["spec"].get("terminationGracePeriodSeconds", 30))
-            self._killing = asyncio.create_task(self.kill(grace, message))
+            usual = self._context.pod["spec"].get("terminationGracePeriodSeconds", 30)
+            self._killing = asyncio.create_task(self.kill(float(usual if grace is None else grace), message))
 
     # -- what its probes report --------------------------------------------------------------------------------
 
@@ -390,7 +396,9 @@ class Container:
         self._event("Warning", "Unhealthy", f"{probe} probe failed: {detail}")
 
     def condemned(self, probe: str) -> None:
-        self._begin_kill(f"Container {self.record.name} failed {probe.lower()} probe, will be restarted")
+        """A probe may have a grace period of its own (pkg/kubelet/kuberuntime, setTerminationGracePeriod)."""
+        own = self.spec[f"{probe.lower()}Probe"].get("terminationGracePeriodSeconds")
+        self._begin_kill(f"Container {self.record.name} failed {probe.lower()} probe, will be restarted", own)
 
     # -- means -------------------------------------------------------------------------------------------------
 

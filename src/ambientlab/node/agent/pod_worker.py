@@ -169,8 +169,7 @@ class PodWorker:
             due = await self._set_up_volumes()
             await self._set_up_sandbox()
         self._status.mark()
-        deadline = self.pod["spec"].get("activeDeadlineSeconds")
-        timer = None if deadline is None else asyncio.create_task(sleep(self._means.clock, deadline))
+        timer = None if (left := self._left()) is None else asyncio.create_task(sleep(self._means.clock, left))
         refresh = asyncio.create_task(self._follow_changes(due))
         try:
             while await self._loses_sandbox(timer):
@@ -339,7 +338,7 @@ class PodWorker:
         for task in tasks:
             task.result()
         self._context.stopping = True
-        await self._kill(list(reversed(by_role[Role.SIDECAR])), self._grace(), one_by_one=True)
+        await self._kill(self._grace())
 
     def _start(self, container: Container) -> asyncio.Task[None]:
         task = self._tasks[container.record.name] = asyncio.create_task(container.run())
@@ -356,12 +355,20 @@ class PodWorker:
             ):
                 self._start(container)
 
+    def _left(self) -> float | None:
+        """Seconds for which it may be active, which count from its start whoever ran it then
+        (pkg/kubelet/active_deadline.go); None for any number of them."""
+        deadline: int | None = self.pod["spec"].get("activeDeadlineSeconds")
+        if deadline is None:
+            return None
+        return max(0.0, deadline - (self._means.clock.now() - self._start_time).total_seconds())
+
     async def _exceeded(self) -> None:
         message = "Pod was active on the node longer than the specified deadline"
         self._failure = ("DeadlineExceeded", message)
         self._means.recorder.record(self.pod, "Normal", "DeadlineExceeded", message)
         self._context.stopping = True
-        await self._kill(list(self._containers.values()), self._grace())
+        await self._kill(self._grace())
 
     # -- its end -----------------------------------------------------------------------------------------------
 
@@ -371,19 +378,18 @@ class PodWorker:
         self._context.volumes.tear_down()
 
     async def _end_containers(self) -> None:
-        grace = 0.0 if self._context.hurry.is_set() else self._grace()
-        sidecars = [c for c in self._containers.values() if c.record.role is Role.SIDECAR]
-        others = [c for c in self._containers.values() if c.record.role is not Role.SIDECAR]
-        await self._kill(others, grace)
-        await self._kill(list(reversed(sidecars)), grace, one_by_one=True)
+        await self._kill(0.0 if self._context.hurry.is_set() else self._grace())
         await _cancelled(*self._tasks.values())
 
-    async def _kill(self, containers: list[Container], grace: float, *, one_by_one: bool = False) -> None:
-        if one_by_one:
-            for container in containers:
-                await container.kill(grace)
-        else:
-            await asyncio.gather(*(container.kill(grace) for container in containers))
+    async def _kill(self, grace: float) -> None:
+        """Sidecars after all others, those that began last first (pkg/kubelet/kuberuntime, terminationOrdering)."""
+        containers = self._containers.values()
+        others = [c for c in containers if c.record.role is not Role.SIDECAR]
+        sidecars = [c for c in containers if c.record.role is Role.SIDECAR]
+        ends = [asyncio.ensure_future(container.kill(grace)) for container in others]
+        for sidecar in reversed(sidecars):
+            ends.append(asyncio.ensure_future(sidecar.kill(grace, after=tuple(ends))))
+        await asyncio.gather(*ends)
 
     def _grace(self) -> float:
         metadata, spec = self.pod["metadata"], self.pod["spec"]

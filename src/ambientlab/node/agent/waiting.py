@@ -34,7 +34,7 @@ async def _given_up(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-async def unless(work: Awaitable[None], *events: asyncio.Event) -> None:
+async def unless(work: Awaitable[object], *events: asyncio.Event) -> None:
     """Does `work`, which is cancelled when one of the events is set."""
     task = asyncio.ensure_future(work)
     waits = [asyncio.ensure_future(event.wait()) for event in events]
