@@ -80,7 +80,7 @@ def down(paths: MeshPaths, *, purge: bool, kubeconfig_path: Path | None) -> bool
             paths.process.unlink()
         shutil.rmtree(paths.run, ignore_errors=True)
         if purge:
-            _purge(paths.state)
+            _purge(paths)
     if kubeconfig_path is not None:
         try:
             kubeconfig.remove(kubeconfig_path, paths.context)
@@ -118,12 +118,28 @@ def _unstoppable(paths: MeshPaths, found: process.Running | None) -> LifecycleEr
     )
 
 
-def _purge(state: Path) -> None:
-    """Out of the way at once: who starts the mesh anew meanwhile gets a directory of its own."""
-    doomed = state.with_name(f".{state.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        state.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+def _purge(paths: MeshPaths) -> None:
+    """Out of the way at once: who starts the mesh anew meanwhile gets a directory of its own. Raises LifecycleError."""
+    doomed = paths.state.with_name(f".{paths.name}.{os.getpid()}")
+    try:
+        paths.state.rename(doomed)
+        _let_in(doomed)
+        shutil.rmtree(doomed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LifecycleError(
+            f"mesh {paths.name!r} is stopped, with its state left behind: cannot delete {error.filename}: "
+            f"{error.strerror}"
+        ) from error
+
+
+def _let_in(place: Path) -> None:
+    """Pods may have closed directories of theirs to everybody, themselves included."""
+    for above, names, _ in os.walk(place):
+        for directory in (os.path.join(above, name) for name in names):
+            if not os.path.islink(directory):
+                os.chmod(directory, 0o700)
 
 
 def credentials(paths: MeshPaths) -> kubeconfig.Credentials:

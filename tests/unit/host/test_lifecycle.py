@@ -56,6 +56,26 @@ def test_purging_leaves_nothing(paths: MeshPaths) -> None:
     assert not lifecycle.down(paths, purge=True, kubeconfig_path=None)
 
 
+def test_purging_leaves_nothing_that_a_pod_has_closed(paths: MeshPaths, tmp_path: Path) -> None:
+    """As an ordinary user: to root nothing is closed."""
+    closed = paths.state / "node" / "volumes" / "uid" / "closed"
+    (closed / "below").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (closed / "link").symlink_to(tmp_path / "elsewhere")
+    closed.chmod(0)
+    lifecycle.down(paths, purge=True, kubeconfig_path=None)
+    assert list(paths.state.parent.iterdir()) == []
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_state_that_stays_is_told(paths: MeshPaths) -> None:
+    in_the_way = paths.state.with_name(f".demo.{os.getpid()}") / "something"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(lifecycle.LifecycleError, match=r"its state left behind: cannot delete .*/demo"):
+        lifecycle.down(paths, purge=True, kubeconfig_path=None)
+    assert paths.state.exists()
+
+
 def test_a_mesh_of_which_nobody_is_recorded_is_not_touched(paths: MeshPaths) -> None:
     lock = acquired(paths)
     with pytest.raises(lifecycle.LifecycleError, match="is starting: wait a moment"):
@@ -83,7 +103,7 @@ def test_a_mesh_that_is_begun_while_another_ends_has_its_directories(
     up.start()
     assert waiting.wait(10)
     for place in (paths.run, paths.state) if purged else (paths.run,):
-        shutil.rmtree(place)
+        shutil.rmtree(place.rename(place.with_name("gone")))  # whole at once: `up` makes it anew meanwhile
     os.close(lock)
     up.join(20)
     assert there == [True]
