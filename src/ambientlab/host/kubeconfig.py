@@ -63,10 +63,7 @@ def merge(path: Path, context: str, credentials: Credentials) -> None:
     """Add or replace `context` with its cluster and user, and make it the current one."""
     with _locked(path):
         config = read(path)
-        _set(config, "clusters", context, "cluster", _cluster(credentials))
-        _set(config, "users", context, "user", _user(credentials))
-        _set(config, "contexts", context, "context", {"cluster": context, "user": context})
-        config["current-context"] = context
+        _put(config, context, credentials)
         _write(path, config)
 
 
@@ -88,12 +85,20 @@ def remove(path: Path, context: str) -> None:
 
 def write_standalone(path: Path, context: str, credentials: Credentials) -> None:
     """A whole kubeconfig that knows this mesh alone."""
-    config: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+    config = _empty()
+    _put(config, context, credentials)
+    _write(path, config)
+
+
+def _empty() -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+
+
+def _put(config: dict[str, Any], context: str, credentials: Credentials) -> None:
     _set(config, "clusters", context, "cluster", _cluster(credentials))
     _set(config, "users", context, "user", _user(credentials))
     _set(config, "contexts", context, "context", {"cluster": context, "user": context})
     config["current-context"] = context
-    _write(path, config)
 
 
 def _cluster(credentials: Credentials) -> dict[str, str]:
@@ -122,11 +127,10 @@ def _set(config: dict[str, Any], key: str, name: str, inner: str, value: dict[st
 
 def read(path: Path) -> dict[str, Any]:
     """A kubeconfig, an empty one where there is no file. Raises KubeconfigError."""
-    empty: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", "preferences": {}}
     try:
         text = path.read_text()
     except FileNotFoundError:
-        return empty
+        return _empty()
     except OSError as error:
         raise KubeconfigError(f"cannot read {path}: {error.strerror}. Set KUBECONFIG to another file.") from error
     except UnicodeDecodeError as error:
@@ -136,7 +140,7 @@ def read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a moment or a number that is none
         raise KubeconfigError(f"{path} is not YAML ({_first_line(error)}). Mend it, or set KUBECONFIG.") from error
     if config is None:
-        return empty
+        return _empty()
     if not isinstance(config, dict) or any(not isinstance(config.get(key) or [], list) for key, _ in _LISTS):
         raise KubeconfigError(f"{path} is not a kubeconfig. Move it away, or set KUBECONFIG to another file.")
     return config
@@ -183,25 +187,27 @@ def _taken_over(lock: Path) -> bool:
 def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(path.name + ".lock")
     deadline = time.monotonic() + _LOCK_PATIENCE
-    while True:
-        try:
-            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
-            break
-        except FileExistsError:
-            if _taken_over(lock):
-                break
+    try:
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while not (_made(lock) or _taken_over(lock)):
             if time.monotonic() > deadline:
-                raise KubeconfigError(
-                    f"{lock} has been there for {_LOCK_PATIENCE:.0f} s: remove it if nobody holds it"
-                ) from None
+                raise KubeconfigError(f"{lock} has been there for {_LOCK_PATIENCE:.0f} s: remove it if nobody holds it")
             time.sleep(0.02)  # another process holds it: client-go polls the same way
-        except OSError as error:
-            raise KubeconfigError(
-                f"cannot write {path}: {error.strerror}. Set KUBECONFIG to a file that can be written."
-            ) from error
+    except OSError as error:
+        raise KubeconfigError(
+            f"cannot write {path}: {error.strerror}. Set KUBECONFIG to a file that can be written."
+        ) from error
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
             lock.unlink()
+
+
+def _made(lock: Path) -> bool:
+    """Whether there was none. Raises OSError."""
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    return True

@@ -162,3 +162,9 @@ def test_one_of_several_takes_over_what_a_killed_process_left(tmp_path: Path, mo
         assert (inside, slow.is_alive(), lock.exists()) == ([], True, True)
     slow.join(10)
     assert (inside, lock.exists()) == (["slow"], False)
+
+
+def test_a_directory_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".kube").touch()
+    with pytest.raises(KubeconfigError, match=r"cannot write .*: File exists\. Set KUBECONFIG"):
+        kubeconfig.merge(tmp_path / ".kube" / "config", "ambientlab-x", CREDENTIALS)
