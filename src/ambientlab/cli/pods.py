@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ambientlab.api.objects import condition_holds
 from ambientlab.host.kubectl import KubectlError, plain
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def find_all(cluster: Cluster, text: str, namespace: str) -> list[Pod]:
 
 def select(cluster: Cluster, selector: str, namespace: str) -> list[Pod]:
     pods = cluster.kubectl.list("pods", namespace, selector)
-    return [Pod(pod["metadata"]["name"], namespace) for pod in sorted(pods, key=is_ready, reverse=True)]
+    ready_first = sorted(pods, key=lambda pod: condition_holds(pod, "Ready"), reverse=True)
+    return [Pod(pod["metadata"]["name"], namespace) for pod in ready_first]
 
 
 def ask(cluster: Cluster, pod: Pod, path: str, *, method: str = "GET", port: int = ADMIN_PORT) -> bytes:
@@ -102,8 +104,3 @@ def _requirement(expression: dict[str, Any]) -> str:
     if operator in ("Exists", "DoesNotExist"):
         return key if operator == "Exists" else f"!{key}"
     return f"{key} {operator.lower()} ({','.join(expression['values'])})"
-
-
-def is_ready(pod: dict[str, Any]) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

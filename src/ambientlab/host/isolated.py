@@ -15,8 +15,6 @@ from ambientlab.host.paths import DEFAULT_NAME, known_meshes, mesh_paths
 _LONGEST = 48
 """Bytes of a place for temporary files where the path of a mesh's socket is none too long for one."""
 
-_VARIABLES = ("XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "KUBECONFIG", "KUBECACHEDIR", "AMBIENTLAB_NAME")
-
 
 def variables(root: Path) -> dict[str, str]:
     """Everything ambientlab and kubectl would write, below `root`."""
@@ -48,7 +46,7 @@ def directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _VARIABLES}
+    before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
         yield

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from ambientlab.api.objects import condition_holds
 from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod
 from ambientlab.cli.istio.command import Cluster, Command, boolean
@@ -84,7 +85,7 @@ def _servers(cluster: Cluster, revision: str) -> list[dict[str, Any]] | None:
     """What each istiod says at /version, `version-revision-status`."""
     try:
         found = cluster.kubectl.list("pods", cluster.istio_namespace, istiod.selector(revision))
-        ready = [pod for pod in found if pods.is_ready(pod)]
+        ready = [pod for pod in found if condition_holds(pod, "Ready")]
         if not ready:
             click.echo(f'{_ABSENT}: no running Istio pods in namespace "{cluster.istio_namespace}"', err=True)
             return None
