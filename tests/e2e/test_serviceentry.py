@@ -384,6 +384,10 @@ def test_that_no_way_leads_out_of_the_machine_is_told(lab: Mesh) -> None:
     lab.apply(entry("beyond", "egress", "www.example.com", "  resolution: DNS"))
     (message,) = first(found, bool, "condition")
     assert "nothing leads to www.example.com, out of this machine" in message
+    for url in ("http://www.example.com/", "http://192.0.2.50/"):
+        explained = lab.ambientlab("explain", "--from", "test/curl", url)
+        assert re.search(r"100% .* out of reach ", explained.out), explained.text
+    assert not re.search("out of reach", lab.ambientlab("explain", "--from", "test/curl", "http://127.0.0.1/").out)
 
 
 def test_who_is_not_in_the_mesh_knows_nothing_of_it(lab: Mesh) -> None:

@@ -20,6 +20,7 @@ from ambientlab.cli.explain.document import document
 from ambientlab.cli.explain.drawing import draw
 from ambientlab.cli.layout import WIDTH, broken
 from ambientlab.cli.output import json_text
+from ambientlab.cluster import NODE_NAME, RUNTIME
 from ambientlab.mesh import explain
 from ambientlab.mesh.explain import Asker, Explanation, UnknownError, Unseen, remedies
 from ambientlab.mesh.index import RESOURCES, MeshIndex, ObjectRef
@@ -89,6 +90,18 @@ def nearest() -> Explanation:
     return explained(made)
 
 
+def out_of_reach() -> Explanation:
+    """The mesh of this machine, which nothing leads out of."""
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": NODE_NAME},
+        "spec": {},
+        "status": {"nodeInfo": {"containerRuntimeVersion": f"{RUNTIME}1"}},
+    }
+    return explained_in(indexed(*world(), node, *objects_in(case("serviceentry_dns"))), "http://mirror.example.com/")
+
+
 def at_ztunnel() -> Explanation:
     made = cluster(waypoint=False)
     made.apply(POLICIES)
@@ -119,6 +132,7 @@ EXPLANATIONS: dict[str, Callable[[], Explanation]] = {
     "pod_address": lambda: explained(cluster(), "http://10.244.2.2:5000/hello"),
     "itself": lambda: explained(cluster(), "http://10.244.2.2:5000/hello", source="hello/helloworld-v1"),
     "external": lambda: golden("serviceentry_dns", "http://mirror.example.com/"),
+    "out_of_reach": out_of_reach,
     "meaning_of_all": lambda: golden("serviceentry_meanings", "routed.example.com"),
     "own_meaning": lambda: golden("serviceentry_meanings", "routed.example.com", source=NEIGHBOUR),
     "connections": lambda: golden("tcproute", "http://echo.hello:9000"),

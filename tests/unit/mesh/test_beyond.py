@@ -59,6 +59,7 @@ def test_what_is_out_of_reach_is_told(spec: dict[str, Any], fields: dict[str, st
         at("host.ambientlab.internal", "host.ambientlab.internal.", HOST_NAME.upper()),
         at("web", "web.hello", "web.hello.svc", "web.hello.svc.cluster.local", "web-0.web", "web-0.web.hello"),
         at("10.244.0.7", "10.96.0.9", "fd00:10:244::7") | {"resolution": "STATIC"},
+        at("127.0.0.1", "::1") | {"resolution": "STATIC"},
         at("unix:///run/socket") | {"resolution": "STATIC"},
         {"resolution": "DYNAMIC_DNS", "hosts": [HOST_NAME.replace("host", "*", 1)]},
         {"resolution": "STATIC", "workloadSelector": {"labels": {"app": "web"}}},

@@ -47,7 +47,7 @@ def document(found: Explanation) -> Json:
             "why": found.waypoint.why,
         },
         "passages": [_passage(passage) for passage in decision.passages],
-        "outcomes": [outcome_of(outcome) for outcome in decision.outcomes],
+        "outcomes": [_outcome(found, outcome) for outcome in decision.outcomes],
         "applied": [
             {"object": object_of(one.object), "part": one.part, "place": str(one.place)} for one in found.applied
         ],
@@ -155,6 +155,12 @@ def _origin(origin: tuple[str, Key]) -> Json:
 
 def _destination(destination: Destination) -> Json:
     return {"host": destination.host, "port": destination.port, "subset": destination.subset}
+
+
+def _outcome(found: Explanation, outcome: Outcome) -> Json:
+    end = outcome.result
+    away = {"outOfReach": end.endpoint in found.beyond} if isinstance(end, Delivered) else {}
+    return outcome_of(outcome) | away
 
 
 def outcome_of(outcome: Outcome) -> Json:

@@ -171,7 +171,7 @@ def _ends(found: Explanation) -> Iterator[str]:
         yield f"{INDENT}({', '.join(late)})"
     places: dict[str, dict[_End, Fraction]] = {}
     for outcome in outcomes:
-        end = _end(outcome.result)
+        end = _end(found, outcome.result)
         ends = places.setdefault(end.place, {})
         ends[end] = ends.get(end, Fraction(0)) + outcome.probability
     several = sum(map(bool, places)) > 1
@@ -193,13 +193,14 @@ class _End(NamedTuple):
     address: str
 
 
-def _end(result: Result) -> _End:
+def _end(found: Explanation, result: Result) -> _End:
     if not isinstance(result, Delivered):
         return _End("", words.result(result), "")
     place = words.destination(result.destination) if result.destination.host else ""
     workload = result.endpoint.workload
     version = dict(workload.labels).get("version", "") if workload is not None else ""
-    return _End(place, f"{words.result(result)}{f'  version={version}' if version else ''}", result.hop.endpoint)
+    said = "  out of reach" if result.endpoint in found.beyond else f"  version={version}" if version else ""
+    return _End(place, f"{words.result(result)}{said}", result.hop.endpoint)
 
 
 def _admissions(found: Explanation) -> Iterator[str]:

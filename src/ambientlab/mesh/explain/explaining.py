@@ -44,6 +44,7 @@ def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[U
         tuple(f for f in unique if f.cause not in BROKEN),
         tuple(f for f in unique if f.cause in BROKEN),
         (*unseen, *surroundings.sidecars(scope)),
+        surroundings.beyond(scope),
     )
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from ambientlab.mesh.decide import Decision
 from ambientlab.mesh.index import ObjectRef
-from ambientlab.mesh.ir import Distribution, Key, Port
+from ambientlab.mesh.ir import Distribution, Endpoint, Key, Port
 
 
 class Cause(StrEnum):
@@ -40,11 +40,14 @@ class Cause(StrEnum):
     MISSING_BACKEND = "MissingBackend"
     EMPTY_SUBSET = "EmptySubset"
     NO_ENDPOINT = "NoEndpoint"
+    OUT_OF_REACH = "OutOfReach"
     WAYPOINT_IDENTITY = "WaypointIdentity"
     NO_EFFECT = "NoEffect"
 
 
-BROKEN = frozenset({Cause.MISSING_BACKEND, Cause.EMPTY_SUBSET, Cause.NO_ENDPOINT, Cause.WAYPOINT_IDENTITY})
+BROKEN = frozenset(
+    {Cause.MISSING_BACKEND, Cause.EMPTY_SUBSET, Cause.NO_ENDPOINT, Cause.OUT_OF_REACH, Cause.WAYPOINT_IDENTITY}
+)
 """Those of what is in force and is not what anybody wants."""
 
 
@@ -129,7 +132,8 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`applied` is in the order of the way; `ignored` had no effect, `problems` have one that nobody wants."""
+    """`applied` is in the order of the way; `ignored` had no effect, `problems` have one that nobody wants. Nothing
+    answers at the endpoints `beyond` the machine, whatever their share."""
 
     decision: Decision
     client: Client
@@ -139,6 +143,7 @@ class Explanation:
     ignored: tuple[Finding, ...]
     problems: tuple[Finding, ...]
     unseen: tuple[Unseen, ...] = ()
+    beyond: frozenset[Endpoint] = frozenset()
 
     @property
     def remedies(self) -> tuple[Remedy, ...]:

@@ -12,8 +12,9 @@ from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Cause, Finding, Unseen
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
+from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT
-from ambientlab.mesh.ir import Key, Resolution, names
+from ambientlab.mesh.ir import Endpoint, Key, Resolution, names
 
 
 def findings(scope: Scope) -> Iterator[Finding]:
@@ -21,6 +22,7 @@ def findings(scope: Scope) -> Iterator[Finding]:
     yield from _client_side(scope)
     yield from _proxies(scope)
     yield from _service_entries(scope)
+    yield from _out_of_reach(scope)
     yield from _empty(scope)
 
 
@@ -70,11 +72,35 @@ def _proxies(scope: Scope) -> Iterator[Finding]:
 
 
 def _service_entries(scope: Scope) -> Iterator[Finding]:
-    """Those that declare the host, whether or not theirs is the declaration that counts."""
+    """Those that declare the host, whether or not theirs is the declaration that counts. What becomes of labels that
+    name waypoints, and what is out of reach, is said elsewhere."""
     for ref, obj in scope.objects(SERVICEENTRY):
         hosts = obj["spec"].get("hosts") or ()
         if scope.host and names.hostname(scope.host) in hosts and scope.concerned(ref, hosts):
-            yield from map(scope.finding, scope.diagnostics(ref))
+            out = scope.index.registry.beyond.findings.get(remedies.key_of(ref), ())
+            for diagnostic in scope.diagnostics(ref):
+                if diagnostic.condition != WAYPOINT_BOUND and diagnostic not in out:
+                    yield scope.finding(diagnostic)
+
+
+def _out_of_reach(scope: Scope) -> Iterator[Finding]:
+    """What those that count name, and nothing leads to."""
+    for service in dict.fromkeys(filter(None, (scope.service, *scope.destinations.values()))):
+        if service.kind == SERVICEENTRY.kind:
+            for diagnostic in scope.index.registry.beyond.findings.get(service.key, ()):
+                if diagnostic.host in ("", service.hostname):
+                    yield replace(scope.finding(diagnostic), cause=Cause.OUT_OF_REACH)
+
+
+def beyond(scope: Scope) -> frozenset[Endpoint]:
+    """Endpoints that the request may be sent to, and that nothing leads to."""
+    found = set()
+    for end in scope.decision.delivered():
+        service = scope.index.mesh.services.get(end.destination.host)
+        at = service.namespace if service is not None else scope.client.namespace if scope.client is not None else ""
+        if scope.index.registry.beyond.holds(scope.ctx, end.endpoint.address, at):
+            found.add(end.endpoint)
+    return frozenset(found)
 
 
 def _empty(scope: Scope) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ _NODE = Key("", NODE_NAME)
 
 
 class Beyond:
-    """`findings` of each ServiceEntry."""
+    """`findings` of each ServiceEntry; `holds` says it of any address or name."""
 
     def __init__(
         self,
@@ -42,21 +42,24 @@ class Beyond:
             "what ServiceEntries name beyond the machine", sources[SERVICEENTRY], self._found
         )
 
+    def holds(self, ctx: Context, name: str, namespace: str) -> bool:
+        """Whether nothing leads to what is called so in a namespace."""
+        return ctx.fetch(self._own, _NODE) is not None and not self._reached(ctx, name, namespace)
+
     def _found(self, ctx: Context, key: Key, obj: Object) -> Mapping[Key, tuple[Diagnostic, ...]]:
-        if ctx.fetch(self._own, _NODE) is None:
-            return {}
         ref = ObjectRef(KIND, key.namespace, key.name)
         notes = []
         for field, name, host in _named(obj):
-            if not self._reached(ctx, name, key.namespace):
+            if self.holds(ctx, name, key.namespace):
                 why = f"nothing leads to {name}, out of this machine; an endpoint at {HOST_NAME} is a server on it"
                 notes.append(replace(unsupported(ref, field, why), host=host))
         return {key: tuple(notes)} if notes else {}
 
     def _reached(self, ctx: Context, name: str, namespace: str) -> bool:
         """A name may be a service's, or a pod's of it, that a pod's search domains complete."""
-        if (address := self._known.single(name)) is not None:
-            return any(ipaddress.ip_address(address) in network for network in _NETWORKS)
+        if (single := self._known.single(name)) is not None:
+            address = ipaddress.ip_address(single)
+            return address.is_loopback or any(address in network for network in _NETWORKS)
         name = name.rstrip(".").lower()
         last = name.rpartition(".")[2]
         return (
