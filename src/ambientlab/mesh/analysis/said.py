@@ -12,6 +12,7 @@ from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import exempt
 from ambientlab.mesh.index.diagnostics import UNSUPPORTED, WAYPOINT_BOUND
 from ambientlab.mesh.index.gatewayroute import TO_A_WAYPOINT
+from ambientlab.mesh.index.told import UNSEEN, told
 from ambientlab.mesh.ir import Destination
 
 _CODES: Mapping[str, Code] = {
@@ -47,18 +48,18 @@ _CODES: Mapping[str, Code] = {
     UNSUPPORTED: codes.NOT_BUILT,
 }
 """Of the reasons; all others mean that something cannot be followed as it is."""
-_ELSEWHERE = frozenset({"ResolvedWaypoints", "OtherController", "CredentialNotFound"})
+_ELSEWHERE = frozenset({"ResolvedWaypoints", "OtherController", UNSEEN})
 """What is said in other words too, is another controller's, or is about Secrets, which nobody reads to analyse."""
 
 
 def analyse(index: MeshIndex) -> Iterator[Finding]:
-    said = [d for d in index.diagnostics() if not _elsewhere(d)]
-    told = {(d.object, d.destination) for d in said if d.reason == "BackendNotFound"}
+    said = [*(d for d in index.diagnostics() if not _elsewhere(d)), *told(index)]
+    missing = {(d.object, d.destination) for d in said if d.reason == "BackendNotFound"}
     void = {d.object for d in said if d.field and _code(index, d) is codes.INVALID}
     for diagnostic in said:
         if diagnostic.reason in ("DestinationMissing", "MirrorMissing"):
             unusable = diagnostic.destination == Destination("", 0) and diagnostic.object in void
-            if unusable or (diagnostic.object, diagnostic.destination) in told:
+            if unusable or (diagnostic.object, diagnostic.destination) in missing:
                 continue
         if not _told_with_policy(index, diagnostic):
             yield _finding(index, diagnostic)

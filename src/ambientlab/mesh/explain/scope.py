@@ -17,7 +17,9 @@ from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, WaypointChoice
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
+from ambientlab.mesh.index.diagnostics import SEVERAL
 from ambientlab.mesh.index.meanings import concerned
+from ambientlab.mesh.index.told import UNSEEN, told
 from ambientlab.mesh.index.values import host_matches
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT, Binding, bind
 from ambientlab.mesh.ir import Destination, Forward, Key, Service, Traffic, WeightedDestination, Workload, names
@@ -48,6 +50,9 @@ _REASONS: Mapping[str, Cause] = {
     "MirrorMissing": Cause.MISSING_BACKEND,
     "KeysMissing": Cause.INVALID,
     "ProviderUnusable": Cause.INVALID,
+    "Refused": Cause.INVALID,
+    UNSEEN: Cause.INVALID,
+    SEVERAL: Cause.INVALID,
     "Ignored": Cause.AMBIENT,
     "Unsupported": Cause.NOT_BUILT,
 }
@@ -57,7 +62,7 @@ _OF_BINDING = {
     "UnsupportedTrafficType": Cause.WAYPOINT_REFUSES,
 }
 _NEEDS_WAYPOINT = ("NoWaypoint", "ResolvedWaypoints", "AncestorNotBound")
-_UNSAID = frozenset({"CredentialNotFound", "ReferenceGrantMissing"})
+_UNSAID = frozenset({UNSEEN, "ReferenceGrantMissing"})
 """What is said of Secrets, which nobody reads to explain, and what decides nothing in a mesh of Istio."""
 
 
@@ -176,9 +181,9 @@ class Scope:
     @cached_property
     def _diagnostics(self) -> Mapping[ObjectRef, list[Diagnostic]]:
         found: dict[ObjectRef, list[Diagnostic]] = {}
-        for diagnostic in self.index.diagnostics():
-            if diagnostic.reason not in _UNSAID:
-                found.setdefault(diagnostic.object, []).append(diagnostic)
+        own = (diagnostic for diagnostic in self.index.diagnostics() if diagnostic.reason not in _UNSAID)
+        for diagnostic in (*own, *told(self.index)):
+            found.setdefault(diagnostic.object, []).append(diagnostic)
         return found
 
     def diagnostics(self, ref: ObjectRef) -> list[Diagnostic]:

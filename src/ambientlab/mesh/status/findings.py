@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from ambientlab.api.objects import Object
-from ambientlab.mesh.index.diagnostics import UNSUPPORTED, Diagnostic
+from ambientlab.mesh.index.diagnostics import FINDING, SEVERAL, UNSUPPORTED, Diagnostic
 from ambientlab.mesh.status.conditions import Condition, put
 
 UNSUPPORTED_CONDITION = "ambientlab.io/Unsupported"
-FINDING_CONDITION = "ambientlab.io/Finding"
 MAX_MESSAGE = 32768
 """Characters a condition's message may have (metav1.Condition)."""
 
@@ -25,9 +24,7 @@ def conditions(findings: Sequence[Diagnostic]) -> list[Condition]:
     """`findings` are statements about one object, none of which decides a condition of Istio's."""
     ours = [finding for finding in findings if finding.reason == UNSUPPORTED]
     others = [finding for finding in findings if finding.reason != UNSUPPORTED]
-    return [
-        _condition(type_, some) for type_, some in ((UNSUPPORTED_CONDITION, ours), (FINDING_CONDITION, others)) if some
-    ]
+    return [_condition(type_, some) for type_, some in ((UNSUPPORTED_CONDITION, ours), (FINDING, others)) if some]
 
 
 def _condition(type_: str, findings: Sequence[Diagnostic]) -> Condition:
@@ -35,12 +32,12 @@ def _condition(type_: str, findings: Sequence[Diagnostic]) -> Condition:
     message = "; ".join(dict.fromkeys(finding.text for finding in findings))
     if len(message) > MAX_MESSAGE:
         message = f"{message[: MAX_MESSAGE - 3]}..."
-    return Condition(type_, True, reasons.pop() if len(reasons) == 1 else "Several", message)
+    return Condition(type_, True, reasons.pop() if len(reasons) == 1 else SEVERAL, message)
 
 
 def without_resolved(current: Iterable[dict[str, Any]], wanted: Sequence[Condition]) -> list[dict[str, Any]]:
     """`current` without conditions of our types that nothing wants any more."""
-    resolved = {UNSUPPORTED_CONDITION, FINDING_CONDITION} - {condition.type for condition in wanted}
+    resolved = {UNSUPPORTED_CONDITION, FINDING} - {condition.type for condition in wanted}
     return [condition for condition in current if condition.get("type") not in resolved]
 
 
