@@ -166,6 +166,7 @@ async def test_errors_of_tunnels(world: MeshWorld) -> None:
         identity = f'dst.workload="{name}" dst.namespace="plain" dst.identity="{SPIFFE}/plain/sa/default"'
         fields = rf"src\.addr={client}:\d+ {CLIENT} dst\.addr={ip}:15008 dst\.hbone_addr={ip}:80 {identity}"
         await said(world, complete(fields, "outbound", error))
+    assert "envoy://" not in world.said()[0], "each is told once, by its tunnel"
 
 
 @in_node

@@ -32,6 +32,9 @@ _NOT_MODULES = ("access", DNS_SCOPE)
 _INTO_TUNNEL = f" dst.addr={TUNNEL}".encode()
 _DIRECTION, _OUTBOUND = b'direction="', b'outbound"'
 _FAILED = f' error="{MARK}'.encode()
+_TUNNEL_ENDED = b"delayed_connect_error:_Invalid_argument"
+"""What Envoy says of a connection to an internal listener whose other end has gone before it began
+(source/extensions/io_socket/user_space/io_handle_impl.cc, connect and getOption)."""
 
 _COMPLETE, _WELL = b"\taccess\tconnection complete\t", b"\tinfo\t"
 
@@ -268,8 +271,9 @@ class ZtunnelLog:
 
 def _is_told_elsewhere(line: bytes) -> bool:
     """Of a connection that enters a tunnel: by the tunnel. Peers have no say in that: what they send is in lines about
-    the other direction, and before these end."""
-    return line.rpartition(_DIRECTION)[2].startswith(_OUTBOUND) and _FAILED not in line
+    the other direction, and before these end. That the tunnel has failed at once, it has told as well."""
+    end = line.rpartition(_DIRECTION)[2]
+    return end.startswith(_OUTBOUND) and (_FAILED not in line or _TUNNEL_ENDED in end)
 
 
 def _ends(line: bytes) -> bytes:

@@ -118,6 +118,9 @@ def test_what_enters_a_tunnel_is_told_there() -> None:
     by_cluster = into.replace(" direction=", " ip|10.244.0.4direction=")
     assert log((line(by_cluster) + line(PLAIN)).encode()).decode() == line(PLAIN)
     assert "error=" in through(failed(into, flags="UF")), "nothing that failed goes untold"
+    for entering in (into, by_cluster):
+        ended = failed(entering, flags="UF", reason="delayed_connect_error:_Invalid_argument")
+        assert through(ended) == "", "the tunnel has told why"
     forged = IN.replace(' src.namespace="test"', f' src.namespace="test" {into.rstrip()}')
     assert through(line(forged)) == line(forged), "its source is what a peer says"
 
