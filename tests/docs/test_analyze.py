@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -21,7 +19,7 @@ from ambientlab.cli.reading import EXIT_BAD_INPUT
 from support import pages
 from support.istio_pods import istio
 from support.object_server import Answer, ObjectServer, answers
-from support.typed_lab import TypedLab
+from support.typed_lab import LAB, TypedLab, after
 
 PAGE = Path(__file__).parents[2] / "docs/analyze.md"
 CONSOLE = re.compile(r"^```console\n\$ (ambientlab analyze[^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -44,14 +42,7 @@ SHOWN = (
 @pytest.fixture(scope="module")
 def states() -> dict[str, TypedLab]:
     """The cluster after each step."""
-    found: dict[str, TypedLab] = {}
-    for title in SHOWN:
-        found[title] = TypedLab(labs.load("traffic-management"))
-        for step in labs.load("traffic-management").steps:
-            found[title].type(step)
-            if step.title == title:
-                break
-    return found
+    return {title: after(title) for title in SHOWN}
 
 
 def test_what_is_shown_is_what_the_command_says(
@@ -81,10 +72,7 @@ def test_what_is_shown_is_what_the_command_says(
 
 
 def every_file() -> dict[str, str]:
-    typed = TypedLab(labs.load("traffic-management"))
-    for step in labs.load("traffic-management").steps:
-        typed.type(step)
-    return typed.files
+    return after(labs.load(LAB).steps[-1].title).files
 
 
 def test_every_option_and_exit_code_is_explained() -> None:
@@ -93,17 +81,6 @@ def test_every_option_and_exit_code_is_explained() -> None:
         assert any(f"`{name}`" in table for name in parameter.opts), parameter.name
     codes = [str(code) for code in (0, EXIT_FAILURE, 2, EXIT_BAD_INPUT, EXIT_FOUND)]
     assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == codes
-
-
-def fields(value: Any, path: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from fields(inner, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from fields(inner, f"{path}[]")
-    elif value is not None:
-        yield path
 
 
 def test_every_field_of_the_json_is_explained(states: dict[str, TypedLab], tmp_path: Path) -> None:
@@ -118,5 +95,4 @@ def test_every_field_of_the_json_is_explained(states: dict[str, TypedLab], tmp_p
         document = json.loads(CliRunner().invoke(analyze, flags).stdout)
     finally:
         server.close()
-    told = {name for row in pages.rows(PAGE, "JSON") for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
-    assert set(fields(document)) == told
+    assert pages.fields([document]) == pages.told(PAGE)

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from ambientlab import labs
 from ambientlab.cli.explain.document import document
 from ambientlab.cli.explain.drawing import draw
 from ambientlab.cli.layout import WIDTH, broken
@@ -28,7 +27,7 @@ from ambientlab.mesh.index.coverage import name_of
 from ambientlab.mesh.ir import Key
 from support.decisions import CURL, case, indexed, objects_in, world
 from support.explanations import HELLO, cluster, explained, explained_in
-from support.typed_lab import TypedLab
+from support.typed_lab import after
 
 NEIGHBOUR = "hello/helloworld-v1-5787f49bd8-ln7qr"
 HERE = Path(__file__).parent / "explain"
@@ -46,16 +45,6 @@ metadata: {name: not-to-v1, namespace: hello}
 spec: {selector: {matchLabels: {version: v1}}, action: DENY, rules: [{from: [{source: {namespaces: [test]}}]}]}
 """
 HTTPBIN = "httpbin.httpbin:8000/get"
-
-
-def after(step: str) -> TypedLab:
-    """The lab's cluster after a step."""
-    typed = TypedLab(labs.load("traffic-management"))
-    for each in labs.load("traffic-management").steps:
-        typed.type(each)
-        if each.title == step:
-            return typed
-    raise AssertionError(step)
 
 
 def golden(

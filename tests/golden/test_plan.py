@@ -26,7 +26,7 @@ from support.decisions import KINDS, case, indexed, objects_in, world
 from support.explanations import cluster
 from support.manifests import WAYPOINT
 from support.plans import planned
-from support.typed_lab import TypedLab
+from support.typed_lab import after
 
 HERE = Path(__file__).parent / "plan"
 CASES = HERE.parent / "cases"
@@ -123,16 +123,6 @@ spec:
   targetRefs: [{group: "", kind: Service, name: helloworld}]
   rules: [{from: [{source: {requestPrincipals: ["https://id.example/*"]}}]}]
 """
-
-
-def after(step: str) -> TypedLab:
-    """The lab's cluster after a step."""
-    typed = TypedLab(labs.load("traffic-management"))
-    for each in labs.load("traffic-management").steps:
-        typed.type(each)
-        if each.title == step:
-            return typed
-    raise AssertionError(step)
 
 
 def typed_in(step: str, name: str) -> str:

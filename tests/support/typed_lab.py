@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from ambientlab import labs
 from ambientlab.api.objects import Object
 from ambientlab.labs.model import Lab, Step
 from ambientlab.mesh.index import MeshIndex
@@ -35,6 +36,20 @@ kind: Service
 metadata: {{name: {name}}}
 spec: {{selector: {{app: {name}}}, ports: [{{name: "{port}", port: {port}}}]}}
 """
+
+
+LAB = "traffic-management"
+
+
+def after(step: str) -> TypedLab:
+    """The lab's cluster after a step."""
+    lab = labs.load(LAB)
+    typed = TypedLab(lab)
+    for each in lab.steps:
+        typed.type(each)
+        if each.title == step:
+            return typed
+    raise AssertionError(step)
 
 
 class TypedLab:
