@@ -61,8 +61,12 @@ class API:
             return _failure(StatusError(400, "BadRequest", f"the body cannot be read: {error.args[0]}"))
         except StoreError as error:
             return _failure(StatusError(500, "InternalError", f"Internal error occurred: {error}"))
-        except (web.HTTPException, ConnectionError):
+        except web.HTTPException:
             raise
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            return web.Response()  # nobody reads it: the client left while it was served
         except Exception:
             logger.exception("a request failed: %s %s", request.method, request.path)
             return _failure(StatusError(500, "InternalError", "Internal error occurred: see the API server's log"))
