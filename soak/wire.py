@@ -43,8 +43,9 @@ QUERIES = (
     "watch=true&resourceVersion=1&timeoutSeconds=1", "watch=1&resourceVersion=zz&timeoutSeconds=1",
     "sendInitialEvents=true&watch=1&timeoutSeconds=1", "sendInitialEvents=perhaps", "dryRun=None",
     "dryRun=All&dryRun=All", "fieldManager=" + "x" * 200, "fieldManager=%01", "force=perhaps", "fieldValidation=x",
-    "pretty=x", "includeObject=x", "propagationPolicy=x", "gracePeriodSeconds=-5", "gracePeriodSeconds=a", "a=%zz",
-    "&&&=", "%", "tailLines=-1", "sinceSeconds=a", "sinceTime=x", "container=%2e%2e", "command=",
+    "pretty=x", "includeObject=x", "propagationPolicy=x", "gracePeriodSeconds=-5", "gracePeriodSeconds=a",
+    "gracePeriodSeconds=%C2%B2", "gracePeriodSeconds=--5", "gracePeriodSeconds=" + "9" * 5000, "limit=" + "9" * 5000,
+    "a=%zz", "&&&=", "%", "tailLines=-1", "sinceSeconds=a", "sinceTime=x", "container=%2e%2e", "command=",
     "command=" + "x" * 5000, "stdin=perhaps", "ports=70000", "follow=x", "previous=x", "limitBytes=-1",
 )
 PATHS = (

@@ -24,6 +24,8 @@ from ambientlab.store.entry import Entry
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _DEFAULT_GRACE = 30
+_LONGEST = 2**63 // 10**9
+"""Seconds that a duration of Go has at most, about 292 years."""
 
 
 async def delete(
@@ -88,15 +90,13 @@ def _mark(resource: Resource, obj: Object, options: DeleteOptions, now: datetime
         metadata.pop("finalizers", None)
     grace = _grace(resource, obj, options)
     if "deletionTimestamp" not in metadata:
-        metadata["deletionTimestamp"] = timestamp(now + timedelta(seconds=grace))
+        metadata["deletionTimestamp"] = timestamp(now + _lasting(grace))
         metadata["deletionGracePeriodSeconds"] = grace
         if strategy.counts_generations(resource):
             metadata["generation"] = metadata.get("generation", 0) + 1
     elif grace < metadata.get("deletionGracePeriodSeconds", 0):
-        begun = parse_timestamp(metadata["deletionTimestamp"]) - timedelta(
-            seconds=metadata["deletionGracePeriodSeconds"]
-        )
-        metadata["deletionTimestamp"] = timestamp(begun + timedelta(seconds=grace))
+        begun = parse_timestamp(metadata["deletionTimestamp"]) - _lasting(metadata["deletionGracePeriodSeconds"])
+        metadata["deletionTimestamp"] = timestamp(begun + _lasting(grace))
         metadata["deletionGracePeriodSeconds"] = grace
     if resource == kinds.NAMESPACE:
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
@@ -113,6 +113,10 @@ def _grace(resource: Resource, obj: Object, options: DeleteOptions) -> int:
         return max(options.grace_seconds, 0)
     seconds: int = obj["spec"].get("terminationGracePeriodSeconds", _DEFAULT_GRACE)
     return seconds
+
+
+def _lasting(grace: int) -> timedelta:
+    return timedelta(seconds=min(grace, _LONGEST))
 
 
 class CustomCleanup:

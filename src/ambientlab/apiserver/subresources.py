@@ -9,6 +9,7 @@ from typing import Any
 from ambientlab.api import admit, kinds
 from ambientlab.api.client import Propagation
 from ambientlab.api.errors import Cause, StatusError
+from ambientlab.api.numbers import signed
 from ambientlab.api.objects import Object, copy, name, timestamp
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import deletion, patching, refusals, strategy
@@ -181,9 +182,9 @@ def delete_options(body: Object, query: Object | None = None) -> DeleteOptions:
     source = {**(query or {}), **body}
     grace, propagation = source.get("gracePeriodSeconds"), source.get("propagationPolicy")
     if isinstance(grace, str):
-        if not grace.lstrip("-").isdigit():
-            raise refusals.bad_request(f"invalid gracePeriodSeconds: {grace}")
-        grace = int(grace)
+        text, grace = grace, signed(grace)
+        if grace is None:
+            raise refusals.bad_request(f"invalid gracePeriodSeconds: {text[:40]}")
     if grace is not None and not isinstance(grace, int):
         raise refusals.bad_request("gracePeriodSeconds must be a number")
     if propagation is not None and propagation not in _PROPAGATIONS:

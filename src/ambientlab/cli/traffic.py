@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ambientlab.api import numbers
 from ambientlab.cli import reading
 from ambientlab.cli.mesh import Seconds, name_option
 from ambientlab.cli.output import at_terminal, fail, json_out, printable, talk
@@ -132,7 +133,7 @@ def _expected(groups: str, statuses: str, delays: str, p99: float | None, by: st
     if by == "status":
         wanted = {f"HTTP {group}" if group.isdigit() else group: share for group, share in wanted.items()}
     codes = shares(statuses) if statuses else {}
-    if wrong := [code for code in codes if not (code.isdigit() and (code == "0" or 100 <= int(code) <= 599))]:
+    if wrong := [code for code in codes if code != "0" and (numbers.whole(code, 599) or 0) < 100]:
         raise ValueError(f"--expect-status: {wrong[0]!r} is no HTTP status")
     late = shares(delays) if delays else {}
     seconds = {_duration(text): share for text, share in late.items()}

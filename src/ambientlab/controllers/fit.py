@@ -7,8 +7,10 @@ and so are the words. Requests of processor and memory are recorded, not enforce
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import gt, lt
 from typing import Any
 
+from ambientlab.api.numbers import signed
 from ambientlab.api.objects import Object, labels_of, name
 
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -81,7 +83,13 @@ def _matches(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
         "NotIn": lambda: value not in wanted,
         "Exists": lambda: value is not None,
         "DoesNotExist": lambda: value is None,
-        "Gt": lambda: value is not None and value.isdecimal() and int(value) > int(wanted[0]),
-        "Lt": lambda: value is not None and value.isdecimal() and int(value) < int(wanted[0]),
+        "Gt": lambda: _compared(value, wanted[0], gt),
+        "Lt": lambda: _compared(value, wanted[0], lt),
     }
     return rules[requirement["operator"]]()
+
+
+def _compared(value: str | None, bound: str, holds: Callable[[int, int], bool]) -> bool:
+    """What is no number fits nowhere (k8s.io/apimachinery, pkg/labels/selector.go, Matches)."""
+    number, least = signed(value or ""), signed(bound)
+    return number is not None and least is not None and holds(number, least)

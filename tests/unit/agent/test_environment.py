@@ -105,6 +105,13 @@ def test_variables_from_everywhere() -> None:
     }
 
 
+@pytest.mark.parametrize("limit", ["9" * 5000, "1e999", "9223372036854775807"])
+def test_no_limit_is_more_than_the_largest_quantity(limit: str) -> None:
+    source = {"valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}
+    env = variables(env=[{"name": "MEM", **source}], resources={"limits": {"memory": limit}})
+    assert env["MEM"] == "9223372036854775807"
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -49,6 +49,9 @@ RULE = "spec.rules.0"
 SOURCE, OPERATION, WHEN = f"{RULE}.from.0.source", f"{RULE}.to.0.operation", f"{RULE}.when.0"
 WEBHOOK = 'admission webhook "validation.istio.io" denied the request: configuration is invalid: '
 
+LONG = "9" * 5000
+"""More digits than int() takes."""
+
 POLICIES: list[tuple[str, Any, str]] = [
     ("spec.selector", {"matchLabels": {"a": "b"}}, "only one of targetRefs or selector can be set"),
     ("spec.targetRefs.0.namespace", "other", "cross namespace referencing is not currently supported"),
@@ -80,6 +83,7 @@ POLICIES: list[tuple[str, Any, str]] = [
             ("10.0.0.0/255.0.0.0", 'bad bits after slash: "255.0.0.0"'),
             ("10.0.0.256/8", 'ParseAddr("10.0.0.256"): IPv4 field has value >255'),
             ("1.2.3/8", 'ParseAddr("1.2.3"): IPv4 address too short'),
+            (f"1.2.3.{LONG}/8", f'ParseAddr("1.2.3.{LONG}"): IPv4 field has value >255'),
             ("01.2.3.4/8", 'ParseAddr("01.2.3.4"): IPv4 field has octet with leading zero'),
             ("1.2.x.4/8", 'ParseAddr("1.2.x.4"): unexpected character (at "x.4")'),
             ("fe80::1%eth0/64", "IPv6 zones cannot be present in a prefix"),
@@ -92,6 +96,8 @@ POLICIES: list[tuple[str, Any, str]] = [
     (f"{OPERATION}", {}, "`to.operation` must not be empty, found at rule 0"),
     (f"{OPERATION}.ports", ["http"], 'bad port (http): strconv.ParseUint: parsing "http": invalid syntax'),
     (f"{OPERATION}.ports", ["70000"], "bad port (70000)"),
+    (f"{OPERATION}.ports", ["²"], "bad port (²)"),
+    (f"{OPERATION}.ports", [LONG], f"bad port ({LONG})"),
     (f"{OPERATION}.paths", ["/{**}/a/{*}"], "found in Paths. {**} is not the last operator"),
     (f"{OPERATION}.paths", ["/{id}"], "Contains '{' or '}' beyond a supported path template"),
     (f"{OPERATION}.notPaths", ["/{*}/a*"], "Contains segment a* with invalid string literal"),
@@ -111,6 +117,7 @@ AUTHENTICATIONS: list[tuple[str, Any, str]] = [
     ("spec.jwtRules.0", {"issuer": "me", "jwks": "{"}, "jwks parse error: failed to unmarshal JWK set"),
     ("spec.jwtRules.0", {"issuer": "me", "jwks": '{"keys": [{}]}'}, "jwks parse error"),
     ("spec.jwtRules.0", {"issuer": "me", "jwks": "[" * 50_000}, "jwks parse error"),
+    ("spec.jwtRules.0", {"issuer": "me", "jwks": LONG}, "jwks parse error"),
     ("spec.jwtRules.0", {"audiences": ["a"]}, "issuer or jwksUri must be non-empty string"),
     ("spec.jwtRules.0.timeout", "1us", "must be a valid duration greater than 1ms"),
     ("spec.jwtRules.0.outputClaimToHeaders", [{"claim": "a", "header": "b c"}], "should match '^[-_A-Za-z0-9]+$'"),
@@ -119,6 +126,7 @@ AUTHENTICATIONS: list[tuple[str, Any, str]] = [
 PEER: list[tuple[str, Any, str]] = [
     ("spec.selector", DROP, "portLevelMtls requires selector"),
     ("spec.portLevelMtls", {"99999": {}}, "port must be between 1-65535"),
+    ("spec.portLevelMtls", {"0" * 5000 + "80": {}}, "port must be in range 1..65535"),
     ("spec.mtls.mode", "ON", 'supported values: "UNSET", "DISABLE", "PERMISSIVE", "STRICT"'),
     ("spec.selector.matchLabels", {"a": "b*"}, "wildcard not allowed in label value match"),
 ]

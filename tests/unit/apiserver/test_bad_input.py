@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,36 @@ async def test_damaged_requests_never_fail_the_server(http: aiohttp.ClientSessio
         async with http.get(path.partition("?")[0].rpartition("/")[0]) as response:
             assert response.status < 500
     assert min(answered.values()) > 0
+
+
+NO_NUMBER = ("²", "٣", "--5", "1_0", " 5", "9" * 5000)
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.mark.parametrize("text", NO_NUMBER, ids=lambda text: ascii(text[:9]))
+async def test_what_is_no_number_is_the_clients_fault(http: aiohttp.ClientSession, text: str) -> None:
+    """Some are numbers to Python, or digits to it and no number."""
+    for method, query in (("DELETE", "gracePeriodSeconds"), ("GET", "limit")):
+        path = f"{CONFIGMAPS}/x" if method == "DELETE" else CONFIGMAPS
+        async with http.request(method, path, params={query: text}) as response:
+            assert response.status == 400, await response.text()
+    made = {"metadata": {"name": "a", "finalizers": ["a/b"]}}
+    async with http.post(CONFIGMAPS, json=made) as response:
+        assert response.status == 201
+    patch = [{"op": "add", "path": f"/metadata/finalizers/{text}", "value": "c/d"}]
+    headers = {"Content-Type": "application/json-patch+json"}
+    async with http.patch(f"{CONFIGMAPS}/a", data=json.dumps(patch), headers=headers) as response:
+        assert response.status == 422, await response.text()
+
+
+async def test_a_pod_may_have_all_the_time_of_the_world_to_end(http: aiohttp.ClientSession) -> None:
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "x"}], "terminationGracePeriodSeconds": 2**63 - 1}
+    async with http.post("/api/v1/namespaces/default/pods", json={"metadata": {"name": "p"}, "spec": spec}) as made:
+        assert made.status == 201
+    for grace in (2**63 - 1, 10):
+        async with http.delete("/api/v1/namespaces/default/pods/p", json={"gracePeriodSeconds": grace}) as response:
+            assert response.status == 200
+            metadata = (await response.json())["metadata"]
+        assert metadata["deletionGracePeriodSeconds"] == grace
+    begun = datetime.fromisoformat(metadata["creationTimestamp"])
+    assert 0 <= (datetime.fromisoformat(metadata["deletionTimestamp"]) - begun).total_seconds() < 60

@@ -53,12 +53,13 @@ def test_an_interruption_is_the_end_of_waiting_as_well(run: Run, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [("0", 0), ("100", 1), ("599", 1), ("99", 2), ("600", 2), ("-1", 2), ("", 2)]
+    ("status", "code"), [("0", 0), ("100", 1), ("599", 1), ("99", 2), ("600", 2), ("-1", 2), ("²", 2), ("", 2)]
 )
 def test_no_answer_is_expected_as_status_0(run: Run, monkeypatch: pytest.MonkeyPatch, status: str, code: int) -> None:
     answering(monkeypatch, Answer(0, 0.1, 0, "connection refused"))
     done = run("--from", "test/curl", "--expect-status", f"{status}=100")
     assert done.exit_code == code, done.output
+    assert (code == 2) == ("is no HTTP status" in done.stderr or "is not NAME=PERCENT" in done.stderr)
 
 
 @pytest.mark.parametrize(("group", "code"), [("200", 0), ("HTTP 200", 0), ("503", 1)])

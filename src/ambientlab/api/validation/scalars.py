@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ambientlab.api.fielderrors import Errors, invalid, not_supported, required
+from ambientlab.api.numbers import INT64, whole
 
 PORT_RANGE = "must be between 1 and 65535, inclusive"
 NOT_NEGATIVE = "must be greater than or equal to 0"
@@ -67,8 +68,8 @@ def count_or_percent(path: str, value: Any, errors: Errors, *, limit: bool = Fal
         not_negative(path, value, errors)
     elif not _PERCENT.fullmatch(value):
         errors.append(invalid(path, value, _PERCENT_TEXT))
-    elif limit and int(value[:-1]) > 100:
-        errors.append(invalid(path, value, "must not be greater than 100%"))
+    elif whole(value[:-1], 100 if limit else INT64) is None:
+        errors.append(invalid(path, value, "must not be greater than 100%" if limit else _PERCENT_TEXT))
 
 
 def is_zero(value: Any) -> bool:

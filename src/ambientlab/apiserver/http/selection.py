@@ -14,6 +14,7 @@ import orjson
 
 from ambientlab.api import selectors
 from ambientlab.api.errors import Cause, StatusError
+from ambientlab.api.numbers import whole
 from ambientlab.api.objects import Object, labels_of
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver.refusals import bad_request, expired
@@ -105,9 +106,10 @@ def number(query: Mapping[str, str], name: str) -> int:
     text = query.get(name, "")
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+    found = whole(text)
+    if found is None:
         raise bad_request(f"{name}: invalid value {text[:40]!r}: must be a number")
-    return int(text)
+    return found
 
 
 def check_reached(version: int, current: int) -> None:

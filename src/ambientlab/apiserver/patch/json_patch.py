@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from ambientlab.api.numbers import whole
 from ambientlab.api.objects import copy
 
 # As a kube-apiserver's: a document copied into itself doubles with each operation.
@@ -116,9 +117,9 @@ def _member(value: Any, token: str, path: str, name: str) -> Any:
 
 
 def _index(values: list[Any], token: str, path: str, name: str, *, end: int = 0) -> int:
-    if not (token.isascii() and token.isdigit()) or (len(token) > 1 and token[0] == "0"):
+    index = whole(token)
+    if index is None or (len(token) > 1 and token[0] == "0"):
         raise PatchError(f"{name} operation does not apply: {path}: {token!r} is not an index")
-    index = int(token)
     if index >= len(values) + end:
         raise PatchError(f"{name} operation does not apply: {path}: index {index} is out of bounds")
     return index

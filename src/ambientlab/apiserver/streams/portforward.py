@@ -17,6 +17,7 @@ from aiohttp import web
 from ambientlab.api import objects
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kubelet import Kubelet
+from ambientlab.api.numbers import whole
 from ambientlab.api.objects import Object
 from ambientlab.apiserver.streams.connection import Connection, Stream
 from ambientlab.apiserver.streams.options import require_host
@@ -150,5 +151,4 @@ async def _join(data: Stream, reader: asyncio.StreamReader, writer: asyncio.Stre
 
 
 def _port(text: str) -> int | None:
-    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
-    return port if 0 < port < 65536 else None
+    return whole(text, 65535) or None

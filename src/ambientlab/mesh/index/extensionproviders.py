@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ambientlab.api.numbers import whole
 from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.values import milliseconds
@@ -136,9 +137,9 @@ def _problems(settings: Mapping[str, Any]) -> list[str]:
     if not isinstance(port, int) or not 1 <= port <= 65535:
         problems.append(f"port must be in the range [1, 65535], found: {port}")
     status = str(settings.get("statusOnError") or "")
-    if status and not status.isdigit():
+    if status and whole(status) is None:
         problems.append(f'invalid statusOnError "{status}"')
-    elif status and int(status) not in _STATUSES:
+    elif status and whole(status) not in _STATUSES:
         problems.append(f"unsupported statusOnError {status}, supported values: {sorted(_STATUSES)}")
     prefix = str(settings.get("pathPrefix") or "")
     if prefix and not prefix.startswith("/"):

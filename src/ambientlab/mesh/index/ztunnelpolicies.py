@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
+from ambientlab.api.numbers import whole
 from ambientlab.api.objects import Object, annotations_of
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, ignored
 from ambientlab.mesh.index.selectors import Selector, selector_of
@@ -150,7 +151,8 @@ def _account(value: str, namespace: str) -> str:
 
 
 def _port(value: str, _: str) -> str:
-    return str(int(value)) if value.isascii() and value.isdigit() and int(value) <= 65535 else ""
+    number = whole(value, 65535)
+    return "" if number is None else str(number)
 
 
 def _address(value: str, _: str) -> str:

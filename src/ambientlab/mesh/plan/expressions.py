@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice, product
 
+from ambientlab.api.numbers import whole
+
 _MOST = 8
 _LONGEST = 4096
 _CLASSES = {"d": "0", "D": "x", "w": "x", "W": "-", "s": " ", "S": "x"}
@@ -66,10 +68,11 @@ def _repeated(reader: _Reader, part: list[str]) -> list[str]:
     if reader.next == "{":
         end = reader.text.find("}", reader.at)
         bounds = reader.text[reader.at + 1 : end].split(",")
-        if end < 0 or not bounds[0].isdigit():
+        times = whole(bounds[0])
+        if end < 0 or times is None:
             reader.take()
             return [f"{text}{{" for text in part]
-        least = most = min(int(bounds[0]), 100)
+        least = most = min(times, 100)
         most += len(bounds) > 1
         reader.at = end + 1
     else:

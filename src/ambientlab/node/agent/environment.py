@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from ambientlab.api import objects
+from ambientlab.api.numbers import INT64
 from ambientlab.api.objects import Object
 
 Lookup = Callable[[str, str], Object | None]
@@ -194,7 +195,8 @@ def resource_value(pod: Object, container: Object, ref: Object) -> str:
     if text is None and kind == "limits":
         text = machine_capacity().get(resource)
     divisor = _quantity(str(ref.get("divisor") or "1")) or Decimal(1)
-    return str(int((_quantity(str(text or "0")) / divisor).to_integral_value(rounding="ROUND_CEILING")))
+    amount = min(_quantity(str(text or "0")), Decimal(INT64))  # as ParseQuantity of k8s.io/apimachinery cuts it off
+    return str(int((amount / divisor).to_integral_value(rounding="ROUND_CEILING")))
 
 
 def machine_capacity() -> dict[str, str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ambientlab.api.fielderrors import quote
+from ambientlab.api.numbers import whole
 from ambientlab.api.validation.istio.common import Messages
 
 ONE_SEGMENT, ANY_SEGMENTS = "{*}", "{**}"
@@ -96,7 +97,7 @@ def _address_problem(text: str) -> str:
             return "IPv4 field must have at least one digit"
         if len(part) > 1 and part.startswith("0"):
             return "IPv4 field has octet with leading zero"
-        if int(part) > 255:
+        if whole(part, 255) is None:
             return "IPv4 field has value >255"
     return "" if len(parts) == 4 else f"IPv4 address too {'short' if len(parts) < 4 else 'long'}"
 
@@ -106,7 +107,7 @@ def ports(values: Iterable[str]) -> Messages:
     for value in values:
         if not (value.isascii() and value.isdigit()):
             problems.append(f"bad port ({value}): strconv.ParseUint: parsing {quote(value)}: invalid syntax")
-        elif int(value) > 65535:
+        elif whole(value, 65535) is None:
             problems.append(f"bad port ({value}): <nil>")
     return problems
 
@@ -149,9 +150,9 @@ def trust_domains(key: str, values: Sequence[str]) -> Messages:
 
 def path_templates(key: str, paths: Iterable[str]) -> Messages:
     """CheckValidPathTemplate: the first thing wrong."""
-    for whole in paths:
-        template = ONE_SEGMENT in whole or ANY_SEGMENTS in whole
-        path, ended = whole.strip("/"), False
+    for text in paths:
+        template = ONE_SEGMENT in text or ANY_SEGMENTS in text
+        path, ended = text.strip("/"), False
         wrong = f"invalid or unsupported path {path}, found in {key}. "
         for segment in path.split("/"):
             if segment in (ONE_SEGMENT, ANY_SEGMENTS):

@@ -6,6 +6,7 @@ import json
 from urllib.parse import urlsplit
 
 from ambientlab.api.fielderrors import quote
+from ambientlab.api.numbers import whole
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common
 from ambientlab.api.validation.istio.common import Messages
@@ -43,5 +44,5 @@ def peer(spec: Object) -> Messages:
     chosen, ports = spec.get("selector") or {}, spec.get("portLevelMtls") or {}
     if ports and not chosen.get("matchLabels"):
         problems.append("mesh/namespace peer authentication cannot have port level mTLS")
-    problems += ["port must be in range 1..65535" for port in ports if not 1 <= int(port) <= 65535]
+    problems += ["port must be in range 1..65535" for port in ports if not whole(port, 65535)]
     return problems + selector(chosen)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ambientlab.api.durations import seconds
 from ambientlab.api.fielderrors import quote
+from ambientlab.api.numbers import whole
 from ambientlab.api.objects import Object
 from ambientlab.api.validation.istio import common
 from ambientlab.api.validation.istio.common import Messages
@@ -285,8 +286,7 @@ def _retries(retries: Object) -> Messages:
         problems.append("http retry policy configured when attempts are set to 0 (disabled)")
     problems += common.durations(retries, "perTryTimeout")
     for policy in (retries.get("retryOn") or "").split(",") if retries.get("retryOn") else ():
-        code = int(policy) if policy.isascii() and policy.isdigit() and len(policy) < 5 else 0
-        if code not in _STATUS_CODES and policy not in _RETRY_ON:
+        if whole(policy) not in _STATUS_CODES and policy not in _RETRY_ON:
             problems.append(f"{quote(policy)} is not a valid retryOn policy")
     return problems + common.durations(retries, "backoff")
 
