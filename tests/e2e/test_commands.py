@@ -59,6 +59,25 @@ def test_a_port_is_forwarded(streaming: Mesh) -> None:
         forward.terminate()
 
 
+def test_requests_go_by_way_of_the_api(hello: Mesh) -> None:
+    below = "/api/v1/namespaces/hello"
+    pod = hello.kubectl("get", "pods", "-n", "hello", "-l", "version=v1", "-o", "jsonpath={.items[0].metadata.name}")
+    assert hello.kubectl("get", "--raw", f"{below}/pods/{pod}/proxy/hello").startswith("Hello version: v1")
+    said = hello.kubectl("get", "--raw", f"{below}/services/helloworld:http/proxy/hello")
+    assert said.startswith("Hello version: v")
+    nobody = hello.kubectl("get", "--raw", f"{below}/pods/{pod}:1/proxy/", check=False)
+    assert "error trying to reach service: dial tcp " in nobody
+    with subprocess.Popen(
+        [str(tools.kubectl()), "proxy", "--port=0"], env=hello.env, stdout=subprocess.PIPE, text=True
+    ) as proxy:
+        assert proxy.stdout is not None
+        found = re.match(r"Starting to serve on (\S+)", proxy.stdout.readline())
+        assert found
+        with urllib.request.urlopen(f"http://{found[1]}{below}/services/http:helloworld:5000/proxy/hello") as answer:
+            assert answer.read().startswith(b"Hello version: v")
+        proxy.terminate()
+
+
 def test_logs_of_pods_and_of_the_mesh_itself(hello: Mesh) -> None:
     hello.kubectl("run", "words", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; echo two")
     hello.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/words")
@@ -67,7 +86,8 @@ def test_logs_of_pods_and_of_the_mesh_itself(hello: Mesh) -> None:
     assert "istiod serves delta ADS" in hello.kubectl("logs", "-n", "istio-system", "deploy/istiod")
     cni = hello.kubectl("logs", "-n", "istio-system", "ds/istio-cni-node")
     assert "\tcni-agent\tadding pod to the mesh\tns=test name=curl\n" in cni
-    assert "istiod serves delta ADS" in hello.ambientlab("logs", "istiod").out
+    shown = hello.ambientlab("logs", "istiod").out
+    assert hello.kubectl("logs", "-n", "istio-system", "deploy/istiod").startswith(shown[: shown.index("ADS")])
     assert hello.ambientlab("logs", "--tail", "1").code == 0
     unknown = hello.ambientlab("logs", "nothing")
     assert unknown.code == 2

@@ -10,10 +10,10 @@ from ambientlab.api.resources import Resource
 # fmt: off
 POD = Resource(
     "", "v1", "pods", "Pod", short_names=("po",), categories=("all",),
-    subresources=("status", "log", "exec", "attach", "portforward", "eviction", "ephemeralcontainers"),
+    subresources=("status", "log", "exec", "attach", "portforward", "proxy", "eviction", "ephemeralcontainers"),
 )
 SERVICE = Resource(
-    "", "v1", "services", "Service", short_names=("svc",), categories=("all",), subresources=("status",)
+    "", "v1", "services", "Service", short_names=("svc",), categories=("all",), subresources=("status", "proxy")
 )
 NAMESPACE = Resource(
     "", "v1", "namespaces", "Namespace", False, short_names=("ns",), subresources=("status", "finalize")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import orjson
 
@@ -32,6 +33,7 @@ from ambientlab.store.log import StoreError
 from ambientlab.store.store import Store
 
 _NAME_ATTEMPTS = 8
+_T = TypeVar("_T")
 
 
 def utc_now() -> datetime:
@@ -54,6 +56,10 @@ class Verbs:
         self.clock = clock
         self._chooser = chooser or random.SystemRandom()
         self.admission = Admission(store, registry, self._chooser, families)
+
+    def choose(self, some: Sequence[_T]) -> _T:
+        """One of them at random."""
+        return self._chooser.choice(some)
 
     def now(self) -> str:
         return timestamp(self.clock())

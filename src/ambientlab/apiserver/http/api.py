@@ -16,7 +16,7 @@ from ambientlab.api.kinds import NONE_OF, POD
 from ambientlab.api.kubelet import Kubelet
 from ambientlab.api.objects import Object
 from ambientlab.api.resources import Resource
-from ambientlab.apiserver import refusals, subresources
+from ambientlab.apiserver import locations, refusals, subresources
 from ambientlab.apiserver.http import authorization, discovery, impersonation, reviews
 from ambientlab.apiserver.http.authentication import ANONYMOUS, OPEN_PATHS, Authenticator, unauthorized
 from ambientlab.apiserver.http.negotiation import Form, choose, dump
@@ -136,7 +136,8 @@ class API:
     # Resources
 
     async def _resource(self, request: web.Request, target: Target, user: User) -> web.StreamResponse:
-        if request.method in ("PUT", "PATCH", "DELETE") or (request.method == "POST" and not _is_stream(target)):
+        carried = target.subresource == "proxy" or _is_stream(target)
+        if request.method in ("POST", "PUT", "PATCH", "DELETE") and not carried:
             # Before anything is looked up: from here to the store nothing waits, so that no CRD changes underneath.
             await request.read()
         if (review := reviews.find(target.group, target.version, target.plural)) is not None:
@@ -152,6 +153,8 @@ class API:
             raise refusals.none_of(resource) if resource in NONE_OF else refusals.method_not_allowed()
         if _is_stream(target):
             return await self._stream(request, target)
+        if target.subresource == "proxy":
+            return await self._proxy(request, resource, target)
         old = self._verbs.registry.entry(resource).warning
         warnings = request[_WARNINGS] = [old] if old else []
         form = choose(request.headers.get(hdrs.ACCEPT, ""))
@@ -218,6 +221,12 @@ class API:
         if self.kubelet is None:
             raise StatusError(501, "NotImplemented", "there is no node here to run pods on")
         return await _stream_handler(target.subresource)(request, self.kubelet, pod)
+
+    async def _proxy(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
+        from ambientlab.apiserver.http import proxying  # noqa: PLC0415 - imported when first asked for, as streams are
+
+        location = locations.find(self._verbs, resource, target.namespace, target.name)
+        return await proxying.carry(request, location, target.behind)
 
 
 _STREAMS = frozenset({"log", "exec", "attach", "portforward"})

@@ -148,6 +148,8 @@ class Discovery:
 
 
 def _speaks(resource: Resource, subresource: str) -> tuple[str, str, str, list[str]]:
+    if subresource == "proxy":
+        return "", "v1", f"{resource.kind}ProxyOptions", ["create", "delete", "get", "patch", "update"]
     spoken = _SPOKEN.get(subresource)
     if spoken is not None:
         return spoken

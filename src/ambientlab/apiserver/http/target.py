@@ -19,6 +19,8 @@ class Target:
     plural: str = ""
     name: str = ""
     subresource: str = ""
+    behind: str = ""
+    """The path behind the subresource, which only a proxy's has: to what the program at its end answers."""
 
 
 def read_target(method: str, path: str, *, watch: bool = False) -> Target:
@@ -40,11 +42,21 @@ def read_target(method: str, path: str, *, watch: bool = False) -> Target:
             rest = rest[2:]
         else:
             namespace = ""
-    if len(rest) > 3:
+    proxies = rest[2:3] == ["proxy"]
+    if len(rest) > 3 and not proxies:
         return Target(clean, verb)
+    behind = _behind(path, len(parts) - len(rest) + 3) if proxies else ""
     plural, name, subresource = (*rest, "", "")[:3]
     if not name and verb in ("get", "delete"):
         verb = {"get": "watch" if watch else "list", "delete": "deletecollection"}[verb]
     elif verb == "get" and watch and not subresource:
         verb = "watch"
-    return Target(clean, verb, group, version, namespace, plural, name, subresource)
+    return Target(clean, verb, group, version, namespace, plural, name, subresource, behind)
+
+
+def _behind(path: str, count: int) -> str:
+    """What comes after so many parts of a path, as it is: slashes mean something to whoever it is for."""
+    pieces = path.split("/")
+    ends = [at for at, piece in enumerate(pieces, 1) if piece]
+    rest = pieces[ends[count - 1] :]
+    return "/" + "/".join(rest) if rest else ""

@@ -141,10 +141,15 @@ async def accept_websocket(request: web.BaseRequest, protocol: str) -> web.WebSo
 async def accept_spdy(request: web.BaseRequest, protocol: str) -> tuple[web.StreamResponse, HijackedDuplex]:
     headers = {hdrs.CONNECTION: "Upgrade", hdrs.UPGRADE: "SPDY/3.1", PROTOCOL_HEADER: protocol}
     response = web.StreamResponse(status=101, headers=headers)
+    return response, await hijack(request, response)
+
+
+async def hijack(request: web.BaseRequest, response: web.StreamResponse) -> HijackedDuplex:
+    """The request's own connection, once this 101 has gone out."""
     response.force_close()
     duplex = HijackedDuplex(request, response)
     # Before the 101 goes out: the client may speak as soon as it has read it.
     request.protocol.set_parser(cast(Any, duplex))
     request.protocol.keep_alive(False)
     await response.prepare(request)
-    return response, duplex
+    return duplex
