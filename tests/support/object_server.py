@@ -41,6 +41,8 @@ class ObjectServer:
         self.answers = answers
         self.busy = busy
         self.written: list[tuple[str, str]] = []
+        self.bodies: list[bytes] = []
+        """What was written."""
         self.asked: list[str] = []
         self.authorized: set[str | None] = set()
         self.connections = 0
@@ -81,6 +83,7 @@ class ObjectServer:
             def do_POST(self) -> None:
                 outer.written.append((self.command, self.path))
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.bodies.append(body)
                 place = f"{self.command} {self.path.partition('?')[0]}"
                 status, answer = (judged or {}).get(place, (200 if self.command == "DELETE" else 201, None))
                 content = body if answer is None else json.dumps(answer).encode()

@@ -29,10 +29,12 @@ class Deletion:
     selector: str = ""
     everything: bool = False
     everywhere: bool = False
+    fields: str = ""
+    """A field selector. Of manifests kubectl selects none by it."""
 
     @property
     def selects(self) -> bool:
-        return self.everything or bool(self.selector)
+        return self.everything or bool(self.selector or self.fields)
 
     def check(self, *, manifests: bool) -> None:
         """Whether these are arguments, beside manifests or without them. Raises DeletionError."""
@@ -40,6 +42,7 @@ class Deletion:
         with_files = "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well"
         for wrong, what in (
             (self.everything and self.selector, "cannot set --all and --selector at the same time"),
+            (self.everything and self.fields, "cannot set --all and --field-selector at the same time"),
             (manifests and self.arguments, with_files),
             (not (manifests or self.arguments or self.selects), "name objects to delete, or manifests with -f or -k"),
             (self.everywhere and named, "a resource cannot be retrieved by name across all namespaces"),
@@ -98,9 +101,10 @@ class Deletion:
         return [], named
 
     def _selected(self, api: KubeApi, rehearser: Rehearser, kinds: Sequence[Resource]) -> Iterator[Target]:
+        given = {"labelSelector": self.selector, "fieldSelector": self.fields}
+        query = "&".join(f"{name}={quote(text)}" for name, text in given.items() if text)
         places = [
-            f"{collection(resource, '' if self.everywhere else rehearser.home(resource))}"
-            f"{f'?labelSelector={quote(self.selector)}' if self.selector else ''}"
+            f"{collection(resource, '' if self.everywhere else rehearser.home(resource))}{f'?{query}' if query else ''}"
             for resource in kinds
         ]
         for resource, reply in zip(kinds, api.get(places), strict=True):
@@ -108,3 +112,11 @@ class Deletion:
                 raise DeletionError(message(reply))
             for obj in decoded(reply).get("items") or ():
                 yield Target(resource, Key(objects.namespace(obj), objects.name(obj)))
+
+
+def check_grace(*, force: bool, at_once: bool, grace: int) -> None:
+    """Options about how long it takes, which -1 leaves to each object. Raises DeletionError."""
+    if at_once and grace != -1:
+        raise DeletionError("--now and --grace-period cannot be specified together")
+    if force and (at_once or grace > 0):
+        raise DeletionError("--force and --grace-period greater than 0 cannot be specified together")

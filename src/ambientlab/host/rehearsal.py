@@ -249,17 +249,26 @@ class Rehearser:
             [one for one in read if isinstance(one, Problem)],
         )
 
-    def delete(self, targets: Iterable[Target], verb: str = "deleted", *, ignore_not_found: bool = False) -> Rehearsal:
-        """Each once. `verb` is what kubectl calls it. Raises ApiError where the API does not answer at all."""
+    def delete(
+        self,
+        targets: Iterable[Target],
+        verb: str = "deleted",
+        *,
+        ignore_not_found: bool = False,
+        propagation: str = "Background",
+    ) -> Rehearsal:
+        """Each once. `verb` is what kubectl calls it, `propagation` DeleteOptions'. Raises ApiError where the API does
+        not answer at all."""
         wanted = list({target.place: target for target in targets}.values())
         present = self._api.get([target.place for target in wanted])
-        replies = self._api.rehearse([Write("DELETE", target.place) for target in wanted])
+        options = orjson.dumps({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation})
+        replies = self._api.rehearse([Write("DELETE", target.place, options) for target in wanted])
         outcomes: list[Outcome] = []
         problems: list[Problem] = []
         for target, live, reply in zip(wanted, present, replies, strict=True):
             why = _untried(reply)
             if live.status == 200 and (why or reply.status in (200, 202)):
-                change = Change(_stored(target.resource), target.key, decoded(live), None)
+                change = Change(_stored(target.resource), target.key, decoded(live), None, propagation == "Orphan")
                 outcomes.append(Outcome(change, verb, why, reply.warnings if not why else ()))
             elif not (ignore_not_found and _is_missing(target, live)):
                 problems.append(target.refused(message(live if live.status != 200 else reply)))

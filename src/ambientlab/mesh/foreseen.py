@@ -49,12 +49,14 @@ _Place = tuple[Resource, Key]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object of the API as it is and as it is to be; None where it is not there."""
+    """One object of the API as it is and as it is to be; None where it is not there. What it owns goes with it unless
+    it `orphans` that."""
 
     resource: Resource
     key: Key
     old: Object | None
     new: Object | None
+    orphans: bool = False
 
 
 def foresee(present: Objects, changes: Iterable[Change]) -> list[tuple[Resource, Key, Object | None]]:
@@ -155,13 +157,15 @@ class _World:
                 self._empty(key.name)
         elif runs_pods(new or change.old or {}):
             self._homes.add(key.namespace)
-            self._roll_out(resource, key, new)
+            if not change.orphans:
+                self._roll_out(resource, key, new)
         elif resource is POD:
             self._homes.add(key.namespace)
             if new is not None:
                 self._now[resource, key] = new if (new.get("status") or {}).get("podIP") else self._running(new)
         elif resource is GATEWAY:
-            self._deploy(key, new)
+            if not change.orphans:
+                self._deploy(key, new)
         elif resource is SERVICE:
             self._homes.add(key.namespace)
             if new is not None and "clusterIP" not in new["spec"] and new["spec"].get("type") != "ExternalName":
@@ -175,7 +179,7 @@ class _World:
         elif resource is CUSTOMRESOURCEDEFINITION and new is None:
             self._forget(key.name)
         if new is None and resource.namespaced:
-            self._collect(resource, key)
+            (self._release if change.orphans else self._collect)(resource, key)
 
     def _collect(self, owner: Resource, of: Key) -> None:
         """What nobody else owns goes with its owner: a waypoint's Service."""
@@ -184,6 +188,16 @@ class _World:
                 for key, obj in list(self.objects(resource, of.namespace)):
                     if _owned_by(obj, owner, of):
                         self._take(Change(resource, key, obj, None))
+
+    def _release(self, owner: Resource, of: Key) -> None:
+        """What has lost one owner is nobody's or the others'."""
+        for resource in self._sources:
+            if resource.namespaced:
+                for key, obj in list(self.objects(resource, of.namespace)):
+                    named = obj["metadata"].get("ownerReferences") or ()
+                    left = [one for one in named if _reference(one) != _reference_to(owner, of)]
+                    if len(left) < len(named):
+                        self._now[resource, key] = {**obj, "metadata": {**obj["metadata"], "ownerReferences": left}}
 
     def _forget(self, kind: str) -> None:
         """All its objects go with a kind's definition."""
@@ -318,11 +332,17 @@ def _made_again(obj: Object) -> bool:
 
 def _owned_by(obj: Object, owner: Resource, key: Key) -> bool:
     """By that one and nobody else, as the garbage collector has it."""
-    owners = [
-        (str(one.get("apiVersion")).partition("/")[0], one.get("kind"), one.get("name"))
-        for one in obj["metadata"].get("ownerReferences") or ()
-    ]
-    return bool(owners) and set(owners) == {(owner.api_version.partition("/")[0], owner.kind, key.name)}
+    owners = {_reference(one) for one in obj["metadata"].get("ownerReferences") or ()}
+    return owners == {_reference_to(owner, key)}
+
+
+def _reference(given: Object) -> tuple[Any, ...]:
+    """Whom it names, in whatever version."""
+    return str(given.get("apiVersion")).partition("/")[0], given.get("kind"), given.get("name")
+
+
+def _reference_to(owner: Resource, key: Key) -> tuple[Any, ...]:
+    return owner.api_version.partition("/")[0], owner.kind, key.name
 
 
 def _made_by(pod: Object, resource: Resource, key: Key) -> bool:

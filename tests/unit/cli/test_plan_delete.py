@@ -143,6 +143,37 @@ def test_other_kinds_are_the_clusters(run: Run, served: dict[str, Answer]) -> No
     )
 
 
+@pytest.mark.parametrize(("cascade", "code"), [("background", 2), ("foreground", 2), ("orphan", 0)])
+def test_what_they_own_may_stay(
+    run: Run, served: dict[str, Answer], server: ObjectServer, cascade: str, code: int
+) -> None:
+    apps = {"groups": [{"name": "apps", "preferredVersion": {"groupVersion": "apps/v1"}}]}
+    served["/apis"] = (200, apps)
+    meta = {"name": "helloworld-v1", "namespace": "hello"}
+    spec = {"replicas": 1, "template": {"spec": {"containers": []}}}
+    live = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+    served["/apis/apps/v1/namespaces/hello/deployments/helloworld-v1"] = (200, live)
+    done = run("deploy/helloworld-v1", "-n", "hello", "-o", "json", "--cascade", cascade)
+    assert (deleted(done), done.exit_code) == (["Deployment helloworld-v1"], code), done.output
+    [body] = server.bodies
+    assert json.loads(body)["propagationPolicy"] == cascade.capitalize()
+
+
+def test_what_has_fields_is_asked_of_the_api(run: Run, served: dict[str, Answer]) -> None:
+    served[f"{ROUTES}?fieldSelector=metadata.name%3Db"] = (200, {"items": HERE[1:2]})
+    fields = ("--field-selector", "metadata.name=b", "-n", "hello", "-o", "json")
+    assert deleted(run("httproute", *fields)) == ["HTTPRoute b"]
+    both = f"{ROUTES}?labelSelector=team%3Dx&fieldSelector=metadata.name%3Db"
+    served[both] = (200, {"items": []})
+    assert deleted(run("httproute", "-l", "team=x", *fields)) == []
+    assert deleted(run("-f", "-", *fields, text=WRITTEN)) == ["HTTPRoute a", "HTTPRoute b"], "as kubectl has it"
+
+
+@pytest.mark.parametrize("options", [["--force"], ["--now"], ["--grace-period=0", "--force"], ["--grace-period", "9"]])
+def test_how_long_it_takes_is_no_part_of_it(run: Run, options: list[str]) -> None:
+    assert deleted(run("httproute", "a", "-n", "hello", "-o", "json", *options)) == ["HTTPRoute a"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -155,6 +186,9 @@ def test_other_kinds_are_the_clusters(run: Run, served: dict[str, Answer]) -> No
         (["httproute", "a", "-f", "-"], "you may not specify resource arguments as well"),
         (["httproute", "a", "--all"], "name cannot be provided when a selector is specified"),
         (["httproute", "--all", "-l", "a=b"], "cannot set --all and --selector at the same time"),
+        (["httproute", "--all", "--field-selector", "a=b"], "cannot set --all and --field-selector at the same time"),
+        (["httproute", "a", "--now", "--grace-period=3"], "--now and --grace-period cannot be specified together"),
+        (["httproute", "a", "--now", "--force"], "--force and --grace-period greater than 0 cannot be specified"),
         (["-l", "a=b"], "at least one resource must be specified to use a selector"),
         (["httproute", "a", "-A"], "a resource cannot be retrieved by name across all namespaces"),
         (["httproute", ".."], "invalid resource name \"..\": [may not be '..']"),

@@ -94,6 +94,21 @@ def test_pods_go_with_their_deployment_and_all_with_their_namespace() -> None:
     }
 
 
+def test_what_is_orphaned_stays_without_its_owner() -> None:
+    kept = taken_up(Change(DEPLOYMENT, V1, deployment(), None, orphans=True))
+    assert (len(pods(kept, "helloworld-v1")), behind(kept)) == (1, {"helloworld-v1", "helloworld-v2"})
+    index = cluster().index()
+    waypoint = Key("hello", "waypoint")
+    [pod] = [obj for key, obj in index.sources[POD].items() if key.name.startswith("waypoint")]
+    owner = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "name": "waypoint", "uid": "1"}
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "waypoint", "uid": "2"}
+    pod["metadata"]["ownerReferences"] = [owner, other]
+    change = Change(GATEWAY, waypoint, index.sources[GATEWAY][waypoint], None, orphans=True)
+    found = {resource: obj for resource, _, obj in foresee(index.sources, [change])}
+    left = {**pod, "metadata": {**pod["metadata"], "ownerReferences": [other]}}
+    assert found == {GATEWAY: None, POD: left}
+
+
 def test_labels_of_a_namespace_take_its_pods_into_the_mesh_and_out_of_it() -> None:
     index = taken_up(change(NAMESPACE, "metadata: {name: hello}"))
     assert [pod.captured for pod in pods(index, "helloworld-v1")] == [False]

@@ -16,8 +16,21 @@ from ambientlab.cli.plan import planning
 @click.option("-R", "--recursive", is_flag=True, help="Of directories, those within them as well.")
 @click.option("-k", "--kustomize", type=click.Path(exists=True, file_okay=False), help="A kustomization of it.")
 @click.option("-l", "--selector", default="", help="What has these labels, of a kind or among the manifests.")
+@click.option("--field-selector", "fields", default="", help="What has these fields, of a kind.")
 @click.option("--all", "everything", is_flag=True, help="All of a kind.")
-@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="With -l or --all: in whatever namespace.")
+@click.option(
+    "-A", "--all-namespaces", "everywhere", is_flag=True, help="With a selector or --all: in whatever namespace."
+)
+@click.option(
+    "--cascade",
+    type=click.Choice(["background", "foreground", "orphan"]),
+    default="background",
+    show_default=True,
+    help="What becomes of what they own: it goes as well, or stays (orphan).",
+)
+@click.option("--force", is_flag=True, help="Accepted: how long deleting takes is not told.")
+@click.option("--grace-period", "grace", type=int, default=-1, help="Accepted, as --force.")
+@click.option("--now", "at_once", is_flag=True, help="Accepted, as --force.")
 @click.option("--ignore-not-found", is_flag=True, help="Pass over what is not there, as -l and --all do.")
 @planning.options
 def delete(
@@ -26,8 +39,13 @@ def delete(
     recursive: bool,
     kustomize: str | None,
     selector: str,
+    fields: str,
     everything: bool,
     everywhere: bool,
+    cascade: str,
+    force: bool,
+    grace: int,
+    at_once: bool,
     ignore_not_found: bool,
     namespace: str | None,
     output: str,
@@ -38,15 +56,16 @@ def delete(
     """What deleting would do to traffic: `ambientlab plan` before what you would type behind `kubectl`.
 
     Objects are named as KIND NAME..., KIND,KIND NAME... or KIND/NAME..., by manifests, or by labels. What they own goes
-    with them. Nothing is written. Exit codes are those of `ambientlab plan`.
+    with them, unless with --cascade=orphan. Nothing is written. Exit codes are those of `ambientlab plan`.
     """
-    from ambientlab.host.deletion import Deletion
+    from ambientlab.host.deletion import Deletion, check_grace
     from ambientlab.host.rehearsal import Rehearser
     from ambientlab.mesh.explain import check_namespace
 
     flags = reading.flags(context, kubeconfig)
-    deletion = Deletion(arguments, selector, everything, everywhere)
+    deletion = Deletion(arguments, selector, everything, everywhere, fields)
     with planning.telling():
+        check_grace(force=force, at_once=at_once, grace=grace)
         deletion.check(manifests=bool(files or kustomize))
         manifests, unreadable = planning.parted(planning.written(files, kustomize, recursive=recursive))
         with planning.opened(context, kubeconfig, name) as api:
@@ -57,6 +76,6 @@ def delete(
             ignoring = ignore_not_found or deletion.selects
             if namespace is not None and not ignoring and any(one.key.namespace == namespace for one in targets):
                 check_namespace(cluster.index, namespace)
-            gone = rehearser.delete(targets, ignore_not_found=ignoring)
+            gone = rehearser.delete(targets, ignore_not_found=ignoring, propagation=cascade.capitalize())
             report = planning.report(api, cluster, [gone], [*unreadable, *problems], (), flags)
     planning.show(report, output)
