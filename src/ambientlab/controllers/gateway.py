@@ -76,7 +76,9 @@ class GatewayController:
             return
         try:
             overlays = [*self._class_defaults(gateway), *self._parameters(gateway)]
-            children = overlaid(resources(gateway, self._trust_domain()), overlays)
+            config = self._mesh_config()
+            made = resources(gateway, meshconfig.trust(config).own, meshconfig.proxy_config(config))
+            children = overlaid(made, overlays)
         except OverlayError as error:
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "InvalidParameters", str(error))
             raise PermanentError(str(error)) from error
@@ -97,10 +99,10 @@ class GatewayController:
             self._recorder.record(COMPONENT, GATEWAY, gateway, "Warning", "InvalidParameters", error.message)
             raise PermanentError(error.message) from error
 
-    def _trust_domain(self) -> str:
-        """As the mesh's configuration has it now: a change restarts no waypoint that runs."""
+    def _mesh_config(self) -> meshconfig.Config:
+        """As it is now: a change restarts no waypoint that runs."""
         config = self._client.get(CONFIGMAP, meshconfig.KEY.name, meshconfig.KEY.namespace)
-        return meshconfig.trust(meshconfig.read(config or {})).own
+        return meshconfig.read(config or {})
 
     def _class_defaults(self, gateway: Object) -> Iterator[Mapping[str, str]]:
         """Of several ConfigMaps the oldest counts."""

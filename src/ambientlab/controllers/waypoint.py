@@ -7,7 +7,8 @@ here, `spec.replicas` among it, to the user.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ambientlab.api.kinds import DEPLOYMENT, GATEWAY, GATEWAY_NAME_LABEL, SERVICE, SERVICEACCOUNT
@@ -38,12 +39,14 @@ def deployment_name(gateway: Object) -> str:
     return annotations_of(gateway).get(_NAME_OVERRIDE, name(gateway))
 
 
-def resources(gateway: Object, trust_domain: str = TRUST_DOMAIN) -> Iterator[tuple[Resource, Object]]:
+def resources(
+    gateway: Object, trust_domain: str = TRUST_DOMAIN, proxy_config: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Resource, Object]]:
     """In the order in which they need each other: the pods run as the account."""
     account = annotations_of(gateway).get(_ACCOUNT_OVERRIDE, name(gateway))
     yield SERVICEACCOUNT, _object(SERVICEACCOUNT, gateway, account, _annotations(gateway))
     deployment = _object(DEPLOYMENT, gateway, deployment_name(gateway), _annotations(gateway))
-    deployment["spec"] = _deployment_spec(gateway, account, trust_domain)
+    deployment["spec"] = _deployment_spec(gateway, account, trust_domain, proxy_config or {})
     yield DEPLOYMENT, deployment
     near = {"networking.istio.io/traffic-distribution": "PreferClose", **_annotations(gateway)}
     service = _object(SERVICE, gateway, deployment_name(gateway), near)
@@ -111,7 +114,7 @@ def _service_ports(gateway: Object) -> Iterator[Object]:
             }
 
 
-def _deployment_spec(gateway: Object, account: str, trust_domain: str) -> Object:
+def _deployment_spec(gateway: Object, account: str, trust_domain: str, proxy_config: Mapping[str, Any]) -> Object:
     workload = deployment_name(gateway)
     return {
         "selector": {"matchLabels": {GATEWAY_NAME_LABEL: name(gateway)}},
@@ -135,14 +138,14 @@ def _deployment_spec(gateway: Object, account: str, trust_domain: str) -> Object
             },
             "spec": {
                 "serviceAccountName": account,
-                "containers": [_proxy(gateway, account, trust_domain)],
+                "containers": [_proxy(gateway, account, trust_domain, proxy_config)],
                 "volumes": list(_volumes()),
             },
         },
     }
 
 
-def _proxy(gateway: Object, account: str, trust_domain: str) -> Object:
+def _proxy(gateway: Object, account: str, trust_domain: str, proxy_config: Mapping[str, Any]) -> Object:
     return {
         "name": "istio-proxy",
         "image": _IMAGE,
@@ -159,7 +162,7 @@ def _proxy(gateway: Object, account: str, trust_domain: str) -> Object:
             {"containerPort": _STATUS_PORT, "name": "status-port", "protocol": "TCP"},
             {"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"},
         ],
-        "env": list(_environment(gateway, trust_domain)),
+        "env": list(_environment(gateway, trust_domain, proxy_config)),
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
         "startupProbe": _probe(failureThreshold=30, periodSeconds=1),
         "readinessProbe": _probe(failureThreshold=4, periodSeconds=15),
@@ -185,7 +188,7 @@ def _probe(**timing: int) -> Object:
     }
 
 
-def _environment(gateway: Object, trust_domain: str) -> Iterator[Object]:
+def _environment(gateway: Object, trust_domain: str, proxy_config: Mapping[str, Any]) -> Iterator[Object]:
     workload = deployment_name(gateway)
     owner = f"kubernetes://apis/apps/v1/namespaces/{namespace(gateway)}/deployments/{workload}"
     fields = {
@@ -201,7 +204,7 @@ def _environment(gateway: Object, trust_domain: str) -> Iterator[Object]:
     values = {
         "PILOT_CERT_PROVIDER": "istiod",
         "CA_ADDR": "istiod.istio-system.svc:15012",
-        "PROXY_CONFIG": "{}\n",
+        "PROXY_CONFIG": json.dumps(proxy_config, separators=(",", ":")) + "\n",
         "ISTIO_META_CLUSTER_ID": CLUSTER_ID,
         "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
         "ISTIO_META_WORKLOAD_NAME": workload,

@@ -5,7 +5,6 @@ Everything else they learn over delta ADS. The bootstrap carries the proxy's tok
 
 from __future__ import annotations
 
-import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ambientlab.api.kinds import GATEWAY_NAME_LABEL
 from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
 from ambientlab.cluster import CLUSTER_ID, ISTIO_VERSION
 from ambientlab.dataplane import prometheus
+from ambientlab.mesh.index import meshconfig
 from ambientlab.mesh.serve.proxies import environment_of
 from ambientlab.mesh.xds import labels
 
@@ -44,7 +44,6 @@ DRAIN = 1
 Istio's default is 45 (pkg/config/mesh/mesh.go, drainDuration; pkg/envoy/proxy.go), but Envoy keeps a whole listener so
 long for each change of one, and here many more changes are pushed in that time than by Istio, which waits for more."""
 _PROXY_CONFIG = "proxy.istio.io/config"
-_WHOLE_SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
 
 # Listeners of pods, tunnels and files: what is open besides the connections of clients.
 _OTHER_DESCRIPTORS = 600
@@ -92,20 +91,16 @@ def flags(drain: int) -> Sequence[str]:
 
 def _drain_of(pod: Object) -> int:
     """What its ProxyConfig says, in the variable that Istio's templates give a proxy or, before that, in an annotation
-    (pilot/cmd/pilot-agent/config/config.go). Validation: pkg/config/validation/agent, ValidateDrainDuration."""
+    (pilot/cmd/pilot-agent/config/config.go)."""
     found: Any = None
     for text in (environment_of(pod).get("PROXY_CONFIG"), annotations_of(pod).get(_PROXY_CONFIG)):
         try:
             config = parse.parse(text.encode(), "application/yaml").value if text else None
         except StatusError as error:
             raise ValueError(f"failed to unmarshal proxy config: {error.message}") from error
-        if isinstance(config, dict) and config.get("drainDuration") is not None:
-            found = config["drainDuration"]
-    if found is None:
-        return DRAIN
-    if not isinstance(found, str) or not _WHOLE_SECONDS.fullmatch(found):
-        raise ValueError(f"invalid drain duration {found}: it is whole seconds, as in 45s")
-    return int(found[:-1])
+        if isinstance(config, dict) and config.get(meshconfig.DRAIN) is not None:
+            found = config[meshconfig.DRAIN]
+    return DRAIN if found is None else meshconfig.drain_seconds(found)
 
 
 def proxy_bootstrap(

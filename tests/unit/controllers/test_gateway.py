@@ -1,5 +1,7 @@
 """Waypoints: a Gateway, what runs it, and how the two stay together."""
 
+import json
+
 import pytest
 
 from ambientlab.api.kinds import CONFIGMAP, DEPLOYMENT, GATEWAY, GATEWAYCLASS, NAMESPACE, SERVICE, SERVICEACCOUNT
@@ -29,15 +31,17 @@ def child(cluster, resource, called="waypoint"):
     return cluster.client.get(resource, called, "hello")
 
 
-async def test_a_waypoints_environment_has_the_meshs_trust_domain(cluster):
+async def test_a_waypoints_environment_has_the_meshs_trust_domain_and_what_it_says_of_proxies(cluster):
     place = {"name": "istio", "namespace": "istio-system"}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": place, "data": {"mesh": "trustDomain: mesh.example"}}
+    mesh = "{trustDomain: mesh.example, defaultConfig: {drainDuration: 7s, concurrency: 3}}"
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": place, "data": {"mesh": mesh}}
     await cluster.namespace("istio-system")
     await cluster.create(CONFIGMAP, config)
     await cluster.create(GATEWAY, gateway())
     (proxy,) = child(cluster, DEPLOYMENT)["spec"]["template"]["spec"]["containers"]
     told = {one["name"]: one.get("value") for one in proxy["env"]}
     assert told["TRUST_DOMAIN"] == told["ISTIO_META_MESH_ID"] == "mesh.example"
+    assert json.loads(told["PROXY_CONFIG"]) == {"drainDuration": "7s"}
 
 
 async def test_a_waypoint_gets_account_deployment_and_service(cluster):

@@ -73,7 +73,8 @@ def test_ztunnel_takes_peers_of_its_own_trust_domain_and_waypoints_those_of_alia
 
 def test_an_invalid_configuration_leaves_the_mesh_its_identity() -> None:
     mesh = Mesh("trustDomain: mesh.example")
-    for broken in ("trustDomain: not_a.domain", "trustDomain: [", "mesh.example", "trustDomain: ''"):
+    drain = "{trustDomain: other.example, defaultConfig: {drainDuration: 1.5s}}"
+    for broken in ("trustDomain: not_a.domain", "trustDomain: [", "mesh.example", "trustDomain: ''", drain):
         mesh.configure(broken)
         assert mesh.index.mesh.trust.own == "mesh.example"
         [said] = [one.text for one in mesh.index.diagnostics() if one.reason == "Invalid"]
@@ -81,6 +82,12 @@ def test_an_invalid_configuration_leaves_the_mesh_its_identity() -> None:
     mesh.configure("{}")
     assert mesh.index.mesh.trust.own == "cluster.local"
     assert Mesh("trustDomain: not_a.domain").index.mesh.trust.own == "cluster.local"
+
+
+def test_of_the_proxies_defaults_what_is_not_followed_is_said() -> None:
+    mesh = Mesh("{defaultConfig: {drainDuration: 7s, concurrency: 3}}")
+    said = [one.field for one in mesh.index.diagnostics() if one.reason == "Unsupported"]
+    assert said == ["mesh.defaultConfig.concurrency"]
 
 
 def test_other_settings_of_the_mesh_touch_nothing() -> None:

@@ -43,6 +43,9 @@ _OF_PROXIES: Mapping[str, Any] = {
 """What an installation of the ambient profile writes by itself, and what of it is for proxies (defaultConfig): None
 stands for any value. Nobody asked for it, and here it is so anyway (templates/configmap.yaml and
 files/profile-ambient.yaml in manifests/charts/istio-control/istio-discovery)."""
+DRAIN = "drainDuration"
+_OF_WAYPOINTS = (DRAIN,)
+_WHOLE_SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -82,7 +85,7 @@ def _parsed(config_map: Object) -> tuple[Config, str]:
         return {}, " ".join(str(error).split())
     if config is not None and not isinstance(config, dict):
         return {}, f"it is a {type(config).__name__}, not a mapping"
-    why = _trust_problem(config or {})
+    why = _trust_problem(config or {}) or _drain_problem(config or {})
     return ({}, why) if why else (config or {}, "")
 
 
@@ -95,6 +98,29 @@ def _trust_problem(config: Config) -> str:
         return f"trustDomain: {why}"
     wrong = ((at, alias, why) for at, alias in enumerate(aliases) if (why := _domain_problem(alias)))
     return "; ".join(f"trustDomainAliases[{at}], domain `{alias}` : {why}" for at, alias, why in wrong)
+
+
+def proxy_config(config: Config) -> Mapping[str, Any]:
+    """What of the proxies' defaults is followed, as the variable PROXY_CONFIG of a waypoint has it: what the annotation
+    proxy.istio.io/config says of it comes before (pilot/pkg/model/proxy_config.go, EffectiveProxyConfig, and
+    pilot/cmd/pilot-agent/config/config.go)."""
+    defaults = config.get("defaultConfig")
+    return {name: defaults[name] for name in _OF_WAYPOINTS if name in defaults} if isinstance(defaults, dict) else {}
+
+
+def drain_seconds(written: object) -> int:
+    """Raises ValueError for what Istio refuses (ValidateDrainDuration, in the same file)."""
+    if not isinstance(written, str) or not _WHOLE_SECONDS.fullmatch(written):
+        raise ValueError(f"invalid drain duration {written}: it is whole seconds, as in 45s")
+    return int(written[:-1])
+
+
+def _drain_problem(config: Config) -> str:
+    try:
+        drain_seconds(proxy_config(config).get(DRAIN, "1s"))
+    except ValueError as error:
+        return f"defaultConfig.{DRAIN}: {error}"
+    return ""
 
 
 def _domain_problem(domain: str) -> str:
@@ -152,6 +178,7 @@ def diagnostics(home: Home, config: Config) -> Iterator[Diagnostic]:
     asked = {f"{name}": value for name, value in config.items() if name not in _FOLLOWED}
     if isinstance(proxies := asked.get("defaultConfig"), dict):
         own = {name: value for name, value in proxies.items() if _OF_PROXIES.get(name, ()) not in (None, value)}
+        own = {name: value for name, value in own.items() if name not in _OF_WAYPOINTS}
         asked |= {f"defaultConfig.{name}": value for name, value in own.items()}
         del asked["defaultConfig"]
     for name, value in sorted(asked.items(), key=lambda item: item[0]):
