@@ -61,6 +61,8 @@ def test_json_is_one_document(run: Run) -> None:
         (["nowhere.hello"], 65, "Error: no Service and no ServiceEntry is called nowhere.hello"),
         ([HELLO, "--from", "test/nobody"], 65, "Error: there is no pod test/nobody"),
         ([HELLO, "--from", "tset/curl"], 65, 'Error: there is no namespace "tset"'),
+        ([HELLO, "-n", "test"], 2, "Error: -n is the namespace of --from"),
+        ([HELLO, "--from", "deploy/nobody", "-n", "test"], 65, "Error: there is no pod of Deployment test/nobody"),
         ([HELLO, "--from", "curl"], 2, "Error: 'curl' names no pod"),
         (["http://a:b"], 2, "Error: Port could not be cast"),
         ([HELLO, "-H", "x"], 2, "Error: 'x' is no header"),

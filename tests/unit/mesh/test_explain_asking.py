@@ -57,7 +57,56 @@ def test_clients_are_pods_or_what_makes_them() -> None:
     assert found == Asker(Key("hello", "helloworld-v1-5b89ff7bbd-w6c72"), "a pod of helloworld-v1")
 
 
-@pytest.mark.parametrize("text", ["curl", "test/", "/curl", "a/b/c", ""])
+@pytest.mark.parametrize(
+    ("text", "namespace", "kind"),
+    [
+        ("hello/deploy/helloworld-v1", "", "Deployment"),
+        ("hello/Deployment.apps/helloworld-v1", "", "Deployment"),
+        ("deployments/helloworld-v1", "hello", "Deployment"),
+        ("hello/deploy/helloworld-v1", "hello", "Deployment"),
+        ("rs/helloworld-v1-5b89ff7bbd", "hello", "ReplicaSet"),
+        ("svc/helloworld", "hello", "Service"),
+    ],
+)
+def test_clients_are_named_as_kubectl_names_them(text: str, namespace: str, kind: str) -> None:
+    found = explain.named(cluster().index(), text, namespace)
+    assert found.key == Key("hello", "helloworld-v1-5b89ff7bbd-w6c72")
+    assert found.chosen == f"a pod of {kind} {text.rpartition('/')[2]}"
+
+
+@pytest.mark.parametrize(("text", "namespace"), [("test/pod/curl", ""), ("pod/curl", "test"), ("curl", "test")])
+def test_a_pod_has_a_type_as_well(text: str, namespace: str) -> None:
+    assert explain.named(cluster().index(), text, namespace) == Asker(CURL)
+
+
+@pytest.mark.parametrize(
+    ("text", "namespace", "error", "hint"),
+    [
+        (
+            "hello/rs/helloworld-v1",
+            "",
+            "there is no pod of ReplicaSet hello/helloworld-v1",
+            "kubectl get pods -n hello",
+        ),
+        ("deploy/helloworld", "hello", "there is no pod of Deployment hello/helloworld", "kubectl get pods -n hello"),
+        ("nowhere/deploy/curl", "", 'there is no namespace "nowhere"', "there are "),
+        ("deploy/curl", "", 'there is no namespace "deploy"', "--from NAMESPACE/deploy/curl asks for a pod of it"),
+        ("test/node/curl", "", "'node' is no type that has pods", "--from takes those of cj, deploy, ds, "),
+        (
+            "test/curl",
+            "hello",
+            "'test/curl' is not in namespace hello",
+            "with -n hello, --from takes POD or deploy/NAME",
+        ),
+    ],
+)
+def test_a_type_that_leads_to_no_pod_is_told(text: str, namespace: str, error: str, hint: str) -> None:
+    with pytest.raises(AskedError, match=error) as told:
+        explain.named(cluster().index(), text, namespace)
+    assert told.value.hints[0].startswith(hint)
+
+
+@pytest.mark.parametrize("text", ["curl", "test/", "/curl", "a/b/c/d", "a//c", ""])
 def test_a_client_needs_a_namespace(text: str) -> None:
     with pytest.raises(AskedError, match="names no pod"):
         explain.named(cluster().index(), text)

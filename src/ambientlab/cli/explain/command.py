@@ -31,7 +31,13 @@ Render = Callable[[], str]
 
 @click.command()
 @click.argument("url")
-@click.option("--from", "source", metavar="NAMESPACE/POD", help="Who asks.  [default: some pod in the mesh]")
+@click.option(
+    "--from",
+    "source",
+    metavar="NAMESPACE/POD",
+    help="Who asks; NAMESPACE/deploy/NAME for a pod of a Deployment.  [default: some pod in the mesh]",
+)
+@click.option("-n", "--namespace", default="", help="Of --from, which then takes POD or deploy/NAME.")
 @click.option("-X", "--request", "method", default="GET", show_default=True, help="The method of the request.")
 @click.option("-H", "--header", "headers", multiple=True, help="A header of the request, `Name: value`.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
@@ -42,6 +48,7 @@ Render = Callable[[], str]
 def explain(
     url: str,
     source: str | None,
+    namespace: str,
     method: str,
     headers: tuple[str, ...],
     output: str,
@@ -68,10 +75,12 @@ def explain(
     flags = reading.flags(context, kubeconfig)
     try:
         asked = request(url, method, headers)
+        if namespace and source is None:
+            raise AskedError("-n is the namespace of --from, which is not there", "such as --from curl -n test")
         if not flags:
             kubeconfig = running_paths(name).kubeconfig
         with reading.api(context, kubeconfig, *flags) as api:
-            render = _rendering(api, source, asked, output, flags)
+            render = _rendering(api, source, namespace, asked, output, flags)
             if watch:
                 _watch(render)
             else:
@@ -86,14 +95,18 @@ def explain(
         fail(str(error))
 
 
-def _rendering(api: KubeApi, source: str | None, asked: Request, output: str, flags: Sequence[str]) -> Render:
+def _rendering(
+    api: KubeApi, source: str | None, namespace: str, asked: Request, output: str, flags: Sequence[str]
+) -> Render:
     """What reads the cluster as it is then, and says it."""
     from ambientlab.mesh import explain as explaining
 
     def render() -> str:
         built, unseen = reading.read(api, *flags)
         try:
-            asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source)
+            asker = explaining.anybody(built, asked)
+            if source is not None:
+                asker = explaining.named(built, source, namespace)
             found = explaining.aimed(explaining.explain(built, asker, asked, unseen), *flags)
         except explaining.UnknownError as error:
             # what could not be seen may be what is not there

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from ambientlab.mesh.explain.asking import (
     AskedError,
-    Asker,
     NoNamespaceError,
     UnknownError,
-    anybody,
     check_namespace,
-    named,
     request,
 )
+from ambientlab.mesh.explain.clients import Asker, anybody, named
 from ambientlab.mesh.explain.explaining import aimed, explain
 from ambientlab.mesh.explain.explanation import (
     Applied,

@@ -8,7 +8,8 @@ from dataclasses import replace
 from ambientlab.api.kinds import SERVICE
 from ambientlab.mesh.decide import Reason, Request, Why, decide
 from ambientlab.mesh.explain import policies, remedies, routes, rules, surroundings, ztunnels
-from ambientlab.mesh.explain.asking import Asker, NoNamespaceError, UnknownError, check_namespace
+from ambientlab.mesh.explain.asking import NoNamespaceError, UnknownError, check_namespace
+from ambientlab.mesh.explain.clients import Asker
 from ambientlab.mesh.explain.explanation import (
     BROKEN,
     Applied,
