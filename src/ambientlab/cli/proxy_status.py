@@ -196,8 +196,10 @@ def _short(type_url: str) -> str:
 
 
 def _status(resource: dict[str, str]) -> str:
-    word = _word(resource)
-    return f"{word} ({_age(resource['sentTime'])})" if word != _NOT_SENT and resource.get("sentTime") else word
+    word, then = _word(resource), moment(resource.get("sentTime", ""))
+    if word == _NOT_SENT or then is None:
+        return word
+    return f"{word} ({duration((datetime.now(UTC) - then).total_seconds())})"
 
 
 def _word(resource: dict[str, str]) -> str:
@@ -207,8 +209,3 @@ def _word(resource: dict[str, str]) -> str:
     if not resource.get("sent"):
         return _NOT_SENT
     return "SYNCED" if resource.get("acked") == resource["sent"] else "STALE"
-
-
-def _age(sent: str) -> str:
-    then = datetime.fromisoformat(sent)
-    return duration((datetime.now(UTC) - then).total_seconds())

@@ -27,6 +27,7 @@ from ambientlab.cli import pods
 from ambientlab.cli.istio import istiod, redaction
 from ambientlab.cli.istio.command import Cluster, Command, boolean
 from ambientlab.cli.mesh import Seconds
+from ambientlab.cli.shapes import moment
 from ambientlab.cluster import BUILD, ISTIO_VERSION
 from ambientlab.host.kubectl import Kubectl, KubectlError
 
@@ -215,24 +216,15 @@ class Times:
         lines = []
         for line in text.removesuffix("\n").split("\n"):
             stamp, _, rest = line.partition(" ")
-            if self.end is None or (at := _stamped(stamp)) is None or at <= self.end:
+            if self.end is None or (at := moment(stamp)) is None or at <= self.end:
                 lines.append(rest)
         return "\n".join(lines)
-
-
-def _stamped(stamp: str) -> datetime | None:
-    """None for what is no moment that others could be before or after."""
-    try:
-        found = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else None
 
 
 def _moment(name: str, text: str | None) -> datetime | None:
     if text is None:
         return None
-    found = _stamped(text)
+    found = moment(text)
     if found is None:
         raise click.ClickException(f"bad format for {name}: {text}, expect RFC3339 e.g. 2006-01-02T15:04:05Z07:00")
     return found
