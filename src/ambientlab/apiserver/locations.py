@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,9 +111,14 @@ def _proxyable(ip: str) -> bool:
     return not refused and ip != "255.255.255.255"
 
 
-def reason(error: OSError) -> str:
-    """Why there is no connection, as Go says it."""
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+def not_connected(location: Location, error: OSError) -> StatusError:
+    """In Go's words, but for TLS, whose errors OpenSSL knows by others."""
+    if isinstance(error, ssl.SSLError):
+        return unreachable(f"tls: {str(error.reason or error).replace('_', ' ').lower()}")
+    if isinstance(error, TimeoutError):
+        return unreachable(f"dial tcp {location.host}: i/o timeout")
+    why = os.strerror(error.errno).lower() if error.errno else str(error)
+    return unreachable(f"dial tcp {location.host}: connect: {why}")
 
 
 def unreachable(why: str) -> StatusError:

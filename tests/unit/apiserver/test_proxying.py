@@ -293,26 +293,52 @@ def test_where_a_redirect_leads(target: str, leads: str) -> None:
     assert proxying.redirect(target, ("10.0.0.1:80", "asked:6443"), "/p/proxy") == leads
 
 
-async def test_nobody_there_is_said_as_go_says_it(http: aiohttp.ClientSession) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+@asynccontextmanager
+async def saying(answer: bytes) -> AsyncIterator[int]:
+    """A program that says this, whatever it is asked, and hangs up."""
 
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
+        writer.write(answer)
         writer.close()
 
-    silent = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    for location, why in (
-        (Location("http", "127.0.0.1", port), f"dial tcp 127.0.0.1:{port}: connect: connection refused"),
-        (Location("http", "127.0.0.1", silent.sockets[0].getsockname()[1]), "EOF"),
-    ):
+    server = await asyncio.start_server(say, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
 
-        async def carry(request: web.Request, to: Location = location) -> web.StreamResponse:
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "Upgrade", "Upgrade": "websocket"}], ids=["plain", "upgrade"])
+@pytest.mark.parametrize(
+    ("scheme", "answer", "plain", "upgraded"),
+    [
+        ("http", None, "503 dial tcp 127.0.0.1:PORT: connect: connection refused", ""),
+        ("http", b"", "503 EOF", ""),
+        ("https", b"HTTP/1.1 400 x\r\n\r\n", "503 tls: wrong version number", ""),
+        ("http", b"SSH-2.0-OpenSSH_9\r\n\r\n", "503 ", "503 malformed HTTP response"),
+        ("http", b"HTTP/1.1 101 x\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "503 an answer was expected", "101 "),
+        ("http", b"HTTP/1.1 200 x\r\n\r\n", "200 ", "500 invalid upgrade response: status code 200"),
+        ("http", b"HTTP/1.1 404 x\r\nContent-Length: 4\r\n\r\ngone", "404 gone", ""),
+        ("http", b"HTTP/1.1 200 x\r\nA: %b\r\n\r\n" % (b"x" * 2_000_000), "503 ", "503 malformed HTTP response"),
+    ],
+)
+async def test_a_program_may_say_anything(
+    scheme: str, answer: bytes | None, plain: str, upgraded: str, headers: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        unused = closed.getsockname()[1]
+    async with saying(answer or b"") as heard:
+        port = unused if answer is None else heard
+
+        async def carry(request: web.Request) -> web.StreamResponse:
             try:
-                return await proxying.carry(request, to, "/")
+                return await proxying.carry(request, Location(scheme, "127.0.0.1", port), "/")
             except StatusError as error:
                 return web.Response(status=error.code, text=str(error))
 
-        async with listening(carry) as front, aiohttp.request("GET", f"http://127.0.0.1:{front}/") as response:
-            assert (response.status, await response.text()) == (503, f"error trying to reach service: {why}")
-    silent.close()
+        async with (
+            listening(carry) as front,
+            aiohttp.request("GET", f"http://127.0.0.1:{front}/", headers=headers) as got,
+        ):
+            said = f"{got.status} " + ("" if got.status == 101 else await got.text())
+    wanted = (upgraded if headers and upgraded else plain).replace("PORT", str(port))
+    assert said.replace("error trying to reach service: ", "").startswith(wanted)

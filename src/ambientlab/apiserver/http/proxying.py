@@ -17,10 +17,11 @@ from yarl import URL
 from ambientlab.apiserver import locations
 from ambientlab.apiserver.http import upgrading
 from ambientlab.apiserver.http.upgrading import Headers
-from ambientlab.apiserver.locations import Location, reason
+from ambientlab.apiserver.locations import Location
 
 _CONNECT_SECONDS = 30.0  # Go's default dialer's
 _CHUNK = 64 * 1024
+_LONGEST_HEADER = 1 << 20  # Go's default for all of them (net/http, Transport)
 _SAFE = "/:@!$&'()*+,;=~"
 """What stands in a path for itself."""
 _HOPS = {
@@ -47,7 +48,12 @@ async def carry(request: web.Request, location: Location, path: str) -> web.Stre
     connector = aiohttp.TCPConnector(ssl=False, force_close=True)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector,
+        timeout=timeout,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
     ) as session:
         try:
             answer = await session.request(
@@ -59,9 +65,9 @@ async def carry(request: web.Request, location: Location, path: str) -> web.Stre
                 skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
             )
         except aiohttp.ClientConnectorError as error:
-            raise locations.unreachable(f"dial tcp {location.host}: connect: {reason(error.os_error)}") from None
+            raise locations.not_connected(location, error.os_error) from None
         except aiohttp.ConnectionTimeoutError:
-            raise locations.unreachable(f"dial tcp {location.host}: i/o timeout") from None
+            raise locations.not_connected(location, TimeoutError()) from None
         except aiohttp.ServerDisconnectedError:
             raise locations.unreachable("EOF") from None
         except aiohttp.ClientError as error:
@@ -101,6 +107,8 @@ def _carried(headers: Mapping[str, str], without: set[str]) -> Headers:
 async def _answered(
     request: web.Request, answer: aiohttp.ClientResponse, location: Location, before: str
 ) -> web.StreamResponse:
+    if answer.status < 200:
+        raise locations.unreachable("an answer was expected, and what came is an upgrade")
     hosts = location.host, request.host
     headers = [
         (name, redirect(text, hosts, before) if name.lower() == "location" else text)

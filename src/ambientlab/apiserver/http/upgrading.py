@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from ambientlab.api.errors import StatusError
 from ambientlab.apiserver import locations
-from ambientlab.apiserver.locations import Location, reason
+from ambientlab.apiserver.locations import Location
 from ambientlab.apiserver.streams.upgrade import HijackedDuplex, hijack
 
 Headers = list[tuple[str, str]]
@@ -55,10 +55,8 @@ async def _connected(location: Location) -> tuple[asyncio.StreamReader, asyncio.
     connecting = asyncio.open_connection(location.ip, location.port, ssl=tls, limit=_LONGEST_HEAD)
     try:
         return await asyncio.wait_for(connecting, _CONNECT_SECONDS)
-    except TimeoutError:
-        raise locations.unreachable(f"dial tcp {location.host}: i/o timeout") from None
     except OSError as error:
-        raise locations.unreachable(f"dial tcp {location.host}: connect: {reason(error)}") from None
+        raise locations.not_connected(location, error) from None
 
 
 def _head(line: str, headers: Iterable[tuple[str, str]]) -> bytes:
