@@ -8,16 +8,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ambientlab.api.kinds import ENDPOINTSLICE, GATEWAY, SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import GATEWAY, SERVICE, VIRTUALSERVICE
 from ambientlab.mesh.serve import departures
-from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
+from ambientlab.mesh.xds.types import CLUSTER, ROUTES
 from support.hello_pods import VIP, captured_pods
 from support.in_node import in_node
 from support.mesh_world import ask
 from support.waiting import becomes, until
 
 if TYPE_CHECKING:
-    from ambientlab.mesh.serve.connection import Connection
     from support.mesh_world import MeshWorld
 
 ONE, OTHER = "one", "other"
@@ -36,12 +35,8 @@ async def prepare(world: MeshWorld) -> None:
     await captured_pods(world)
     for number, name in enumerate((ONE, OTHER)):
         await world.waypoint(name, vip=f"10.96.0.{200 + number}")
-    await until(lambda: sum(map(runs, world.istiod.connections)) == 2, "both waypoints run")
+    await world.waypoints_run(2)
     await move(world, ONE)
-
-
-def runs(proxy: Connection) -> bool:
-    return "connect_terminate" in proxy.session.held(LISTENER) and proxy.session.synced
 
 
 async def move(world: MeshWorld, waypoint: str) -> None:
@@ -108,12 +103,10 @@ async def test_streams_of_a_service_that_leaves_go_on_for_as_long_as_its_waypoin
     await world.waypoint()
     await world.listen("hello-v1", 9000, ticking)
     world.service("ticks", "hello", TICKS, {80: 9000, 9000: 9000}, ["hello-v1"], istio_DOT_io__use_waypoint="waypoint")
-    for kind, name in ((SERVICE, "ticks"), (ENDPOINTSLICE, "ticks-abcde")):
-        obj = world.client.get(kind, name, "hello") or {}
-        for port in obj["spec"]["ports"] if kind is SERVICE else obj["ports"]:
-            port["name"] = port["name"].replace("http-9000", "tcp-9000")
-        world.client.put(kind, obj)
-    await until(lambda: any(map(runs, world.istiod.connections)), "the waypoint runs")
+    service = world.client.get(SERVICE, "ticks", "hello") or {}
+    service["spec"]["ports"][1]["appProtocol"] = "tcp"
+    world.client.put(SERVICE, service)
+    await world.waypoints_run()
     await world.in_step()
     loop = asyncio.get_running_loop()
 

@@ -37,6 +37,8 @@ from ambientlab.host.ztunnel import NodeProxyView
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.control_plane import ControlPlane
 from ambientlab.mesh.serve.identity import Identity
+from ambientlab.mesh.session import Session
+from ambientlab.mesh.xds.types import LISTENER
 from ambientlab.node.linux import links
 from ambientlab.node.linux.capture import InPodRules
 from ambientlab.node.linux.carried import NodeConnections
@@ -234,10 +236,27 @@ class MeshWorld:
         await self._envoy(name, bootstrap_for_waypoint(pod, self._token(pod, name), **self._paths()))
         return sandbox
 
+    async def waypoints_run(self, count: int = 1) -> None:
+        """Until so many take tunnels."""
+
+        def running() -> list[Session]:
+            sessions = [connection.session for connection in self.istiod.connections]
+            return [each for each in sessions if each.synced and "connect_terminate" in each.held(LISTENER)]
+
+        await until(lambda: len(running()) == count, "waypoints take tunnels")
+
     def service(
-        self, name: str, namespace: str, vip: str, ports: dict[int, int], pods: list[str], **labels: str
+        self,
+        name: str,
+        namespace: str,
+        vip: str,
+        ports: dict[int, int],
+        pods: list[str],
+        *,
+        protocol: str = "http",
+        **labels: str,
     ) -> None:
-        """`vip` may be two addresses, with a comma between them."""
+        """`vip` may be two addresses, with a comma between them. `protocol`: of its applications."""
         vips = vip.split(",")
         self.client.put(
             SERVICE,
@@ -248,7 +267,7 @@ class MeshWorld:
                     "clusterIP": vips[0],
                     "clusterIPs": vips,
                     "ports": [
-                        {"name": f"http-{port}", "port": port, "targetPort": target, "protocol": "TCP"}
+                        {"name": f"http-{port}", "port": port, "targetPort": target, "appProtocol": protocol}
                         for port, target in ports.items()
                     ],
                 },

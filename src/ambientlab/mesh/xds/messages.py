@@ -215,16 +215,16 @@ def http2_options(idle_seconds: int = 0, *, windows: bool = False) -> dict[str, 
 def set_windows(options: Http2ProtocolOptions) -> None:
     """How much may be under way in one stream and in one connection, for who begins tunnels. The Envoy that ends one,
     because its server has closed, drops what the window keeps it from sending at that moment (source/common/http/http2/
-    codec_impl.cc, sendPendingFrames), so that ztunnel's own windows, of 4 and 16 MiB (src/config.rs), would not do, nor
-    would Envoy's. As much is kept in memory for somebody who does not read."""
+    codec_impl.cc, resetStream and sendPendingFrames). So a stream's is more than sockets and their buffers hold, which
+    ztunnel's own, of 4 and 16 MiB (src/config.rs), need not be: then only who does not read can exhaust it."""
     options.initial_stream_window_size.value = 64 << 20
     options.initial_connection_window_size.value = 256 << 20
 
 
 def terminate_tunnels(options: Http2ProtocolOptions) -> None:
     """HTTP/2 for who ends tunnels. The window of its streams is also what Envoy takes in from a server beyond what the
-    client's window lets out (`per_stream_buffer_limit_`, codec_impl.cc), and as such is lost when the server closes:
-    with little of that the server waits instead."""
+    client's window lets out (codec_impl.cc, where it becomes `per_stream_buffer_limit_`), and as such is lost when the
+    server closes: with little of that the server waits instead."""
     options.allow_connect = True
     options.max_concurrent_streams.value = 1000
     options.initial_stream_window_size.value = 1 << 20
@@ -233,9 +233,10 @@ def terminate_tunnels(options: Http2ProtocolOptions) -> None:
 
 def keep_for_slow_readers(listener: Listener) -> None:
     """What begins tunnels. Once its buffer for somebody who is slow to read is full, it leaves data with the HTTP/2
-    codec, which drops them if the tunnel's other end, an Envoy, closes first: after the end of the stream that resets
-    it. (envoyproxy/envoy, issue 28329.)"""
-    listener.per_connection_buffer_limit_bytes.value = 128 << 20
+    codec, which drops them when the stream is reset; and an Envoy at the other end resets it, as an error, right behind
+    the last byte of a server that closes. (envoyproxy/envoy, issue 28329; the codec keeps them, since pull request
+    44749, of streams that are reset without an error alone.) So a whole answer finds room, up to 1 GiB of it."""
+    listener.per_connection_buffer_limit_bytes.value = 1 << 30
 
 
 def mesh_tls(certificate: str, trust_domains: Sequence[str]) -> CommonTlsContext:
