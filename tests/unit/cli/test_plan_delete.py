@@ -169,7 +169,10 @@ def test_what_has_fields_is_asked_of_the_api(run: Run, served: dict[str, Answer]
     assert deleted(run("-f", "-", *fields, text=WRITTEN)) == ["HTTPRoute a", "HTTPRoute b"], "as kubectl has it"
 
 
-@pytest.mark.parametrize("options", [["--force"], ["--now"], ["--grace-period=0", "--force"], ["--grace-period", "9"]])
+@pytest.mark.parametrize(
+    "options",
+    [["--force"], ["--now", "--wait=false"], ["--grace-period=0", "--force"], ["--grace-period", "9", "--timeout=1m"]],
+)
 def test_how_long_it_takes_is_no_part_of_it(run: Run, options: list[str]) -> None:
     assert deleted(run("httproute", "a", "-n", "hello", "-o", "json", *options)) == ["HTTPRoute a"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ambientlab.cli import reading
+from ambientlab.cli.mesh import Seconds
 from ambientlab.cli.plan import planning
 
 
@@ -31,6 +32,8 @@ from ambientlab.cli.plan import planning
 @click.option("--force", is_flag=True, help="Accepted: how long deleting takes is not told.")
 @click.option("--grace-period", "grace", type=int, default=-1, help="Accepted, as --force.")
 @click.option("--now", "at_once", is_flag=True, help="Accepted, as --force.")
+@click.option("--wait", type=bool, expose_value=False, help="Accepted, as --force.")
+@click.option("--timeout", type=Seconds(), expose_value=False, help="Accepted, as --force.")
 @click.option("--ignore-not-found", is_flag=True, help="Pass over what is not there, as -l and --all do.")
 @planning.options
 def delete(
