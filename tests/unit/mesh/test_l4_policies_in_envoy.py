@@ -106,8 +106,8 @@ CASES: dict[str, Case] = {
     "namespaces-inner-star-is-text": Case(allow(source(namespaces=["t*t", "t.st"])), ""),
     "namespaces-without-end": Case(
         [
-            policy("p", action="DENY", rules=[source(namespaces=[f"*{'x' * 40_000}", f"{'x' * 40_000}*"])]),
-            policy("q", action="DENY", rules=[source(principals=[f"*{'x' * 40_000}"]), source(namespaces=["test"])]),
+            policy("p", action="DENY", rules=[source(namespaces=[f"*{'x' * 900_000}", f"{'x' * 900_000}*"])]),
+            policy("q", action="DENY", rules=[source(principals=[f"*{'x' * 900_000}"]), source(namespaces=["test"])]),
         ],
         "bob reader plain",
     ),
