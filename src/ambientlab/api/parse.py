@@ -114,9 +114,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def _yaml(body: bytes) -> Parsed:
     try:
-        if len(body) > _MAX_DEPTH:
-            check_yaml(body)
-        root = yaml.compose(body, Loader=_Loader)
+        root = _composed(body)
         if root is None:
             raise _unreadable("yaml: the document is empty", "expected an object", body)
         reader = _YamlReader()
@@ -126,6 +124,21 @@ def _yaml(body: bytes) -> Parsed:
     if not reader.duplicates:
         return Parsed(value)
     return Parsed(value, ["yaml: unmarshal errors:" + "".join(f"\n  {line}" for line in reader.duplicates)])
+
+
+def yaml_value(text: str) -> Any:
+    """Of YAML that somebody has put into a field; None for an empty document. Raises ValueError."""
+    try:
+        root = _composed(text.encode())
+        return None if root is None else _YamlReader().read(root)
+    except (yaml.YAMLError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _composed(body: bytes) -> yaml.Node | None:
+    if len(body) > _MAX_DEPTH:
+        check_yaml(body)
+    return yaml.compose(body, Loader=_Loader)
 
 
 def check_yaml(body: bytes) -> None:

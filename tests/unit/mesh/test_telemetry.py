@@ -138,11 +138,21 @@ def test_what_the_meshs_configuration_cannot_have_is_said() -> None:
     assert len(said) == 3
 
 
+LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9))
+"""A few lines that come to 43 million values."""
+
+
 @pytest.mark.parametrize(
     ("mesh", "said"),
     [
         ("no: [mapping", "data.mesh is invalid, and the mesh goes on with what it said before: "),
         ("text", "it is a str, not a mapping"),
+        ("[" * 40_000 + "]" * 40_000, "yaml: exceeded max depth of 1000"),
+        ("a: &a [*a]", "yaml: anchor contains itself"),
+        (f"a: &a0 [1]\n{LAUGHS}", "yaml: document contains excessive aliasing"),
+        ("{[a]: b}", "yaml: a key must be a scalar"),
+        ("since: 2026-99-99", "mesh.since is not supported by ambientlab"),
+        ("a: \ud800", "surrogates not allowed"),
         ("outboundTrafficPolicy: {mode: REGISTRY_ONLY}", "mesh.outboundTrafficPolicy is not supported by ambientlab"),
         ("trustDomain: other_example", 'trustDomain: trust domain name "other_example" invalid'),
         ("trustDomain: ''", "trustDomain: empty domain name not allowed"),

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from ambientlab.api.objects import Object
+from ambientlab.api.parse import yaml_value
 from ambientlab.cluster import DOMAIN, ROOT_NAMESPACE, TRUST_DOMAIN
 from ambientlab.flow.collection import Collection, Context, Graph, Source
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef, unsupported
@@ -47,7 +46,6 @@ DRAIN = "drainDuration"
 _OF_WAYPOINTS = (DRAIN,)
 _WHOLE_SECONDS = re.compile(r"[1-9][0-9]{0,8}s")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 Config = Mapping[str, Any]
@@ -80,8 +78,8 @@ def read(config_map: Object) -> Config:
 def _parsed(config_map: Object) -> tuple[Config, str]:
     """The second is why it says nothing."""
     try:
-        config = yaml.load((config_map.get("data") or {}).get("mesh") or "", _LOADER)
-    except yaml.YAMLError as error:
+        config = yaml_value((config_map.get("data") or {}).get("mesh") or "")
+    except ValueError as error:
         return {}, " ".join(str(error).split())
     if config is not None and not isinstance(config, dict):
         return {}, f"it is a {type(config).__name__}, not a mapping"

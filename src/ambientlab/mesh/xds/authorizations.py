@@ -42,7 +42,7 @@ Step: TypeAlias = tuple[Predicate, str]
 """What to ask, and why a connection is refused that it is true of: "" for one to let pass."""
 
 _LONGEST = 1000
-"""Characters that may be in an identity at most: Envoy refuses expressions of some 700,000, for which RE2 has no memory,
+"""Characters that may be in an identity at most: Envoy refuses expressions of some 700,000, too many for RE2's memory,
 and with one of them all that a pod's policies say."""
 
 _IDENTITY = ("source.principal", "source.namespace", "source.serviceAccount")
