@@ -31,7 +31,7 @@ MESH = "cryptography envoy google grpc udpa validate xds"
 STARTS = (
     Start("ambientlab.cli.mesh", frozenset({"click"}), 25),
     Start("ambientlab.host.launcher", frozenset(CONTRACTS.split()), 32),
-    Start("ambientlab.host.daemon", frozenset(f"{CONTRACTS} {WEB} {MESH}".split()), 870, messages=112),
+    Start("ambientlab.host.daemon", frozenset(f"{CONTRACTS} {WEB} {MESH}".split()), 872, messages=112),
     *[
         Start(f"ambientlab.cli.{command}", frozenset({"click"}), 25)
         for command in ("traffic", "explain.command", "analyze.command", "plan.command", "istio.command")
