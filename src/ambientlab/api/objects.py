@@ -6,6 +6,7 @@ Objects that come out of a `Client` are shared between every reader of the proce
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +48,16 @@ def condition_holds(obj: Object, type_: str) -> bool:
     """Whether the status has this condition, and it is True."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
     return any(one["type"] == type_ and one["status"] == "True" for one in conditions)
+
+
+def conditions_of(obj: Object) -> Iterator[Mapping[str, Any]]:
+    """All in its status, those for each of its parents or ancestors included. Istio's CRDs have no schema of these two,
+    so that anything may be there."""
+    status = obj.get("status") or {}
+    lists = [status.get(name) for name in ("parents", "ancestors")]
+    for holder in (status, *(holder for each in lists if isinstance(each, list) for holder in each)):
+        found = holder.get("conditions") if isinstance(holder, dict) else None
+        yield from (one for one in (found if isinstance(found, list) else ()) if isinstance(one, dict))
 
 
 def annotations_of(obj: Object) -> dict[str, str]:

@@ -7,10 +7,9 @@ what the index makes of the same objects, and what was said of another generatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from ambientlab.api.objects import Object
+from ambientlab.api.objects import Object, conditions_of
 from ambientlab.mesh.index import coverage
 from ambientlab.mesh.index.diagnostics import FINDING, SEVERAL, Diagnostic, ObjectRef
 from ambientlab.mesh.index.graph import RESOURCES, MeshIndex
@@ -43,10 +42,8 @@ def told(index: MeshIndex) -> Iterator[Diagnostic]:
 
 def _conditions(obj: Object) -> Iterator[tuple[str, str]]:
     """The reason and the message of each that is of the object as it is."""
-    status = obj.get("status") or {}
     generation = obj["metadata"].get("generation")
-    parts: list[Mapping[str, Any]] = [status, *(status.get("parents") or ()), *(status.get("ancestors") or ())]
-    for condition in (condition for part in parts for condition in part.get("conditions") or ()):
+    for condition in conditions_of(obj):
         ours = condition.get("type") == FINDING and condition.get("reason") in _ALONE
         if ours and condition.get("observedGeneration", generation) == generation:
             yield condition["reason"], condition.get("message") or ""

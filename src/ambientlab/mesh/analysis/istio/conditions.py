@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ambientlab.api.kinds import (
     AUTHORIZATIONPOLICY,
@@ -14,9 +13,10 @@ from ambientlab.api.kinds import (
     SERVICEENTRY,
     WORKLOADENTRY,
 )
+from ambientlab.api.objects import conditions_of
 from ambientlab.mesh.analysis.finding import Finding
 from ambientlab.mesh.analysis.istio import codes
-from ambientlab.mesh.analysis.istio.objects import Item, items
+from ambientlab.mesh.analysis.istio.objects import items
 from ambientlab.mesh.index import MeshIndex
 
 _BOUND = ("istio.io/WaypointBound",)
@@ -36,18 +36,9 @@ _NEGATIVE = {
 def analyse(index: MeshIndex) -> Iterator[Finding]:
     for resource, types in _NEGATIVE.items():
         for item in items(index, resource):
-            for condition in _conditions(item):
+            for condition in conditions_of(item.obj):
                 kind, reason = condition.get("type", ""), condition.get("reason", "")
                 partly = (kind, reason) == ("WaypointAccepted", "PartiallyInvalid")
                 if partly or (kind in types and condition.get("status") == "False"):
                     about = (kind, reason, condition.get("message", ""))
                     yield codes.NEGATIVE_CONDITION(item.ref, *about, field="status.conditions")
-
-
-def _conditions(item: Item) -> Iterator[Mapping[str, Any]]:
-    """Istio's CRDs have no schema of `parents`, so that anything may be there."""
-    status = item.obj.get("status") or {}
-    parents = status.get("parents")
-    for holder in (status, *(parents if isinstance(parents, list) else ())):
-        found = holder.get("conditions") if isinstance(holder, dict) else None
-        yield from (one for one in (found if isinstance(found, list) else ()) if isinstance(one, dict))
