@@ -52,3 +52,8 @@ INBOUND_PLAINTEXT_PORT = 15006
 PROXY_PORTS = (OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT)
 """Whoever calls one of these through ztunnel is refused: it would call itself, without end (istio/ztunnel,
 src/config.rs, illegal_ports)."""
+
+PROBE_SOURCE = "169.254.7.127"
+PROBE_SOURCE_6 = "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"
+"""What captured pods see as the source of connections from their own node, of the kubelet's probes for one (istio,
+cni/pkg/nodeagent/options.go, DefaultHostProbeSNATIP). These pass ztunnel by."""

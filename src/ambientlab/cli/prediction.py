@@ -24,7 +24,8 @@ def predicted(kubectl: Kubectl, requests: Requests, by: str) -> Mapping[str, flo
     asked = request(requests.url, requests.method, [f"{name}: {value}" for name, value in requests.headers])
     with reading.api(kubectl.context, kubectl.kubeconfig) as api:
         index, _ = reading.read(api)
-    decision = decide(index.mesh, named(index, requests.source).key, asked, domain=index.domain)
+    asker = named(index, requests.source)
+    decision = decide(index.mesh, asker.key, asked, domain=index.domain, node=asker.node)
     shares = decision.distribution(lambda result: _name(result, by))
     return {} if "" in shares else {name: float(100 * share) for name, share in shares.items()}
 

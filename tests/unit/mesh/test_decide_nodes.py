@@ -64,3 +64,26 @@ def test_a_client_gets_to_what_is_near_to_it(client: str, spec: str) -> None:
     mesh = indexed(*world(), *objects_in(PLACES + service(spec))).mesh
     decision = decide(mesh, Key("hello", client), Request.to("http://near.hello"))
     assert decision.distribution(by_workload) == {f"hello/{client}": Fraction(1)}
+
+
+NEAR = "http://near.hello.svc.cluster.local"
+STRICT = """
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: hello}
+spec: {mtls: {mode: STRICT}}
+"""
+
+
+@pytest.mark.parametrize("url", [NEAR, "http://10.9.0.1", "http://10.9.0.2"])
+@pytest.mark.parametrize(("client", "answering"), [("one", {"hello/first"}), ("two", {"hello/second"}), ("", set())])
+def test_what_a_node_sends_to_its_own_pods_passes_their_ztunnel_by(url: str, client: str, answering: set[str]) -> None:
+    """As the kubelet's probes do, whose source it gets. A pod with hostNetwork is its node."""
+    mesh = indexed(*world(), *objects_in(PLACES + service("type: ClusterIP") + STRICT)).mesh
+    decision = decide(mesh, None, Request.to(url), node=client)
+    served = {name for name in decision.distribution(by_workload) if name.startswith("hello/")}
+    asked = {"http://10.9.0.1": {"hello/first"}, "http://10.9.0.2": {"hello/second"}}.get(url, answering)
+    assert served == answering & asked
+    said = {str(one.admission) for one in decision.delivered()}
+    assert all("its own node" in admission for admission in said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ambientlab.cli.explain.drawing import draw
 from ambientlab.mesh import explain
 from ambientlab.mesh.decide import Request
 from ambientlab.mesh.explain import AskedError, Asker, UnknownError
@@ -130,8 +131,11 @@ def test_a_client_that_cannot_ask_is_told_why() -> None:
     with pytest.raises(UnknownError, match="pod test/early has no address: it is Pending"):
         explain.named(index, "test/early")
     found = explain.named(index, "test/node")
-    assert found.key is None
+    assert (found.key, found.node) == (None, "ambientlab")
     assert "node's network" in found.chosen
+    way = explain.explain(index, found, explain.request("http://helloworld.hello.svc.cluster.local:5000"))
+    assert draw(way).splitlines()[1].startswith("from node ambientlab (test/node is in its node's network")
+    assert "not in the mesh: istio-cni takes nothing in the network of a node" in draw(way)
 
 
 def test_without_a_client_one_in_the_mesh_is_chosen_and_told() -> None:

@@ -37,9 +37,14 @@ def draw(found: Explanation) -> str:
 
 
 def _title(found: Explanation) -> list[str]:
-    client = "somebody outside of the cluster" if found.client.key is None else str(found.client.key)
+    client = _who(found, "somebody outside of the cluster")
     chosen = f" ({found.client.chosen})" if found.client.chosen else ""
     return [f"{found.decision.request.method} {url(found.decision.request)}", *wrapped(f"from {client}{chosen}", "")]
+
+
+def _who(found: Explanation, nobody: str) -> str:
+    node = found.decision.source.node
+    return str(found.client.key or (f"node {node}" if node else nobody))
 
 
 def url(request: Request) -> str:
@@ -61,7 +66,7 @@ def _way(found: Explanation) -> list[str]:
 
 def _client(found: Explanation) -> Iterator[str]:
     source, client = found.decision.source, found.client
-    yield from sides(INDENT, str(client.key or "outside"), source.address)
+    yield from sides(INDENT, _who(found, "outside"), source.address)
     if found.decision.why is Why.ITSELF:
         yield from _facts([f"no ztunnel takes it: {found.decision.why}"])
     elif source.captured:

@@ -43,7 +43,7 @@ def _refusing(index: MeshIndex, waypoint: Waypoint, endpoint: Endpoint) -> Itera
         admission.at(index.mesh, workload, Connection(member.identity, member.ip, endpoint.address, target))
         for _, target in endpoint.ports
     ]
-    if workload is None or not found or any(each.allowed or each.refusal for each in found):
+    if workload is None or not found or any(each.allowed or each.unasked for each in found):
         return
     enforced = index.mesh.enforced.get(workload.key, ())
     denying = {each.policy for each in found if each.policy is not None}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ambientlab.cluster import HBONE_PORT, PROXY_PORTS
+from ambientlab.cluster import HBONE_PORT, PROBE_SOURCE, PROBE_SOURCE_6, PROXY_PORTS
 from ambientlab.mesh.decide.conditions import holds, like, within
 from ambientlab.mesh.ir import (
     NONE_ALLOWED,
@@ -38,19 +38,19 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class Admission:
     """`policy` is the one that denied or allowed, with the index of the first of its rules that matches; None where
-    nothing was asked, or where none allowed. `refusal` says why there was nothing to ask about, and `by_waypoint` that
+    nothing was asked, or where none allowed. `unasked` says why there was nothing to ask about, and `by_waypoint` that
     the workload is one, which has no ztunnel before it and refuses by itself."""
 
     allowed: bool
     policy: Authorization | None = None
     rule: int | None = None
-    refusal: str = ""
+    unasked: str = ""
     by_waypoint: bool = False
 
     def __str__(self) -> str:
         """In ztunnel's words, where it has any."""
-        if self.refusal:
-            return self.refusal
+        if self.unasked:
+            return self.unasked
         if self.policy is None:
             return "no policy" if self.allowed else NONE_ALLOWED
         return allowed_by(self.policy.key) if self.allowed else denied_by(self.policy.key)
@@ -58,9 +58,10 @@ class Admission:
 
 OPEN = Admission(True)
 """Where nothing is enforced."""
-OWN_PORT = Admission(False, refusal=SELF_CALL)
-NO_TUNNEL = Admission(False, refusal=f"port {HBONE_PORT} takes the tunnels of the mesh alone")
-TO_A_WAYPOINT = Admission(False, refusal="it carries what is meant for others, and nothing to itself", by_waypoint=True)
+OWN_PORT = Admission(False, unasked=SELF_CALL)
+NO_TUNNEL = Admission(False, unasked=f"port {HBONE_PORT} takes the tunnels of the mesh alone")
+FROM_ITS_NODE = Admission(True, unasked="not asked about what its own node sends")
+TO_A_WAYPOINT = Admission(False, unasked="it carries what is meant for others, and nothing to itself", by_waypoint=True)
 
 
 def at(mesh: Mesh, workload: Workload | None, connection: Connection) -> Admission:
@@ -73,6 +74,8 @@ def at(mesh: Mesh, workload: Workload | None, connection: Connection) -> Admissi
         return TO_A_WAYPOINT if tunnels and _is_waypoint(mesh, workload) else OPEN
     if connection.port in PROXY_PORTS:
         return OWN_PORT if connection.identity or connection.port != HBONE_PORT else NO_TUNNEL
+    if connection.client_ip in (PROBE_SOURCE, PROBE_SOURCE_6):
+        return FROM_ITS_NODE
     return admitted(mesh.enforced.get(workload.key, ()), connection)
 
 

@@ -175,7 +175,7 @@ def refused(admission: Admission) -> Reason:
     """Why a connection is not let in."""
     if admission.by_waypoint:
         return Reason.WAYPOINT
-    return Reason.OWN_PORT if admission.refusal else Reason.DENIED
+    return Reason.OWN_PORT if admission.unasked else Reason.DENIED
 
 
 Result = Delivered | Answered | Failed

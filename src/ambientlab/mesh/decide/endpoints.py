@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ambientlab.cluster import NODE_NAME
+from ambientlab.cluster import NODE_NAME, PROBE_SOURCE
 from ambientlab.mesh.decide import lots
 from ambientlab.mesh.ir import (
     Algorithm,
@@ -45,8 +45,12 @@ class Called:
         return (self.viewer.node if self.viewer is not None else self.node) or NODE_NAME
 
     def source(self, endpoint: Endpoint) -> str:
-        """The address that an endpoint sees."""
-        return self.viewer.towards(endpoint.address) if self.viewer is not None else self.client
+        """The address that an endpoint sees. A client without one is in the network of its node: Istio gives what such
+        send to captured pods there the source of the kubelet's probes (cni/pkg/iptables/iptables.go, any socket)."""
+        if self.viewer is not None:
+            return self.viewer.towards(endpoint.address)
+        at_home = self.node and endpoint.workload is not None and endpoint.workload.node == self.node
+        return PROBE_SOURCE if at_home and not self.client else self.client
 
 
 def chosen(mesh: Mesh, destination: Destination, called: Called) -> lots.Lot[Endpoint] | None:

@@ -62,12 +62,12 @@ class _Way:
     passages: tuple[Passage, ...] = ()
 
 
-def decide(mesh: Mesh, client: Key | None, request: Request, *, domain: str = DOMAIN) -> Decision:
-    """`client` is a workload, or None for somebody outside the cluster's pods. Raises KeyError for an unknown workload,
-    `re2.ExpressionError` where a rewrite cannot be carried out."""
+def decide(mesh: Mesh, client: Key | None, request: Request, *, domain: str = DOMAIN, node: str = "") -> Decision:
+    """`client` is a workload, or None for somebody outside the cluster's pods, or in the network of `node`. Raises
+    KeyError for an unknown workload, `re2.ExpressionError` where a rewrite cannot be carried out."""
     workload = None if client is None else mesh.workloads[client]
     captured = workload is not None and workload.captured
-    identity, node = (workload.identity, workload.node) if workload is not None else ("", "")
+    identity, node = (workload.identity, workload.node) if workload is not None else ("", node)
     found = lookup.found(mesh, client, request.host, request.port, domain)
     address = workload.towards(found.address) if workload is not None else ""
     source = Source(client, captured, identity if captured else "", address, node)
@@ -211,7 +211,8 @@ def _to_address(
         return _Way(None, Why.ITSELF, lots.certain((0, _to_itself(workload, there, endpoint, request))))
     if not source.captured or workload is None or workload.waypoint is None:
         known = Why.NO_WAYPOINT if source.captured else Why.NOT_CAPTURED
-        direct = connections.entered(mesh, there, endpoint, source.identity, source.address, request)
+        seen_as = endpoints.Called(address, request.port, client=source.address, node=source.node).source(endpoint)
+        direct = connections.entered(mesh, there, endpoint, source.identity, seen_as, request)
         return _Way(None, why or (known if workload is not None else Why.OUTSIDE), lots.certain((0, direct)))
     waypoint = mesh.waypoints.get(workload.waypoint)
     if waypoint is None or not waypoint.members:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ambientlab.api.kinds import GATEWAY_NAME_LABEL, POD
 from ambientlab.api.objects import Object
@@ -32,10 +32,12 @@ _BY_OTHERS = {"Deployment": "ReplicaSet", "CronJob": "Job"}
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A client, and why this one where the question left it open."""
+    """A client, and why this one where the question left it open. One that is in the network of its node is no workload
+    of its own, and has that `node`."""
 
     key: Key | None
     chosen: str = ""
+    node: str = ""
 
 
 def named(index: MeshIndex, text: str, namespace: str = "") -> Asker:
@@ -72,7 +74,8 @@ def _pod(index: MeshIndex, key: Key) -> Asker:
         check_namespace(index, namespace)
         raise UnknownError(f"there is no pod {key}", f"kubectl get pods -n {namespace}")
     if pods[key]["spec"].get("hostNetwork"):
-        return Asker(None, f"{key} is in its node's network, where nothing takes its traffic into the mesh")
+        why = f"{key} is in its node's network, where nothing takes its traffic into the mesh"
+        return Asker(None, why, pods[key]["spec"].get("nodeName") or "")
     phase = (pods[key].get("status") or {}).get("phase", "Pending")
     raise UnknownError(f"pod {key} has no address: it is {phase}", f"kubectl describe pod {name} -n {namespace}")
 
@@ -91,7 +94,7 @@ def _one_of(index: MeshIndex, namespace: str, type_: str, name: str) -> Asker:
         raise UnknownError(f"there is no pod of {kind} {key}", f"kubectl get pods -n {namespace}")
     ready = [pod for pod in found if (workload := index.mesh.workloads.get(pod)) is not None and workload.ready]
     asker = _pod(index, (ready or found)[0])
-    return Asker(asker.key, ", but ".join(filter(None, (f"a pod of {kind} {name}", asker.chosen))))
+    return replace(asker, chosen=", but ".join(filter(None, (f"a pod of {kind} {name}", asker.chosen))))
 
 
 def _pods_of(index: MeshIndex, kind: str, key: Key) -> Iterable[Key]:

@@ -29,7 +29,7 @@ _FINDINGS = (surroundings.findings, routes.findings, rules.findings, policies.fi
 
 def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[Unseen] = ()) -> Explanation:
     """Raises UnknownError where the name asked for means nothing to the cluster."""
-    decision = decide(index.mesh, asker.key, request, domain=index.domain)
+    decision = decide(index.mesh, asker.key, request, domain=index.domain, node=asker.node)
     if any(getattr(outcome.result, "reason", None) is Reason.UNRESOLVED for outcome in decision.outcomes):
         raise _unknown(index, request)
     scope = Scope(index, decision)

@@ -143,7 +143,8 @@ def outside(scope: Scope) -> str:
     if scope.decision.source.captured:
         return ""
     if client is None:
-        return "it is no pod of the cluster"
+        in_node = scope.decision.source.node
+        return "istio-cni takes nothing in the network of a node" if in_node else "it is no pod of the cluster"
     pod = scope.object(ObjectRef("Pod", *client)) or {"metadata": {}, "spec": {}}
     mode = objects.labels_of(pod).get(MODE_LABEL)
     if mode == "none":

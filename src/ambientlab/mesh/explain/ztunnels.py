@@ -76,7 +76,7 @@ def _waypoints_identity(scope: Scope) -> Iterator[Finding]:
     for passage in scope.decision.passages:
         for outcome in scope.decision.outcomes:
             admission = outcome.result.admission
-            if admission.allowed or admission.refusal:
+            if admission.allowed or admission.unasked:
                 continue
             message = (
                 f"ztunnel refuses the waypoint's connection ({admission}): it sees "

@@ -29,7 +29,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ambientlab.cluster import DNS_IP, HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, PROXY_PORTS
+from ambientlab.cluster import (
+    DNS_IP,
+    HBONE_PORT,
+    INBOUND_PLAINTEXT_PORT,
+    OUTBOUND_PORT,
+    PROBE_SOURCE,
+    PROBE_SOURCE_6,
+    PROXY_PORTS,
+)
 from ambientlab.node.linux import links, sockdiag
 from ambientlab.node.linux.netlink import NETLINK_ROUTE, Message, Socket, visitor
 from ambientlab.node.linux.nft import Batch, Hook, Nft, octets, port
@@ -55,10 +63,6 @@ from ambientlab.node.linux.nft_expr import (
     store_meta,
     store_original_zone,
 )
-
-PROBE_SOURCE = "169.254.7.127"
-PROBE_SOURCE_6 = "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"
-"""cni/pkg/nodeagent/options.go, DefaultHostProbeSNATIPV6."""
 
 _NAT = "istio-ambient-nat"
 _MANGLE = "istio-ambient-mangle"
