@@ -358,6 +358,22 @@ CASES = [
         cured=False,
     ),
     Case(
+        "an expression that nothing reads",
+        "HTTPRoute hello/split",
+        Cause.NEVER_MATCHES,
+        (route(rules='{matches: [{path: {type: RegularExpression, value: "/(a"}}]}'),),
+        (route(rules='{matches: [{path: {type: RegularExpression, value: "/(a)"}}]}'),),
+        cured=False,
+    ),
+    Case(
+        "a backend without a port",
+        "HTTPRoute hello/split",
+        Cause.INVALID,
+        (route(rules="{backendRefs: [{name: helloworld}]}"),),
+        (route(), route("other", parent="name: helloworld-v1", rules="{backendRefs: [{name: helloworld}]}")),
+        cured=False,
+    ),
+    Case(
         "requests in a policy with a selector",
         "AuthorizationPolicy hello/policy",
         Cause.NEEDS_WAYPOINT,

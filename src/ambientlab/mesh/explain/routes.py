@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 from ambientlab.api.kinds import GATEWAY_GROUP, GRPCROUTE, HTTPROUTE, SERVICE, TCPROUTE, TLSROUTE, VIRTUALSERVICE
 from ambientlab.api.objects import Object
@@ -35,6 +36,7 @@ _PLACES = (
     "VirtualServices that are exported to the waypoint's namespace",
     "routes of the Gateway API in the waypoint's namespace",
 )
+_NO_EFFECT_OF_ITS_OWN = frozenset({"ResolvedWaypoints", "OtherController", TO_A_WAYPOINT})
 _SAID_TWICE = frozenset({Cause.NO_WAYPOINT, Cause.WAYPOINT_NOT_READY, Cause.WAYPOINT_REFUSES})
 
 
@@ -47,6 +49,7 @@ def findings(scope: Scope) -> Iterator[Finding]:
         yield from _of_set(scope, asking)
     yield from _missing(scope)
     yield from _not_for_mesh(scope, heard)
+    yield from _void(scope, heard)
     yield from _astray(scope, heard)
     yield from _of_waypoints(scope)
 
@@ -200,6 +203,26 @@ def _not_for_mesh(scope: Scope, heard: set[ObjectRef]) -> Iterator[Finding]:
                 command = remedies.patch(ref, ("add", "/spec/gateways/-", "mesh"))
                 remedy = Remedy("let it hold within the mesh too", (command,))
                 yield Finding(ref, Cause.NOT_FOR_MESH, diagnostic.message, diagnostic.field, (remedy,))
+
+
+def _void(scope: Scope, heard: set[ObjectRef]) -> Iterator[Finding]:
+    """Routes of the Gateway API for the callee of which nothing is left: what is said of them, and not of other
+    parents."""
+    callee = scope.callee.object
+    for resource in _GATEWAY_API:
+        for ref, obj in scope.objects(resource):
+            parents = [_parent(ref, each) for each in obj["spec"].get("parentRefs") or ()]
+            if ref in heard or callee not in parents:
+                continue
+            others = {f"spec.parentRefs[{i}]" for i, parent in enumerate(parents) if parent != callee}
+            for diagnostic in scope.diagnostics(ref):
+                if diagnostic.field not in others and diagnostic.reason not in _NO_EFFECT_OF_ITS_OWN:
+                    yield scope.finding(diagnostic)
+
+
+def _parent(ref: ObjectRef, parent: Mapping[str, Any]) -> ObjectRef:
+    kind: str = parent.get("kind", "Gateway")
+    return ObjectRef(kind, parent.get("namespace") or ref.namespace, parent["name"])
 
 
 def _of_waypoints(scope: Scope) -> Iterator[Finding]:
