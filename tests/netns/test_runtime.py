@@ -151,6 +151,22 @@ async def nobody_looks_into_the_zygote(world):
         assert of_zygote == "False"
 
 
+KEYS = """
+import ctypes, platform, sys
+add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[platform.machine()]
+kernel = ctypes.CDLL(None).syscall
+session = ctypes.c_int(-3)
+if sys.argv[1] == "add":
+    kernel(add_key, b"user", b"of a pod", b"secret", ctypes.c_size_t(6), session)
+sys.exit(kernel(keyctl, 10, session, b"user", b"of a pod", 0) < 0)
+"""
+
+
+async def keys_in_the_kernel_stay_with_who_has_made_them(world):
+    for what, code in (("add", 0), ("find", 1)):
+        assert await world.container(await world.sandbox(), "/usr/bin/python3", "-c", KEYS, what) == (code, "")
+
+
 async def an_image_cannot_reach_out(world):
     with tempfile.TemporaryDirectory() as image:
         _make_image(Path(image))
@@ -339,6 +355,7 @@ SCENARIOS = [
     a_link_in_a_volume_leads_nowhere_else,
     a_link_in_a_volume_cannot_reach_out,
     nobody_looks_into_the_zygote,
+    keys_in_the_kernel_stay_with_who_has_made_them,
     an_image_cannot_reach_out,
     errors_are_worded_as_runc_does,
     exit_codes_and_signals,
