@@ -9,6 +9,8 @@ import pytest
 
 from ambientlab.mesh.explain import Cause, remedies
 from ambientlab.mesh.index import ObjectRef
+from support.decisions import indexed, objects_in
+from support.decisions import world as decided_world
 from support.explanations import CLIENT, HELLO, causes, cluster, explained
 from support.hello_rules import SPLIT
 
@@ -450,6 +452,22 @@ def test_a_reason_is_given_where_it_holds_and_nowhere_else(case: Case) -> None:
         for command in remedy.commands:
             held.command(command)
     assert (case.object, case.cause) not in causes(explained(held, case.url)), remedies
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "where"), [("service", "helloworld", "it"), ("namespace", "hello", "its namespace")]
+)
+def test_who_declines_a_waypoint_is_named(kind: str, name: str, where: str) -> None:
+    made = cluster(f"kubectl label {kind} {name} -n hello istio.io/use-waypoint=none --overwrite")
+    made.apply(route())
+    [finding] = [finding for finding in explained(made).ignored if finding.object.name == "split"]
+    assert f"(label istio.io/use-waypoint=none on {where})" in finding.message
+
+
+@pytest.mark.parametrize(("hosts", "reasons"), [('["*.hello.svc.cluster.local"]', []), ("[waypoint]", ["NoWaypoint"])])
+def test_whoever_writes_a_wildcard_does_not_mean_the_waypoint_itself(hosts: str, reasons: list[str]) -> None:
+    index = indexed(*decided_world(), *objects_in(virtual_service(hosts=hosts)))
+    assert [one.reason for one in index.diagnostics()] == reasons
 
 
 def test_every_cause_has_a_case() -> None:

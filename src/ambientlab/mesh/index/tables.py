@@ -32,7 +32,9 @@ def routing(shape: Shape, asking: list[RouteSet], around: resolve.Surroundings) 
         return None
     waypoint = shape.binding.waypoint
     if waypoint is None:
-        return Routing((), (), tuple(shape.no_waypoint(s.origin, s.field) for s in asking))
+        # who says *.hello means no Gateway of it
+        named = [s for s in asking if not shape.binding.managed or shape.host in s.hosts]
+        return Routing((), (), tuple(shape.no_waypoint(s.origin, s.field) for s in named))
     notes: list[Diagnostic] = []
     admitted = candidates.admitted(asking, shape, waypoint, notes)
     tables = _tables(shape, [c for c in admitted if any(s.http for s in c.sets)], waypoint, around, notes)

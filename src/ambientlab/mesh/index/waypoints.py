@@ -66,7 +66,8 @@ class Binding:
     """The waypoint in use, or why there is none although one is asked for. `asked` is what the labels say.
 
     With a waypoint, `reason` and `message` are about its canary: why that one is not in use. `ingress` is whether
-    gateways at the edge are asked to use the waypoint too, None where nothing is said of it.
+    gateways at the edge are asked to use the waypoint too, None where nothing is said of it. `declined` is why labels
+    that name one are not followed, and `managed` whether that is because the object is what a waypoint is reached by.
     """
 
     waypoint: Key | None = None
@@ -75,6 +76,8 @@ class Binding:
     message: str = ""
     canary: Canary | None = None
     ingress: bool | None = None
+    declined: str = ""
+    managed: bool = False
 
     @property
     def waypoints(self) -> tuple[Key, ...]:
@@ -84,7 +87,7 @@ class Binding:
 
     @property
     def why_none(self) -> str:
-        return self.message or "no istio.io/use-waypoint label on it or its namespace"
+        return self.message or self.declined or f"no {USE_WAYPOINT} label on it or its namespace"
 
 
 def gateway(
@@ -178,7 +181,7 @@ def bind(
     """`wanted` is SERVICE for whatever declares a service, WORKLOAD for a Pod."""
     namespace, labels = objects.namespace(obj), objects.labels_of(obj)
     if labels.get(MANAGED) in GATEWAY_CONTROLLER_LABELS:
-        return Binding()
+        return Binding(declined="it is what a Gateway is reached by", managed=True)
     if (
         wanted is Traffic.WORKLOAD
         and ctx.fetch(gateways, Key(namespace, labels.get(GATEWAY_NAME_LABEL, ""))) is not None
@@ -188,7 +191,8 @@ def bind(
     own = asked_for(labels, namespace)
     asked = own or asked_for(objects.labels_of(home), namespace)
     if not isinstance(asked, Key):
-        return Binding()
+        where = "it" if own else "its namespace"
+        return Binding(declined=f"label {USE_WAYPOINT}=none on {where}" if asked else "")
     attaching = _Attaching(ctx, namespace, home, wanted, gateways)
     bound = attaching.attach(asked)
     if bound.waypoint is None or wanted is Traffic.WORKLOAD:
