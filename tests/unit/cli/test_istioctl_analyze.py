@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from ambientlab.cli import istioctl
 from ambientlab.cli.istio.analyze import Line
 
 PAGE = "https://istio.io/v1.31/docs/reference/config/analysis"
@@ -157,6 +159,17 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     assert analyze("--meshConfigFile", "mesh.yaml", str(tmp_path)).stderr.endswith(
         "open mesh.yaml: no such file or directory\n"
     )
+
+
+@pytest.mark.parametrize("config", ["defaultProviders: [x]", "since: 2026-13-45", "- a", "[", ""])
+def test_a_mesh_configuration_may_be_anything(config: str, tmp_path: Path) -> None:
+    """What says nothing of use is passed over, as by istioctl."""
+    (tmp_path / "mesh.yaml").write_text(config)
+    telemetry = "metadata: {name: t, namespace: a}\nspec: {accessLogging: [{disabled: false}]}\n"
+    text = f"apiVersion: telemetry.istio.io/v1\nkind: Telemetry\n{telemetry}"
+    flags = ["analyze", "--use-kube=false", "-n", "a", "--meshConfigFile", str(tmp_path / "mesh.yaml")]
+    done = CliRunner().invoke(istioctl.cli, [*flags, "-"], input=text)
+    assert "[IST0157]" in done.stdout, done
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def _several(message: Message, some: list[Item], *where: str) -> Iterator[Findin
 
 def providers(index: MeshIndex) -> Iterator[Finding]:
     """Access logs for which nobody is responsible."""
-    config = index.mesh_config.get(meshconfig.KEY)
-    if config is not None and (config.get("defaultProviders") or {}).get("accessLogging"):
+    default = (index.mesh_config.get(meshconfig.KEY) or {}).get("defaultProviders")
+    if isinstance(default, dict) and default.get("accessLogging"):
         return
     for telemetry in items(index, TELEMETRY):
         for i, logging in enumerate(telemetry.spec.get("accessLogging") or ()):
