@@ -111,6 +111,20 @@ def test_a_pod_stays_where_it_is_and_as_it_is(hostile: Mesh, name: str, namespac
     }
 
 
+def test_a_security_context_changes_nothing(hostile: Mesh) -> None:
+    """It gives nobody more, and takes nothing away."""
+    context = (
+        "securityContext: {runAsUser: 1001, runAsNonRoot: true, readOnlyRootFilesystem: true, capabilities: "
+        "{add: [SYS_ADMIN, NET_ADMIN], drop: [ALL]}}"
+    )
+    hostile.apply(pod("context", rest=f"{SLEEP}, {context}, resources: {{limits: {{memory: 1Mi}}}}"))
+    hostile.kubectl("wait", "pod/context", "--for=condition=Ready", "--timeout=60s")
+    look = "id -u; grep CapEff /proc/self/status; head -c 8000000 /dev/zero > /tmp/some && echo written"
+    assert tries(hostile, look, "context") == tries(hostile, look) != ""
+    assert tries(hostile, "id -u", "context") == "0\n"
+    hostile.kubectl("delete", "pod", "context", "--now")
+
+
 MARKED = """
 import socket, sys
 s = socket.socket()
