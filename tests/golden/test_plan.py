@@ -123,6 +123,31 @@ spec:
   targetRefs: [{group: "", kind: Service, name: helloworld}]
   rules: [{from: [{source: {requestPrincipals: ["https://id.example/*"]}}]}]
 """
+DETAILS = """
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: tokens, namespace: hello}}
+spec:
+  targetRefs: [{{group: "", kind: Service, name: helloworld}}]
+  jwtRules: [{{issuer: "https://id.example", jwks: '{{"keys": []}}', audiences: {audiences}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: hello-world-vs, namespace: hello}}
+spec:
+  hosts: [helloworld]
+  http:
+  - {{match: [{{uri: {{exact: /body}}}}], directResponse: {{status: 200, body: {{string: {body}}}}}}}
+  - corsPolicy: {{allowOrigins: [{{{origin}: "https://a.example"}}]}}
+    retries: {{attempts: 3, retryOn: 5xx, backoff: {backoff}}}
+    route: [{{destination: {{host: helloworld, subset: v1}}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: helloworld, namespace: hello, labels: {{app: helloworld, service: helloworld}}}}
+spec: {{selector: {{app: helloworld}}, ports: [{{name: {port}, port: 5000}}]}}
+"""
+"""What words leave out, and is another all the same."""
 
 
 def typed_in(step: str, name: str) -> str:
@@ -130,7 +155,15 @@ def typed_in(step: str, name: str) -> str:
     return after(step).files[name]
 
 
+def in_details() -> Report:
+    made = after("Add a waypoint")
+    made.apply(DETAILS.format(audiences="[a]", body="one", origin="exact", backoff="1s", port="http"))
+    there = {"audiences": "[a, b]", "body": "another", "origin": "prefix", "backoff": "2s", "port": "http2"}
+    return planned(made, DETAILS.format(**there))
+
+
 PLANS: dict[str, Callable[[], Report]] = {
+    "details": in_details,
     "in_vain": lambda: planned(
         after("Deploy two versions of one service"),
         typed_in("Ask for a 95/5 split", "hello-dr.yaml")

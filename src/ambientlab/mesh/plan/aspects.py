@@ -224,7 +224,8 @@ def _settings(mesh: Mesh, destinations: Iterable[Destination]) -> Facet:
         if service is not None and (port := service.port(there.port)) is not None:
             policy = replace(service.policy(port.number, there.subset), origin=None)
             names = service.subject_alt_names if policy.tls is not None else ()
-            found.append((words.destination(there), (policy, port.protocol.http2, names), _flat(policy) or USUAL))
+            spoken = "HTTP/2" if port.protocol.http2 else ""
+            found.append((words.destination(there), (policy, spoken, names), _flat(policy) or USUAL))
     return Facet(tuple(found), ", ".join(text for _, _, text in found), True, ends=tuple(found))
 
 
@@ -306,5 +307,7 @@ def _lines(name: str, value: Any) -> Iterator[str]:
             yield from _lines(f"{name} {key}".strip().replace("_", " "), inner)
     elif isinstance(value, list):
         yield f"{name} {', '.join(' '.join(_lines('', one)) for one in value)}".strip()
+    elif value is True:
+        yield name  # `plain` leaves out what is not
     else:
         yield f"{name} {value}".strip()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from ambientlab.mesh.plain import plain
 from ambientlab.mesh.plan.aspects import NONE, USUAL, Aspect, Facet, Facets
@@ -52,21 +54,49 @@ def differences(before: Facets, after: Facets) -> tuple[Difference, ...]:
                 without = _WITHOUT.get(aspect, NONE)
                 if one.text != without:
                     found.append(Difference(aspect, old.text if old else without, new.text if new else without))
-        elif old.value != new.value:
-            found.append(_told(aspect, old, new))
+        elif old.value != new.value and not (aspect is Aspect.SPLIT and old.text == new.text and found):
+            told = _told((old.text, old.value), (new.text, new.value))
+            found.append(Difference(aspect, *told, shares=tuple(_shares(old, new))))
     return tuple(found)
 
 
-def _told(aspect: Aspect, old: Facet, new: Facet) -> Difference:
-    if old.text != new.text:
-        return Difference(aspect, old.text, new.text, shares=tuple(_shares(old, new)))
-    # what words leave out
-    return Difference(aspect, _whole(old), _whole(new), shares=tuple(_shares(old, new)))
+def _told(old: tuple[str, Hashable], new: tuple[str, Hashable]) -> tuple[str, str]:
+    """Texts, each with its value: where they are the same, with what they leave out of it and tells the values
+    apart."""
+    if old[0] != new[0]:
+        return old[0], new[0]
+    before, after = ([*_leaves("", value)] for _, value in (old, new))
+    gone, come = _grouped(before, Counter(before) - Counter(after)), _grouped(after, Counter(after) - Counter(before))
+    return _with(old[0], gone), _with(new[0], come or ("" if gone else "otherwise"))
 
 
-def _whole(facet: Facet) -> str:
-    value = facet.value
-    return f"{facet.text} ({plain(sorted(value, key=str) if isinstance(value, frozenset) else value)})"
+def _with(text: str, detail: str) -> str:
+    return f"{text} ({detail})" if detail else text
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """What is in a value, by the names of the fields that lead to it."""
+    value = plain(value)
+    if isinstance(value, dict):
+        for field, inner in value.items():
+            yield from _leaves(f"{name} {field}".strip().replace("_", " "), inner)
+    elif isinstance(value, list | tuple | frozenset):
+        for inner in sorted(value, key=str) if isinstance(value, frozenset) else value:
+            yield from _leaves(name, inner)
+    elif value is True:
+        yield name, ""
+    elif value not in (None, False, ""):
+        yield name, str(value)
+
+
+def _grouped(leaves: Iterable[tuple[str, str]], chosen: Counter[tuple[str, str]]) -> str:
+    """The chosen ones in their order, those of one name together."""
+    values: dict[str, list[str]] = {}
+    for name, value in leaves:
+        if chosen[name, value] > 0:
+            chosen[name, value] -= 1
+            values.setdefault(name, []).append(value)
+    return ", ".join(f"{name} {', '.join(some)}".strip() for name, some in values.items()).strip()
 
 
 def _shares(old: Facet, new: Facet) -> Iterator[Share]:
@@ -95,12 +125,5 @@ def _by_end(aspect: Aspect, old: Facet, new: Facet) -> Iterator[Difference]:
             if aspect is Aspect.SETTINGS and text != USUAL:
                 yield Difference(aspect, USUAL, text, name)
         elif before[name][0] != value:
-            told = before[name][1]
-            same = told == text
-            yield Difference(
-                aspect, _exactly(told, before[name][0]) if same else told, _exactly(text, value) if same else text, name
-            )
-
-
-def _exactly(text: str, value: Hashable) -> str:
-    return f"{text} ({', '.join(map(str, value)) if isinstance(value, tuple) else value})"
+            was, said = before[name]
+            yield Difference(aspect, *_told((said, was), (text, value)), name)
