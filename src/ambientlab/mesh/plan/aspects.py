@@ -11,7 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from ambientlab.mesh.decide import Answered, Decision, Delivered, Passage, Result, Routing, Verdict, paths
+from ambientlab.mesh.decide import Answered, Decision, Delivered, Passage, Reason, Result, Routing, Verdict, paths
 from ambientlab.mesh.explain import words
 from ambientlab.mesh.ir import (
     DEFAULT_RETRIES,
@@ -68,13 +68,15 @@ class End:
 @dataclass(frozen=True, slots=True)
 class Facet:
     """One aspect of a decision. Equal values make no difference. One that is `usual` follows from there being a
-    waypoint at all. `shares` are those of a split, and `ends` tell by the name of each a value and words."""
+    waypoint at all. `shares` are those of a split, which is `refused` where tokens or policies let nothing pass; `ends`
+    tell by the name of each a value and words."""
 
     value: Hashable
     text: str
     usual: bool = False
     shares: tuple[End, ...] = ()
     ends: tuple[tuple[str, Hashable, str], ...] = ()
+    refused: bool = False
 
 
 Facets = Mapping[Aspect, Facet]
@@ -251,11 +253,17 @@ def _ends(decision: Decision) -> Iterator[tuple[Aspect, Facet]]:
     ordered = sorted(shares.items(), key=lambda each: (-each[1], each[0]))
     ends = tuple(End(name, share, delivered) for (name, delivered), share in ordered)
     text = _shared((end.name, end.share) for end in ends)
-    yield Aspect.SPLIT, Facet(frozenset(split.items()), text, shares=ends)
+    refused = all(_refused(outcome.result) for outcome in decision.outcomes)
+    yield Aspect.SPLIT, Facet(frozenset(split.items()), text, shares=ends, refused=refused)
     alike = [(name, _relative(some.values()), _pods(len(some))) for name, some in pods.items()]
     yield Aspect.PODS, Facet(frozenset(alike), ", ".join(text for _, _, text in alike), True, ends=tuple(alike))
     leg = [(name, frozenset(some), " or ".join(dict.fromkeys(some.values()))) for name, some in legs.items()]
     yield Aspect.LAST_LEG, Facet(frozenset(leg), ", ".join(text for _, _, text in leg), True, ends=tuple(leg))
+
+
+def _refused(end: Result) -> bool:
+    """Whether a waypoint answers before it looks at routes, if it has any."""
+    return isinstance(end, Answered) and end.reason in (Reason.DENIED, Reason.TOKEN) and end.admission.allowed
 
 
 def _relative(shares: Collection[Fraction]) -> tuple[Fraction, ...]:

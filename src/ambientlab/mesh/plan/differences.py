@@ -13,6 +13,11 @@ from ambientlab.mesh.plan.aspects import NONE, USUAL, Aspect, Facet, Facets
 
 _WITHOUT = {Aspect.ACTION: "passed on"}
 _BY_END = (Aspect.SETTINGS, Aspect.PODS, Aspect.LAST_LEG)
+_BEHIND_POLICIES = frozenset(
+    {Aspect.ACTION, Aspect.FAULT, Aspect.REWRITE, Aspect.REQUEST_HEADERS, Aspect.TIMEOUT, Aspect.RETRIES}
+    | {Aspect.MIRROR, Aspect.SETTINGS}
+)
+"""What is done with requests that tokens and policies let pass."""
 DELIVERED = "delivered"
 """To the endpoints that the service has, and as it was."""
 
@@ -42,9 +47,10 @@ class Difference:
 
 def differences(before: Facets, after: Facets) -> tuple[Difference, ...]:
     found: list[Difference] = []
+    refused = all(Aspect.SPLIT in some and some[Aspect.SPLIT].refused for some in (before, after))
     for aspect in Aspect:
         old, new = before.get(aspect), after.get(aspect)
-        if old == new:
+        if old == new or (refused and aspect in _BEHIND_POLICIES):
             continue
         if aspect in _BY_END:
             found += _by_end(aspect, old or _NOTHING, new or _NOTHING)
