@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ambientlab.mesh.serve.connection import Connection
+from ambientlab.mesh.session import Config
 from ambientlab.mesh.xds.types import Resources
 
 
@@ -12,5 +13,5 @@ def tell(connection: Connection, now: Resources, before: Resources) -> dict[str,
         old, new = before.get(type_url, {}), now.get(type_url, {})
         for name in {*old, *new}:
             if old.get(name) != new.get(name):
-                connection.stage(type_url, name, new.get(name))
+                connection.stage(type_url, name, Config.of(new[name]) if name in new else None)
     return connection.push()

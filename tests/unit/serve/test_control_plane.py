@@ -338,6 +338,29 @@ async def test_a_node_proxy_that_comes_back_is_given_every_captured_pod(world: W
         assert len([name for name in names(await ztunnel.ask(LISTENER)) if "client" in name]) == 3
 
 
+async def test_a_node_proxy_that_comes_back_is_given_what_has_changed_and_not_what_has_gone(world: World) -> None:
+    async def given() -> dict[str, str]:
+        async with world.proxy("ztunnel") as ztunnel:
+            listeners, clusters = await ztunnel.ask(LISTENER), await ztunnel.ask(CLUSTER)
+            return {one.name: one.version for one in (*listeners.resources, *clusters.resources)}
+
+    world.client.put(POD, {"metadata": {"name": "client", "namespace": "default"}, "spec": {}})
+    world.client.put(SERVICE, service("a", "10.96.0.7"))
+    async with world.proxy("ztunnel") as ztunnel:
+        await ztunnel.ask(LISTENER)
+        await captured(world, ztunnel)
+    first = await given()
+    assert await given() == first
+    rules = [{"to": [{"operation": {"ports": ["9"]}}]}]
+    policy: Object = {"metadata": {"name": "deny", "namespace": "default"}, "spec": {"action": "DENY", "rules": rules}}
+    world.client.put(AUTHORIZATIONPOLICY, policy)
+    world.client.drop(SERVICE, "a", "hello")
+    await world.istiod.in_step()
+    second = await given()
+    assert first.keys() - second.keys() == {"vip|10.96.0.7:80"}
+    assert {name for name in second if second[name] != first[name]} == {"inplain|default/client"}
+
+
 async def test_in_which_pods_a_node_proxy_that_comes_cannot_listen_is_told_when_it_is_the_only_one(
     world: World,
 ) -> None:

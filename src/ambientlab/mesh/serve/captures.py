@@ -13,6 +13,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import Key, TrustDomains
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.secrets import Secrets, names_of
+from ambientlab.mesh.session import Config
 from ambientlab.mesh.xds import inpod
 from ambientlab.mesh.xds.types import LISTENER, ROUTES
 
@@ -91,7 +92,7 @@ class Captures:
         """`CaptureSink.add`. Raises OSError with the proxy's own words if it refuses the pod's listeners."""
         self._carry(pod)
         node_proxy, keeper = self._newest(), inpod.routes_keeper(pod)
-        node_proxy.stage(LISTENER, keeper.name, keeper)
+        node_proxy.stage(LISTENER, keeper.name, Config.of(keeper))
         try:
             await self._changed(node_proxy, pod)
             await node_proxy.in_force(ROUTES, [inpod.route_name(pod)], self._patience)  # no listener accepts before

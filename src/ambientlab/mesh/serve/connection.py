@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Set
 from contextlib import suppress
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
-from google.protobuf.message import Message
 
 from ambientlab.mesh.serve.identity import Identity
 from ambientlab.mesh.serve.secrets import Secrets
@@ -39,24 +38,24 @@ class Connection:
         self.pushed: dict[str, float] = {}
         """When a response of each type was sent last, as `time.time()`."""
         self._secrets = secrets
-        self._staged: dict[str, dict[str, Message | None]] = {}
+        self._staged: dict[str, dict[str, Config | None]] = {}
         self._provided: set[str] = set()
         self._wake = asyncio.Event()
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
 
-    def stage(self, type_url: str, name: str, message: Message | None) -> None:
+    def stage(self, type_url: str, name: str, config: Config | None) -> None:
         """What a resource is to be from the next `push` on; None is to be away."""
-        self._staged.setdefault(type_url, {})[name] = message
+        self._staged.setdefault(type_url, {})[name] = config
 
     def push(self) -> dict[str, set[str]]:
         """Have the proxy told what is staged; returns the names of that, by type."""
         staged, self._staged = self._staged, {}
-        for type_url, messages in staged.items():
-            changed = {name: Config.of(message) for name, message in messages.items() if message is not None}
-            self.session.update(type_url, changed, messages.keys() - changed.keys())
+        for type_url, configs in staged.items():
+            changed = {name: config for name, config in configs.items() if config is not None}
+            self.session.update(type_url, changed, configs.keys() - changed.keys())
             self._wake.set()
-        return {type_url: set(messages) for type_url, messages in staged.items()}
+        return {type_url: set(configs) for type_url, configs in staged.items()}
 
     def lost(self, type_url: str, name: str, detail: str) -> None:
         """The proxy has let go of a resource by itself; what it says of that is in its log."""
@@ -185,7 +184,7 @@ class Connection:
             self.proxy,
             len(response.resources),
             len(response.removed_resources),
-            _size(response.ByteSize()),
+            _size(sum(len(resource.resource.value) for resource in response.resources)),
         )
 
 

@@ -44,7 +44,7 @@ from ambientlab.mesh.serve.renewal import Renewal
 from ambientlab.mesh.serve.secrets import Secrets
 from ambientlab.mesh.serve.server import AdsServer
 from ambientlab.mesh.serve.statuses import StatusWriter
-from ambientlab.mesh.session import Acked, Rejected
+from ambientlab.mesh.session import Acked, Config, Rejected
 from ambientlab.mesh.status import Statuses
 from ambientlab.mesh.xds.proxies import Proxies
 from ambientlab.mesh.xds.types import CLUSTER, EXTENSION, LISTENER, NODE_PROXY, ROUTES, Owned
@@ -101,6 +101,8 @@ class ControlPlane:
         self._keys = KeyFetcher(self._keys_fetched, self._address_of)
         self._proxies = Proxies(self.index.graph, self.index.mesh, ipv6=ipv6)
         self._proxies.resources.watch(self._changed)
+        self._configs: dict[Owned, Config] = {}
+        """What proxies have been told, ready for others and for those that come back."""
         self._told: dict[Connection, Key] = {}
         self.captures = Captures(self._proxies.ztunnel.captured, self.secrets, self.index.settle, patience)
         self.renewal = Renewal(self.secrets, self._refresh_secrets, clock)
@@ -255,9 +257,16 @@ class ControlPlane:
 
     def _changed(self, owned: Owned, change: Change[Message]) -> None:
         proxy, type_url, name = owned
+        self._configs.pop(owned, None)
         for connection, owner in self._told.items():
             if owner == proxy:
-                connection.stage(type_url, name, change.new)
+                connection.stage(type_url, name, None if change.new is None else self._config(owned, change.new))
+
+    def _config(self, owned: Owned, message: Message) -> Config:
+        config = self._configs.get(owned)
+        if config is None:
+            config = self._configs[owned] = Config.of(message)
+        return config
 
     def _judged(self, connection: Connection, event: Acked | Rejected) -> None:
         """Learn what a proxy refuses. What it says of a version that has been overtaken teaches nothing."""
@@ -289,7 +298,7 @@ class ControlPlane:
             self.index.settle()
         for type_url, messages in self._proxies.told(owner).items():
             for name, message in messages.items():
-                connection.stage(type_url, name, message)
+                connection.stage(type_url, name, self._config((owner, type_url, name), message))
         connection.push()
         self._told[connection] = owner
         if owner == NODE_PROXY:
