@@ -215,6 +215,27 @@ def test_ztunnel_killed_under_load_is_restarted_and_every_pod_served_again(live:
     assert [line.rpartition("\t")[2] for line in said if "ztunnel" in line][-3:] == [came, went, came]
 
 
+STAY = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 3000)) as connection:
+    print("open", flush=True)
+    try:
+        connection.recv(1)
+    except ConnectionError:
+        pass
+"""
+
+
+def test_a_rollout_restart_of_ztunnel_ends_what_is_open(live: Mesh) -> None:
+    """docs/limits.md says so."""
+    with live.background("exec", "client", "-n", "live", "--", "/usr/bin/python3", "-c", STAY, VIP) as connected:
+        assert connected.line() == "open"
+        live.kubectl("rollout", "restart", "ds/ztunnel", "-n", "istio-system")
+        live.kubectl("rollout", "status", "ds/ztunnel", "-n", "istio-system", "--timeout=30s")
+        connected.finish()
+    assert answered(live, "client")
+
+
 def _pid(mesh: Mesh) -> int:
     """Of ztunnel: the proxy that is older than any waypoint."""
     [running] = json.loads(mesh.ambientlab("status", "-o", "json").out)

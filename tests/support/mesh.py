@@ -33,6 +33,11 @@ class Result:
 class Background:
     process: subprocess.Popen[str]
 
+    def line(self) -> str:
+        """The next one that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
     def finish(self) -> list[str]:
         """Wait for its end; the lines it printed."""
         out, _ = self.process.communicate(timeout=60)
