@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,19 @@ class _Portion:
             self._faults.add(f"bytes are answered {answer.status}", f"{answer.body[:1500]!r}\n{sent}")
 
     def _ports(self, count: int) -> None:
-        """From pods within the mesh and outside of it."""
-        source = Path(intruder.__file__).read_text()
-        for namespace, pod in ((NAMESPACE, "deploy/client"), ("default", "outsider")):
-            command = ("python3", "-", str(self._dice.randrange(1 << 32)), str((count + 1) // 2), *self._targets())
-            said = kubectl("exec", "-i", pod, "-n", namespace, "--", *command, stdin=source)
-            self.tally.update({f"ports {what}": number for what, number in json.loads(said).items()})
+        """From pods within the mesh and outside of it, both at a time."""
+        source, targets = Path(intruder.__file__).read_text(), self._targets()
+
+        def intrude(namespace: str, pod: str, seed: int) -> dict[str, int]:
+            command = ("python3", "-", str(seed), str((count + 1) // 2), *targets)
+            came: dict[str, int] = json.loads(kubectl("exec", "-i", pod, "-n", namespace, "--", *command, stdin=source))
+            return came
+
+        pods = ((NAMESPACE, "deploy/client"), ("default", "outsider"))
+        seeds = [self._dice.randrange(1 << 32) for _ in pods]
+        with ThreadPoolExecutor() as both:
+            for came in both.map(intrude, *zip(*pods, strict=True), seeds):
+                self.tally.update({f"ports {what}": number for what, number in came.items()})
 
     def _targets(self) -> list[str]:
         pods = self._mesh.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]

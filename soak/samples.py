@@ -64,7 +64,7 @@ def _sample(obj: Object) -> Sample:
 
 
 def _read(path: Path) -> Iterator[Sample]:
-    for obj in yaml.safe_load_all(path.read_text()):
+    for obj in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader):
         yield _sample(obj)
 
 
