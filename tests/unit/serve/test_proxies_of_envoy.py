@@ -27,6 +27,7 @@ from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceSt
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds.type.v3 import typed_struct_pb2  # noqa: F401
 
+from ambientlab.mesh.ir import Credential
 from ambientlab.mesh.serve.ca import CertificateAuthority
 from ambientlab.mesh.serve.connection import Connection
 from ambientlab.mesh.serve.identity import Identity, spiffe_id
@@ -187,6 +188,29 @@ async def test_one_bad_resource_leaves_the_others_alone_and_is_explained(serving
         serving.apply(**{CLUSTER: {**good, "bad": static_cluster("bad", 9)}})
         await serving.connection.in_force(CLUSTER, ["bad"], 5)
         assert serving.connection.session.rejections == []
+
+
+async def test_a_refused_credential_is_forgotten_with_the_last_cluster_that_is_made_with_it(
+    serving: Serving, directory: Path
+) -> None:
+    name = "kubernetes://authority-cacert"
+    ca = CertificateAuthority.create()
+    refused = Credential(authorities=b"no certificate")
+    serving.secrets = Secrets(ca, lambda *_: False, lambda _, asked: refused if asked == name else None)
+    secret = {"name": name, "sds_config": ADS}
+    context = {"validation_context_sds_secret_config": secret}
+    tls = extension("tls", "transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=context)
+    serving.resources = {
+        CLUSTER: {"c": static_cluster("c", 9), "guarded": static_cluster("guarded", 9, transport_socket=tls)},
+        LISTENER: {"l": answering_listener(free_port(), "l")},
+    }
+    async with running_envoy(directory, serving.socket, "good"):
+        await until(lambda: serving.server.connections and serving.connection.session.rejections, "it is refused")
+        [rejected] = serving.connection.session.rejections
+        assert (rejected.type_url, rejected.name) == (SECRET, name)
+        assert "Failed to load trusted CA certificates" in rejected.detail
+        serving.apply(**{CLUSTER: {"c": static_cluster("c", 9)}})
+        await until(lambda: not serving.connection.session.rejections, "it is forgotten")
 
 
 async def test_traffic_moves_to_a_new_cluster_without_a_failed_request(serving: Serving, directory: Path) -> None:

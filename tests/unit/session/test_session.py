@@ -150,6 +150,14 @@ def test_asking_again_is_answered_again(peer: Peer) -> None:
     assert peer.sent() == ["RDS +r"]
 
 
+def test_what_is_owed_stays_so_when_nothing_changes_meanwhile(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r")})
+    peer.take("RDS", "r")
+    peer.request("RDS", "r")
+    peer.session.update(ROUTES, {"r": routes("r")})
+    assert peer.sent() == ["RDS +r"]
+
+
 def test_what_is_unsubscribed_is_not_sent(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r"), "s": routes("s")})
     peer.take("RDS", "r", "s")
@@ -264,6 +272,15 @@ def test_removals_are_separated_from_a_refused_push(peer: Peer) -> None:
     assert peer.session.held(LISTENER) == {"b": listener("b").version}
 
 
+def test_a_removal_does_not_wait_until_all_that_is_refused_is_found(peer: Peer) -> None:
+    peer.session.update(LISTENER, {name: listener(name) for name in "abcd"})
+    peer.take("LDS")
+    peer.session.update(LISTENER, {name: listener(name, "bad") for name in "bcd"}, removed=["a"])
+    peer.sent()
+    peer.nack("LDS")
+    assert peer.sent() == ["LDS -a"]
+
+
 def test_going_back_to_the_version_in_force_needs_no_push(peer: Peer) -> None:
     peer.session.update(ROUTES, {"r": routes("r")})
     peer.take("RDS", "r")
@@ -294,6 +311,27 @@ def test_a_rejection_ends_with_the_resource(peer: Peer) -> None:
     peer.sent()
     peer.nack("RDS")
     peer.session.update(ROUTES, {}, removed=["r"])
+    assert peer.session.rejections == []
+
+
+def test_what_is_gone_before_it_is_refused_is_no_rejection(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"a": cluster("a", "bad")})
+    peer.request("CDS")
+    peer.sent()
+    peer.session.update(CLUSTER, {}, removed=["a"])
+    [event] = peer.nack("CDS")
+    assert isinstance(event, Rejected)
+    assert peer.session.rejections == []
+
+
+def test_a_rejection_ends_when_the_proxy_asks_no_more(peer: Peer) -> None:
+    """As of a credential, for as long as the waypoint drains what was made with it."""
+    peer.session.update(ROUTES, {"r": routes("r", "bad")})
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.nack("RDS")
+    assert [rejected.name for rejected in peer.session.rejections] == ["r"]
+    peer.request("RDS", unsubscribe=("r",))
     assert peer.session.rejections == []
 
 
@@ -332,6 +370,24 @@ def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
     assert peer.sent() == ["EDS +v2"]
     peer.ack("EDS")
     assert peer.sent() == []
+    peer.ack("CDS")
+    assert peer.sent() == ["RDS +r"]
+
+
+def test_routes_wait_for_clusters_that_are_sent_once_more(peer: Peer) -> None:
+    """Also while nothing but the removals of a refused push is under way."""
+    peer.session.update(CLUSTER, {"a": cluster("a")})
+    peer.session.update(ROUTES, {"r": routes("r")})
+    peer.take("CDS")
+    peer.take("LDS")
+    peer.take("RDS", "r")
+    peer.session.update(CLUSTER, {"b": cluster("b")}, removed=["a"])
+    assert peer.sent() == ["CDS +b -a"]
+    peer.session.update(ROUTES, {"r": routes("r", "b")})
+    peer.nack("CDS")
+    assert peer.sent() == ["CDS -a"]
+    peer.ack("CDS")
+    assert peer.sent() == ["CDS +b"]
     peer.ack("CDS")
     assert peer.sent() == ["RDS +r"]
 
