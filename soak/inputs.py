@@ -17,6 +17,7 @@ from soak import held, intruder, ledger, logs, said
 from soak.answers import complaint, failed
 from soak.commands import Commands
 from soak.faults import Faults
+from soak.meshconfig import MeshConfigs
 from soak.objects import Objects
 from soak.samples import namespaces
 from soak.samples import world as objects_of_world
@@ -26,7 +27,7 @@ from soak.xds import Xds
 
 ROUND = 1000
 """Inputs between two looks at the logs."""
-SHARES = {"objects": 0.62, "wire": 0.22, "ports": 0.11, "xds": 0.045, "commands": 0.005}
+SHARES = {"objects": 0.6, "wire": 0.22, "ports": 0.11, "xds": 0.045, "meshes": 0.02, "commands": 0.005}
 
 TARGETS = """set -e
 kubectl run outsider -n default --image=busybox -- sleep infinity
@@ -58,6 +59,7 @@ class _Portion:
         self._objects = Objects(dice)
         self._wire = Wire(dice, self._objects)
         self._commands = Commands(dice, self._objects, mesh.root, faults)
+        self._meshes = MeshConfigs(dice, mesh.api)
         self._ledger = ledger.Ledger()
         self.tally: Counter[str] = Counter()
 
@@ -101,6 +103,7 @@ class _Portion:
                 self._faults.add(f"restart of {pod['metadata']['name']}", json.dumps(pod["status"]))
 
     def _remove_world(self) -> None:
+        self._meshes.restore()
         kubectl("delete", "customresourcedefinitions", "soaks.example.com", "--ignore-not-found")
         kubectl("delete", "gateways", "--all", "-n", "hello")
         kubectl("delete", "pods", "--all", "-n", "hello", "--now")
@@ -110,7 +113,12 @@ class _Portion:
         drawn = self._dice.choices(list(SHARES), list(SHARES.values()), k=count)
         todo = Counter(drawn)
         self.tally.update(todo)
-        one = {"objects": self._object, "wire": self._bytes, "commands": self._commands.run}
+        one = {
+            "objects": self._object,
+            "wire": self._bytes,
+            "meshes": self._mesh_config,
+            "commands": self._commands.run,
+        }
         for self._faults.number, kind in enumerate(drawn, start):
             if kind in one:
                 one[kind]()
@@ -128,6 +136,11 @@ class _Portion:
         if said := complaint(answer):
             self._faults.add(f"{sample.resource.kind} {request.method}: {said}", f"{answer.body[:2500]!r}\n{request}")
         self._ledger.heard(sample, request, answer)
+
+    def _mesh_config(self) -> None:
+        answer = self._meshes.send()
+        if answer.status != 200:
+            self._faults.add(f"a configuration of the mesh is answered {answer.status}", answer.body[:1500])
 
     def _bytes(self) -> None:
         sent = self._wire.some()
