@@ -356,6 +356,25 @@ def test_what_the_proxy_lets_go_of_is_refused_whenever_it_says_so(peer: Peer) ->
     assert peer.session.in_force(LISTENER, "a")
 
 
+def test_what_the_proxy_lets_go_of_is_refused_although_others_are_under_way(peer: Peer) -> None:
+    peer.session.update(LISTENER, {"a": listener("a")})
+    peer.take("LDS")
+    peer.session.update(LISTENER, {"b": listener("b")})
+    assert peer.sent() == ["LDS +b"]
+    assert [event.name for event in peer.session.lost(LISTENER, "a", "gone") if isinstance(event, Rejected)] == ["a"]
+    assert [rejected.name for rejected in peer.session.rejections] == ["a"]
+
+
+def test_what_is_refused_says_nothing_of_the_version_after_it(peer: Peer) -> None:
+    peer.session.update(ROUTES, {"r": routes("r", "bad")})
+    peer.request("RDS", "r")
+    peer.sent()
+    peer.nack("RDS")
+    assert peer.session.rejection(ROUTES, "r") is not None
+    peer.session.update(ROUTES, {"r": routes("r", "better")})
+    assert peer.session.rejection(ROUTES, "r") is None
+
+
 def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
     peer.request("CDS")
     peer.session.update(ROUTES, {"r": routes("r", "v1")})
