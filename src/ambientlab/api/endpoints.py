@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ambientlab.api.objects import Object, condition_holds, labels_of, name, pod_ips
+from ambientlab.api.objects import Object, condition_holds, has_ended, labels_of, name, pod_ips
 
 
 class Port(NamedTuple):
@@ -65,7 +65,7 @@ def group(service: Object, pods: Iterable[Object], family: str) -> Groups:
     groups: Groups = {}
     for pod in pods:
         address = next((ip for ip in pod_ips(pod) if (":" in ip) == (family == "IPv6")), "")
-        if not address or _ended(pod) or not matches(service, labels_of(pod)):
+        if not address or has_ended(pod) or not matches(service, labels_of(pod)):
             continue
         serving, terminating = condition_holds(pod, "Ready"), bool(pod["metadata"].get("deletionTimestamp"))
         endpoint = Endpoint(pod, address, tolerant or (serving and not terminating), serving, terminating)
@@ -93,7 +93,3 @@ def _target(target: int | str, protocol: str, pod: Object) -> int | None:
                 number: int = port["containerPort"]
                 return number
     return None
-
-
-def _ended(pod: Object) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")

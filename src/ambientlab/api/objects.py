@@ -50,6 +50,11 @@ def condition_holds(obj: Object, type_: str) -> bool:
     return any(one["type"] == type_ and one["status"] == "True" for one in conditions)
 
 
+def has_ended(pod: Object) -> bool:
+    """Whether a pod has run and will not again: its address may be another's."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def conditions_of(obj: Object) -> Iterator[Mapping[str, Any]]:
     """All in its status, those for each of its parents or ancestors included. Istio's CRDs have no schema of these two,
     so that anything may be there."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from ambientlab.api import kinds
 from ambientlab.api.errors import StatusError
-from ambientlab.api.objects import Object, copy, name, namespace, parse_timestamp, timestamp
+from ambientlab.api.objects import Object, copy, has_ended, name, namespace, parse_timestamp, timestamp
 from ambientlab.api.resources import Resource
 from ambientlab.apiserver import admission, refusals, strategy
 from ambientlab.apiserver.crds import CLEANUP_FINALIZER
@@ -106,8 +106,7 @@ def _grace(resource: Resource, obj: Object, options: DeleteOptions) -> int:
     """Seconds a pod has to end. One that no kubelet has, or that has ended, needs none."""
     if resource != kinds.POD:
         return 0
-    ended = (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    if ended or not obj["spec"].get("nodeName"):
+    if has_ended(obj) or not obj["spec"].get("nodeName"):
         return 0
     if options.grace_seconds is not None:
         return max(options.grace_seconds, 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ambientlab.api.client import Client, Event
 from ambientlab.api.kinds import CONTROLLERREVISION, DAEMONSET, NODE, POD
-from ambientlab.api.objects import Object, annotations_of, labels_of, name, namespace, uid
+from ambientlab.api.objects import Object, annotations_of, has_ended, labels_of, name, namespace, uid
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, write_status
 from ambientlab.controllers.deployment.rollout import resolve
 from ambientlab.controllers.events import Recorder
@@ -23,7 +23,7 @@ from ambientlab.controllers.owners import (
     is_deleting,
 )
 from ambientlab.controllers.podcontrol import PodControl
-from ambientlab.controllers.pods import from_template, is_finished, is_ready, seconds_to_available
+from ambientlab.controllers.pods import from_template, is_ready, seconds_to_available
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import Stop
@@ -94,10 +94,10 @@ class DaemonSetController:
         budget = resolve(parameters.get("maxUnavailable", 1), len(nodes), up=True) if rolling else 0
         surging = surge > 0
         missing: list[str] = []
-        doomed = [pod for pod in pods if node_of(pod) not in nodes or is_finished(pod)]
+        doomed = [pod for pod in pods if node_of(pod) not in nodes or has_ended(pod)]
         outdated: list[tuple[str, Object]] = []
         for node in nodes:
-            here = [pod for pod in pods if node_of(pod) == node and not is_finished(pod)]
+            here = [pod for pod in pods if node_of(pod) == node and not has_ended(pod)]
             live = [pod for pod in here if not is_deleting(pod)]
             current = [pod for pod in live if labels_of(pod).get(HASH_LABEL) == hash_]
             old = [pod for pod in live if pod not in current]
@@ -160,7 +160,7 @@ class DaemonSetController:
 
     def _status(self, ds: Object, hash_: str, pods: Sequence[Object]) -> Object:
         nodes = self._nodes(ds)
-        live = [pod for pod in pods if not is_deleting(pod) and not is_finished(pod)]
+        live = [pod for pod in pods if not is_deleting(pod) and not has_ended(pod)]
         placed = {node_of(pod) for pod in live if node_of(pod) in nodes}
         updated = {node_of(pod) for pod in live if labels_of(pod).get(HASH_LABEL) == hash_} & placed
         available = {node_of(pod) for pod in live if self._available(ds, pod)} & placed

@@ -8,10 +8,10 @@ from typing import Any
 from ambientlab.api.client import Client, Event
 from ambientlab.api.endpoints import matches
 from ambientlab.api.kinds import POD, SERVICE
-from ambientlab.api.objects import Object, labels_of, namespace, pod_ips
+from ambientlab.api.objects import Object, has_ended, labels_of, namespace, pod_ips
 from ambientlab.controllers.base import Key, key_of
 from ambientlab.controllers.owners import is_deleting
-from ambientlab.controllers.pods import is_finished, is_ready
+from ambientlab.controllers.pods import is_ready
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import Stop
 
@@ -40,4 +40,4 @@ class ServiceWatcher:
 def _as_endpoint(pod: Object) -> Any:
     """What of a pod its endpoints depend on: a change of anything else is none of theirs."""
     node = pod["spec"].get("nodeName")
-    return labels_of(pod), pod_ips(pod), is_finished(pod), is_ready(pod), is_deleting(pod), node
+    return labels_of(pod), pod_ips(pod), has_ended(pod), is_ready(pod), is_deleting(pod), node

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ambientlab.api.objects import Object, annotations_of, condition_holds, name, namespace, parse_timestamp
+from ambientlab.api.objects import Object, annotations_of, condition_holds, has_ended, name, namespace, parse_timestamp
 from ambientlab.api.resources import Resource
 from ambientlab.controllers.conditions import find
 from ambientlab.controllers.names import generate_name
@@ -37,12 +37,8 @@ def phase(pod: Object) -> str:
     return value
 
 
-def is_finished(pod: Object) -> bool:
-    return phase(pod) in ("Succeeded", "Failed")
-
-
 def is_active(pod: Object) -> bool:
-    return not is_finished(pod) and not is_deleting(pod)
+    return not has_ended(pod) and not is_deleting(pod)
 
 
 def is_ready(pod: Object) -> bool:

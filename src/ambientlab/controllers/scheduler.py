@@ -7,13 +7,12 @@ from collections.abc import Iterable
 
 from ambientlab.api.client import Client, Event
 from ambientlab.api.kinds import NODE, PERSISTENTVOLUMECLAIM, POD
-from ambientlab.api.objects import Object, name, namespace, timestamp, uid
+from ambientlab.api.objects import Object, has_ended, name, namespace, timestamp, uid
 from ambientlab.controllers import conditions
 from ambientlab.controllers.base import Key, all_of, key_of
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.fit import TOO_MANY, claims, crowding, misfit, same_place
 from ambientlab.controllers.owners import is_deleting
-from ambientlab.controllers.pods import is_finished
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import Stop
@@ -40,7 +39,7 @@ class Scheduler:
             obj, gone = event.object, event.type == "DELETED"
             if not gone and _waits(obj):
                 queue.add(key_of(obj))
-            elif not gone and not is_finished(obj) and obj["spec"].get("nodeName"):
+            elif not gone and not has_ended(obj) and obj["spec"].get("nodeName"):
                 self._placed[uid(obj)] = obj["spec"]["nodeName"]
             else:
                 self._leave(obj)
@@ -141,7 +140,7 @@ class Scheduler:
 
 
 def _waits(pod: Object) -> bool:
-    return not pod["spec"].get("nodeName") and not is_deleting(pod) and not is_finished(pod)
+    return not pod["spec"].get("nodeName") and not is_deleting(pod) and not has_ended(pod)
 
 
 def _explain(reasons: list[str]) -> str:

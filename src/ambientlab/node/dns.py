@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ambientlab.api.client import Client, Event, Unsubscribe
 from ambientlab.api.kinds import POD
-from ambientlab.api.objects import annotations_of, name, namespace, pod_ips
+from ambientlab.api.objects import annotations_of, has_ended, name, namespace, pod_ips
 from ambientlab.cluster import DNS_IP, HOST_IP, HOST_NAME
 from ambientlab.node.dnswire import (
     CLASS_IN,
@@ -207,7 +207,7 @@ class DnsServer:
             self.zone.replace(("service", *key), service_records(service, slices) if service else [])
 
     def _on_pod(self, event: Event) -> None:
-        gone = event.type == "DELETED"
+        gone = event.type == "DELETED" or has_ended(event.object)
         owner = ("pod", namespace(event.object), name(event.object))
         self.zone.replace(owner, [] if gone else pod_records(event.object))
         self._captured.pop(self._addresses.pop(owner[1:], ""), None)

@@ -30,8 +30,12 @@ def framed(packet: bytes) -> bytes:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[tuple[DnsServer, tuple[str, int]]]:
-    client = MemoryClient()
+def client() -> MemoryClient:
+    return MemoryClient()
+
+
+@pytest.fixture
+async def server(client: MemoryClient) -> AsyncIterator[tuple[DnsServer, tuple[str, int]]]:
     client.put(kinds.SERVICE, {"metadata": {"name": "db", "namespace": "hello"}, "spec": {"clusterIP": "None"}})
     endpoints = [{"addresses": [f"10.244.{index >> 8}.{index & 255}"]} for index in range(LARGE)]
     labels = {"kubernetes.io/service-name": "db"}
@@ -109,3 +113,18 @@ async def test_what_was_asked_before_the_end_is_answered(server: tuple[DnsServer
     answers = await reader.read()
     writer.close()
     assert len(answers) > 20 * 16 * LARGE
+
+
+async def test_a_pod_that_has_ended_does_not_take_the_names_of_who_has_its_address(
+    server: tuple[DnsServer, tuple[str, int]], client: MemoryClient
+) -> None:
+    made, address = server
+    made.mesh.put("mirror.example.com", ["240.240.0.1"])
+    metadata = {"name": "job", "namespace": "hello", "annotations": {"ambient.istio.io/redirection": "enabled"}}
+    client.put(kinds.POD, {"metadata": metadata, "spec": {}, "status": {"podIP": "127.0.0.1", "phase": "Succeeded"}})
+    client.drop(kinds.POD, "job", "hello")
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(framed(question("mirror.example.com")))
+    (length,) = struct.unpack(">H", await reader.readexactly(2))
+    assert (await reader.readexactly(length)).endswith(bytes([240, 240, 0, 1]))
+    writer.close()

@@ -8,12 +8,11 @@ from typing import NamedTuple
 from ambientlab.api.client import Client, Event
 from ambientlab.api.errors import StatusError
 from ambientlab.api.kinds import DEPLOYMENT, POD, REPLICASET
-from ambientlab.api.objects import Object, annotations_of, name, namespace, uid
+from ambientlab.api.objects import Object, annotations_of, has_ended, name, namespace, uid
 from ambientlab.controllers.base import Key, all_of, delete_quietly, key_of, write_status
 from ambientlab.controllers.deployment import revisions, rollout, status
 from ambientlab.controllers.events import Recorder
 from ambientlab.controllers.owners import claim, controller_of, enqueue_owners, is_deleting
-from ambientlab.controllers.pods import is_finished
 from ambientlab.flow.clock import Clock
 from ambientlab.flow.queue import WorkQueue
 from ambientlab.flow.reconcile import Stop
@@ -97,8 +96,7 @@ class DeploymentController:
         old = {uid(rs) for rs in sets.old}
         home = namespace(sets.old[0]) if sets.old else ""
         return bool(old) and any(
-            (controller_of(pod) or {}).get("uid") in old and not is_finished(pod)
-            for pod in self._client.list(POD, home)
+            (controller_of(pod) or {}).get("uid") in old and not has_ended(pod) for pod in self._client.list(POD, home)
         )
 
     async def _sets(self, deployment: Object) -> _Sets:

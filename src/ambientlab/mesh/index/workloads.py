@@ -38,9 +38,8 @@ def workload(
 ) -> Mapping[Key, Workload]:
     """None for a pod without an address, or one that has ended. `nodes` is where they are. Pods `at_node` share its
     address, and so nothing can be sent to them as to workloads: they are apart from all others."""
-    spec, status = pod["spec"], pod.get("status", {})
-    ips = objects.pod_ips(pod)
-    if not ips or bool(spec.get("hostNetwork")) is not at_node or status.get("phase") in ("Succeeded", "Failed"):
+    spec, ips = pod["spec"], objects.pod_ips(pod)
+    if not ips or bool(spec.get("hostNetwork")) is not at_node or objects.has_ended(pod):
         return {}
     labels = objects.labels_of(pod)
     account = spec.get("serviceAccountName") or "default"

@@ -181,7 +181,6 @@ async def _get(host: str, port: int, secure: bool, request: bytes) -> int:
 
 
 def _cause(error: OSError) -> str:
-
     if error.errno == errno.EHOSTUNREACH:
         return "no route to host"
     return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
