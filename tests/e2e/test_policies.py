@@ -102,6 +102,25 @@ def test_a_policy_for_every_waypoint_and_its_log_line(clean: Mesh) -> None:
     assert "rbac_access_denied_matched_policy[ns[istio-system]-policy[closed]-rule[0]]" in log
 
 
+def test_a_policy_that_a_waypoint_refuses_is_told_by_whoever_is_asked(clean: Mesh) -> None:
+    """Envoy takes no empty set of keys. It goes on without the policies that come with one."""
+    clean.apply(f"""
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: tokens, namespace: hello}}
+spec: {{{TARGET}, jwtRules: [{{issuer: me, jwks: '{{"keys":[]}}'}}]}}
+""")
+    clean.apply(policy("closed", f"{{{TARGET}, action: DENY, rules: [{{}}]}}"))
+    refused = "--for=jsonpath={.status.conditions[?(@.type=='ambientlab.io/Finding')].reason}=Refused"
+    clean.kubectl("wait", "-n", "hello", refused, "authorizationpolicy/closed", "--timeout=30s")
+    assert code(clean, "test", "curl") == "200"
+    for command in (("analyze", "-n", "hello"), ("explain", URL, "--from", "test/curl")):
+        said = " ".join(clean.ambientlab(*command).out.split())
+        assert "AuthorizationPolicy hello/closed" in said
+        assert "waypoint hello/waypoint refuses the policies of helloworld.hello.svc.cluster.local" in said
+    assert "what is in force of AuthorizationPolicy hello/closed" in said
+
+
 def test_keys_that_a_service_of_the_cluster_serves(clean: Mesh) -> None:
     """httpbin answers /base64/... with what is encoded there."""
     clean.kubectl("apply", "-n", "hello", "-f", clean.manifest("httpbin.yaml"))

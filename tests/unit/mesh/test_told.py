@@ -64,6 +64,21 @@ def test_it_is_told_by_all(text: str, status: Object, field: str, message: str) 
     assert (Cause.INVALID, message) in {(finding.cause, finding.message) for finding in explained.ignored}
 
 
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: some, namespace: hello, generation: 2}
+spec: {targetRefs: [{kind: Service, group: "", name: helloworld}], action: DENY, rules: [{}]}
+"""
+
+
+@pytest.mark.parametrize(("reason", "unseen"), [("Refused", True), ("Several", True), ("KeysMissing", False)])
+def test_what_a_waypoint_refuses_decides_nothing_that_can_be_foreseen(reason: str, unseen: bool) -> None:
+    index = indexed(*with_status(POLICY, {"conditions": [found(reason, SAID)]}))
+    told = [each.what for each in explained_in(index, "http://helloworld.hello:5000/hello").unseen]
+    assert told == (["what is in force of AuthorizationPolicy hello/some"] if unseen else [])
+
+
 def test_what_the_index_says_itself_is_not_said_again() -> None:
     [known] = {d.text for d in indexed(*with_status(ROUTE, {})).diagnostics() if d.object.name == "some"}
     for message, left in ((f"{known}; {SAID}", [SAID]), (f"{SAID}; {known}", [SAID]), (known, [])):

@@ -36,15 +36,16 @@ def explain(index: MeshIndex, asker: Asker, request: Request, unseen: Sequence[U
     alone = decision.why is Why.ITSELF  # whatever there is about the pod is about what comes from others
     found = [] if alone else [finding for findings in _FINDINGS for finding in findings(scope)]
     unique = sorted(dict.fromkeys(found), key=lambda f: (_ORDER.index(f.cause), f.object, f.field))
+    applied = () if alone else tuple(dict.fromkeys(_applied(scope)))
     return Explanation(
         decision,
         Client(asker.key, asker.chosen, surroundings.ztunnel(scope), surroundings.outside(scope)),
         scope.callee,
         choice(scope),
-        () if alone else tuple(dict.fromkeys(_applied(scope))),
+        applied,
         tuple(f for f in unique if f.cause not in BROKEN),
         tuple(f for f in unique if f.cause in BROKEN),
-        (*unseen, *surroundings.sidecars(scope)),
+        (*unseen, *surroundings.sidecars(scope), *surroundings.refused(scope, applied)),
         surroundings.beyond(scope),
     )
 

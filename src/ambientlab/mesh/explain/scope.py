@@ -17,7 +17,7 @@ from ambientlab.mesh.explain import remedies
 from ambientlab.mesh.explain.explanation import Callee, Cause, Finding, Remedy, WaypointChoice
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.coverage import name_of
-from ambientlab.mesh.index.diagnostics import SEVERAL
+from ambientlab.mesh.index.diagnostics import REFUSED, SEVERAL
 from ambientlab.mesh.index.meanings import concerned
 from ambientlab.mesh.index.told import UNSEEN, told
 from ambientlab.mesh.index.values import host_matches
@@ -50,7 +50,7 @@ _REASONS: Mapping[str, Cause] = {
     "MirrorMissing": Cause.MISSING_BACKEND,
     "KeysMissing": Cause.INVALID,
     "ProviderUnusable": Cause.INVALID,
-    "Refused": Cause.INVALID,
+    REFUSED: Cause.INVALID,
     UNSEEN: Cause.INVALID,
     SEVERAL: Cause.INVALID,
     "Ignored": Cause.AMBIENT,

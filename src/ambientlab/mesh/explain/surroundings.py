@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ambientlab.api import objects
 from ambientlab.api.kinds import ENVOYFILTER, NAMESPACE, POD, SERVICEENTRY, SIDECAR, TRAFFICEXTENSION, WASMPLUGIN
 from ambientlab.mesh.enrolment import MODE_LABEL, SIDECAR_STATUS
 from ambientlab.mesh.explain import remedies
-from ambientlab.mesh.explain.explanation import Cause, Finding, Unseen
+from ambientlab.mesh.explain.explanation import Applied, Cause, Finding, Place, Unseen
 from ambientlab.mesh.explain.scope import Scope
 from ambientlab.mesh.index import ObjectRef
-from ambientlab.mesh.index.diagnostics import WAYPOINT_BOUND
+from ambientlab.mesh.index.diagnostics import REFUSED, SEVERAL, WAYPOINT_BOUND
 from ambientlab.mesh.index.waypoints import USE_WAYPOINT
 from ambientlab.mesh.ir import Endpoint, Key, Resolution, names
 
@@ -135,6 +135,15 @@ def sidecars(scope: Scope) -> Iterator[Unseen]:
         why = "policies that select the pod are enforced there, those about requests as well, and none of them here"
         look = f"istioctl x authz check {workload.name}.{workload.namespace}"
         yield Unseen(f"the sidecar of Pod {workload.key}", why, (look,))
+
+
+def refused(scope: Scope, applied: Iterable[Applied]) -> Iterator[Unseen]:
+    """What a waypoint does not take: what it goes on with in its place is in no object."""
+    for ref in dict.fromkeys(one.object for one in applied if one.place is Place.WAYPOINT):
+        said = [diagnostic.message for diagnostic in scope.diagnostics(ref) if diagnostic.reason in (REFUSED, SEVERAL)]
+        if any(" refuses " in message for message in said):
+            why = "the waypoint refuses it as it is, and goes by something else"
+            yield Unseen(f"what is in force of {ref}", why, (remedies.look(ref),))
 
 
 def outside(scope: Scope) -> str:

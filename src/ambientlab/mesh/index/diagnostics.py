@@ -20,6 +20,8 @@ class ObjectRef(NamedTuple):
 ACCEPTED = "Accepted"
 RESOLVED_REFS = "ResolvedRefs"
 UNSUPPORTED = "Unsupported"
+REFUSED = "Refused"
+"""By a proxy, of what it was sent."""
 RESOLVED_WAYPOINTS = "ResolvedWaypoints"
 WAYPOINT_BOUND = "istio.io/WaypointBound"
 FINDING = "ambientlab.io/Finding"

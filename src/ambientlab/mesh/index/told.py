@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 
 from ambientlab.api.objects import Object, conditions_of
 from ambientlab.mesh.index import coverage
-from ambientlab.mesh.index.diagnostics import FINDING, SEVERAL, Diagnostic, ObjectRef
+from ambientlab.mesh.index.diagnostics import FINDING, REFUSED, SEVERAL, Diagnostic, ObjectRef
 from ambientlab.mesh.index.graph import RESOURCES, MeshIndex
 
 UNSEEN = "CredentialNotFound"
 """What the index says of Secrets that it was not given."""
-_ALONE = frozenset({"KeysMissing", "Refused", UNSEEN, SEVERAL})
+_ALONE = frozenset({"KeysMissing", REFUSED, UNSEEN, SEVERAL})
 
 
 def told(index: MeshIndex) -> Iterator[Diagnostic]:

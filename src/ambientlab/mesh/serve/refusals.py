@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ambientlab.flow.collection import Collection, Context, Graph
 from ambientlab.mesh.index import Diagnostic, ObjectRef
+from ambientlab.mesh.index.diagnostics import REFUSED
 from ambientlab.mesh.ir import Key, Mesh
 from ambientlab.mesh.xds.trials import Trial, parts
 from ambientlab.mesh.xds.waypoint import Waypoints
@@ -46,7 +47,7 @@ class Refusals:
         rest = "it goes on with those it had" if refused == there else "those of others are in force without them"
         what = f"waypoint {gateway} refuses its routes for {host}:{port}, and {rest}"
         found = [
-            Diagnostic(ObjectRef(kind, *key), "Refused", f"{what}: {trial.refused[part]}")
+            Diagnostic(ObjectRef(kind, *key), REFUSED, f"{what}: {trial.refused[part]}")
             for part in refused
             for (kind, key), _ in [part]
         ]

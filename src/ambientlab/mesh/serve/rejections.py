@@ -14,6 +14,7 @@ from ambientlab.api.kinds import AUTHORIZATIONPOLICY, BACKENDTLSPOLICY, DESTINAT
 from ambientlab.flow.collection import Collection, Context, Source
 from ambientlab.mesh.index import Diagnostic, MeshIndex, ObjectRef
 from ambientlab.mesh.index.destinationrules import Rule
+from ambientlab.mesh.index.diagnostics import REFUSED
 from ambientlab.mesh.ir import Key, Service, TrafficPolicy, by_address
 from ambientlab.mesh.session import Rejected
 from ambientlab.mesh.xds.guards import owner_of
@@ -58,7 +59,7 @@ class Rejections:
         else:
             return {}
         message = f"{who} refuses {what}, and goes on with what it had: {detail}"
-        return {place: tuple(Diagnostic(ref, "Refused", message) for ref in refs)}
+        return {place: tuple(Diagnostic(ref, REFUSED, message) for ref in refs)}
 
     def _policies(self, ctx: Context, gateway: Key, host: str) -> Iterator[ObjectRef]:
         security = self._index.security
