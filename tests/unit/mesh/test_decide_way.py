@@ -22,8 +22,10 @@ from ambientlab.mesh.explain import words
 from ambientlab.mesh.ir import Key, Protocol
 from support import hello_rules
 from support.decisions import CURL, HELLO, ask, case, indexed, objects_in, versions, world
+from support.explanations import explained_in
 
 HALF = Fraction(1, 2)
+HOST = "helloworld.hello.svc.cluster.local"
 WAYPOINT = Key("hello", "waypoint")
 NEIGHBOUR = Key("hello", "helloworld-v1-5787f49bd8-ln7qr")
 LEAVE_THE_WAYPOINT = """
@@ -170,6 +172,30 @@ metadata: {name: helloworld, namespace: hello, labels: {istio.io/use-waypoint: n
 spec: {clusterIP: None, clusterIPs: [None], ports: [{name: http, port: 5000, protocol: TCP}]}
 """
     assert versions(ask(headless)) == {"v1": HALF, "v2": HALF}
+
+
+def test_a_headless_service_is_reached_past_its_waypoint() -> None:
+    headless = """
+apiVersion: v1
+kind: Service
+metadata: {name: helloworld, namespace: hello}
+spec: {clusterIP: None, clusterIPs: [None], ports: [{name: http, port: 5000, protocol: TCP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: all-to-v1, namespace: hello}
+spec:
+  parentRefs: [{group: "", kind: Service, name: helloworld, port: 5000}]
+  rules: [{backendRefs: [{name: helloworld-v1, port: 5000}]}]
+"""
+    decision = ask(headless)
+    assert (decision.waypoint, decision.why, versions(decision)) == (None, Why.NO_WAYPOINT, {"v1": HALF, "v2": HALF})
+    index = indexed(*world(), *objects_in(headless))
+    said = [one.message for one in index.diagnostics() if one.object.kind == "HTTPRoute"]
+    assert said == [f"no effect on {HOST}: it is headless, and connections to its pods go past the waypoint"]
+    found = explained_in(index, "http://helloworld.hello:5000/hello")
+    assert [each.message for each in found.ignored] == said
+    assert found.waypoint.why == "it is headless, and connections to its pods go past the waypoint"
 
 
 def test_what_cannot_work_fails_with_a_reason() -> None:

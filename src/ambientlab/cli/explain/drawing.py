@@ -97,6 +97,8 @@ def _unseeing(found: Explanation) -> str:
     local = f" ({_DISTRIBUTIONS[distribution]})" if distribution is Distribution.LOCAL else ""
     if not found.decision.source.captured:
         return f"the rules of the client's node choose an endpoint for each connection{local}"
+    if not found.decision.target.address:
+        return "its name stands for its pods: the client chooses one, and ztunnel sees no requests"
     near = f" ({_DISTRIBUTIONS[distribution]})" if distribution is not Distribution.ANY else ""
     return f"ztunnel chooses an endpoint for each connection{near}, and sees no requests"
 

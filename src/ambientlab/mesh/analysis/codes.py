@@ -204,9 +204,9 @@ SKIPS_WAYPOINT = REGISTRY.add(
     25,
     "SkipsWaypoint",
     _WARNING,
-    "A ServiceEntry that traffic goes past",
-    "ztunnel knows a service by its address. Connections to a host without one, or to a wildcard without a waypoint"
-    " that finds out the name, are passed on as if there were no ServiceEntry.",
+    "Something of a service that traffic goes past",
+    "ztunnel knows a service by its address. Connections to a host without one, such as a headless Service, or to a"
+    " wildcard without a waypoint that finds out the name, meet no waypoint and none of its routes.",
 )
 IGNORED = REGISTRY.add(
     26,

@@ -93,7 +93,7 @@ def _way(mesh: Mesh, source: Source, found: lookup.Found, request: Request) -> _
         return _to_address(mesh, source, found.address or request.host, None, request, Why.NOT_CAPTURED)
     if service.networks and not found.address:
         return _to_address(mesh, source, request.host, None, request, Why.OUTSIDE)
-    if service.vips or service.networks or service.waypoint is not None:
+    if service.vips or service.networks or (service.waypoint is not None and service.kind != SERVICE_KIND):
         return _to_service(mesh, source, service, found.address, request)
     return _to_any(mesh, source, [endpoint.address for endpoint in service.endpoints], request)
 

@@ -250,7 +250,9 @@ class Scope:
 def choice(scope: Scope) -> WaypointChoice:
     """Which waypoint the callee uses, and how that comes, in words."""
     binding, by = scope.binding, scope.labelled
-    if by is not None and binding.asked is not None:
+    if scope.decision.why is Why.NO_WAYPOINT and binding.waypoint is not None and not scope.decision.target.address:
+        why = "it is headless, and connections to its pods go past the waypoint"
+    elif by is not None and binding.asked is not None:
         asked = f"label {USE_WAYPOINT} on {by}"
         why = asked if binding.waypoint is not None else f"{asked}: {binding.message}"
     elif by is not None:

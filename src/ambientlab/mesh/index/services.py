@@ -86,6 +86,10 @@ class Shape:
         message = f"no effect on {self.host}: the service has no waypoint ({self.binding.why_none})"
         return Diagnostic(ref, "NoWaypoint", message, field=field, host=self.host)
 
+    def past_waypoint(self, ref: ObjectRef, field: str, why: str) -> Diagnostic:
+        """A finding of what only a waypoint would follow, where there is one and nothing comes to it."""
+        return Diagnostic(ref, "NoAddress", f"no effect on {self.host}: {why}", field=field, host=self.host)
+
 
 def protocol_named(text: str) -> AppProtocol | None:
     """As pkg/config/protocol parses it, in any case; None for a name that it does not know."""

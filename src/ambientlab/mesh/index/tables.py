@@ -14,7 +14,7 @@ from ambientlab.mesh.index.candidates import Candidate
 from ambientlab.mesh.index.diagnostics import Diagnostic, ObjectRef
 from ambientlab.mesh.index.drafts import RouteSet
 from ambientlab.mesh.index.services import Shape
-from ambientlab.mesh.ir import AppProtocol, Destination, Forward, Key, Route, RouteTable, TcpRoute
+from ambientlab.mesh.ir import SERVICE_KIND, AppProtocol, Destination, Forward, Key, Route, RouteTable, TcpRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,9 @@ def routing(shape: Shape, asking: list[RouteSet], around: resolve.Surroundings) 
         named = [s for s in asking if not shape.binding.managed or shape.host in s.hosts]
         return Routing((), (), tuple(shape.no_waypoint(s.origin, s.field) for s in named))
     notes: list[Diagnostic] = []
+    if shape.kind == SERVICE_KIND and not shape.vips:
+        why = "it is headless, and connections to its pods go past the waypoint"
+        notes += [shape.past_waypoint(s.origin, s.field, why) for s in asking]
     admitted = candidates.admitted(asking, shape, waypoint, notes)
     tables = _tables(shape, [c for c in admitted if any(s.http for s in c.sets)], waypoint, around, notes)
     tcp_routes = connections.routes(shape, [s for c in admitted for s in c.sets], around, notes)
