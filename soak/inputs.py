@@ -29,10 +29,6 @@ ROUND = 1000
 """Inputs between two looks at the logs."""
 SHARES = {"objects": 0.6, "wire": 0.22, "ports": 0.11, "xds": 0.045, "meshes": 0.02, "commands": 0.005}
 
-TARGETS = """set -e
-kubectl run outsider -n default --image=busybox -- sleep infinity
-kubectl wait -n default --for=condition=Ready pod/outsider --timeout=60s
-"""
 WORLD = """set -e
 kubectl label namespace hello istio.io/dataplane-mode=ambient istio.io/use-waypoint=waypoint
 kubectl run helloworld -n hello --image=gcr.io/k8s-staging-gateway-api/echo-advanced --labels=app=helloworld,version=v1
@@ -43,8 +39,9 @@ istioctl waypoint apply -n hello --wait
 
 def portion(mesh: World, count: int, seed: int, faults: Faults) -> Counter[str]:
     """`count` inputs; how many of each kind, and how many of them were taken or refused."""
-    shell(TARGETS)
-    done = _Portion(mesh, seed, faults)
+    kubectl("run", "outsider", "-n", "default", "--image=busybox", "--", "sleep", "infinity")
+    done = _Portion(mesh, seed, faults)  # reads the samples while the pod starts
+    kubectl("wait", "-n", "default", "--for=condition=Ready", "pod/outsider", "--timeout=60s")
     done.run(count)
     kubectl("delete", "pod", "outsider", "-n", "default", "--now")
     return done.tally

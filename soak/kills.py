@@ -81,7 +81,7 @@ class _Portion:
         self._applying = [str(tools.kubectl()), "apply", "-f", str(self._manifest)]
 
     def run(self, count: int) -> None:
-        self._comes_back("nobody")
+        self._ready("nobody")
         self._there = self._processes()
         before = held.held(self._mesh.paths)
         while (killed := self.tally.total()) < count:
