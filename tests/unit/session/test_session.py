@@ -4,83 +4,11 @@ from __future__ import annotations
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from ambientlab.mesh.session import Acked, Config, Event, Fault, Rejected, Session, Subscribed
+from ambientlab.mesh.session import Acked, Config, Fault, Rejected, Subscribed
 from ambientlab.mesh.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
-
-TYPES = {"CDS": CLUSTER, "EDS": ENDPOINTS, "LDS": LISTENER, "RDS": ROUTES, "SDS": SECRET}
-
-
-def cluster(name: str, marker: str = "", *, eds: bool = False) -> Config:
-    return Config.of(Cluster(name=name, alt_stat_name=marker, type=Cluster.EDS if eds else Cluster.STATIC))
-
-
-def routes(name: str, marker: str = "") -> Config:
-    return Config.of(RouteConfiguration(name=name, internal_only_headers=[marker] if marker else []))
-
-
-def listener(name: str, marker: str = "") -> Config:
-    return Config.of(Listener(name=name, stat_prefix=marker))
-
-
-def endpoints(name: str) -> Config:
-    return Config.of(ClusterLoadAssignment(cluster_name=name))
-
-
-class Peer:
-    """A proxy's end of a session: writes requests in few words, reads responses in few words."""
-
-    def __init__(self) -> None:
-        self.session = Session()
-        self.unanswered: dict[str, str] = {}
-
-    def request(
-        self, service: str, *subscribe: str, unsubscribe: tuple[str, ...] = (), have: dict[str, str] | None = None
-    ) -> list[Event]:
-        return self.session.receive(
-            DeltaDiscoveryRequest(
-                type_url=TYPES[service],
-                resource_names_subscribe=subscribe,
-                resource_names_unsubscribe=unsubscribe,
-                initial_resource_versions=have or {},
-            )
-        )
-
-    def sent(self) -> list[str]:
-        """What is sent now, as `CDS +a +b -c`."""
-        return [self._brief(response) for response in self.session.outgoing()]
-
-    def ack(self, service: str) -> list[Event]:
-        return self.session.receive(
-            DeltaDiscoveryRequest(type_url=TYPES[service], response_nonce=self.unanswered.pop(service))
-        )
-
-    def take(self, service: str, *subscribe: str) -> None:
-        """Ask, be answered, and accept."""
-        self.request(service, *subscribe)
-        self.sent()
-        self.ack(service)
-
-    def nack(self, service: str, detail: str = "no good") -> list[Event]:
-        request = DeltaDiscoveryRequest(type_url=TYPES[service], response_nonce=self.unanswered.pop(service))
-        request.error_detail.message = detail
-        return self.session.receive(request)
-
-    def _brief(self, response: DeltaDiscoveryResponse) -> str:
-        service = next(name for name, type_url in TYPES.items() if type_url == response.type_url)
-        assert service not in self.unanswered, "two pushes of one type in flight"
-        self.unanswered[service] = response.nonce
-        names = sorted(f"+{r.name}" for r in response.resources) + sorted(f"-{n}" for n in response.removed_resources)
-        return " ".join([service, *names])
-
-
-@pytest.fixture
-def peer() -> Peer:
-    return Peer()
+from support.peer import Peer, cluster, endpoints, listener, routes
 
 
 def test_a_wildcard_gets_everything_and_later_only_what_changed(peer: Peer) -> None:
@@ -293,48 +221,6 @@ def test_going_back_to_the_version_in_force_needs_no_push(peer: Peer) -> None:
     assert peer.session.rejections == []
 
 
-def test_what_is_taken_back_before_it_is_refused_is_no_rejection(peer: Peer) -> None:
-    peer.session.update(CLUSTER, {"a": cluster("a"), "b": cluster("b")})
-    peer.take("CDS")
-    peer.session.update(CLUSTER, {"a": cluster("a", "bad")})
-    peer.sent()
-    peer.session.update(CLUSTER, {"a": cluster("a")})
-    [event] = peer.nack("CDS")
-    assert isinstance(event, Rejected)
-    assert peer.session.rejections == []
-    assert peer.session.in_force(CLUSTER, "a")
-
-
-def test_a_rejection_ends_with_the_resource(peer: Peer) -> None:
-    peer.session.update(ROUTES, {"r": routes("r", "bad")})
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.nack("RDS")
-    peer.session.update(ROUTES, {}, removed=["r"])
-    assert peer.session.rejections == []
-
-
-def test_what_is_gone_before_it_is_refused_is_no_rejection(peer: Peer) -> None:
-    peer.session.update(CLUSTER, {"a": cluster("a", "bad")})
-    peer.request("CDS")
-    peer.sent()
-    peer.session.update(CLUSTER, {}, removed=["a"])
-    [event] = peer.nack("CDS")
-    assert isinstance(event, Rejected)
-    assert peer.session.rejections == []
-
-
-def test_a_rejection_ends_when_the_proxy_asks_no_more(peer: Peer) -> None:
-    """As of a credential, for as long as the waypoint drains what was made with it."""
-    peer.session.update(ROUTES, {"r": routes("r", "bad")})
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.nack("RDS")
-    assert [rejected.name for rejected in peer.session.rejections] == ["r"]
-    peer.request("RDS", unsubscribe=("r",))
-    assert peer.session.rejections == []
-
-
 def test_what_the_proxy_lets_go_of_is_refused_whenever_it_says_so(peer: Peer) -> None:
     a, b = listener("a"), listener("b")
     peer.session.update(LISTENER, {"a": a, "b": b})
@@ -365,14 +251,17 @@ def test_what_the_proxy_lets_go_of_is_refused_although_others_are_under_way(peer
     assert [rejected.name for rejected in peer.session.rejections] == ["a"]
 
 
-def test_what_is_refused_says_nothing_of_the_version_after_it(peer: Peer) -> None:
-    peer.session.update(ROUTES, {"r": routes("r", "bad")})
-    peer.request("RDS", "r")
-    peer.sent()
-    peer.nack("RDS")
-    assert peer.session.rejection(ROUTES, "r") is not None
-    peer.session.update(ROUTES, {"r": routes("r", "better")})
-    assert peer.session.rejection(ROUTES, "r") is None
+def test_clusters_wait_for_the_removal_of_listeners_that_is_under_way(peer: Peer) -> None:
+    peer.session.update(CLUSTER, {"c": cluster("c")})
+    peer.session.update(LISTENER, {"l": listener("l")})
+    peer.take("CDS")
+    peer.take("LDS")
+    peer.session.update(LISTENER, {}, removed=["l"])
+    assert peer.sent() == ["LDS -l"]
+    peer.session.update(CLUSTER, {}, removed=["c"])
+    assert peer.sent() == []
+    peer.ack("LDS")
+    assert peer.sent() == ["CDS -c"]
 
 
 def test_routes_wait_until_the_clusters_they_name_are_warm(peer: Peer) -> None:
