@@ -160,9 +160,9 @@ def test_who_goes_by_its_ztunnel_is_nobody(hostile: Mesh) -> None:
 
 
 BESIDE = """
-import errno, socket
-for port in (15001, 15006, 15008):
-    for host in ("127.0.0.1", "0.0.0.0") if port == 15001 else ("0.0.0.0", socket.gethostbyname(socket.gethostname())):
+import errno, socket, sys
+for port in map(int, sys.argv[1:]):
+    for host in ("0.0.0.0", socket.gethostbyname(socket.gethostname()) if port in (15006, 15008) else "127.0.0.1"):
         s = socket.socket()
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT): s.setsockopt(socket.SOL_SOCKET, option, 1)
         try: s.bind((host, port)); s.listen(); print("listens")
@@ -172,8 +172,12 @@ for port in (15001, 15006, 15008):
 
 def test_nobody_listens_beside_ztunnel(hostile: Mesh) -> None:
     """Every process of the node is the same user to the kernel, which would let sockets of one user share a port."""
-    said = hostile.kubectl("exec", "-n", "meshed", "inside", "--", "python3", "-c", BESIDE)
-    assert said.split() == ["EADDRINUSE"] * 6
+    hostile.apply(pod("atnode", spec="hostNetwork: true"))
+    hostile.kubectl("wait", "pod/atnode", "--for=condition=Ready", "--timeout=60s")
+    for namespace, name, ports in (("meshed", "inside", (15001, 15006, 15008)), ("default", "atnode", (15020, 15021))):
+        said = hostile.kubectl("exec", "-n", namespace, name, "--", "python3", "-c", BESIDE, *map(str, ports))
+        assert said.split() == ["EADDRINUSE"] * 2 * len(ports), name
+    hostile.kubectl("delete", "pod", "atnode", "--now")
 
 
 def test_the_control_plane_answers_nobody_but_proxies(hostile: Mesh) -> None:

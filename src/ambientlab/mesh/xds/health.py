@@ -9,7 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
-from ambientlab.mesh.xds.messages import packed, socket_address
+from ambientlab.mesh.xds.messages import ALONE, packed, socket_address
 
 HEALTH = "health"
 STATUS_PORT = 15021
@@ -27,5 +27,6 @@ def health() -> Listener:
     return Listener(
         name=HEALTH,
         address=socket_address("0.0.0.0", STATUS_PORT),
+        enable_reuse_port=ALONE,
         filter_chains=[FilterChain(name=HEALTH, filters=filters)],
     )

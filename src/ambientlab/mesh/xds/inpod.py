@@ -34,7 +34,7 @@ from envoy.extensions.matching.common_inputs.network.v3.network_inputs_pb2 impor
     DestinationIPInput,
     DestinationPortInput,
 )
-from google.protobuf.wrappers_pb2 import BoolValue, StringValue
+from google.protobuf.wrappers_pb2 import StringValue
 from xds.core.v3.extension_pb2 import TypedExtensionConfig
 from xds.type.matcher.v3.ip_pb2 import IPMatcher
 from xds.type.matcher.v3.matcher_pb2 import Matcher
@@ -57,6 +57,7 @@ from ambientlab.mesh.capture import Captured
 from ambientlab.mesh.ir import SELF_CALL, Authorization, is_ipv6, trust_domain_of, with_port
 from ambientlab.mesh.xds import access_log
 from ambientlab.mesh.xds.messages import (
+    ALONE,
     HASHABLE,
     ISTIO_METADATA,
     NETNS,
@@ -96,9 +97,6 @@ PlainChoice = tuple[Matcher.OnMatch, tuple[str, ...]]
 """By which a filter chain is chosen for a plain connection, and the reasons for which there must be one that refuses.
 Not there for a pod that the API does not know."""
 
-_ALONE = BoolValue(value=False)
-"""For the kernel, programs in the pod are the same user, who could listen at the port beside the proxy (socket(7),
-SO_REUSEPORT). Those of other users cannot beside ztunnel, which shares its ports (src/inpod/config.rs)."""
 _PASSING = "plaintext"
 _OWN_PORTS = "(" + "|".join(map(str, PROXY_PORTS)) + ")"
 _ANY_PORT = "[1-9][0-9]{0,4}"
@@ -241,7 +239,7 @@ def _outbound(pod: Captured, networks: tuple[tuple[str, str], ...]) -> Listener:
         additional_addresses=_in_ipv6(pod, "::1", OUTBOUND_PORT),
         listener_filters=[_original_dst()],
         socket_options=keepalive_options(),
-        enable_reuse_port=_ALONE,
+        enable_reuse_port=ALONE,
         traffic_direction="OUTBOUND",
         filter_chain_matcher=_by_network(
             [
@@ -310,7 +308,7 @@ def _inbound_plaintext(pod: Captured, choice: PlainChoice | None) -> Listener:
         additional_addresses=_in_ipv6(pod, "::", INBOUND_PLAINTEXT_PORT),
         listener_filters=[_original_dst(), _original_src()],
         socket_options=keepalive_options(),
-        enable_reuse_port=_ALONE,
+        enable_reuse_port=ALONE,
         traffic_direction="INBOUND",
         filter_chain_matcher=own_port,
         filter_chains=[passing, self_call, *refusing],
@@ -356,7 +354,7 @@ def _inbound_hbone(pod: Captured) -> Listener:
         additional_addresses=_in_ipv6(pod, "::", HBONE_PORT),
         listener_filters=[_original_src()],
         socket_options=keepalive_options(),
-        enable_reuse_port=_ALONE,
+        enable_reuse_port=ALONE,
         traffic_direction="INBOUND",
         filter_chains=[chain],
         access_log=access_log.refused_inbound(),

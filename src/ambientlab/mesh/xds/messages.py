@@ -26,6 +26,7 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BoolValue
 
 CONNECT_ORIGINATE = "connect_originate"
 OWN_CERTIFICATE = "default"
@@ -41,6 +42,11 @@ CONNECT_TIMEOUT_MS = 10_000
 
 PROXY_MARK = 1337
 """SO_MARK of the proxy's own sockets inside a pod, which the redirection exempts (0x539, as ztunnel's)."""
+
+ALONE = BoolValue(value=False)
+"""`enable_reuse_port` of a listener. For the kernel, all programs of the node are one user, who could listen at the
+port beside the proxy (socket(7), SO_REUSEPORT). Those of other users cannot beside ztunnel, which shares its ports
+(src/inpod/config.rs)."""
 
 TUNNELLED_PRIORITY = 1
 """SO_PRIORITY of the proxy's sockets to applications that are asked for through a tunnel. It means nothing to the
