@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ambientlab.mesh.session import Rejected
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+
+from ambientlab.mesh.session import Fault, Rejected
 from ambientlab.mesh.xds.types import CLUSTER, LISTENER, ROUTES
 from support.peer import Peer, cluster, listener, routes
 
@@ -49,6 +51,14 @@ def test_an_empty_answer_may_be_refused(peer: Peer) -> None:
     assert peer.session.rejections == []
     peer.session.update(LISTENER, {"l": listener("l")})
     assert peer.sent() == ["LDS +l"]
+
+
+def test_an_answer_that_comes_twice_is_a_fault(peer: Peer) -> None:
+    peer.session.update(LISTENER, {"l": listener("l")})
+    peer.take("LDS")
+    [fault] = peer.session.receive(DeltaDiscoveryRequest(type_url=LISTENER, response_nonce="1"))
+    assert isinstance(fault, Fault)
+    assert peer.session.held(LISTENER).keys() == {"l"}
 
 
 def test_who_gives_up_the_wildcard_keeps_what_it_named(peer: Peer) -> None:
