@@ -134,8 +134,6 @@ def _execute(argv: Sequence[str], env: Mapping[str, str], privileged: bool) -> N
         syscalls.hide_memory()  # of the zygote's, with whatever it has started: what runs here may look into its equals
         syscalls.limit_capabilities(CONTAINER_CAPABILITIES)
     syscalls.no_new_privileges()
-    with contextlib.suppress(OSError):
-        syscalls.leave_session_keyring()  # which all pods would have in common
     try:
         os.execve(program, list(argv), dict(env))
     except OSError as error:

@@ -52,7 +52,8 @@ _OPENAT2 = 437
 _PIDFD_GETFD = 438
 _MOUNT_SETATTR = 442  # numbers from 424 on are the same on every architecture
 _OTHERS = {"x86_64": (155, 126, 250), "aarch64": (41, 91, 219)}
-_KEYCTL_JOIN_SESSION_KEYRING = 1
+_KEYCTL_JOIN_SESSION_KEYRING, _KEYCTL_SETPERM = 1, 5
+_KEY_POS_VIEW, _KEY_POS_SEARCH = 0x0100_0000, 0x0800_0000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -169,10 +170,14 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def leave_session_keyring() -> None:
-    """For a new one without keys, which children share (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING). Raises OSError where
-    the kernel has no keys, or gives this user no more of them."""
+    """For a new one without keys (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING). Children share it, so that nobody may put
+    one into it; one for each of them would count towards how many the user may have. Raises OSError where the kernel
+    has no keys, or gives this user no more of them."""
     _, _, number = _numbers()
-    _check(_libc.syscall(ctypes.c_long(number), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None), "keyctl")
+    keyctl, permitted = ctypes.c_long(number), ctypes.c_uint(_KEY_POS_VIEW | _KEY_POS_SEARCH)
+    keyring = _libc.syscall(keyctl, ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
+    _check(keyring, "keyctl")
+    _check(_libc.syscall(keyctl, ctypes.c_int(_KEYCTL_SETPERM), ctypes.c_int(keyring), permitted), "keyctl")
 
 
 def set_hostname(name: str) -> None:
