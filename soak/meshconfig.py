@@ -1,6 +1,7 @@
 """Spoilt configurations of a mesh: ConfigMap istio, whose text no API server looks into.
 
-What would cut off all traffic, were it taken as it is meant, is left out: the mesh's trust and its root namespace.
+What would cut off all traffic, were it taken as it is meant, is left out: the mesh's trust and its root namespace; and
+what makes the listeners of all waypoints anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from soak.objects import as_yaml
 from soak.samples import samples
 from soak.wire import BODIES
 
-KEPT = ("trustDomain", "trustDomainAliases", "rootNamespace")
+KEPT = ("trustDomain", "trustDomainAliases", "rootNamespace", "accessLogFile", "accessLogEncoding", "accessLogFormat")
 LEVELS = 40_000
 """So deep that a parser which calls itself for each has no stack left."""
 _PATH = "/api/v1/namespaces/{}/configmaps/{}".format(*meshconfig.KEY)
