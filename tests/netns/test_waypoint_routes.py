@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ambientlab.api.kinds import DESTINATIONRULE, ENDPOINTSLICE, SERVICE, VIRTUALSERVICE
+from ambientlab.api.kinds import DESTINATIONRULE, VIRTUALSERVICE
 from support import splits
 from support.in_node import in_node
 from support.waiting import becomes, until
@@ -116,14 +116,8 @@ async def test_connections_are_split_and_a_new_split_cuts_none_of_other_ports(wo
         await world.pod(name, "hello", labels={"version": name})
         for port in ports:
             await serve_name(world, name, port)
-    world.service("hello", "hello", VIP, {port: port for port in ports}, ["v1", "v2"])
-    for kind, name in ((SERVICE, "hello"), (ENDPOINTSLICE, "hello-abcde")):
-        obj = world.client.get(kind, name, "hello")
-        assert obj is not None
-        for entry in obj["spec"]["ports"] if kind is SERVICE else obj["ports"]:
-            entry["name"] = entry["name"].replace("http", "tcp")
-        obj["metadata"]["labels"]["istio.io/use-waypoint"] = "waypoint"
-        world.client.put(kind, obj)
+    labels = {"istio_DOT_io__use_waypoint": "waypoint"}
+    world.service("hello", "hello", VIP, {port: port for port in ports}, ["v1", "v2"], protocol="tcp", **labels)
     subsets = [{"name": name, "labels": {"version": name}} for name in ("v1", "v2")]
     rule = {"metadata": {"name": "hello", "namespace": "hello"}, "spec": {"host": "hello", "subsets": subsets}}
     world.client.put(DESTINATIONRULE, rule)
