@@ -271,9 +271,9 @@ def test_only_clients_outside_the_mesh_stay_with_an_endpoint(cluster: Mesh) -> N
     ("namespace", "ports"), [("outside", range(1, 65536)), ("meshed", (6443, *range(15000, 15100)))]
 )
 def test_a_pod_finds_little_open_on_the_node(cluster: Mesh, namespace: str, ports: Sequence[int]) -> None:
-    """The API, and ztunnel's metrics and readiness: no admin port of a proxy and none of the control plane, which are
-    sockets of the file system and of the node's loopback. A captured pod has every connection accepted, and closed when
-    the proxy's own is refused."""
+    """The API, istiod's metrics, and ztunnel's metrics and readiness: no admin port of a proxy, and nothing else of the
+    control plane, which has sockets of the file system and of the node's loopback. A captured pod has every connection
+    accepted, and closed when the proxy's own is refused."""
     scan = f"""
 import socket
 for port in {ports!r}:
@@ -286,7 +286,7 @@ for port in {ports!r}:
     except OSError: pass
     made.close()
 """
-    assert set(python(cluster, namespace, scan).split()) == {"6443", "15020", "15021"}
+    assert set(python(cluster, namespace, scan).split()) == {"6443", "15014", "15020", "15021"}
     for path in ("config_dump", "quitquitquit"):
         code = runs(
             cluster, namespace, f"curl -s -o /dev/null -w '%{{http_code}}' -X POST http://{NODE_IP}:15020/{path}"

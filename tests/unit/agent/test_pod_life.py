@@ -276,11 +276,14 @@ async def test_a_sidecar_starts_first_and_ends_last(world: Any) -> None:
 
 
 async def test_sidecars_have_what_the_others_leave_of_the_grace_period(world: Any) -> None:
-    stubborn = "trap '' TERM; while :; do sleep 0.01; done"
+    def stubborn(name: str) -> str:
+        return f"trap '' TERM; touch {world.path}/{name}; while :; do sleep 0.01; done"
+
     hook = {"preStop": {"exec": {"command": ["touch", str(world.path / "told")]}}}
-    sidecar = shell(stubborn, "proxy", restartPolicy="Always", lifecycle=hook)
-    await world.create("web", shell(stubborn), initContainers=[sidecar], terminationGracePeriodSeconds=10)
+    sidecar = shell(stubborn("sidecar"), "proxy", restartPolicy="Always", lifecycle=hook)
+    await world.create("web", shell(stubborn("main")), initContainers=[sidecar], terminationGracePeriodSeconds=10)
     await world.ready("web")
+    await world.until(lambda: {"sidecar", "main"} <= {path.name for path in world.path.iterdir()})
     began = world.clock.time()
     await world.client.delete(kinds.POD, "web", "default")
     await world.until((world.path / "told").exists)  # its hook waits for nobody
