@@ -104,9 +104,7 @@ def _rendering(
     def render() -> str:
         built, unseen = reading.read(api, *flags)
         try:
-            asker = explaining.anybody(built, asked)
-            if source is not None:
-                asker = explaining.named(built, source, namespace)
+            asker = explaining.anybody(built, asked) if source is None else explaining.named(built, source, namespace)
             found = explaining.aimed(explaining.explain(built, asker, asked, unseen), *flags)
         except explaining.UnknownError as error:
             # what could not be seen may be what is not there
